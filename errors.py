@@ -1,0 +1,48 @@
+"""The errors a user can cause, each with the exit code the command line gives it.
+
+Every message says what was wrong, what was given, what is allowed (nearest name first) and how to mend it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgeAdaptError(Exception):
+    """A failure a user can understand and mend; printed as one line, never as a traceback. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeAdaptError):
+    """What was asked for cannot be: a wrong name, key, unit, option or input file. Exit code 2."""
+
+    exit_code = 2
+
+
+class MissingExtraError(EdgeAdaptError):
+    """A package of an optional extra is not installed. Exit code 1."""
+
+
+def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
+    """One sentence for a name that does not exist, with the nearest allowed ones first.
+
+    >>> unknown_name("device", "rerem", ["reram", "pcm"])
+    "unknown device 'rerem'; did you mean 'reram'? allowed: pcm, reram"
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(given), names, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ";"
+    return f"unknown {kind} {given!r}{hint} allowed: {', '.join(names)}"
+
+
+def require(module: str, extra: str = "host") -> None:
+    """Raise `MissingExtraError` naming the extra when `module` cannot be imported.
+
+    Only looks for the module, does not import it.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(
+            f"this needs the package {module!r}, which is not installed: pip install 'edge-adapt[{extra}]'"
+        )
