@@ -1,0 +1,123 @@
+"""`edge-adapt methods`: what the adaptation methods are and how many numbers each trains."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError, require, unknown_name
+
+if TYPE_CHECKING:
+    from ..methods.base import Method, ParameterCount
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `methods list` and `methods count`."""
+    parser = subparsers.add_parser("methods", help="list the adaptation methods, count what they train")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="name, what is trained, where it lives, how far the gradient travels")
+    listing.add_argument("--json", action="store_true", help="print one JSON object")
+    listing.set_defaults(run=run)
+
+    count = actions.add_parser("count", help="trained numbers of a method on a model, from shapes alone")
+    count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, bert-base-uncased, flan-t5-large")
+    count.add_argument("--method", required=True, help="name of a method, see: methods list")
+    count.add_argument("--rank", type=_positive, default=16, help="rank of LoRA and of each pool module (default 16)")
+    count.add_argument("--pool-size", type=_positive, default=6, help="LoRA modules in the pool (default 6)")
+    count.add_argument("--json", action="store_true", help="print one JSON object")
+    count.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `methods list` or `methods count`; returns the exit code."""
+    require("torch")
+    return _list(args) if args.action == "list" else _count(args)
+
+
+def describe_methods() -> list[dict[str, Any]]:
+    """One JSON-able record per registered method."""
+    from ..methods import METHODS
+
+    return [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "placements": [str(placement) for placement in method.placements],
+            "backward_need": str(method.backward_need),
+            "needs_pool": method.needs_pool,
+            "source": method.source,
+        }
+        for method in METHODS.values()
+    ]
+
+
+def count_parameters(model: str, method: str, rank: int, pool_size: int) -> dict[str, Any]:
+    """The JSON object of `methods count`: the method's count, and LoRA's of the same rank to compare with."""
+    from ..methods import get_method
+    from ..workloads.shapes import load_shape
+
+    chosen = get_method(method)
+    shape = load_shape(model)
+    count, lora = chosen.count(shape, rank=rank, pool_size=pool_size), get_method("lora").count(shape, rank=rank)
+    return {
+        "model": model,
+        "method": method,
+        "rank": rank,
+        **({"pool_size": pool_size} if chosen.needs_pool else {}),
+        "trained_parameters": count.trained_parameters,
+        "breakdown": dict(count.trained),
+        "weights_in_cells_frozen": count.cells_frozen,
+        "weights_in_cells_rewritten": count.cells_trained,
+        "lora_trained_parameters": lora.trained_parameters,
+        "share_of_lora": count.trained_parameters / lora.trained_parameters,
+    }
+
+
+def _list(args: argparse.Namespace) -> int:
+    records = describe_methods()
+    if args.json:
+        print(json.dumps({"methods": records}, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Adaptation methods", show_lines=True)
+    for header in ("method", "what is trained", "placements", "gradient"):
+        table.add_column(header)
+    for record in records:
+        what = f"{record['summary']}\n[dim]{record['source']}[/dim]"
+        table.add_row(record["name"], what, "\n".join(record["placements"]), record["backward_need"])
+    Console(file=sys.stdout).print(table)
+    return 0
+
+
+def _count(args: argparse.Namespace) -> int:
+    record = count_parameters(args.model, args.method, args.rank, args.pool_size)
+    if args.json:
+        print(json.dumps(record, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{args.method} on {args.model}, rank {args.rank}, without the classifier head")
+    table.add_column("trained")
+    table.add_column("numbers", justify="right")
+    for kind, number in record["breakdown"].items():
+        table.add_row(kind, f"{number:,}")
+    table.add_row("[bold]together[/bold]", f"[bold]{record['trained_parameters']:,}[/bold]")
+    table.add_row("LoRA of the same rank", f"{record['lora_trained_parameters']:,}")
+    table.add_row("share of LoRA's", f"{record['share_of_lora']:.2%}")
+    if record["weights_in_cells_frozen"]:
+        table.add_row(f"pool of {args.pool_size}, in cells, programmed once", f"{record['weights_in_cells_frozen']:,}")
+    if record["weights_in_cells_rewritten"]:
+        table.add_row("weights in cells that training rewrites", f"{record['weights_in_cells_rewritten']:,}")
+    Console(file=sys.stdout).print(table)
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value

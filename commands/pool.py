@@ -1,0 +1,99 @@
+"""`edge-adapt pool`: train a pool of LoRA modules, or look into one."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from ..errors import require
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `pool train` and `pool inspect`."""
+    parser = subparsers.add_parser("pool", help="train a pool of LoRA modules, look into one")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    train = actions.add_parser("train", help="train one LoRA module per task; goes on where it was stopped")
+    train.add_argument("--model", required=True, help="minilm, bert-tiny, a folder in Hugging Face format, or a hub id")
+    train.add_argument("--tasks", required=True, help="comma-separated names of tasks, or .csv/.jsonl files")
+    train.add_argument("--out", required=True, help="folder for the pool; with a part of the same pool, goes on")
+    train.add_argument("--rank", type=int, default=16, help="rank of each module (default 16)")
+    train.add_argument("--alpha", type=float, default=32.0, help="scale of the update times rank (default 32)")
+    train.add_argument("--epochs", type=int, default=3, help="passes over the examples (default 3)")
+    train.add_argument("--seed", type=int, default=0, help="of the initial values and the order (default 0)")
+    train.add_argument("--max-examples", type=int, default=2500, help="per task (default 2500)")
+    train.add_argument("--max-tokens", type=int, default=64, help="per example (default 64)")
+    train.add_argument("--batch-size", type=int, default=32, help="examples per step (default 32)")
+    train.add_argument("--learning-rate", type=float, default=1e-3, help="of A and B (default 0.001)")
+    train.add_argument("--head-learning-rate", type=float, default=2e-3, help="of the classifier (default 0.002)")
+    train.add_argument("--dtype", choices=("float32", "float16"), default="float16", help="of the files (float16)")
+    train.add_argument("--json", action="store_true", help="print pool.json on stdout")
+    train.set_defaults(run=run)
+
+    inspect = actions.add_parser("inspect", help="modules of a pool: task, rank, scale, size of the update")
+    inspect.add_argument("path", help="folder of a pool or of one adapter in peft format")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
+    inspect.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `pool train` or `pool inspect`; returns the exit code."""
+    require("torch")
+    return _train(args) if args.action == "train" else _inspect(args)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from ..studies.pools import PoolConfig, train_pool
+    from .progress import TerminalProgress
+
+    values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
+    values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
+    with TerminalProgress() as progress:
+        record = train_pool(PoolConfig(**values), args.out, progress)
+    if args.json:
+        print(json.dumps(record, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Pool for {record['base_model']} in {args.out}")
+    for header, justify in (("module", "left"), ("trained on", "right"), ("held-out accuracy", "right")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    for entry in record["modules"]:
+        accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
+        table.add_row(entry["name"], f"{entry['train_examples']} texts", accuracy)
+    Console(file=sys.stdout).print(table)
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from ..studies.pools import inspect_pool
+
+    record = inspect_pool(args.path)
+    if args.json:
+        print(json.dumps(record, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{args.path}: {len(record['modules'])} modules for {record['base_model']}, {record['weights']:,} weights"
+    table = Table(title=title)
+    for header in ("module", "task", "rank", "scale", "norm of s B A", "held-out accuracy"):
+        table.add_column(header, justify="left" if header in ("module", "task") else "right")
+    for module in record["modules"]:
+        accuracy = module["held_out_accuracy"]
+        table.add_row(
+            module["name"],
+            module["task"] or "unknown",
+            str(module["rank"]),
+            f"{module['scale']:g}",
+            f"{module['update_norm']:.2f}",
+            "unknown" if accuracy is None else f"{accuracy:.3f}",
+        )
+    console = Console(file=sys.stdout)
+    console.print(table)
+    for line in (*record["messages"], *([f"made by: {record['command']}"] if record["command"] else [])):
+        console.print(line, highlight=False)
+    return 0

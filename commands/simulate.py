@@ -1,0 +1,81 @@
+"""`edge-adapt simulate`: the main job. Adapts on a simulated chip and writes a report."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+DEFAULT_OUT = Path("edge-adapt-report")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "simulate",
+        help="adapt on a simulated chip and report accuracy, energy, time and wear",
+        description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; write report.json and report.html.",
+    )
+    add = parser.add_argument
+    add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
+    add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
+    add("--task", metavar="NAME|FILE", help="a shipped task (movie, tweets, ...), or your CSV/JSONL with text and label [movie]")
+    add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
+    add("--method", metavar="NAME[:PLACEMENT]", action="append", nargs="+", help="methods to compare; repeatable [all]")
+    add("--shots", metavar="N", type=int, nargs="+", help="labelled examples to adapt with; several make several runs [100]")
+    add("--seeds", metavar="N", type=int, help="how many draws of examples and chips' noise [1]")
+    add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
+    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [400]")
+    add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
+    add("--readapt-share", metavar="X", type=float, help="epochs of the second adaptation, as a share of the first [0.5]")
+    add("--fidelity", choices=("fast", "ideal"), help="fast: all effects; ideal: none, costs only [fast]")
+    add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
+        help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
+    add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
+    add("--out", metavar="DIR", type=Path, help=f"report folder [{DEFAULT_OUT}]")
+    add("--json", action="store_true", help="print the report object on stdout instead of the summary")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate, write the report, print it."""
+    from ..errors import require
+
+    for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
+        require(module)
+    from ..reports import check_destination, print_summary, write_report
+    from ..studies.config import SimulateConfig, parse_settings, read_config
+
+    options = read_config(args.config) if args.config else {}
+    out = args.out or options.pop("out", None) or DEFAULT_OUT
+    options.pop("out", None)
+    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "test_examples", "max_tokens",
+                 "readapt_share", "fidelity"):  # fmt: skip
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
+    if args.method is not None:
+        options["method"] = tuple(part for group in args.method for item in group for part in item.split(",") if part)
+    if args.shots is not None:
+        options["shots"] = tuple(args.shots)
+    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    config = SimulateConfig(**options)
+    check_destination(out)
+    from ..studies.simulate import simulate
+    from .progress import TerminalProgress
+
+    with TerminalProgress() as progress:
+        report = simulate(config, progress, command=_command_line())
+    paths = write_report(report, out)
+    if args.json:
+        print(paths.json.read_text(encoding="utf-8"))
+    else:
+        from rich.console import Console
+
+        print_summary(report, Console(), paths)
+    return 0
+
+
+def _command_line() -> str:
+    """The command as typed, for the report, without the path of the program."""
+    import shlex
+
+    return shlex.join(["edge-adapt", *sys.argv[1:]])

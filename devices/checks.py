@@ -1,0 +1,79 @@
+"""Values that are fine one by one and impossible together."""
+
+from ..errors import UsageError
+from .entries import Entry
+from .schema import PARTS, specs
+
+# (lower, upper, whether they may be equal)
+_ORDERED = {
+    "cell": (
+        ("g_min_siemens", "g_max_siemens", False),
+        ("endurance_writes_min", "endurance_writes", True),
+        ("endurance_writes", "endurance_writes_max", True),
+        ("endurance_writes_min", "endurance_writes_max", True),
+        ("pulses_mean_published", "pulses_max", True),
+    ),
+    "array": (),
+    "periphery": (),
+}
+# all of a group are known, or none is
+_TOGETHER = {
+    "cell": (
+        ("drift_t0_seconds", "drift_exponent_coefficients", "drift_exponent_limits"),
+        ("drift_exponent_sigma_coefficients", "drift_exponent_sigma_limits"),
+    ),
+    "array": (),
+    "periphery": (),
+}
+
+
+def check_part(part: str, entries: dict[str, Entry]) -> None:
+    """Raise `UsageError` with the place of the first contradiction in a part's values."""
+    keys = {name: spec.key for name, spec in specs(PARTS[part])}
+    for low, high, equal in _ORDERED[part]:
+        below, above = entries[low], entries[high]
+        if below.value is None or above.value is None:
+            continue
+        if below.value > above.value or (below.value == above.value and not equal):
+            _fail(
+                below if below.provenance.status == "override" else above,
+                f"{keys[low]} ({below.provenance.text}) must be {'at most' if equal else 'below'} "
+                f"{keys[high]} ({above.provenance.text})",
+            )
+    for group in _TOGETHER[part]:
+        known = [name for name in group if entries[name].value not in (None, ())]
+        missing = [name for name in group if name not in known]
+        if known and missing:
+            _fail(
+                entries[missing[0]],
+                f"{keys[missing[0]]} is null but {keys[known[0]]} is given; they make one law: give both or neither",
+            )
+    if part == "cell":
+        _check_cell(entries, keys)
+
+
+def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
+    for name in ("drift_exponent_limits", "drift_exponent_sigma_limits"):
+        limits = entries[name].value
+        if limits is not None and limits[0] > limits[1]:
+            _fail(entries[name], f"{keys[name]}: the lower limit {limits[0]:g} is above the upper limit {limits[1]:g}")
+    window = entries["g_max_siemens"].value - entries["g_min_siemens"].value
+    if entries["program_tolerance_siemens"].value >= window:
+        _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")
+    if entries["relaxation"].value and entries["relaxation_reference_siemens"].value is None:
+        _fail(entries["relaxation_reference_siemens"], "relaxation.reference is null, but relaxation.points needs it")
+    low, high = entries["stuck_low_fraction"], entries["stuck_high_fraction"]
+    if (low.value or 0.0) + (high.value or 0.0) > 1.0:
+        _fail(high, "faults.stuck_low and faults.stuck_high add up to more than 1")
+    for direction in ("set", "reset"):
+        energy, voltage = entries[f"{direction}_energy_joules"], entries[f"{direction}_voltage_volts"]
+        if energy.value is None and voltage.value is None:
+            _fail(
+                energy,
+                f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
+                "one of them is needed for the energy of a pulse",
+            )
+
+
+def _fail(entry: Entry, message: str) -> None:
+    raise UsageError(f"{entry.where}: {message}")

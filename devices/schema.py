@@ -1,0 +1,285 @@
+"""What a device file may say: one frozen dataclass per part, one `Spec` per number.
+
+Each field carries its own specification (key in the YAML file, SI unit, range, meaning), so that the loader, the
+command line, the override keys and the table in `devices/README.md` all come from this one place.
+All values are SI floats; `None` means that the sources do not give the number.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+KINDS = ("cell", "periphery", "chip")
+STATUSES = ("read", "secondary", "derived", "unverified")
+NULL_STATUSES = ("unknown", "inapplicable")
+TECHNOLOGIES = ("reram", "pcm", "fefet", "stt-mram", "sram", "flash", "other")
+
+SpecKind = Literal["number", "integer", "choice", "list", "relaxation"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How one field is written in a file and what it may hold.
+
+    `key` is the place in the file (`section.name`), `unit` the SI unit ("" = plain number), `low`/`high` the allowed
+    range (`open_low`: `low` itself is not allowed), `by` the key of the bit count that picks from a table of values
+    (`any_bits`: a single value holds for every bit count, otherwise only for the one in the file).
+    """
+
+    key: str
+    unit: str
+    meaning: str
+    kind: SpecKind = "number"
+    nullable: bool = False
+    low: float = 0.0
+    high: float = math.inf
+    open_low: bool = False
+    unlimited: bool = False
+    choices: tuple[str, ...] = ()
+    length: int | None = None
+    by: str | None = None
+    any_bits: bool = False
+
+
+def _spec(key: str, unit: str, meaning: str, **options: Any) -> Any:
+    return field(metadata={"spec": Spec(key, unit, meaning, **options)})
+
+
+def specs(part: type) -> Iterator[tuple[str, Spec]]:
+    """The (attribute name, `Spec`) pairs of a part's dataclass, in the order of the file."""
+    for item in fields(part):
+        if "spec" in item.metadata:
+            yield item.name, item.metadata["spec"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where one number comes from.
+
+    `text` is the value as written ("40 uS"); `source` a key of the references (None for an unknown number or an
+    override); `status` one of `STATUSES`, for null one of `NULL_STATUSES`, or "override" (set by the user).
+    """
+
+    text: str
+    source: str | None
+    status: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One source: a paper, a manual, a program's source file, or a stated assumption."""
+
+    key: str
+    citation: str
+    doi: str | None
+
+
+@dataclass(frozen=True)
+class RelaxationPoint:
+    """Spread of the conductance a time after the write: sigma(G) = sum_i c_i (G / reference)^i, clipped at >= 0."""
+
+    time_seconds: float
+    sigma_coefficients_siemens: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One memory cell technology: conductance window, programming, pulse response, retention, faults, wear."""
+
+    name: str
+    title: str
+    description: str
+    technology: str
+    volatile: bool
+    g_min_siemens: float = _spec("conductance.g_min", "S", "lowest programmed conductance")
+    g_max_siemens: float = _spec("conductance.g_max", "S", "highest programmed conductance", open_low=True)
+    levels: int = _spec("conductance.levels", "", "levels a cell is programmed to", kind="integer", low=2, high=65536)
+    program_tolerance_siemens: float = _spec(
+        "programming.tolerance", "S", "verify accepts target ± this", open_low=True
+    )
+    pulses_max: int = _spec("programming.pulses_max", "", "pulses before giving up", kind="integer", low=1, high=100000)
+    pulses_mean_published: float | None = _spec(
+        "programming.pulses_mean_published", "", "published mean pulse count, for comparison only", nullable=True, low=1
+    )
+    set_voltage_volts: float | None = _spec("programming.set_voltage", "V", "first SET pulse", nullable=True)
+    set_voltage_step_volts: float | None = _spec(
+        "programming.set_voltage_step", "V", "rise of the SET voltage per pulse", nullable=True
+    )
+    set_pulse_seconds: float = _spec("programming.set_pulse", "s", "length of a SET pulse", open_low=True)
+    reset_voltage_volts: float | None = _spec(
+        "programming.reset_voltage", "V", "magnitude of the first RESET pulse", nullable=True
+    )
+    reset_voltage_step_volts: float | None = _spec(
+        "programming.reset_voltage_step", "V", "rise of the RESET voltage per pulse", nullable=True
+    )
+    reset_pulse_seconds: float = _spec("programming.reset_pulse", "s", "length of a RESET pulse", open_low=True)
+    set_energy_joules: float | None = _spec(
+        "programming.set_energy", "J", "fixed energy of a SET pulse; replaces V²·G·t", nullable=True
+    )
+    reset_energy_joules: float | None = _spec(
+        "programming.reset_energy", "J", "fixed energy of a RESET pulse; replaces V²·G·t", nullable=True
+    )
+    pulse_step_siemens: float = _spec("response.pulse_step", "S", "mean step of the first pulse", open_low=True)
+    pulse_step_growth: float = _spec("response.pulse_step_growth", "", "relative growth of the step per voltage step")
+    cycle_to_cycle_sigma: float = _spec("response.cycle_to_cycle_sigma", "", "relative spread of a step, each pulse")
+    cell_to_cell_sigma: float = _spec(
+        "response.cell_to_cell_sigma", "", "lognormal spread of a cell's step, once per cell"
+    )
+    read_voltage_volts: float = _spec("read.voltage", "V", "read voltage", open_low=True)
+    read_seconds: float = _spec("read.time", "s", "length of a verify read", open_low=True)
+    read_noise_relative: float | None = _spec("read.noise", "", "sigma(G)/G of each read", nullable=True, high=1.0)
+    relaxation_reference_siemens: float | None = _spec(
+        "relaxation.reference",
+        "S",
+        "conductance that the sigma polynomials are scaled by",
+        nullable=True,
+        open_low=True,
+    )
+    relaxation: tuple[RelaxationPoint, ...] = _spec(
+        "relaxation.points",
+        "S",
+        "total spread around the target, per time since the write",
+        kind="relaxation",
+        nullable=True,
+    )
+    drift_t0_seconds: float | None = _spec(
+        "drift.t0", "s", "time offset of the drift law", nullable=True, open_low=True
+    )
+    drift_exponent_coefficients: tuple[float, ...] | None = _spec(
+        "drift.exponent_coefficients",
+        "",
+        "(a, b) of nu = a·ln(G/g_max) + b",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+    )
+    drift_exponent_limits: tuple[float, ...] | None = _spec(
+        "drift.exponent_limits", "", "(low, high) limits of nu", kind="list", length=2, nullable=True, low=-math.inf
+    )
+    drift_exponent_sigma_coefficients: tuple[float, ...] | None = _spec(
+        "drift.exponent_sigma_coefficients",
+        "",
+        "(a, b) of the cell-to-cell sigma of nu",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+    )
+    drift_exponent_sigma_limits: tuple[float, ...] | None = _spec(
+        "drift.exponent_sigma_limits", "", "(low, high) limits of the sigma of nu", kind="list", length=2, nullable=True
+    )
+    stuck_low_fraction: float | None = _spec("faults.stuck_low", "", "cells stuck at g_min", nullable=True, high=1.0)
+    stuck_high_fraction: float | None = _spec("faults.stuck_high", "", "cells stuck at g_max", nullable=True, high=1.0)
+    endurance_writes: float | None = _spec(
+        "endurance.writes", "", "pulses a cell survives, typical", nullable=True, low=1, unlimited=True
+    )
+    endurance_writes_min: float | None = _spec(
+        "endurance.writes_min", "", "lowest published endurance", nullable=True, low=1, unlimited=True
+    )
+    endurance_writes_max: float | None = _spec(
+        "endurance.writes_max", "", "highest published endurance", nullable=True, low=1, unlimited=True
+    )
+    area_f2: float | None = _spec(
+        "layout.area_f2", "", "cell area in squares of the feature size", nullable=True, open_low=True
+    )
+    access_ohms: float | None = _spec("layout.access_resistance", "ohm", "access device in series", nullable=True)
+
+
+@dataclass(frozen=True)
+class Array:
+    """Geometry and coding of one crossbar array; a weight is a differential pair of cells per slice."""
+
+    rows: int = _spec("array.rows", "", "word lines", kind="integer", low=1, high=65536)
+    columns: int = _spec("array.columns", "", "bit lines", kind="integer", low=1, high=65536)
+    slices: int = _spec(
+        "array.slices",
+        "",
+        "cells that a weight's magnitude is cut into (digits to base `levels`)",
+        kind="integer",
+        low=1,
+        high=32,
+    )
+    input_bits: int = _spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=32)
+    scale: str = _spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))
+
+
+@dataclass(frozen=True)
+class Periphery:
+    """The circuits around an array: converters, buffers, digital unit, wires, write drivers."""
+
+    name: str
+    title: str
+    description: str
+    node_meters: float = _spec("technology.node", "m", "technology node (feature size F)", open_low=True)
+    supply_volts: float | None = _spec("technology.supply", "V", "supply voltage", nullable=True, open_low=True)
+    dac_bits: int = _spec("dac.bits", "", "bits of a row driver", kind="integer", low=1, high=16)
+    dac_energy_joules: float = _spec("dac.energy", "J", "one row driven once", by="dac.bits")
+    dac_area_square_meters: float | None = _spec("dac.area", "m^2", "one row driver", nullable=True, by="dac.bits")
+    adc_bits: int = _spec("adc.bits", "", "bits of a conversion", kind="integer", low=1, high=24)
+    adc_energy_joules: float = _spec("adc.energy", "J", "one conversion", by="adc.bits")
+    adc_conversion_seconds: float = _spec(
+        "adc.conversion_time", "s", "one conversion", open_low=True, by="adc.bits", any_bits=True
+    )
+    adc_area_square_meters: float | None = _spec("adc.area", "m^2", "one converter", nullable=True, by="adc.bits")
+    adcs_per_array: int = _spec("adc.per_array", "", "converters of one array", kind="integer", low=1, high=65536)
+    sample_hold_energy_joules: float | None = _spec(
+        "sample_hold.energy", "J", "one sample of one column", nullable=True, by="dac.bits", any_bits=True
+    )
+    sample_hold_area_square_meters: float | None = _spec(
+        "sample_hold.area", "m^2", "one sample-and-hold", nullable=True
+    )
+    shift_add_energy_joules: float = _spec(
+        "shift_add.energy", "J", "one shift-and-add of a conversion", by="adc.bits", any_bits=True
+    )
+    shift_add_area_square_meters: float | None = _spec("shift_add.area", "m^2", "one shift-and-add unit", nullable=True)
+    read_cycle_seconds: float = _spec(
+        "read.cycle", "s", "settling of one array read", open_low=True, by="dac.bits", any_bits=True
+    )
+    buffer_energy_joules_per_byte: float = _spec("buffer.energy", "J/byte", "input and output buffer, per byte moved")
+    sram_energy_joules_per_byte: float = _spec("sram.energy", "J/byte", "on-chip SRAM, per byte read or written")
+    digital_mac_energy_joules: float = _spec("digital.mac_energy", "J", "one multiply-add at training precision")
+    digital_add_energy_joules: float = _spec("digital.add_energy", "J", "one addition of partial sums")
+    digital_macs_per_second: float = _spec(
+        "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
+    )
+    word_line_farads_per_cell: float | None = _spec(
+        "wires.word_line_capacitance", "F", "word line, per cell", nullable=True
+    )
+    bit_line_farads_per_cell: float | None = _spec(
+        "wires.bit_line_capacitance", "F", "bit line, per cell", nullable=True
+    )
+    wire_ohms_per_cell: float | None = _spec(
+        "wires.resistance", "ohm", "wire resistance, per cell pitch", nullable=True
+    )
+    write_cells_in_parallel: int = _spec(
+        "write.cells_in_parallel", "", "cells of a row pulsed together", kind="integer", low=1, high=65536
+    )
+    write_arrays_in_parallel: int = _spec(
+        "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
+    )
+    router_energy_joules_per_byte: float | None = _spec(
+        "router.energy", "J/byte", "one hop between tiles", nullable=True
+    )
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A cell, an array and a periphery, with the provenance of every number.
+
+    `provenance` maps "cell.g_max_siemens", "array.rows", "periphery.adc_energy_joules", "cell.relaxation[0]" and so on.
+    """
+
+    name: str
+    title: str
+    description: str
+    cell: Cell
+    array: Array
+    periphery: Periphery
+    provenance: Mapping[str, Provenance]
+    references: tuple[Reference, ...]
+
+
+PARTS: dict[str, type] = {"cell": Cell, "array": Array, "periphery": Periphery}

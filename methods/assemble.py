@@ -1,0 +1,62 @@
+"""What all methods share when they are attached: backbone matrices in cells, the head, attention and head work."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
+from .cells import AdaptedModel
+from .costs import DigitalWork, attention_backward, attention_forward, head_backward, head_forward
+
+NO_WORK = DigitalWork()
+
+
+def assemble(
+    method: Method,
+    backbone: BackboneLike,
+    model: AdaptedModel,
+    *,
+    groups: Mapping[str, Mapping[str, nn.Parameter]],
+    placements: Mapping[str, Placement],
+    extra_cells: Mapping[str, Tensor] | None = None,
+    train_head: bool = True,
+    inference_work: DigitalWork = NO_WORK,
+    training_work: DigitalWork | None = None,
+    backward_work: DigitalWork = NO_WORK,
+) -> Adaptation:
+    """An `Adaptation` from a model whose linears are `CellLinear`s.
+
+    Args:
+        groups: the method's own trained parameters by group and name; the group "head" is added.
+        placements: placement of the method's own tensors. Backbone matrices not named there are NVM_FROZEN, state not
+            named there is DIGITAL.
+        extra_cells: matrices in cells beside the backbone's.
+        train_head: False when the head is set from class means and left so.
+        inference_work, training_work, backward_work: digital work beside attention and head; training_work is that of
+            a training forward pass, by default the same as inference.
+    """
+    head = {"head.weight": model.head.weight, "head.bias": model.head.bias}
+    state = {name: parameter for group in groups.values() for name, parameter in group.items()} | head
+    cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
+    cells |= extra_cells or {}
+    default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)
+    hidden, classes = model.head.in_features, model.head.out_features
+    through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    forward = attention_forward(backbone.blocks, hidden) + head_forward(hidden, classes)
+    if train_head:
+        backward_work += head_backward(hidden, classes, through)
+    if through:
+        backward_work += attention_backward(backbone.blocks, hidden)
+    return Adaptation(
+        method=method.name,
+        module=model,
+        state=state,
+        groups={group: list(members) for group, members in groups.items()} | {"head": list(head) if train_head else []},
+        cell_tensors=cells,
+        placements=default | dict(placements),
+        backward_need=method.backward_need,
+        recipe=method.recipe,
+        inference_work=forward + inference_work,
+        training_work=forward + (inference_work if training_work is None else training_work),
+        backward_work=backward_work,
+    )

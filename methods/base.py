@@ -1,0 +1,326 @@
+"""What an adaptation method is: the tensors it trains, where each tensor lives, and what its digital part costs.
+
+A method is one file in this folder that ends with `register(...)`. `attach` turns a frozen backbone into an
+`Adaptation`: a torch module, the dictionary of what is trained, and a `Placement` for every tensor.
+"""
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError, unknown_name
+from .cells import AdaptedModel, CellLinear, Reader
+from .costs import DigitalMacs, DigitalWork
+
+if TYPE_CHECKING:
+    from ..workloads.pools import Pool
+    from ..workloads.shapes import LinearShape, ModelShape
+
+
+class Placement(enum.StrEnum):
+    """Where a tensor lives and when its cells are written."""
+
+    NVM_FROZEN = "NVM_FROZEN"
+    """Programmed once, never again."""
+    NVM_TASK = "NVM_TASK"
+    """Trained digitally, then written to its cells once per task."""
+    NVM_STEP = "NVM_STEP"
+    """Trained in its cells: rewritten at every optimiser step."""
+    DIGITAL = "DIGITAL"
+    """SRAM or registers: no cell is written."""
+
+
+class BackwardNeed(enum.StrEnum):
+    """How far the gradient has to travel."""
+
+    NONE = "NONE"
+    """Forward passes only."""
+    SIDE = "SIDE"
+    """The gradient stays in side modules."""
+    THROUGH = "THROUGH"
+    """The gradient passes through the frozen backbone: transposed reads of its arrays."""
+    FULL = "FULL"
+    """THROUGH, and weight gradients of the backbone itself."""
+
+
+class BackboneLike(Protocol):
+    """What a method needs to know of a backbone (`workloads.models.Backbone` has it)."""
+
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def blocks(self) -> int: ...
+    def linear_names(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is trained. The default of each method stands in its file, with how it was found.
+
+    `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to AdamW's peak rate, which
+    decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
+    optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
+    mean logit margin on the training examples that the class-mean head starts with.
+    """
+
+    learning_rates: Mapping[str, float]
+    epochs: int = 8
+    min_steps: int = 0
+    batch_size: int = 16
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    l1: float = 0.0
+    head_margin: float = 2.0
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Numbers a method trains on a model, without the classifier head, and the weights it keeps in cells.
+
+    `trained` maps a kind of state ("coefficients", "magnitudes", ...) to how many numbers of it are trained;
+    `cells_frozen` are weights beside the backbone that are programmed once; `cells_trained` are weights in cells that
+    are rewritten under NVM_TASK or NVM_STEP.
+    """
+
+    trained: Mapping[str, int]
+    cells_frozen: int = 0
+    cells_trained: int = 0
+
+    @property
+    def trained_parameters(self) -> int:
+        return sum(self.trained.values())
+
+
+@dataclass
+class Adaptation:
+    """A backbone made ready for one task by one method.
+
+    `module(input_ids, attention_mask)` gives logits (batch, classes). `state` holds what is trained, by name, the head
+    (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in cells, by its unique cell name;
+    `placements` has one entry for each name in either.
+    """
+
+    method: str
+    module: AdaptedModel
+    state: dict[str, nn.Parameter]
+    groups: dict[str, list[str]]
+    cell_tensors: dict[str, Tensor]
+    placements: dict[str, Placement]
+    backward_need: BackwardNeed
+    recipe: Recipe
+    inference_work: DigitalWork
+    training_work: DigitalWork
+    backward_work: DigitalWork
+    l1_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_(False)
+            if not parameter.is_contiguous():
+                raise ValueError(f"parameter {name} is not contiguous")
+        for names in self.groups.values():
+            for name in names:
+                self.state[name].requires_grad_(True)
+        missing = (self.state.keys() | self.cell_tensors.keys()) ^ self.placements.keys()
+        if missing:
+            raise ValueError(f"placements and tensors disagree about {sorted(missing)}")
+
+    def use(self, reader: Reader) -> None:
+        """Read every matrix that sits in cells through `reader` from now on."""
+        for module in self.module.modules():
+            if isinstance(module, CellLinear):
+                module.reader = reader
+
+    def parameter_groups(self, recipe: Recipe | None = None) -> list[dict[str, Any]]:
+        """Optimiser groups: `params`, `lr` (the recipe's peak rate for the group) and `name`."""
+        rates = (recipe or self.recipe).learning_rates
+        wanted = [group for group, names in self.groups.items() if names]
+        if unknown := rates.keys() - set(wanted):
+            raise UsageError(unknown_name(f"parameter group of {self.method}", min(unknown), wanted))
+        if missing := set(wanted) - rates.keys():
+            raise UsageError(f"the recipe for {self.method} gives no learning rate for {min(missing)!r}")
+        return [
+            {"name": group, "params": [self.state[name] for name in names], "lr": rates[group]}
+            for group, names in self.groups.items()
+            if names
+        ]
+
+    def regulariser(self, recipe: Recipe | None = None) -> Tensor:
+        """What the method adds to the loss: `l1` times the mean absolute fusion coefficient (a scalar)."""
+        weight = (recipe or self.recipe).l1
+        if not self.l1_names or weight == 0.0:
+            return torch.zeros(())
+        return weight * torch.cat([self.state[name].flatten() for name in self.l1_names]).abs().mean()
+
+    def digital_macs(
+        self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True
+    ) -> DigitalMacs:
+        """Multiply-accumulates done by the digital unit in one pass, (forward, backward).
+
+        Args:
+            tokens: tokens in the batch, padding not counted.
+            attention_pairs: sum over the sequences of their squared length.
+            sequences: sequences in the batch (the head's work).
+            training: False for inference: no backward pass; what has been written to cells is read there, and what
+                does not change (row norms) is not computed again.
+
+        Counted are attention products, head, fusion coefficients, magnitudes, matrices held digitally and the
+        gradients of the trained state; softmax, GELU, LayerNorm and additions are not.
+        """
+        size = (tokens, attention_pairs, sequences)
+        if not training:
+            return DigitalMacs(self.inference_work.macs(*size), 0)
+        return DigitalMacs(self.training_work.macs(*size), self.backward_work.macs(*size))
+
+    @property
+    def trained_names(self) -> list[str]:
+        """Names in `state` that the optimiser changes, the head included."""
+        return [name for names in self.groups.values() for name in names]
+
+    @property
+    def trained_parameters(self) -> int:
+        """Trained numbers, without the head."""
+        return sum(self.state[name].numel() for name in self.trained_names if not name.startswith("head."))
+
+    @property
+    def head_parameters(self) -> int:
+        return sum(parameter.numel() for name, parameter in self.state.items() if name.startswith("head."))
+
+    @property
+    def state_bytes(self) -> int:
+        """Float32 bytes of the state and of AdamW's two moments of what it trains."""
+        trained = sum(self.state[name].numel() for name in self.trained_names)
+        return 4 * (sum(parameter.numel() for parameter in self.state.values()) + 2 * trained)
+
+    @property
+    def optimiser_macs(self) -> int:
+        """Multiplications of one AdamW step: 8 for each trained number (moments 2 + 3, correction 2, update 1)."""
+        return 8 * sum(self.state[name].numel() for name in self.trained_names)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of the state by name."""
+        return {name: parameter.detach().clone() for name, parameter in self.state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set the state. Raises `UsageError` when names or shapes differ from this adaptation's."""
+        if different := sorted(state.keys() ^ self.state.keys()):
+            raise UsageError(f"the state does not belong to this {self.method} adaptation: {different[0]!r} differs")
+        for name, parameter in self.state.items():
+            if state[name].shape != parameter.shape:
+                given, wanted = tuple(state[name].shape), tuple(parameter.shape)
+                raise UsageError(f"state {name!r} has shape {given}, this {self.method} adaptation needs {wanted}")
+        with torch.no_grad():
+            for name, parameter in self.state.items():
+                parameter.copy_(state[name])
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """One way to adapt a frozen backbone. Options of a method are its dataclass fields."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    placements: ClassVar[tuple[Placement, ...]]
+    backward_need: ClassVar[BackwardNeed]
+    needs_pool: ClassVar[bool] = False
+
+    recipe: Recipe = field(kw_only=True)
+
+    @abstractmethod
+    def attach(
+        self,
+        backbone: BackboneLike,
+        classes: int,
+        rng: np.random.Generator,
+        *,
+        placement: Placement | None = None,
+        pool: "Pool | None" = None,
+    ) -> Adaptation:
+        """Make `backbone` (left unchanged, its weights shared) ready for a task with `classes` classes.
+
+        Args:
+            rng: draws the initial values of what is trained.
+            placement: where the trained matrices live, one of `placements`; default the first.
+            pool: LoRA pool, for the methods that need one.
+
+        Raises:
+            UsageError: a placement the method does not offer, no pool where one is needed, or one of another model.
+        """
+
+    @abstractmethod
+    def count(self, shape: "ModelShape", *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
+        """Count from shapes alone, without weights. `rank` is that of LoRA or of each module of the pool."""
+
+    def choose_placement(self, placement: Placement | None) -> Placement:
+        """`placement`, or the default one. Raises `UsageError` for one that the method does not offer."""
+        if placement is None:
+            return self.placements[0]
+        if placement not in self.placements:
+            raise UsageError(unknown_name(f"placement for {self.name}", str(placement), map(str, self.placements)))
+        return Placement(placement)
+
+
+METHODS: dict[str, Method] = {}
+M = TypeVar("M", bound=Method)
+
+
+def register(method: M) -> M:
+    """Make a method known by its name. Raises `ValueError` for a name that is taken."""
+    if method.name in METHODS:
+        raise ValueError(f"a method named {method.name!r} is already registered")
+    METHODS[method.name] = method
+    return method
+
+
+def get_method(name: str, **options: Any) -> Method:
+    """The registered method, with some of its fields replaced. Raises `UsageError` for an unknown name or option."""
+    if name not in METHODS:
+        raise UsageError(unknown_name("method", name, METHODS))
+    method = METHODS[name]
+    if unknown := options.keys() - method.__dataclass_fields__.keys():
+        raise UsageError(unknown_name(f"option of {name}", min(unknown), method.__dataclass_fields__))
+    return replace(method, **options)
+
+
+def block_of(name: str) -> int:
+    """Index of the Transformer block in a module path: its first number ("encoder.layer.3.attention..." is 3)."""
+    for part in name.split("."):
+        if part.isdigit():
+            return int(part)
+    raise UsageError(f"cannot tell the Transformer block of the linear {name!r}: its path has no number")
+
+
+ATTENTION_TARGETS = ("query", "value", "q", "v", "q_proj", "v_proj", "q_lin", "v_lin")
+"""Last path component of the query and value projections in BERT, RoBERTa, ViT, T5, Llama and DistilBERT."""
+
+
+def attention_targets(linear_names: Sequence[str]) -> list[str]:
+    """The query and value projections among `linear_names`, in order. Raises `UsageError` when there are none."""
+    found = [name for name in linear_names if name.rsplit(".", 1)[-1] in ATTENTION_TARGETS]
+    if not found:
+        raise UsageError("the model has no query and value projection by a known name: " + ", ".join(ATTENTION_TARGETS))
+    return found
+
+
+def torch_generator(rng: np.random.Generator) -> torch.Generator:
+    """A torch generator seeded from `rng`."""
+    return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
+
+
+def cell_linears(module: nn.Module) -> Iterator[CellLinear]:
+    """Every `CellLinear` of a module, in order."""
+    return (child for child in module.modules() if isinstance(child, CellLinear))
+
+
+def target_linears(shape: "ModelShape") -> list["LinearShape"]:
+    """The query and value projections of every block of a shape, cross attention included."""
+    return [linear for block in shape.blocks for linear in block.linears if linear.role in ("query", "value")]

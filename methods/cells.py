@@ -1,0 +1,119 @@
+"""Linear layers whose matrix may sit in cells, and the model built from them.
+
+The only place where a matrix is read is `reader(name, x, weight)`: exact arithmetic by default, a crossbar when the
+simulator puts its own reader there.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Reader = Callable[[str, Tensor, Tensor], Tensor]
+"""reader(name, x (..., in), weight (out, in)) -> (..., out)."""
+
+
+def exact_reader(name: str, x: Tensor, weight: Tensor) -> Tensor:
+    """The matrix product without any hardware: x (..., in), weight (out, in) -> (..., out)."""
+    return F.linear(x, weight)
+
+
+def frozen(tensor: Tensor) -> nn.Parameter:
+    """A parameter that shares the tensor's memory and is not trained."""
+    return nn.Parameter(tensor.detach(), requires_grad=False)
+
+
+class CellLinear(nn.Module):
+    """y = W x + bias, with W (out, in) read through `reader` and the bias added digitally.
+
+    The parameters share memory with the given linear unless `own` asks for copies (to train them).
+    """
+
+    def __init__(self, name: str, linear: nn.Linear, own: bool = False) -> None:
+        super().__init__()
+        self.cell_name = name
+        self.weight = frozen(linear.weight.clone() if own else linear.weight)
+        self.bias = None if linear.bias is None else frozen(linear.bias.clone() if own else linear.bias)
+        self.reader: Reader = exact_reader
+
+    def read(self, x: Tensor) -> Tensor:
+        """W x, x (..., in) -> (..., out)."""
+        return self.reader(self.cell_name, x, self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.read(x)
+        return y if self.bias is None else y + self.bias
+
+
+LinearFactory = Callable[[str, nn.Linear], CellLinear]
+
+
+def clone_encoder(module: nn.Module, linear_names: Iterable[str], make: LinearFactory) -> nn.Module:
+    """A copy of `module` with each named `nn.Linear` replaced by `make(name, linear)`.
+
+    The copy has its own module objects; parameters and buffers share the original's memory, so that many adaptations
+    of one backbone cost one backbone.
+    """
+    memo: dict[int, object] = {id(p): frozen(p) for p in module.parameters()}
+    memo |= {id(b): b for b in module.buffers()}
+    clone = copy.deepcopy(module, memo)
+    for name in linear_names:
+        parent, _, child = name.rpartition(".")
+        linear = clone.get_submodule(name)
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(f"{name} is a {type(linear).__name__}, not a Linear")
+        setattr(clone.get_submodule(parent), child, make(name, linear))
+    return clone.eval()
+
+
+class AdaptedModel(nn.Module):
+    """Encoder, mean over the tokens, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
+
+    Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding.
+    """
+
+    def __init__(self, encoder: nn.Module, hidden_size: int, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(hidden_size, classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.head.to(next(encoder.parameters()).dtype)
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean of the last hidden states over the tokens, (batch, hidden_size)."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.features(input_ids, attention_mask))
+
+
+@torch.no_grad()
+def set_class_mean_head(head: nn.Linear, features: Tensor, labels: Tensor, margin: float) -> None:
+    """Set `head` to the nearest-class-mean classifier of `features` (n, d) with `labels` (n,).
+
+    With class means mu_c and their mean mu, the squared distance to mu_c orders the classes as
+    (mu_c - mu) . f - |mu_c|^2 / 2 does (the part common to all classes left out): a linear head found without any
+    gradient. The logits are scaled so that the mean margin of the right class over the best other one is `margin` on
+    the given features, or left unscaled when that mean margin is not positive.
+    """
+    classes = head.out_features
+    onehot = F.one_hot(labels, classes).to(features.dtype)
+    counts = onehot.sum(0)
+    means = (onehot.T @ features) / counts.clamp(min=1.0).unsqueeze(1)
+    present = counts > 0
+    centre = means[present].mean(0)
+    weight = torch.where(present.unsqueeze(1), means - centre, torch.zeros_like(means))
+    bias = torch.where(present, -0.5 * (means**2).sum(1), torch.zeros_like(counts))
+    bias = torch.where(present, bias - bias[present].mean(), bias[present].min() - bias[present].mean())
+    logits = features @ weight.T + bias
+    right = (logits * onehot).sum(1)
+    best_other = logits.masked_fill(onehot.bool(), -torch.inf).amax(1)
+    mean_margin = (right - best_other).mean()
+    scale = margin / mean_margin if mean_margin > 0 else torch.ones(())
+    head.weight.copy_(scale * weight)
+    head.bias.copy_(scale * bias)

@@ -1,0 +1,207 @@
+"""How every figure looks, and how it becomes SVG: fonts, colours, deterministic output, light and dark.
+
+Colours are picked from the Okabe-Ito set (told apart with any colour vision); a method keeps its colour in all figures,
+a placement keeps its marker, and hollow markers are estimated figures.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#1a1d21", "#5a646e", "#dfe3e8", "#fefefe"
+ON_FILL = "#101317"  # text on a coloured bar, the same in light and dark
+
+_METHOD_COLOURS = {
+    "lorafusion": "#0072b2",
+    "lora": "#d55e00",
+    "full": "#b3478f",
+    "probe": "#00845f",
+    "frozen": "#6b7280",
+    "pasta": "#a87500",
+    "vpt": "#2f9fd8",
+}
+_MORE_COLOURS = ("#7a52c7", "#8a5a3c", "#4b6f00", "#c2185b", "#00838f", "#455a64")
+#: light fills for components: a set of their own, so that a component is not taken for a method
+COMPONENT_COLOURS = {
+    "cells_read": "#77aadd",
+    "cells_write": "#ee8866",
+    "dac": "#eedd88",
+    "adc": "#44bb99",
+    "sample_hold": "#99ddff",
+    "shift_add": "#aaaa44",
+    "buffer": "#ffaabb",
+    "digital": "#bbcc33",
+    "sram": "#c8c8d0",
+}
+_MARKERS = {"NVM_STEP": "s", "NVM_TASK": "D", "DIGITAL": "o", "NVM_FROZEN": "v"}
+#: colour in the drawing -> CSS variable of the page, which has a light and a dark value
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper"} | {
+    colour: f"series-{number}" for number, colour in enumerate((*_METHOD_COLOURS.values(), *_MORE_COLOURS))
+}
+_DARK = {
+    INK: "#e8eaed",
+    MUTED: "#a3adb8",
+    GRID: "#343a41",
+    PAPER: "#17191c",
+    "#0072b2": "#52aef0",
+    "#d55e00": "#ff9248",
+    "#b3478f": "#e58cc6",
+    "#00845f": "#36c99a",
+    "#6b7280": "#a7afba",
+    "#a87500": "#e6b23c",
+    "#2f9fd8": "#7fd0ff",
+    "#7a52c7": "#b59af0",
+    "#8a5a3c": "#d0a184",
+    "#4b6f00": "#a5cc4d",
+    "#c2185b": "#ff7fae",
+    "#00838f": "#4fcbd6",
+    "#455a64": "#9fb4be",
+}
+_FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Arial, sans-serif"
+WIDTH_INCHES = 7.6
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: `svg` is a complete file; `inline` the same for a page, with the page's colours and no XML header."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    label: str
+    svg: str
+    inline: str
+
+
+def colours_of(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each method: its own, or the next free one in the order given."""
+    free = iter(_MORE_COLOURS * 8)
+    colours: dict[str, str] = {}
+    for method in methods:
+        if method not in colours:
+            colours[method] = _METHOD_COLOURS.get(method) or next(free)
+    return colours
+
+
+def page_colours() -> dict[str, tuple[str, str]]:
+    """CSS variable -> (light, dark) for all colours that figures use."""
+    return {name: (light, _DARK[light]) for light, name in _VARIABLES.items()}
+
+
+def marker_of(placement: str) -> str:
+    """The marker of a placement."""
+    return _MARKERS.get(placement.upper(), "P")
+
+
+@contextmanager
+def new_figure(height_inches: float) -> Iterator["Figure"]:
+    """A figure in the house style, at the width of all figures (inches), drawn without any global state of pyplot."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": MUTED,
+        "axes.linewidth": 0.8,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "figure.dpi": 72,
+        "savefig.dpi": 72,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "edge-adapt",
+        "path.simplify": False,
+        "text.parse_math": False,  # names are shown as they are
+    }
+    with matplotlib.rc_context(style):
+        yield Figure(figsize=(WIDTH_INCHES, height_inches))
+
+
+def finish(figure: "Figure", name: str, title: str, caption: str, alt: str, label: str) -> Drawing:
+    """Turn a figure into a `Drawing`; call it inside `new_figure`. `label` is printed into the figure's corner."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    height = figure.get_figheight()
+    figure.text(
+        1 - 0.04 / WIDTH_INCHES, 1 - 0.05 / height, label, ha="right", va="top", fontsize=8, color=MUTED, style="italic"
+    )
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = buffer.getvalue()
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = body.replace("'DejaVu Sans'", _FONTS)
+    body = _own_ids(body, name)
+    start = body.index(">") + 1
+    accessible = body[: start - 1] + f' role="img" aria-label={quoteattr(alt)}>'
+    opening = f"\n <title>{escape(title)}</title>\n <desc>{escape(alt)}</desc>"
+    background = '\n <rect width="100%" height="100%" fill="#ffffff"/>'
+    svg = '<?xml version="1.0" encoding="utf-8"?>\n' + accessible + opening + background + body[start:]
+    return Drawing(name, title, caption, alt, label, svg, _themed(accessible + body[start:]))
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Prefix every id with the figure's name: several figures stand in one page."""
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    return re.sub(r'href="#', f'href="#{name}-', svg)
+
+
+def _themed(svg: str) -> str:
+    """Let the page decide the colours: every known colour becomes a CSS variable with the colour as its fallback."""
+
+    def themed(found: re.Match[str]) -> str:
+        colour = found.group(0).lower()
+        return f"var(--{_VARIABLES[colour]}, {colour})" if colour in _VARIABLES else colour
+
+    svg = re.sub(r"(?<=[: ])#[0-9a-fA-F]{6}\b", themed, svg)
+    head, rest = svg.split(">", maxsplit=1)
+    return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + rest  # the page gives the size
+
+
+def si_axis(axis: Any, unit: str, most_ticks: int = 9) -> None:
+    """Label a logarithmic axis (`axes.xaxis` or `axes.yaxis`) with SI prefixes, whole decades only."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    from .values import si
+
+    axis.set_major_locator(LogLocator(base=10, numticks=most_ticks))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: si(value, unit, significant=1)))
+
+
+def quiet_axes(axes: "Axes", grid: str = "both") -> None:
+    """No tick marks, and grid lines on one axis (`x`, `y`), both or `none`."""
+    axes.tick_params(length=0, which="both")
+    if grid == "none":
+        axes.grid(visible=False)
+    elif grid != "both":
+        axes.grid(visible=False, axis="y" if grid == "x" else "x")

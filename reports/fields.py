@@ -1,0 +1,232 @@
+"""The fields of `report.json` (schema `edge-adapt/simulate/1`) as data: path, kind, unit, meaning, label.
+
+A path is dotted; `[]` steps into every object of a list. The kinds are checked in `schema.py`, and the table in
+`docs/report-schema.md` is made from this list.
+"""
+
+from dataclasses import dataclass
+
+SCHEMA = "edge-adapt/simulate/1"
+LABELS = ("measured", "simulated", "estimated")
+
+#: kind -> what the value must be, in words (used in messages and in the documentation)
+KINDS = {
+    "text": "a text",
+    "time": "a time in ISO 8601",
+    "integer": "a whole number, 0 or more",
+    "number": "a finite number",
+    "amount": "a finite number, 0 or more",
+    "fraction": "a number from 0 to 1",
+    "object": "an object",
+    "list": "a list of objects",
+    "texts": "a list of texts",
+    "integers": "a list of whole numbers, 0 or more",
+    "grid": "a rectangular list of lists of finite numbers, at most 64 x 64",
+    "amounts": "an object whose values are finite numbers, 0 or more, or null",
+    "words": "an object whose values are texts",
+    "free": "an object of any content",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the report.
+
+    `label` says how the value comes about: `given` (an option or a fact of the input), `counted` (exact), `simulated`,
+    `estimated`, or `record` (the `label` field of the same record says it).
+    """
+
+    path: str
+    kind: str
+    meaning: str
+    unit: str = ""
+    label: str = "given"
+    nullable: bool = False
+    choices: tuple[str, ...] = ()
+    at_least: int = 0  # fewest entries of a list
+
+
+def _outcome(name: str, meaning: str) -> Field:
+    return Field(f"results[].{name}", "fraction", meaning, "1", "record", nullable=True)
+
+
+def _cost(name: str, kind: str, unit: str, meaning: str) -> Field:
+    return Field(f"results[].{name}", kind, meaning, unit, "record", nullable=True)
+
+
+HEADER = (
+    Field("schema", "text", "name and version of this schema", choices=(SCHEMA,)),
+    Field("created", "time", "when the run ended"),
+    Field("command", "text", "the command line that gives this report again"),
+    Field("config", "free", "every option of the run with its value"),
+    Field("config_hash", "text", "hash of `config`: equal hash, equal experiment"),
+    Field("versions", "words", "package name to version"),
+    Field("seeds", "integers", "seeds of the runs", at_least=1),
+    Field("messages", "texts", "what the reader should know about this run: fallbacks, samples, doubts"),
+)
+
+DEVICE = (
+    Field("device", "object", "the simulated chip"),
+    Field("device.name", "text", "preset name or file"),
+    Field("device.title", "text", "name in words"),
+    Field("device.cell", "text", "cell preset"),
+    Field("device.periphery", "text", "periphery preset"),
+    Field("device.technology", "text", "memory technology"),
+    Field("device.array", "object", "one crossbar array and how many are used"),
+    Field("device.array.rows", "integer", "word lines of an array", "1"),
+    Field("device.array.columns", "integer", "bit lines of an array", "1"),
+    Field("device.array.slices", "integer", "bit slices per weight", "1"),
+    Field("device.array.arrays_used", "integer", "arrays that hold the backbone and the pool", "1", "counted"),
+    Field(
+        "device.area_square_meters",
+        "amounts",
+        "silicon area by part, with `total`; null where the sources give none",
+        "m²",
+        "estimated",
+    ),
+    Field("device.unknown", "texts", "numbers that no source gives, each with what was done about it"),
+)
+
+WORKLOAD = (
+    Field("model", "object", "the backbone"),
+    Field("model.name", "text", "name or folder"),
+    Field("model.parameters", "integer", "parameters of the whole model", "1", "counted"),
+    Field("model.weights_in_cells", "integer", "backbone weights that sit in cells", "1", "counted"),
+    Field("model.hidden_size", "integer", "width", "1"),
+    Field("model.blocks", "integer", "transformer blocks", "1"),
+    Field("task", "object", "the unseen task"),
+    Field("task.name", "text", "name or file"),
+    Field("task.labels", "texts", "classes", at_least=1),
+    Field("task.train_examples", "integer", "examples that the shots are drawn from", "1", "counted"),
+    Field("task.test_examples", "integer", "examples of every accuracy below", "1", "counted"),
+    Field("task.source", "text", "where the examples come from"),
+    Field("pool", "object", "the frozen LoRA pool; null when no method of the run uses one", nullable=True),
+    Field("pool.path", "text", "name or folder"),
+    Field("pool.modules", "list", "the adapters of the pool"),
+    Field("pool.modules[].name", "text", "adapter name"),
+    Field("pool.modules[].task", "text", "task the adapter was trained on"),
+    Field("pool.modules[].rank", "integer", "rank of the adapter", "1"),
+    Field("pool.weights_in_cells", "integer", "pool weights that sit in cells", "1", "counted"),
+)
+
+_SHARE = (
+    ("cells", "integer", "1", "cells programmed"),
+    ("energy_joules", "amount", "J", "write and verify energy"),
+    ("time_seconds", "amount", "s", "time with the chip's write parallelism"),
+)
+
+PROGRAMMING = (
+    Field("programming", "object", "the one-time programming of backbone and pool"),
+    Field("programming.cells", "integer", "cells programmed", "1", "counted"),
+    Field("programming.pulses_mean", "amount", "pulses per cell, mean", "1", "simulated", nullable=True),
+    Field("programming.pulses_p95", "amount", "pulses per cell, 95th percentile", "1", "simulated", nullable=True),
+    Field("programming.failed_cells", "integer", "cells out of tolerance after the last pulse", "1", "simulated"),
+    Field("programming.energy_joules", "amount", "write and verify energy", "J", "simulated", nullable=True),
+    Field("programming.time_seconds", "amount", "time", "s", "simulated", nullable=True),
+    Field(
+        "programming.weight_error_relative",
+        "amount",
+        "mean |programmed − wanted| over mean |wanted| of the weights",
+        "1",
+        "simulated",
+        nullable=True,
+    ),
+    Field("programming.pulses_histogram", "integers", "cells that took k pulses, k = 0, 1, …", "1", "simulated"),
+    Field("programming.backbone", "object", "the backbone's share"),
+    *(Field(f"programming.backbone.{n}", k, m, u, "simulated", nullable=True) for n, k, u, m in _SHARE),
+    Field("programming.pool", "object", "the pool's share; null without a pool", nullable=True),
+    *(Field(f"programming.pool.{n}", k, m, u, "simulated", nullable=True) for n, k, u, m in _SHARE),
+    Field("programming.label", "text", "how the figures of this object come about", choices=LABELS),
+    Field("conductance_map", "object", "one tile, as a picture", nullable=True),
+    Field("conductance_map.tensor", "text", "the matrix the tile belongs to"),
+    Field("conductance_map.target_siemens", "grid", "conductance wanted, rows × columns", "S", "counted"),
+    Field("conductance_map.programmed_siemens", "grid", "conductance after programming", "S", "simulated"),
+)
+
+RESULTS = (
+    Field("results", "list", "one record per method × placement × shots × seed", at_least=1),
+    Field("results[].method", "text", "adaptation method"),
+    Field("results[].placement", "text", "where its trained matrices live"),
+    Field("results[].shots", "integer", "labelled examples, training and validation together", "1"),
+    Field("results[].seed", "integer", "seed of the draw of examples, of training and of the noise"),
+    Field("results[].trained_parameters", "integer", "numbers the method trains, without the head", "1", "counted"),
+    Field("results[].head_parameters", "integer", "numbers of the classifier head", "1", "counted"),
+    _cost("cells_written", "integer", "1", "cell writes of one adaptation (a cell written n times counts n)"),
+    Field("results[].cells_in_placement", "integer", "cells the trained matrices occupy", "1", "counted"),
+    _outcome("accuracy_exact", "test accuracy, adapted and read with exact weights"),
+    _outcome("accuracy_exact_before", "test accuracy with exact weights before adapting"),
+    _outcome("accuracy_chip_before", "test accuracy on the chip as programmed, before adapting"),
+    _outcome("accuracy_chip", "test accuracy on the chip after adapting with the chip in the loop"),
+    _outcome("accuracy_drifted", "the same 30 days later, nothing done; null without drift data"),
+    _outcome("accuracy_readapted", "the same after adapting again on the drifted chip"),
+    Field("results[].drift", "list", "test accuracy on the chip at ages after programming"),
+    Field("results[].drift[].age_seconds", "amount", "age", "s"),
+    Field("results[].drift[].accuracy", "fraction", "test accuracy at this age", "1", "record", nullable=True),
+    _outcome("validation_accuracy_exact", "accuracy on the held-back shots with exact weights"),
+    _cost("write_energy_joules", "amount", "J", "energy of the cell writes of one adaptation"),
+    _cost("write_time_seconds", "amount", "s", "time of these writes"),
+    _cost("adaptation_energy_joules", "amount", "J", "energy of one adaptation: reads, digital work and writes"),
+    _cost("adaptation_time_seconds", "amount", "s", "time of one adaptation"),
+    _cost("adaptation_energy_by_component_joules", "amounts", "J", "the same by component; adds up to it"),
+    _cost("adaptation_time_by_component_seconds", "amounts", "s", "time by component; parts may overlap"),
+    _cost("inference_energy_joules", "amount", "J", "energy of one example"),
+    _cost("inference_time_seconds", "amount", "s", "time of one example"),
+    _cost("inference_energy_by_component_joules", "amounts", "J", "the same by component; adds up to it"),
+    _cost(
+        "endurance_share_per_task",
+        "amount",
+        "1",
+        "share of the cells' rated writes one adaptation uses; null = unknown",
+    ),
+    _cost(
+        "tasks_until_worn_out", "amount", "1", "adaptations until the rated writes are used up; null = no limit known"
+    ),
+    Field("results[].label", "text", "how the figures of this record come about", choices=LABELS),
+    Field("results[].note", "text", "what was sampled or left out; may be empty"),
+    Field("results[].write_read_ratio", "amounts", "named ratios of a write to a read", "1", "record"),
+    Field("results[].train_steps", "integer", "optimiser steps", "1", "counted"),
+    Field("results[].train_tokens", "integer", "tokens of all forward passes of training", "1", "counted"),
+)
+
+CONCLUSIONS = (
+    Field("break_even", "object", "pool programming against rewriting; null without a pool", nullable=True),
+    Field("break_even.pool_programming_energy_joules", "amount", "paid once", "J", "simulated", nullable=True),
+    Field("break_even.versus", "list", "the methods that write cells"),
+    Field("break_even.versus[].method", "text", "method"),
+    Field("break_even.versus[].placement", "text", "placement"),
+    Field(
+        "break_even.versus[].tasks",
+        "amount",
+        "tasks after which the pool has cost less; null = never",
+        "1",
+        "simulated",
+        nullable=True,
+    ),
+    Field(
+        "break_even.versus[].steps",
+        "amount",
+        "the same in optimiser steps; null = never",
+        "1",
+        "simulated",
+        nullable=True,
+    ),
+    Field("break_even.versus[].note", "text", "remark; may be empty"),
+    Field("pool_fit", "object", "does the pool suit the task? null without a pool", nullable=True),
+    Field("pool_fit.verdict", "text", "judged on validation examples", choices=("fits", "does not fit", "unclear")),
+    Field(
+        "pool_fit.gap_points",
+        "number",
+        "accuracy gap that the verdict rests on",
+        "percentage points",
+        "simulated",
+        nullable=True,
+    ),
+    Field("pool_fit.text", "text", "the verdict in a sentence"),
+    Field("references", "list", "papers the numbers come from"),
+    Field("references[].key", "text", "citation key"),
+    Field("references[].citation", "text", "authors, title, venue, year"),
+    Field("references[].doi", "text", "DOI, arXiv number or address", nullable=True),
+    Field("references[].used_for", "texts", "constants and equations taken from it"),
+)
+
+FIELDS: tuple[Field, ...] = (*HEADER, *DEVICE, *WORKLOAD, *PROGRAMMING, *RESULTS, *CONCLUSIONS)

@@ -1,0 +1,121 @@
+"""Where the energy goes.
+
+Stacked bars on a logarithmic axis have no meaning, and on a linear one most methods would vanish beside the dearest.
+So: totals as points on a logarithmic axis, and beside them each total split into shares on a linear axis.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .canvas import (
+    COMPONENT_COLOURS,
+    MUTED,
+    ON_FILL,
+    PAPER,
+    WIDTH_INCHES,
+    Drawing,
+    finish,
+    marker_of,
+    new_figure,
+    quiet_axes,
+    si_axis,
+)
+from .rows import Row, component_title, labels_of
+from .values import si
+
+_ROW_INCHES = 0.36
+_OTHER_COLOURS = ("#b0a8d8", "#d8b8a0", "#a8c8b8")
+
+
+def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: str) -> Drawing | None:
+    """Totals and shares by component of `what` (`adaptation` or `inference`). None when no energy is known.
+
+    Args:
+        rows: rows of one number of shots.
+        colours: colour of each method.
+    """
+    from matplotlib.patches import Patch
+
+    total_name, parts_name = f"{what}_energy_joules", f"{what}_energy_by_component_joules"
+    known = [row for row in rows if row.stat(total_name).mean]
+    if not known:
+        return None
+    known.sort(key=lambda row: row.stat(total_name).mean or 0.0, reverse=True)  # drawn from the bottom up
+    totals = [row.stat(total_name).mean or 0.0 for row in known]
+    found = dict.fromkeys(name for row in known for name, v in row.components(parts_name).items() if v > 0)
+    names = [n for n in COMPONENT_COLOURS if n in found] + [n for n in found if n not in COMPONENT_COLOURS]
+    extra = iter(_OTHER_COLOURS * len(names))
+    fills = {name: COMPONENT_COLOURS.get(name) or next(extra) for name in names}
+    height = 1.35 + _ROW_INCHES * len(known)
+    with new_figure(height) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.0, 1.55])
+        figure.subplots_adjust(
+            left=1.72 / WIDTH_INCHES,
+            right=1 - 0.14 / WIDTH_INCHES,
+            top=1 - 0.78 / height,
+            bottom=0.5 / height,
+            wspace=0.07,
+        )
+        left.set_yticks(range(len(known)), [row.title for row in known])
+        left.set_ylim(-0.6, len(known) - 0.4)
+        left.set_xscale("log")
+        left.set_xlim(10 ** math.floor(math.log10(min(totals) * 0.7)), max(totals) * 40)
+        unit = "one adaptation" if what == "adaptation" else "one example"
+        left.set_xlabel(f"energy of {unit} (log.)")
+        right.set_xlabel("share of this energy, % (linear)")
+        right.set_xlim(0, 100)
+        for y, (row, total) in enumerate(zip(known, totals, strict=True)):
+            colour = colours[row.method]
+            left.plot(
+                total,
+                y,
+                marker=marker_of(row.placement),
+                markersize=7,
+                color=colour,
+                markerfacecolor=PAPER if row.estimated else colour,
+                markeredgewidth=1.4,
+            )
+            left.annotate(
+                si(total, "J"), (total, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5
+            )
+            edge, parts = 0.0, row.components(parts_name)
+            whole = sum(parts.values())
+            for name in names:
+                share = 100 * parts.get(name, 0.0) / whole if whole else 0.0
+                right.barh(y, share, left=edge, height=0.66, color=fills[name], edgecolor=PAPER, linewidth=0.5)
+                if share >= 6:
+                    right.text(edge + share / 2, y, f"{share:.0f}", ha="center", va="center", fontsize=8, color=ON_FILL)
+                edge += share
+        quiet_axes(left, "x")
+        quiet_axes(right, "none")
+        si_axis(left.xaxis, "J", most_ticks=5)
+        right.spines["left"].set_visible(False)
+        handles = [Patch(facecolor=fills[name], edgecolor=MUTED, linewidth=0.4) for name in names]
+        figure.legend(
+            handles,
+            [component_title(name) for name in names],
+            loc="upper left",
+            ncols=5,
+            frameon=False,
+            fontsize=8.5,
+            bbox_to_anchor=(0.0, 1 - 0.16 / height),
+            borderaxespad=0,
+            handlelength=1,
+            columnspacing=1.4,
+        )
+        spoken = "; ".join(
+            f"{row.title} {si(total, 'J')}: "
+            + ", ".join(f"{component_title(n)} {si(v, 'J')}" for n, v in row.components(parts_name).items() if v > 0)
+            for row, total in zip(reversed(known), reversed(totals), strict=True)
+        )
+        words = f"{unit} at {known[0].shots} shots"
+        return finish(
+            figure,
+            f"energy-{what}",
+            f"Energy of {unit} by component",
+            f"Left: energy of {words}, mean over the seeds, on a logarithmic axis. Right: the same energy split into "
+            "shares on a linear axis, shares of 6 % and more in numbers. Lengths can be compared within the right panel only as "
+            "shares; the joules of every component are in the table.",
+            f"Energy of {words} by component. {spoken}.",
+            labels_of(known),
+        )

@@ -1,0 +1,173 @@
+"""The programming figures: how many pulses cells took, and one tile as wanted, as programmed and the difference."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .canvas import INK, MUTED, WIDTH_INCHES, Drawing, finish, new_figure, quiet_axes
+from .values import count, digits, si
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BAR_COLOUR, _LINE_COLOUR = "#0072b2", "#d55e00"  # both have a light and a dark value in the page
+_MOST_BARS = 80
+_CLIPPED_PERCENTILE = 99.0
+
+
+def pulses(programming: Mapping[str, Any]) -> Drawing | None:
+    """Histogram of program-and-verify pulses per cell and the share of cells not yet done. None without pulses."""
+    import numpy as np
+
+    counts = np.asarray(programming["pulses_histogram"], dtype=np.int64)
+    cells = int(counts.sum())
+    if cells == 0:
+        return None
+    last = int(np.flatnonzero(counts)[-1])
+    counts = counts[: last + 1]
+    width = -(-len(counts) // _MOST_BARS)
+    binned = np.add.reduceat(counts, np.arange(0, len(counts), width))
+    left_over = 1 - np.cumsum(counts) / cells
+    with new_figure(2.75) as figure:
+        bars, tail = figure.subplots(1, 2, width_ratios=[1.35, 1])
+        figure.subplots_adjust(left=0.085, right=0.985, top=0.86, bottom=0.19, wspace=0.27)
+        edges = np.arange(len(binned) + 1) * width - 0.5
+        bars.stairs(100 * binned / cells, edges, fill=True, color=_BAR_COLOUR)
+        bars.set_ylim(bottom=0)
+        bars.set_xlim(-0.5 - last / 60, last + 0.5 + last / 60)
+        bars.set_title("pulses per cell")
+        bars.set_xlabel("program-and-verify pulses" + (f", bins of {width}" if width > 1 else ""))
+        bars.set_ylabel("cells, %")
+        _mark(bars, "mean", programming["pulses_mean"], 0.97)
+        _mark(bars, "95th percentile", programming["pulses_p95"], 0.82)
+        tail.step(
+            np.arange(last + 1), 100 * np.clip(left_over, 0, None), where="post", color=_BAR_COLOUR, linewidth=1.6
+        )
+        tail.set_yscale("log")
+        tail.set_title("cells that need more")
+        tail.set_xlabel("pulses given")
+        tail.set_ylabel("cells not yet done, % (log.)")
+        failed = programming["failed_cells"]
+        floor = [100 * v for v in left_over if v > 0] + ([100 * failed / cells] if failed else [])
+        tail.set_ylim(min(floor, default=1.0) / 4, 150)
+        tail.yaxis.set_major_formatter(lambda value, _: digits(value, 1) if value >= 1e-4 else f"{value:.0e}")
+        if failed:
+            tail.axhline(100 * failed / cells, color=_LINE_COLOUR, linewidth=1.2, linestyle=(0, (5, 3)))
+            tail.annotate(
+                f"out of tolerance at the end: {digits(100 * failed / cells, 2)} %",
+                (0, 100 * failed / cells),
+                xycoords=("axes fraction", "data"),
+                xytext=(5, -11),
+                textcoords="offset points",
+                fontsize=8,
+                color=_LINE_COLOUR,
+            )
+        for axes in (bars, tail):
+            quiet_axes(axes, "y")
+        mean = programming["pulses_mean"]
+        words = f"{count(cells)} cells, mean {digits(mean) if mean is not None else 'unknown'} pulses, {count(failed)} out of tolerance"
+        return finish(
+            figure,
+            "write-pulses",
+            "Write pulses per cell",
+            f"One-time programming of backbone and pool, cell by cell: {words}. Left: share of cells by the number of pulses "
+            "they took (0: already within tolerance). Right: share of cells that needed more than so many pulses, "
+            "logarithmic, to show the tail.",
+            f"Histogram of write pulses per cell and the share of cells not yet done after k pulses. {words}.",
+            programming["label"],
+        )
+
+
+def _mark(axes: "Axes", name: str, value: float | None, height: float) -> None:
+    """A vertical line with its name and value to the right of it."""
+    if value is None:
+        return
+    axes.axvline(value, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
+    near_edge = value > 0.6 * axes.get_xlim()[1]
+    axes.annotate(
+        f"{name} {digits(value)}",
+        (value, height),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if near_edge else 4, 0),
+        textcoords="offset points",
+        fontsize=8,
+        va="top",
+        ha="right" if near_edge else "left",
+    )
+
+
+def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | None:
+    """Target, programmed and difference of one tile, in siemens. None without a tile."""
+    if tile is None:
+        return None
+    import numpy as np
+
+    target, programmed = (np.asarray(tile[f"{name}_siemens"], dtype=float) for name in ("target", "programmed"))
+    difference = programmed - target
+    high = float(max(target.max(), programmed.max())) or 1e-9
+    limit = (
+        float(np.percentile(np.abs(difference), _CLIPPED_PERCENTILE)) or float(np.abs(difference).max()) or high / 100
+    )
+    beyond = int((np.abs(difference) > limit).sum())
+    rms = float(np.sqrt(np.mean(difference**2)))
+    size = 2.22
+    tall = size * target.shape[0] / target.shape[1]
+    height = min(tall, 2.6) + 1.26
+    with new_figure(height) as figure:
+        titles = ("target", "programmed", "programmed − target")
+        for index, (title, values) in enumerate(zip(titles, (target, programmed, difference), strict=True)):
+            left = 0.42 + index * (size + 0.2)
+            axes = _panel(figure, left, 0.78, size, min(tall, 2.6), height)
+            signed = index == 2
+            axes.imshow(
+                values,
+                cmap="RdBu_r" if signed else "viridis",
+                vmin=-limit if signed else 0.0,
+                vmax=limit if signed else high,
+                interpolation="none",
+                aspect="auto",
+            )
+            axes.set_title(title)
+            quiet_axes(axes, "none")
+            axes.set_xlabel("bit line", labelpad=1)
+            if index == 0:
+                axes.set_ylabel("word line")
+            else:
+                axes.set_yticklabels([])
+        _scale(figure, 0.42, 2 * size + 0.2, height, "viridis", 0.0, high)
+        _scale(figure, 0.42 + 2 * (size + 0.2), size, height, "RdBu_r", -limit, limit)
+        words = f"{target.shape[0]} × {target.shape[1]} cells of {tile['tensor']}, rms difference {si(rms, 'S')}"
+        return finish(
+            figure,
+            "conductance-map",
+            "Conductance of a tile",
+            f"{words}. Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high and blue "
+            f"too low, its colours end at ± {si(limit, 'S')} ({beyond} cells lie beyond).",
+            f"Three maps of conductance: target, programmed and difference. {words}; targets reach {si(high, 'S')}.",
+            label,
+        )
+
+
+def _panel(figure: Any, left: float, bottom: float, width: float, tall: float, height: float) -> "Axes":
+    """Axes at a place given in inches."""
+    return figure.add_axes((left / WIDTH_INCHES, bottom / height, width / WIDTH_INCHES, tall / height))
+
+
+def _scale(figure: Any, left: float, width: float, height: float, colours: str, low: float, high: float) -> None:
+    """A horizontal colour scale as one small image (a colour bar would be hundreds of paths)."""
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
+    axes = _panel(figure, left, 0.3, width, 0.11, height)
+    axes.imshow(
+        np.linspace(0, 1, 256)[None], cmap=colours, extent=(low, high, 0, 1), aspect="auto", interpolation="none"
+    )
+    ticks = [low, 0.0, high] if low < 0 else [t for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]
+    axes.set_xticks(ticks, [si(float(t), "S", 2).replace("-", "−") for t in ticks])
+    if low < 0:  # the outer labels stay below the scale
+        axes.get_xticklabels()[0].set_horizontalalignment("left")
+        axes.get_xticklabels()[-1].set_horizontalalignment("right")
+    axes.set_yticks([])
+    quiet_axes(axes, "none")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(labelcolor=MUTED)

@@ -1,0 +1,235 @@
+"""What a report says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .rows import Row, by_shots, paired_difference, rows_of, series_title
+from .values import JOIN, Statistic, count, digits, duration, percent, si, signed, times
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two, with the topic they belong to."""
+
+    topic: str
+    text: str
+
+
+def findings(report: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a report, most important first. A topic without data gives none."""
+    rows = rows_of(report["results"])
+    largest = next(reversed(by_shots(rows).values()))
+    return [
+        *(finding for group in by_shots(rows).values() for finding in _accuracy_for_energy(group)),
+        *_per_joule(largest),
+        *_writes(rows),
+        *break_even(report),
+        *pool_fit(report),
+        *_chip_loss(largest),
+        *_drift(largest),
+        *_wear(largest),
+        *_estimated(rows),
+    ]
+
+
+def _known(rows: list[Row], *names: str) -> list[Row]:
+    return [row for row in rows if all(row.stat(name).mean is not None for name in names)]
+
+
+def _mean(row: Row, name: str) -> float:
+    mean = row.stat(name).mean
+    assert mean is not None, f"{row.title} has no {name}"  # rows come through _known
+    return mean
+
+
+def _percent(row: Row, name: str) -> str:
+    return f"{percent(row.stat(name))}{JOIN}%"
+
+
+def _energy(row: Row) -> str:
+    text = si(row.stat("adaptation_energy_joules").mean, "J")
+    return f"{text} (estimated)" if row.estimated else text
+
+
+def _adapting(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.stat("adaptation_energy_joules").mean]
+
+
+def _best(rows: list[Row], name: str) -> Row:
+    return max(rows, key=lambda row: _mean(row, name))
+
+
+def best_without_writes(group: list[Row]) -> Row | None:
+    """The most accurate row on the chip of those that adapt and write no cell."""
+    still = [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells is False]
+    return _best(still, "accuracy_chip") if still else None
+
+
+def _accuracy_for_energy(group: list[Row]) -> Iterator[Finding]:
+    """The best method that writes no cell against the best that does, at one number of shots."""
+    best = best_without_writes(group)
+    if best is None:
+        return
+    writing = [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells]
+    energy = _mean(best, "adaptation_energy_joules")
+    text = (
+        f"At {best.shots} shots, {best.title} is the most accurate on the chip of the methods that write no cell: "
+        f"{_percent(best, 'accuracy_chip')} for {_energy(best)} of adaptation"
+    )
+    if writing:
+        other = _best(writing, "accuracy_chip")
+        its_energy = _mean(other, "adaptation_energy_joules")
+        text += (
+            f"; of those that write cells it is {other.title} with {_percent(other, 'accuracy_chip')} "
+            f"for {_energy(other)}"
+        )
+        larger, smaller = max(its_energy, energy), min(its_energy, energy)
+        if larger / smaller >= 1.05:
+            text += (
+                f", {times(larger / smaller)} the energy"
+                if its_energy > energy
+                else f", {times(larger / smaller)} less"
+            )
+        text += "." + _pairs(paired_difference(best, other, "accuracy_chip"), f"{best.title} minus {other.title}")
+    else:
+        text += "."
+    yield Finding("accuracy and energy", text)
+
+
+def _pairs(difference: Statistic, what: str) -> str:
+    if difference.mean is None:
+        return ""
+    points = signed(100 * difference.mean)
+    if difference.spread is None:
+        return f" {what}, same seed: {points} points; one seed says nothing about the spread."
+    inside = abs(difference.mean) <= difference.spread
+    return (
+        f" {what}, seed by seed: {points}{JOIN}±{JOIN}{100 * difference.spread:.1f} points over {difference.count} seeds"
+        f"{', within the spread' if inside else ''}."
+    )
+
+
+def _per_joule(group: list[Row]) -> Iterator[Finding]:
+    known = _adapting(_known(group, "accuracy_chip", "accuracy_chip_before"))
+    gains = {
+        row.title: 100
+        * (_mean(row, "accuracy_chip") - _mean(row, "accuracy_chip_before"))
+        / _mean(row, "adaptation_energy_joules")
+        for row in known
+    }
+    ranked = sorted(((gain, title) for title, gain in gains.items() if gain > 0), reverse=True)
+    if len(ranked) < 2:
+        return
+    (first, winner), (second, runner_up) = ranked[:2]
+    yield Finding(
+        "accuracy per joule",
+        f"Most accuracy per joule of adaptation at {group[0].shots} shots: {winner}, {digits(first)} points per joule "
+        f"(gain on the chip over no adaptation); next is {runner_up} with {digits(second)}.",
+    )
+
+
+def _writes(rows: list[Row]) -> Iterator[Finding]:
+    still = list(dict.fromkeys(row.title for row in rows if row.writes_cells is False))
+    runs = sum(len(row.records) for row in rows if row.writes_cells is False)
+    if still:
+        yield Finding("cell writes", f"No cell was written in any of the {runs} runs of {_listed(still)}.")
+    written: dict[str, list[float]] = {}
+    for row in rows:
+        cells = row.stat("cells_written").mean
+        if row.writes_cells and cells is not None:
+            written.setdefault(row.title, []).append(cells)
+    if written:
+        parts = []
+        for title, cells_list in written.items():
+            low, high = count(min(cells_list)), count(max(cells_list))
+            parts.append(f"{title} {low}" if low == high else f"{title} {low} to {high}")
+        yield Finding("cell writes", f"Cell writes of one adaptation: {'; '.join(parts)}.")
+
+
+def break_even(report: Mapping[str, Any]) -> list[Finding]:
+    """After how many tasks and steps the pool's one-time programming is paid back."""
+    section = report["break_even"]
+    if section is None or not section["versus"]:
+        return []
+    parts = []
+    for entry in section["versus"]:
+        name = series_title(entry["method"], entry["placement"])
+        tasks, steps = entry["tasks"], entry["steps"]
+        if tasks is None and steps is None:
+            parts.append(f"against {name} never")
+            continue
+        after = [
+            f"{_whole(amount)} {word}{'' if amount <= 1 else 's'}"
+            for amount, word in ((tasks, "task"), (steps, "step"))
+            if amount is not None
+        ]
+        parts.append(f"against {name} after {' or '.join(after)}")
+    cost = si(section["pool_programming_energy_joules"], "J")
+    return [Finding("break-even", f"Programming the pool once costs {cost}. It is paid back {'; '.join(parts)}.")]
+
+
+def _whole(amount: float) -> str:
+    """Break-even counts are whole tasks: rounded up, and long ones to three digits."""
+    return count(float(-(-amount // 1)))
+
+
+def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
+    """The verdict on the pool, in the words of the report."""
+    fit = report["pool_fit"]
+    return [] if fit is None else [Finding("pool fit", f"The pool {_VERDICTS[fit['verdict']]}. {fit['text']}".strip())]
+
+
+_VERDICTS = {
+    "fits": "fits this task",
+    "does not fit": "does not fit this task",
+    "unclear": "may or may not fit this task: the validation examples do not decide it",
+}
+
+
+def _chip_loss(group: list[Row]) -> Iterator[Finding]:
+    known = _known(_adapting(group), "accuracy_exact", "accuracy_chip")
+    losses = {row.title: 100 * (_mean(row, "accuracy_exact") - _mean(row, "accuracy_chip")) for row in known}
+    if not losses:
+        return
+    low, high = min(losses, key=lambda title: losses[title]), max(losses, key=lambda title: losses[title])
+    text = f"Read on the chip instead of with exact weights, accuracy at {group[0].shots} shots changes by "
+    if low == high:
+        text += f"{signed(-losses[low])} points ({low})."
+    else:
+        text += f"{signed(-losses[high])} points ({high}) to {signed(-losses[low])} ({low})."
+    yield Finding("cost of the chip", text)
+
+
+def _drift(group: list[Row]) -> Iterator[Finding]:
+    known = _known(_adapting(group), "accuracy_chip", "accuracy_drifted")
+    if not known:
+        return
+    best = _best(known, "accuracy_chip")
+    age = max((point["age_seconds"] for record in best.records for point in record["drift"]), default=None)
+    when = f"after {duration(age)}" if age else "after drift"
+    text = (
+        f"{best.title} at {best.shots} shots: {_percent(best, 'accuracy_chip')} as adapted, "
+        f"{_percent(best, 'accuracy_drifted')} {when}"
+    )
+    if best.stat("accuracy_readapted").mean is not None:
+        text += f", {_percent(best, 'accuracy_readapted')} after adapting again on the drifted chip"
+    yield Finding("drift", text + ".")
+
+
+def _wear(group: list[Row]) -> Iterator[Finding]:
+    wearing = {row.title: row.tasks_until_worn_out for row in group}
+    worn = {title: tasks for title, tasks in wearing.items() if isinstance(tasks, float)}
+    if worn:
+        parts = [f"{title} after {count(tasks)} tasks" for title, tasks in sorted(worn.items(), key=lambda kv: kv[1])]
+        yield Finding("wear", f"The rated writes of the cells are used up by {'; '.join(parts)}.")
+
+
+def _estimated(rows: list[Row]) -> Iterator[Finding]:
+    titles = list(dict.fromkeys(row.title for row in rows if row.estimated))
+    if titles:
+        yield Finding("labels", f"Estimated, not simulated event by event: {_listed(titles)}. Their notes say how.")
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

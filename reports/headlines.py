@@ -1,0 +1,68 @@
+"""The set-up of a run in one line per subject, for the terminal and the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .values import area, count, digits, duration, si
+
+
+def headlines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(subject, line) for device, model, task, pool, programming and run. No pool, no line."""
+    lines = [("Device", _device(report["device"])), ("Model", _model(report["model"])), ("Task", _task(report["task"]))]
+    if report["pool"] is not None:
+        lines.append(("Pool", _pool(report["pool"])))
+    seeds = ", ".join(map(str, report["seeds"]))
+    return [
+        *lines,
+        ("Programming", _programming(report["programming"])),
+        ("Run", f"seeds {seeds}; configuration {report['config_hash']}; {report['created']}"),
+    ]
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    array = device["array"]
+    slices = f", {array['slices']} bit slices per weight" if array["slices"] > 1 else ""
+    total = device["area_square_meters"].get("total")
+    silicon = f", {area(total)} (estimated)" if total is not None else ""
+    return (
+        f"{device['title']} [{device['name']}]: {count(array['arrays_used'])} arrays of {array['rows']} × {array['columns']}"
+        f"{slices}{silicon}"
+    )
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return (
+        f"{model['name']}: {count(model['parameters'])} parameters, {count(model['weights_in_cells'])} weights in cells, "
+        f"{model['blocks']} blocks of width {model['hidden_size']}"
+    )
+
+
+def _task(task: Mapping[str, Any]) -> str:
+    return (
+        f"{task['name']} ({', '.join(task['labels'])}): {count(task['test_examples'])} test examples; {task['source']}"
+    )
+
+
+def _pool(pool: Mapping[str, Any]) -> str:
+    modules = pool["modules"]
+    ranks = sorted({module["rank"] for module in modules})
+    tasks = ", ".join(dict.fromkeys(module["task"] for module in modules))
+    rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
+    return f"{pool['path']}: {len(modules)} modules of {rank} ({tasks}), {count(pool['weights_in_cells'])} weights in cells"
+
+
+def _programming(programming: Mapping[str, Any]) -> str:
+    cells, failed = programming["cells"], programming["failed_cells"]
+    text = (
+        f"{count(cells)} cells once, {si(programming['energy_joules'], 'J')}, {duration(programming['time_seconds'])} "
+        f"({programming['label']})"
+    )
+    if programming["pulses_mean"] is not None:
+        text += f"; {digits(programming['pulses_mean'])} pulses per cell"
+        if programming["pulses_p95"] is not None:
+            text += f", 95 % within {digits(programming['pulses_p95'])}"
+    if cells:
+        text += f"; {count(failed)} cells out of tolerance ({digits(100 * failed / cells, 2)} %)"
+    if programming["weight_error_relative"] is not None:
+        text += f"; weight error {digits(100 * programming['weight_error_relative'], 2)} %"
+    return text

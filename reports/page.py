@@ -1,0 +1,81 @@
+"""Renders `report.html`: one file with its styles and figures inside, which loads nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import tables
+from .canvas import Drawing, colours_of, page_colours
+from .fields import LABELS
+from .findings import best_without_writes, findings
+from .headlines import headlines
+from .rows import by_shots, rows_of
+from .values import duration, si
+
+
+def render(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> str:
+    """The page of a valid report with its figures (`figures.draw_all`). All texts of the report are escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(**_context(report, drawings))
+
+
+def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict[str, Any]:
+    rows = rows_of(report["results"])
+    colours = colours_of(row.method for row in rows)
+    groups = by_shots(rows)
+    largest = next(reversed(groups.values()))
+    differences = []
+    for group in groups.values():
+        subject = best_without_writes(group)
+        if subject is not None and len(group) > 1:
+            differences.append(tables.differences(group, subject, colours))
+    parts = [
+        (title, tables.components(largest, colours, field, total, form))
+        for title, field, total, form in (
+            (
+                "Adaptation energy",
+                "adaptation_energy_by_component_joules",
+                "adaptation_energy_joules",
+                lambda v: si(v, "J"),
+            ),
+            (
+                "Energy of one example",
+                "inference_energy_by_component_joules",
+                "inference_energy_joules",
+                lambda v: si(v, "J"),
+            ),
+            ("Adaptation time", "adaptation_time_by_component_seconds", "adaptation_time_seconds", duration),
+        )
+    ]
+    return {
+        "report": report,
+        "drawings": drawings,
+        "colours": page_colours(),
+        "variables": {light: name for name, (light, _) in page_colours().items()},
+        "labels": [label for label in LABELS if label in _labels(report)],
+        "headlines": headlines(report),
+        "findings": findings(report),
+        "results": [tables.results(group, colours) for group in groups.values()],
+        "differences": differences,
+        "components": [(title, table) for title, table in parts if table is not None],
+        "programming": tables.programming(report["programming"]),
+        "break_even": tables.break_even(report["break_even"]),
+        "ratios": tables.ratios(largest, colours),
+        "silicon": tables.silicon(report["device"]["area_square_meters"]),
+        "runs": tables.runs(rows, colours),
+        "references": tables.references(report["references"]),
+        "configuration": tables.mapping(f"Configuration {report['config_hash']}.", report["config"]),
+        "versions": tables.mapping("Versions.", report["versions"]),
+    }
+
+
+def _labels(report: Mapping[str, Any]) -> set[str]:
+    return {report["programming"]["label"], *(record["label"] for record in report["results"])}

@@ -1,0 +1,298 @@
+"""The tables of the page as data: texts for the reader and the exact value beside each."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .canvas import COMPONENT_COLOURS
+from .rows import Row, component_title, method_title, paired_difference, placement_title, series_title
+from .values import JOIN, Statistic, area, count, digits, duration, percent, si, signed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is printed, the exact value (for copying by machine), a second line, and marks."""
+
+    text: str
+    value: float | int | None = None
+    below: str = ""
+    colour: str = ""
+    badge: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; `words` are the columns that hold texts; figures are right-aligned."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    words: frozenset[int] = frozenset({0})
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+Form = Callable[[float | None], str]
+
+
+def _joules(value: float | None) -> str:
+    return si(value, "J")
+
+
+def _mean(row: Row, name: str, form: Form) -> Cell:
+    mean = row.stat(name).mean
+    return Cell(form(mean), mean)
+
+
+def _accuracy(row: Row, name: str) -> Cell:
+    statistic = row.stat(name)
+    return Cell(percent(statistic), statistic.mean)
+
+
+def _name(row: Row, colours: Mapping[str, str]) -> Cell:
+    badge = "" if row.label == "simulated" else row.label
+    return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], badge)
+
+
+def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
+    """Accuracy and cost of every method × placement at one number of shots."""
+    lines = []
+    for row in group:
+        tasks = row.tasks_until_worn_out
+        lines.append(
+            [
+                _name(row, colours),
+                _mean(row, "trained_parameters", count),
+                _mean(row, "cells_written", count),
+                *(_accuracy(row, f"accuracy_{name}") for name in ("exact", "chip", "drifted", "readapted")),
+                _mean(row, "write_energy_joules", _joules),
+                _mean(row, "adaptation_energy_joules", _joules),
+                _mean(row, "adaptation_time_seconds", duration),
+                _mean(row, "inference_energy_joules", _joules),
+                Cell(tasks) if isinstance(tasks, str) else Cell(count(tasks), tasks),
+            ]
+        )
+    columns = (
+        "method, placement",
+        "trained numbers",
+        "cell writes",
+        "exact weights",
+        "chip",
+        "30 days later",
+        "adapted again",
+        "write energy",
+        "adaptation energy",
+        "adaptation time",
+        "energy per example",
+        "tasks until worn out",
+    )
+    notes = dict.fromkeys(f"{row.title}: {record['note']}" for row in group for record in row.records if record["note"])
+    seeds = max(len(row.records) for row in group)
+    spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return Table(
+        f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn out: "
+        "the worst seed. Without a mark: simulated.",
+        columns,
+        lines,
+        notes=tuple(notes),
+    )
+
+
+def differences(group: Sequence[Row], subject: Row, colours: Mapping[str, str]) -> Table:
+    """Every row against one of them, seed by seed."""
+    names = ("accuracy_exact", "accuracy_chip", "accuracy_drifted", "accuracy_readapted")
+    energy = subject.stat("adaptation_energy_joules").mean
+    lines = []
+    for row in group:
+        if row is subject:
+            continue
+        cells = [_name(row, colours)]
+        for name in names:
+            difference = paired_difference(subject, row, name)
+            cells.append(Cell(_points(difference), difference.mean))
+        its_energy = row.stat("adaptation_energy_joules").mean
+        ratio = its_energy / energy if energy and its_energy is not None else None
+        cells.append(Cell("–" if ratio is None else f"{digits(ratio)}{JOIN}×", ratio))
+        lines.append(cells)
+    return Table(
+        f"{subject.title} minus each other method at {subject.shots} shots, seed by seed, in points "
+        "(mean ± sample standard deviation of the differences), and the other's adaptation energy as a multiple.",
+        ("against", "exact weights", "chip", "30 days later", "adapted again", "its energy, as a multiple"),
+        lines,
+    )
+
+
+def _points(difference: Statistic) -> str:
+    if difference.mean is None:
+        return "–"
+    text = signed(100 * difference.mean)
+    return text if difference.spread is None else f"{text}{JOIN}±{JOIN}{100 * difference.spread:.1f}"
+
+
+def components(group: Sequence[Row], colours: Mapping[str, str], what: str, total: str, form: Form) -> Table | None:
+    """Totals and parts of a component field (`what`) with its total field; None when nothing is known."""
+    parts = {row: row.components(what) for row in group}
+    found = dict.fromkeys(name for entry in parts.values() for name in entry)
+    names = [n for n in COMPONENT_COLOURS if n in found] + [n for n in found if n not in COMPONENT_COLOURS]
+    if not names:
+        return None
+    lines = [
+        [
+            _name(row, colours),
+            _mean(row, total, form),
+            *(Cell(form(parts[row].get(name)), parts[row].get(name)) for name in names),
+        ]
+        for row in group
+    ]
+    return Table(
+        f"{group[0].shots} shots, means over the seeds.",
+        ("method, placement", "total", *map(component_title, names)),
+        lines,
+    )
+
+
+def programming(section: Mapping[str, Any]) -> Table:
+    """The one-time programming: all, backbone, pool."""
+    parts = [("backbone and pool", section), ("backbone", section["backbone"]), ("pool", section["pool"])]
+    lines = [
+        [
+            Cell(name, badge="" if section["label"] == "simulated" else section["label"]),
+            Cell(count(part["cells"]), part["cells"]),
+            Cell(si(part["energy_joules"], "J"), part["energy_joules"]),
+            Cell(duration(part["time_seconds"]), part["time_seconds"]),
+        ]
+        for name, part in parts
+        if part is not None
+    ]
+    return Table("Paid once per chip.", ("programmed", "cells", "energy", "time"), lines)
+
+
+def break_even(section: Mapping[str, Any] | None) -> Table | None:
+    """After how many tasks or steps the pool's programming is paid back."""
+    if section is None or not section["versus"]:
+        return None
+    lines = []
+    for entry in section["versus"]:
+        never = "never" if entry["tasks"] is None and entry["steps"] is None else "–"
+        lines.append(
+            [
+                Cell(series_title(entry["method"], entry["placement"])),
+                *(Cell(never if entry[n] is None else digits(entry[n], 2), entry[n]) for n in ("tasks", "steps")),
+                Cell(entry["note"]),
+            ]
+        )
+    cost = si(section["pool_programming_energy_joules"], "J")
+    return Table(
+        f"The pool's one-time programming ({cost}) against rewriting cells; less than 1: paid back within the first. –: does "
+        "not apply.",
+        ("against", "tasks", "optimiser steps", "remark"),
+        lines,
+        frozenset({0, 3}),
+    )
+
+
+def ratios(rows: Sequence[Row], colours: Mapping[str, str]) -> Table | None:
+    """Named ratios of a write to a read."""
+    found = list(dict.fromkeys(name for row in rows for name in row.components("write_read_ratio")))
+    if not found:
+        return None
+    lines = []
+    for row in rows:
+        means = row.components("write_read_ratio")
+        if means:
+            lines.append([_name(row, colours), *(Cell(_ratio(means.get(name)), means.get(name)) for name in found)])
+    columns = ("method, placement", *(name.replace("_", " ") for name in found))
+    return Table(f"A write as a multiple of a read, {rows[0].shots} shots, means over the seeds.", columns, lines)
+
+
+def _ratio(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{digits(value) if value == 0 or 1e-3 <= value < 1e7 else f'{value:.2e}'}{JOIN}×"
+
+
+def silicon(areas: Mapping[str, float | None]) -> Table:
+    """Area by part."""
+    lines = [[Cell(component_title(name)), Cell(area(value), value)] for name, value in areas.items()]
+    return Table(
+        "Estimated from the cell and the periphery; – where the sources give no figure.", ("part", "area"), lines
+    )
+
+
+_RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
+    ("trained numbers", "trained_parameters", count),
+    ("head", "head_parameters", count),
+    ("cells held", "cells_in_placement", count),
+    ("cell writes", "cells_written", count),
+    ("before, exact", "accuracy_exact_before", lambda v: percent(Statistic.of([v]))),
+    ("before, chip", "accuracy_chip_before", lambda v: percent(Statistic.of([v]))),
+    ("validation", "validation_accuracy_exact", lambda v: percent(Statistic.of([v]))),
+    ("exact", "accuracy_exact", lambda v: percent(Statistic.of([v]))),
+    ("chip", "accuracy_chip", lambda v: percent(Statistic.of([v]))),
+    ("30 days later", "accuracy_drifted", lambda v: percent(Statistic.of([v]))),
+    ("adapted again", "accuracy_readapted", lambda v: percent(Statistic.of([v]))),
+    ("write energy", "write_energy_joules", _joules),
+    ("write time", "write_time_seconds", duration),
+    ("adaptation energy", "adaptation_energy_joules", _joules),
+    ("adaptation time", "adaptation_time_seconds", duration),
+    ("energy per example", "inference_energy_joules", _joules),
+    ("time per example", "inference_time_seconds", duration),
+    ("endurance used", "endurance_share_per_task", lambda v: "–" if v is None else "0" if v == 0 else f"{v:.2e}"),
+    ("tasks until worn out", "tasks_until_worn_out", count),
+    ("steps", "train_steps", count),
+    ("tokens", "train_tokens", count),
+)
+
+
+def runs(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
+    """Every record, one line each."""
+    lines = [
+        [
+            _name(row, colours),
+            Cell(str(row.shots), row.shots),
+            Cell(str(record["seed"]), record["seed"]),
+            *(Cell(form(record[name]), record[name]) for _, name, form in _RUN_FIELDS),
+        ]
+        for row in rows
+        for record in row.records
+    ]
+    return Table("Every run.", ("method, placement", "shots", "seed", *(title for title, _, _ in _RUN_FIELDS)), lines)
+
+
+def references(entries: Sequence[Mapping[str, Any]]) -> Table | None:
+    """The papers used."""
+    if not entries:
+        return None
+    lines = [
+        [
+            Cell(entry["key"]),
+            Cell(entry["citation"]),
+            Cell(entry["doi"] or "–", link=link_of(entry["doi"])),
+            Cell(", ".join(entry["used_for"])),
+        ]
+        for entry in entries
+    ]
+    return Table(
+        "Sources of the constants and equations.", ("key", "citation", "DOI", "used for"), lines, frozenset(range(4))
+    )
+
+
+def link_of(doi: str | None) -> str:
+    """The address of a DOI, an arXiv number or an http(s) address; "" for anything else, which is not linked."""
+    if not doi:
+        return ""
+    if re.match(r"10\.\d{4,9}/\S+$", doi):
+        return f"https://doi.org/{doi}"
+    if found := re.match(r"arxiv:\s*(\S+)$", doi, re.IGNORECASE):
+        return f"https://arxiv.org/abs/{found.group(1)}"
+    return doi if re.match(r"https?://\S+$", doi) else ""
+
+
+def mapping(caption: str, values: Mapping[str, Any]) -> Table:
+    """Keys and values as they are, values other than texts as JSON."""
+    lines = [
+        [Cell(key), Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))] for key, v in values.items()
+    ]
+    return Table(caption, ("name", "value"), lines, frozenset(range(2)))

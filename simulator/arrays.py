@@ -1,0 +1,262 @@
+"""One matrix in crossbar arrays: its cells, their wear, and what is read from them."""
+
+import copy
+import dataclasses
+
+import numpy as np
+
+from ..devices import Chip
+from . import kernels, randoms
+from .mapping import Layout, integers, level_siemens, slice_gain, to_levels, weight_scale
+from .retention import aging, fresh_seconds
+from .writing import WriteLog, program_cells
+
+# Epochs are numbered in a byte.
+EPOCHS_MAX = 255
+
+
+class CrossbarMatrix:
+    """A matrix (out, in) written to differential pairs of cells; per-cell arrays have shape (slices, 2, in, out).
+
+    Created erased (all cells at g_min, stuck cells at their stuck value); `write` programs it. The properties `pairs`, `noise`,
+    `row_siemens` and `effective` are what reads use, at the present time; a rewrite updates them in place where cells changed.
+    """
+
+    def __init__(self, chip: Chip, shape: tuple[int, int], rng: np.random.Generator, scale: np.ndarray | None = None):
+        self.chip = chip
+        self.layout = Layout.of(chip, shape)
+        self.levels = level_siemens(chip)
+        self.scale = scale
+        self._rng = rng
+        self._spread_seed, self._relaxation_seed, self._drift_seed = (randoms.draw_seed(rng) for _ in range(3))
+        cells = self.layout.cell_shape
+        self.stuck = draw_faults(chip, cells, rng)
+        self.integers = np.zeros((self.layout.inputs, self.layout.outputs), np.int32)
+        self.level = np.zeros(cells, np.uint8)
+        erased = np.where(self.stuck == kernels.STUCK_HIGH, self.levels[-1], self.levels[0])
+        self.programmed = erased.astype(np.float32)
+        self.writes = np.zeros(cells, np.uint32)
+        self.writes_at_deployment: np.ndarray | None = None
+        self.epoch = np.zeros(cells, np.uint8)  # which of `epoch_seconds` a cell was last written in
+        self.epoch_seconds = [0.0]
+        self.clock_seconds = 0.0
+        self._cache: dict[str, np.ndarray] = {}
+
+    def clone(self, rng: np.random.Generator) -> "CrossbarMatrix":
+        """The same cells in the same state, to be written on its own with pulses drawn from `rng`."""
+        twin = copy.copy(self)
+        twin._rng = rng
+        for name in ("integers", "level", "programmed", "writes", "epoch"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.epoch_seconds = list(self.epoch_seconds)
+        twin._cache = {}
+        return twin
+
+    # --- writing -------------------------------------------------------------------------------------------------------------
+
+    def write(self, weight: np.ndarray, refresh: bool = False) -> WriteLog:
+        """Program the matrix (out, in) and return the log of every cell's pulses, periphery included.
+
+        The first write fixes the scale (unless given) and programs every cell from its erased state. A later write starts from the
+        present conductance, aged as it is: cells whose target level is unchanged cost one verify read and no pulse; with `refresh`
+        they too are brought back into tolerance if they have left it. Wear counts the cells that were pulsed.
+        """
+        weight = np.asarray(weight, np.float32)
+        if self.scale is None:
+            self.scale = weight_scale(weight, self.layout, self.chip.array.scale)
+        wanted = integers(weight, self.scale, self.layout)
+        first = self.writes_at_deployment is None
+        everything = first or refresh
+        at = (slice(None), slice(None)) if everything else np.nonzero(wanted != self.integers)
+        level = to_levels(wanted[at], self.layout)  # (slices, 2, in, out) or (slices, 2, n)
+        cells = (slice(None), slice(None), *at)
+        index = np.arange(self.layout.cells, dtype=np.uint32).reshape(self.layout.cell_shape)[cells]
+        stuck = self.stuck[cells]
+        present = self.programmed[cells] if first else self._aged(index, cells)
+        written, log = program_cells(
+            self.levels[level], self.chip.cell, self._rng, present,
+            stuck=stuck, index=index, spread_seed=self._spread_seed, line_farads=self.line_farads,
+        )  # fmt: skip
+        pulsed = log.pulses > 0
+        # A cell that was not pulsed keeps its programmed value and its place on the relaxation curve.
+        self.programmed[cells] = np.where(pulsed, written, self.programmed[cells]).astype(np.float32)
+        self.writes[cells] += pulsed
+        self.level[cells] = level
+        self.integers = wanted
+        self.epoch[cells] = np.where(pulsed, self._present_epoch(), self.epoch[cells])
+        log = self._whole(log, at, index.size)
+        if first:
+            self.writes_at_deployment = self.writes.copy()
+        if everything:
+            self._cache.clear()
+        else:
+            self._update(index, at)
+        return log
+
+    def _whole(self, log: WriteLog, at: tuple, cells: int) -> WriteLog:
+        """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and time.
+
+        Time: the cells of a word line (all slices, both of a pair) go together, `write_cells_in_parallel` at a time, in
+        `write_arrays_in_parallel` arrays at once; a group lasts as long as its slowest cell.
+        """
+        chip, layout = self.chip, self.layout
+        p, cell = chip.periphery, chip.cell
+        others = layout.cells - cells
+        verify_joules = log.verify_joules
+        if others:
+            mean = float(self.row_siemens.sum()) / layout.cells
+            verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean
+        verifies = log.verifies + others
+        converters = verifies * (p.adc_energy_joules or 0.0)
+        slowest = np.zeros((layout.inputs, layout.outputs), np.uint16)
+        slowest[at] = log.pulses.max((0, 1)) if log.pulses.size else 0
+        together = min(p.write_cells_in_parallel or chip.array.columns, chip.array.columns)
+        group = max(1, together // (2 * layout.slices))
+        turns = -(-2 * layout.slices // together)  # slices that need more columns than are driven at once
+        starts = np.arange(0, layout.outputs, group)
+        pulses = int(np.maximum.reduceat(slowest, starts, axis=1).sum(dtype=np.int64))
+        pulse = max(cell.set_pulse_seconds or 0.0, cell.reset_pulse_seconds or 0.0)
+        verify = max(cell.read_seconds or 0.0, p.adc_conversion_seconds or 0.0)
+        groups = layout.inputs * len(starts)
+        seconds = (pulses * (pulse + verify) + groups * verify) * turns / (p.write_arrays_in_parallel or 1)
+        return dataclasses.replace(
+            log,
+            verify_joules=verify_joules,
+            converter_joules=converters,
+            energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
+            verifies=verifies,
+            time_seconds=float(seconds),
+        )
+
+    @property
+    def line_farads(self) -> float:
+        """Capacitance charged by one pulse: the cell's bit line and its share of the word line."""
+        p, array = self.chip.periphery, self.chip.array
+        word = (p.word_line_farads_per_cell or 0.0) * array.columns / max(1, p.write_cells_in_parallel or array.columns)
+        return word + (p.bit_line_farads_per_cell or 0.0) * array.rows
+
+    def writes_since_deployment(self) -> np.ndarray:
+        """How often each cell was written after the first write of the matrix, (slices, 2, in, out)."""
+        return self.writes - (self.writes if self.writes_at_deployment is None else self.writes_at_deployment)
+
+    # --- time ----------------------------------------------------------------------------------------------------------------
+
+    def set_time(self, seconds: float) -> None:
+        """Set the clock (seconds since the chip was deployed); cells age from the time of their last write."""
+        if seconds < self.epoch_seconds[-1]:
+            raise ValueError(f"the clock cannot go back to {seconds} s: cells were written at {self.epoch_seconds[-1]} s")
+        if seconds != self.clock_seconds:
+            self.clock_seconds = seconds
+            self._cache.clear()
+
+    def _present_epoch(self) -> int:
+        """The number of the present reading of the clock among the times of writing."""
+        if self.writes_at_deployment is None:
+            self.epoch_seconds = [self.clock_seconds]
+        elif self.epoch_seconds[-1] != self.clock_seconds:
+            if len(self.epoch_seconds) == EPOCHS_MAX:
+                # Merge the two oldest epochs: those cells are judged a little older than they are.
+                self.epoch[self.epoch > 0] -= 1
+                del self.epoch_seconds[1]
+            self.epoch_seconds.append(self.clock_seconds)
+        return len(self.epoch_seconds) - 1
+
+    def _aged(self, index: np.ndarray, cells: tuple) -> np.ndarray:
+        """Conductance of some cells at the present time; `cells` selects them in every per-cell array."""
+        cell = self.chip.cell
+        fresh = fresh_seconds(cell)
+        states = [aging(cell, self.levels, max(self.clock_seconds - then, fresh)) for then in self.epoch_seconds]
+        out = np.empty(index.shape, np.float32)
+        rows = (-1, index.shape[-1] or 1)
+        kernels.age_rows(
+            *(np.ascontiguousarray(a).reshape(rows) for a in (index, *(
+                table[cells] for table in (self.programmed, self.level, self.epoch, self.stuck, self.writes)
+            ))),
+            np.stack([s.spread_siemens for s in states]), states[0].exponent_mean, states[0].exponent_sigma,
+            np.array([s.log_time for s in states]), self._relaxation_seed, self._drift_seed, out.reshape(rows),
+        )  # fmt: skip
+        return out
+
+    def conductance_siemens(self) -> np.ndarray:
+        """Conductance of every cell at the present time, (slices, 2, in, out) float32, without read noise."""
+        index = np.arange(self.layout.cells, dtype=np.uint32).reshape(self.layout.cell_shape)
+        return self._aged(index, (slice(None),) * 4)
+
+    # --- what reads use ------------------------------------------------------------------------------------------------------
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """(slices, in, out) float32: (G+ - G-) / (g_max - g_min) now."""
+        return self._cached("pairs")
+
+    @property
+    def noise(self) -> np.ndarray:
+        """(slices, in, out) float32: read-noise variance of a pair over (g_max - g_min)^2; size 0 without read noise."""
+        return self._cached("noise")
+
+    @property
+    def row_siemens(self) -> np.ndarray:
+        """(in,) float64: summed conductance on each word line, for the energy of a read."""
+        return self._cached("row_siemens")
+
+    @property
+    def effective(self) -> np.ndarray:
+        """The matrix (out, in) float32 that the cells hold now, without converters and read noise."""
+        return self._cached("effective")
+
+    @property
+    def gains(self) -> np.ndarray:
+        """(slices, row_tiles, out) float32: the weight that a full-scale pair stands for."""
+        assert self.scale is not None, "written before it is read"
+        return (slice_gain(self.layout)[:, None, None] * self.scale[None]).astype(np.float32)
+
+    def _cached(self, name: str) -> np.ndarray:
+        if name not in self._cache:
+            g = self.conductance_siemens()
+            pairs = (g[:, 0] - g[:, 1]) / self._window
+            self._cache = {
+                "pairs": pairs,
+                "noise": self._variance(g) if self.chip.cell.read_noise_relative else np.empty((0, 0, 0), np.float32),
+                "row_siemens": g.sum((0, 1, 3), dtype=np.float64),
+                "row_cells": g.sum((0, 1)),
+                "effective": np.ascontiguousarray(self._weights(pairs, np.arange(self.layout.inputs)[:, None], ...).T),
+            }
+        return self._cache[name]
+
+    @property
+    def _window(self) -> np.float32:
+        return np.float32(self.chip.cell.g_max_siemens - self.chip.cell.g_min_siemens)
+
+    def _variance(self, g: np.ndarray) -> np.ndarray:
+        relative = np.float32(self.chip.cell.read_noise_relative or 0.0) / self._window
+        return (g[:, 0] ** 2 + g[:, 1] ** 2) * (relative * relative)
+
+    def _weights(self, pairs: np.ndarray, inputs: np.ndarray, outputs) -> np.ndarray:
+        """Weights of pairs (slices, ...) that sit at word lines `inputs` and outputs `outputs`."""
+        return (pairs * self.gains[:, inputs // self.layout.rows, outputs].reshape(pairs.shape)).sum(0)
+
+    def _update(self, index: np.ndarray, at: tuple[np.ndarray, ...]) -> None:
+        """Bring the cache up to date where the weights `at` were written."""
+        if not self._cache:
+            return
+        cache = self._cache
+        g = self._aged(index, (slice(None), slice(None), *at))
+        pairs = (g[:, 0] - g[:, 1]) / self._window
+        cache["pairs"][:, *at] = pairs
+        if cache["noise"].size:
+            cache["noise"][:, *at] = self._variance(g)
+        total = g.sum((0, 1))
+        np.add.at(cache["row_siemens"], at[0], (total - cache["row_cells"][at]).astype(np.float64))
+        cache["row_cells"][at] = total
+        cache["effective"][at[1], at[0]] = self._weights(pairs, *at)
+
+
+def draw_faults(chip: Chip, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Independent stuck-at faults, once per array: uint8 map of kernels.HEALTHY, STUCK_LOW, STUCK_HIGH."""
+    low, high = chip.cell.stuck_low_fraction or 0.0, chip.cell.stuck_high_fraction or 0.0
+    stuck = np.zeros(shape, np.uint8)
+    if low or high:
+        draw = rng.random(shape, dtype=np.float32)
+        stuck[draw < low] = kernels.STUCK_LOW
+        stuck[draw >= 1.0 - high] = kernels.STUCK_HIGH
+    return stuck

@@ -1,0 +1,52 @@
+"""DAC and ADC ranges, calibrated from data.
+
+Both are symmetric uniform quantisers with 2^(bits-1) - 1 steps on each side of zero. The range is the clipping point with the least
+mean squared error on a sample, searched over a grid of fractions of the largest value: a few outliers should not cost every
+other value a bit.
+"""
+
+import numpy as np
+
+FRACTIONS = np.linspace(1.0, 0.1, 37)
+_SAMPLE = 65536
+
+
+def code_max(bits: int) -> int:
+    """The largest code of a signed converter with `bits` bits (one of them the sign)."""
+    return max(1, 2 ** (bits - 1) - 1)
+
+
+def best_range(values: np.ndarray, bits: int) -> float:
+    """The symmetric range that quantises `values` (any shape) to `bits` bits with the least mean squared error.
+
+    Returns 1.0 for values that are all zero. At most 65,536 values, evenly taken, are looked at.
+    """
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    peak = float(np.abs(flat).max()) if flat.size else 0.0
+    if peak == 0.0:
+        return 1.0
+    sample = flat[:: max(1, flat.size // _SAMPLE)]
+    top = code_max(bits)
+    errors = []
+    for fraction in FRACTIONS:
+        lsb = peak * fraction / top
+        errors.append(np.mean((np.clip(np.rint(sample / lsb), -top, top) * lsb - sample) ** 2))
+    return peak * float(FRACTIONS[int(np.argmin(errors))])
+
+
+def drive_load(bits: int, digit_bits: int) -> np.ndarray:
+    """What an input code of each magnitude conducts, (code_max + 1,) float32, in cycles at full voltage.
+
+    A DAC of `digit_bits` magnitude bits applies the code's base-2^digit_bits digits one after another, each as the voltage
+    digit / (2^digit_bits - 1) of the full one; power goes with its square. A DAC as wide as the input applies code / code_max once.
+    """
+    top = code_max(bits)
+    code = np.arange(top + 1)
+    if 2**digit_bits - 1 >= top:
+        return ((code / top) ** 2).astype(np.float32)
+    largest = 2**digit_bits - 1
+    total = np.zeros(top + 1)
+    while code.any():
+        total += ((code & largest) / largest) ** 2
+        code = code >> digit_bits
+    return total.astype(np.float32)

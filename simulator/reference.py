@@ -1,0 +1,125 @@
+"""The kernels once more, in plain numpy: meant to be read, and the living definition of what `kernels.py` computes.
+
+Same arguments, same random streams, same results up to the last bits of floating point; slow. Used by the tests.
+"""
+
+import numpy as np
+
+from . import randoms
+from .kernels import CELL_JOULES, HEALTHY, LINE_JOULES, PULSES, REVERSALS, TALLY, VERIFIES, VERIFY_JOULES
+
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        z = (z ^ (z >> np.uint64(30))) * randoms.MIX1
+        z = (z ^ (z >> np.uint64(27))) * randoms.MIX2
+        return z ^ (z >> np.uint64(31))
+
+
+def stream_start(seed: np.uint64, index: np.ndarray) -> np.ndarray:
+    """First states of the streams `index` (any shape) of the family `seed`."""
+    with np.errstate(over="ignore"):
+        return _mix(seed + randoms.GOLDEN * (index.astype(np.uint64) + np.uint64(1)))
+
+
+def quantile(q: np.ndarray) -> np.ndarray:
+    """Standard normal quantile at probability q + 1/2, elementwise."""
+    q = np.asarray(q, float)
+    r = randoms.CENTRE**2 - q * q
+    centre = q * np.polyval(randoms.P, r) / np.polyval(randoms.Q, r)
+    t = np.sqrt(-np.log(0.5 - np.abs(q)))
+    near = np.polyval(randoms.C, t - 1.6) / np.polyval(randoms.D, t - 1.6)
+    far = np.polyval(randoms.E, t - 5.0) / np.polyval(randoms.F, t - 5.0)
+    tail = np.sign(q) * np.where(t <= 5.0, near, far)
+    return np.where(np.abs(q) <= randoms.CENTRE, centre, tail)
+
+
+def normals(state: np.ndarray) -> np.ndarray:
+    """Standard normals from the words of the given states."""
+    return quantile((_mix(state) >> np.uint64(11)).astype(float) * randoms.UNIT + 0.5 * randoms.UNIT - 0.5)
+
+
+def program_rows(
+    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed,
+    tolerance, pulses_max, step_siemens, step_growth, cycle_sigma, spread_sigma,
+    set_volts, set_step_volts, set_seconds, set_joules, reset_volts, reset_step_volts, reset_seconds, reset_joules,
+    read_volts, read_seconds, line_farads,
+) -> None:  # fmt: skip
+    """Program-and-verify, all cells at once: one loop turn is one verify and, where needed, one pulse."""
+    g, goal = conductance.astype(float), target.astype(float)
+    factor = step_siemens * np.exp(spread_sigma * normals(stream_start(spread_seed, index)))
+    state = stream_start(pulse_seed, index)
+    polarity, k = np.zeros(g.shape, int), np.zeros(g.shape, int)
+    ups, downs, verifies = np.zeros(g.shape, int), np.zeros(g.shape, int), np.ones(g.shape, int)
+    cell, line, reversals = np.zeros(g.shape), np.zeros(g.shape), np.zeros(g.shape, int)
+    verify = read_volts**2 * g * read_seconds
+    while True:
+        active = (np.abs(g - goal) > tolerance) & (ups + downs < pulses_max)
+        if not active.any():
+            break
+        now = np.where(g < goal, 1, -1)
+        turned = active & (now != polarity)
+        reversals += turned & (polarity != 0)
+        k = np.where(turned, 0, k)
+        polarity = np.where(active, now, polarity)
+        moves = active & (stuck == HEALTHY)
+        step = factor * (1.0 + step_growth * k) * np.maximum(0.0, 1.0 + cycle_sigma * normals(state))
+        with np.errstate(over="ignore"):
+            state = np.where(moves, state + randoms.GOLDEN, state)
+        before, g = g, np.where(moves, np.maximum(0.0, g + now * step), g)
+        up = now > 0
+        volts = np.where(up, set_volts + k * set_step_volts, reset_volts + k * reset_step_volts)
+        seconds, fixed = np.where(up, set_seconds, reset_seconds), np.where(up, set_joules, reset_joules)
+        pulse = np.where(fixed >= 0.0, fixed, volts**2 * 0.5 * (before + g) * seconds)
+        cell += np.where(active, pulse, 0.0)
+        line += np.where(active, line_farads * volts**2, 0.0)
+        verify += np.where(active, read_volts**2 * g * read_seconds, 0.0)
+        ups += active & up
+        downs += active & ~up
+        verifies += active
+        k += active
+    conductance[...] = g
+    set_pulses[...], reset_pulses[...] = ups, downs
+    busy_seconds[...] = ups * set_seconds + downs * reset_seconds + verifies * read_seconds
+    columns = {
+        CELL_JOULES: cell, LINE_JOULES: line, VERIFY_JOULES: verify,
+        PULSES: ups + downs, VERIFIES: verifies, REVERSALS: reversals,
+    }  # fmt: skip
+    tally[...] = np.stack([columns[c].sum(1) for c in range(TALLY)], 1)
+
+
+def age_rows(
+    index, programmed, level, epoch, stuck, writes, spread, exponent_mean, exponent_sigma, log_time, seed, exponent_seed, out
+) -> None:
+    """Relaxation, then drift; see `kernels.age_rows`."""
+    with np.errstate(over="ignore"):
+        state = stream_start(seed, index) + randoms.GOLDEN * writes.astype(np.uint64)
+    g = np.maximum(0.0, programmed.astype(float) + spread[epoch, level] * normals(state))
+    nu = exponent_mean[level] + exponent_sigma[level] * normals(stream_start(exponent_seed, index))
+    out[...] = np.where(stuck == HEALTHY, g * np.exp(-log_time[epoch] * np.maximum(0.0, nu)), programmed)
+
+
+def convert_rows(partial, variance, gains, lsb, code_max, seed, out) -> None:
+    """Read noise, conversion and the sum over chunks; see `kernels.convert_rows`."""
+    chunks, vectors, outputs = partial.shape
+    y = partial.astype(float)
+    if variance.size:
+        with np.errstate(over="ignore"):
+            rows = _mix(seed + randoms.GOLDEN * np.arange(vectors, dtype=np.uint64))
+            counter = np.arange(chunks * outputs, dtype=np.uint64).reshape(chunks, 1, outputs)
+            words = _mix(rows[None, :, None] + randoms.GOLDEN * counter)
+        centred = ((words >> np.uint64(32)).astype(np.uint32).view(np.int32).astype(float) + 0.5) * 2.0**-32
+        y = y + np.sqrt(variance) * quantile(centred)
+    step = lsb[:, None, None].astype(float)
+    rounded = np.clip(np.rint(y / np.where(step > 0, step, 1.0)), -code_max, code_max) * step
+    out[...] = (gains[:, None, :] * np.where(step > 0, rounded, y)).sum(0)
+
+
+def drive_rows(x, full_scale, top, load, row_siemens, codes, squares, activity) -> None:
+    """The input converters and what they drive; see `kernels.drive_rows`."""
+    code = np.clip(np.rint(x * (np.float32(top) / np.float32(full_scale))), -top, top)
+    codes[...] = code * (np.float32(1.0) / np.float32(top))
+    if squares.size:
+        squares[...] = codes * codes
+    activity[...] = load[np.abs(code).astype(int)].astype(float) @ row_siemens

@@ -1,0 +1,95 @@
+"""Words and figures that compare results: break-even of the pool, wear, whether the pool fits, write-to-read ratios."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..devices import Chip
+from ..simulator import ProgrammedModel, WriteLog
+
+
+def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """After how many tasks, and how many optimiser steps, programming the pool once has cost less than rewriting.
+
+    One row for each method x placement that rewrites cells: pool_joules over its mean write energy a task, and a step.
+    """
+    rows = []
+    for key in dict.fromkeys((r["method"], r["placement"]) for r in results):
+        mine = [r for r in results if (r["method"], r["placement"]) == key and r["write_energy_joules"] > 0]
+        if not mine:
+            continue
+        task_joules = float(np.mean([r["write_energy_joules"] for r in mine]))
+        steps = key[1] == "NVM_STEP"
+        step_joules = float(np.mean([r["write_energy_joules"] / max(1, r["train_steps"]) for r in mine])) if steps else None
+        rows.append(
+            {
+                "method": key[0],
+                "placement": key[1],
+                "tasks": math.ceil(pool_joules / task_joules),
+                "steps": None if step_joules is None else math.ceil(pool_joules / step_joules),
+                "write_energy_joules_per_task": task_joules,
+                "write_energy_joules_per_step": step_joules,
+                "note": "rewritten at every optimiser step" if steps else "rewritten once a task",
+            }
+        )
+    return rows
+
+
+def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> dict[str, Any]:
+    """Does the pool fit the task? Judged on held-out validation examples, never on the test set.
+
+    `pairs`: for each run, right answers (bool) of lorafusion and of the method `against` on the same validation examples (exact
+    weights). The gap is the mean difference in points with the standard error of the paired differences; a gap beyond one standard
+    error decides.
+    """
+    if not pairs:
+        return {"verdict": "unclear", "gap_points": None, "standard_error_points": None, "validation_examples": 0,
+                "text": "Not judged: that needs lorafusion and a method without a pool in the same run."}  # fmt: skip
+    difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs])
+    gap = 100 * float(difference.mean())
+    error = 100 * float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else math.inf
+    verdict = "fits" if gap > error else "does not fit" if gap < -error else "unclear"
+    meaning = {
+        "fits": "the pool helps on this task",
+        "does not fit": "the pool does not fit this task: train a pool on nearer tasks, or use more varied modules",
+        "unclear": "the validation examples do not decide; more seeds or shots would",
+    }[verdict]
+    text = (
+        f"On {len(difference)} validation answers over {len(pairs)} run(s), lorafusion is {gap:+.1f} ± {error:.1f} points "
+        f"against {against} on exact weights: {meaning}."
+    )
+    return {"verdict": verdict, "gap_points": gap, "standard_error_points": error if math.isfinite(error) else None,
+            "validation_examples": len(difference), "against": against, "text": text}  # fmt: skip
+
+
+def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
+    """(share of the endurance that one task uses on its most written cell, tasks until that cell is worn out).
+
+    (0, None) when nothing is written; (None, None) when the cell file knows no endurance or the endurance is unlimited.
+    """
+    if writes_max == 0:
+        return 0.0, None
+    endurance = chip.cell.endurance_writes
+    if endurance is None or math.isinf(endurance):
+        return None, None
+    return writes_max / endurance, endurance / writes_max
+
+
+def write_read_ratios(chip: Chip, log: WriteLog, model: ProgrammedModel, read_joules_per_weight: float) -> dict[str, Any]:
+    """Energy of writing over energy of reading, at three levels, because the level decides the answer.
+
+    cell_pulse: one mean pulse over one cell read; cell_program_verify: one written cell (pulses, lines, verify currents) over one cell
+    read; array_with_converters: programming everything over reading everything once, converters included.
+    """
+    cells = max(1, log.pulses.size)
+    written = max(1, log.cells_pulsed)
+    pulses = max(1, log.set_pulses + log.reset_pulses)
+    cell_read = log.verify_joules / max(1, log.verifies)
+    ratio = lambda a, b: a / b if b > 0 else None
+    return {
+        "cell_pulse": ratio(log.cell_joules / pulses, cell_read),
+        "cell_program_verify": ratio((log.energy_joules - log.converter_joules) / written, cell_read),
+        "array_with_converters": ratio(log.energy_joules / cells, read_joules_per_weight / 2 / chip.array.slices),
+    }

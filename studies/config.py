@@ -1,0 +1,134 @@
+"""What a simulation is asked to do: one frozen object, from defaults, a YAML file, and the command line."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UsageError, unknown_name
+
+DRIFT_SECONDS = (3600.0, 86400.0, 30 * 86400.0)
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """Options of `edge-adapt simulate`; the same names stand in a `--config` file (with `-` or `_`).
+
+    device, model, task, pool: a shipped name or a path (pool: default the shipped pool of the model). method: names, or
+    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: training examples, one run each.
+    seeds: how many runs, numbered from `first_seed`. test_examples, max_tokens: size of the evaluation. settings: `--set` pairs,
+    `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method. readapt_share: epochs of the second
+    adaptation, as a share of the first one's. fidelity: `fast`, or `ideal` for a chip without any effect.
+    """
+
+    device: str = "reram"
+    model: str = "minilm"
+    task: str = "movie"
+    pool: str | None = None
+    method: tuple[str, ...] = ()
+    shots: tuple[int, ...] = (100,)
+    seeds: int = 1
+    first_seed: int = 0
+    test_examples: int = 400
+    max_tokens: int = 64
+    readapt_share: float = 0.5
+    fidelity: str = "fast"
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "test_examples"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+        if self.first_seed < 0:
+            raise UsageError(f"first-seed must not be negative; got {self.first_seed}")
+        if not self.shots or min(self.shots) < 2:
+            raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
+        if self.max_tokens < 4:
+            raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
+        if not 0 <= self.readapt_share <= 1:
+            raise UsageError(f"readapt-share must lie in 0..1; got {self.readapt_share}")
+
+    @property
+    def seed_numbers(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def chip_settings(self) -> dict[str, str]:
+        """The `--set` pairs that belong to the device."""
+        return {key: value for key, value in self.settings if not self._of_method(key)}
+
+    def method_settings(self) -> dict[str, str]:
+        """The `--set` pairs that belong to a method."""
+        return {key: value for key, value in self.settings if self._of_method(key)}
+
+    @staticmethod
+    def _of_method(key: str) -> bool:
+        from ..methods import METHODS
+
+        return key.split(".", 1)[0] in METHODS
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the report."""
+        return dataclasses.asdict(self) | {
+            "method": list(self.method), "shots": list(self.shots), "settings": dict(self.settings)
+        }  # fmt: skip
+
+    def digest(self) -> str:
+        """A short hash of everything that decides the result."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a YAML file, with their types checked. UsageError names the file and the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the config file {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
+    return {key: value for key, value in (_option(str(k).replace("-", "_"), v, path) for k, v in content.items())}
+
+
+def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
+    kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
+    names = [*kinds, "set", "out"]
+    if key not in names or key == "settings":
+        raise UsageError(f"{path}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}")
+    if key == "set":
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{path}: `set` holds `key: value` pairs; got {value!r}")
+        return "settings", tuple((str(k), str(v)) for k, v in value.items())
+    if key in ("method", "shots"):
+        items = value if isinstance(value, list) else [value]
+        wanted: type = int if key == "shots" else str
+        if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in items):
+            raise UsageError(f"{path}: `{key}` takes {wanted.__name__} values; got {value!r}")
+        return key, tuple(items)
+    if key == "out":
+        return key, Path(str(value))
+    default = kinds[key].default
+    allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        raise UsageError(f"{path}: `{key}` takes a {allowed[-1].__name__}; got {value!r}")
+    return key, value
+
+
+def parse_settings(pairs: list[str]) -> tuple[tuple[str, str], ...]:
+    """`KEY=VALUE` strings of the command line as pairs; UsageError for one without `=`."""
+    parsed = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise UsageError(f"--set takes KEY=VALUE, for example --set chip.adc.bits=6; got {pair!r}")
+        parsed.append((key.strip(), value.strip()))
+    return tuple(parsed)

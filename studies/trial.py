@@ -1,0 +1,192 @@
+"""One adaptation on a simulated chip: deploy, adapt, let time pass, adapt again; every read and write is counted."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..methods import Adaptation, Placement
+from ..methods.base import BackwardNeed, Recipe
+from ..methods.trainer import TrainLog, as_tensors, extract_features, train
+from ..simulator import EventCounts, ProgrammedModel
+from ..simulator.autograd import ChipReader
+from ..simulator.mapping import Layout
+from ..workloads.batches import batches
+from .workbench import Encoded, Variant, Workbench
+
+CALIBRATION_EXAMPLES = 32
+ACTIVATION_BYTES = 2  # activations kept for the backward pass are held with 16 bits
+
+
+@dataclass
+class Cost:
+    """What one adaptation cost: event counts and the cells it wrote."""
+
+    counts: EventCounts = field(default_factory=EventCounts)
+    cells_written: int = 0
+    writes_max: int = 0
+    steps: int = 0
+    tokens: int = 0
+
+
+class ChipTrial:
+    """A variant on its own view of the chip. Call `deploy`, then `adapt`, `evaluate`, `set_time` as often as wanted."""
+
+    def __init__(self, bench: Workbench, variant: Variant, base: ProgrammedModel, shots: int, seed: int):
+        self.bench, self.variant = bench, variant
+        streams = np.random.default_rng([seed, shots, _number(variant.title)]).spawn(4)
+        self._train_rng, self._attach_rng = streams[0], np.random.default_rng([seed, shots, _number(variant.method.name)])
+        self.adaptation: Adaptation = variant.method.attach(
+            bench.backbone, bench.classes, self._attach_rng, placement=variant.placement, pool=bench.pool
+        )
+        self.trained_cells = [n for n in self.adaptation.cell_tensors if self.adaptation.placements[n] is not Placement.NVM_FROZEN]
+        own = tuple(name for name in self.trained_cells if name in base)
+        self.model = base.fork(streams[1], own)
+        self.reader = ChipReader(self.model)
+        self.adaptation.use(self.reader)
+        self.reader.watch(self.adaptation.module.encoder)
+
+    def deploy(self, train_data: Encoded, recipe: Recipe) -> None:
+        """Write the initial values of matrices that are trained in their cells (part of manufacturing the device, not charged), with a
+        range wide enough for the training: AdamW moves a weight by about its rate a step, half the sum of all rates is allowed for."""
+        if self.variant.placement is Placement.NVM_STEP:
+            for name in self.trained_cells:
+                if name not in self.model:
+                    self.model.add(name, self._value(name), self._range(name, train_data, recipe))
+        self.calibrate(train_data)
+
+    def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
+        group = next(g for g, names in self.adaptation.groups.items() if name in names)
+        steps = max(recipe.epochs * -(-len(data.ids) // recipe.batch_size), recipe.min_steps)
+        # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
+        travel = 0.5 * recipe.learning_rates[group] * steps / 2
+        value = self._value(name)
+        layout = Layout.of(self.bench.chip, value.shape)
+        return np.full((layout.row_tiles, layout.outputs), float(np.abs(value).max()) + travel, np.float32)
+
+    def _value(self, name: str) -> np.ndarray:
+        return self.adaptation.cell_tensors[name].detach().numpy()
+
+    def calibrate(self, data: Encoded) -> None:
+        """Set the converters' ranges from a few examples; done at deployment and as the state grows, not charged."""
+        few = Encoded(data.ids[:CALIBRATION_EXAMPLES], data.labels[:CALIBRATION_EXAMPLES])
+        with torch.no_grad(), self.model.calibrating():
+            for batch in batches(few.ids, few.labels, CALIBRATION_EXAMPLES):
+                ids, mask, _ = as_tensors(batch)
+                self.adaptation.module.features(ids, mask)
+
+    def adapt(
+        self, data: Encoded, recipe: Recipe, on_step: Callable[[], None] | None = None, refresh: bool = False
+    ) -> Cost:
+        """Train with the chip in the loop and return what it cost.
+
+        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything else is read
+        through the chip) and written once at the end; `refresh` then also rewrites cells that left their tolerance.
+        """
+        before = dataclasses.replace(self.model.counts)
+        writes_before = self._writes()
+
+        def after_step(step: int) -> None:
+            if self.variant.placement is Placement.NVM_STEP:
+                for name in self.trained_cells:
+                    self.model.rewrite(name, self._value(name))
+            if step & (step - 1) == 0 and self.adaptation.backward_need is not BackwardNeed.NONE:
+                self.calibrate(data)  # after 1, 2, 4, 8, ... steps: the trained state grows from zero
+            if on_step is not None:
+                on_step()
+
+        written_once = self.variant.placement is Placement.NVM_TASK
+        self.reader.bypass = frozenset(self.trained_cells) if written_once else frozenset()
+        log = train(self.adaptation, data.ids, data.labels, self._train_rng, recipe=recipe, on_step=after_step)
+        self.reader.bypass = frozenset()
+        if written_once:
+            self._write_task(refresh)
+        self.calibrate(data)
+        cost = self._cost(log, before)
+        after = self._writes()
+        cost.cells_written = sum(int(a.sum(dtype=np.int64)) - _total(writes_before.get(n)) for n, a in after.items())
+        cost.writes_max = max((int((a - writes_before.get(n, np.zeros_like(a))).max()) for n, a in after.items()), default=0)
+        return cost
+
+    def _write_task(self, refresh: bool) -> None:
+        """Write the trained matrices to their cells: over what is there, or into erased cells the first time."""
+        for name in self.trained_cells:
+            if name in self.model:
+                self.model.rewrite(name, self._value(name), refresh)
+            else:
+                self.model.count_write(self.model.add(name, self._value(name)))
+
+    def _writes(self) -> dict[str, np.ndarray]:
+        """Writes of each cell of the trained matrices so far; the deployment of NVM_STEP matrices is not counted."""
+        found = {}
+        for name in self.trained_cells:
+            if name in self.model:
+                matrix = self.model.matrix(name)
+                new = self.variant.placement is Placement.NVM_TASK and name not in self.bench.frozen_tensors
+                found[name] = (matrix.writes if new else matrix.writes_since_deployment()).copy()
+        return found
+
+    def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
+        adaptation = self.adaptation
+        counts = self.model.counts.minus(before)
+        forward, trained = log.forward_only, log.trained
+        work = adaptation.training_work
+        macs = work.macs(forward.tokens, forward.attention_pairs, forward.sequences)
+        macs += work.macs(trained.tokens, trained.attention_pairs, trained.sequences)
+        macs += adaptation.backward_work.macs(trained.tokens, trained.attention_pairs, trained.sequences)
+        # `macs` charges the work of a pass once a call; the other passes of the run come on top.
+        macs += work.per_pass * max(0, forward.passes + trained.passes - 2)
+        macs += adaptation.backward_work.per_pass * max(0, trained.passes - 1)
+        if log.head_sequences:
+            macs += 2 * log.head_sequences * adaptation.module.head.weight.numel()
+        counts.digital_macs += macs + adaptation.optimiser_macs * log.steps
+        # AdamW reads and writes state and moments every step; activations are kept once and read back once.
+        counts.sram_bytes += 2.0 * adaptation.state_bytes * log.steps
+        if adaptation.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
+            counts.sram_bytes += 2.0 * ACTIVATION_BYTES * self._outputs * trained.tokens
+        return Cost(counts, steps=log.steps, tokens=trained.tokens + forward.tokens)
+
+    @cached_property
+    def _outputs(self) -> int:
+        """Numbers that the matrices put out for one token."""
+        return sum(int(tensor.shape[0]) for tensor in self.adaptation.cell_tensors.values())
+
+    def set_time(self, seconds: float) -> None:
+        """Let time pass on the chip."""
+        self.model.set_time(seconds)
+
+    def features(self, data: Encoded) -> tuple[Tensor, Tensor]:
+        """Features and labels of the examples, read through the chip."""
+        return extract_features(self.adaptation, data.ids, data.labels)
+
+    def inference(self, data: Encoded) -> tuple[tuple[Tensor, Tensor], EventCounts]:
+        """Features of the examples, and the events of one example on average."""
+        before = dataclasses.replace(self.model.counts)
+        found = self.features(data)
+        counts = self.model.counts.minus(before)
+        size = data.size()
+        work = self.adaptation.inference_work
+        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences)
+        counts.digital_macs += work.per_pass * (size.sequences - 1)  # answered one example at a time
+        return found, counts.scaled(1.0 / size.sequences)
+
+    @torch.no_grad()
+    def accuracy(self, found: tuple[Tensor, Tensor]) -> float:
+        """Share of right answers of the head on features and labels."""
+        features, labels = found
+        return (self.adaptation.module.head(features).argmax(1) == labels).double().mean().item()
+
+
+def _total(writes: np.ndarray | None) -> int:
+    return 0 if writes is None else int(writes.sum(dtype=np.int64))
+
+
+def _number(text: str) -> int:
+    """A number that belongs to a text, the same on every machine."""
+    import zlib
+
+    return zlib.crc32(text.encode())

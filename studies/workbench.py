@@ -1,0 +1,181 @@
+"""Everything a simulation needs before its first trial: chip, backbone, task, pool, methods, and the programmed chip."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..devices import Chip, load_chip
+from ..errors import UsageError, unknown_name
+from ..methods import METHODS, Method, Placement, get_method
+from ..methods.trainer import PassSize
+from ..simulator import ProgrammedModel, program
+from ..workloads.batches import batches, encode
+from ..workloads.models import Backbone, load_backbone
+from ..workloads.pools import Pool, default_pool, load_pool
+from ..workloads.tasks import Example, Task, load_task
+from .config import SimulateConfig
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some examples and their labels."""
+
+    ids: list[list[int]]
+    labels: list[int]
+
+    def size(self) -> PassSize:
+        """Tokens, attention pairs and sequences of one pass over the examples."""
+        total = PassSize()
+        for batch in batches(self.ids, self.labels, 32):
+            total.add(batch)
+        return total
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method under one placement of what it trains."""
+
+    method: Method
+    placement: Placement
+
+    @property
+    def title(self) -> str:
+        return f"{self.method.name}/{self.placement}"
+
+
+@dataclass
+class Workbench:
+    """The loaded parts of one simulation. `base` is the chip with backbone and pool programmed, shared by all trials."""
+
+    config: SimulateConfig
+    chip: Chip
+    backbone: Backbone
+    task: Task
+    pool: Pool | None
+    variants: list[Variant]
+
+    @cached_property
+    def test(self) -> Encoded:
+        return self.encode(self.task.test)
+
+    def encode(self, examples: tuple[Example, ...]) -> Encoded:
+        """Token ids and labels of examples."""
+        ids = encode(self.backbone.tokenizer, [e.text for e in examples], self.config.max_tokens)
+        return Encoded(ids, [e.label for e in examples])
+
+    @property
+    def classes(self) -> int:
+        return len(self.task.labels)
+
+    @cached_property
+    def frozen_tensors(self) -> dict[str, np.ndarray]:
+        """Every matrix that is programmed once: the backbone's, then the pool's. (out, in) float32."""
+        tensors: dict[str, np.ndarray] = {}
+        linears = dict(self.backbone.module.named_modules())
+        for name in self.backbone.linear_names():
+            tensors[name] = linears[name].weight.detach().numpy()
+        for variant in self.variants:
+            if variant.method.needs_pool:
+                attached = variant.method.attach(
+                    self.backbone, self.classes, np.random.default_rng(0), placement=variant.placement, pool=self.pool
+                )
+                for name, tensor in attached.cell_tensors.items():
+                    if attached.placements[name] is Placement.NVM_FROZEN and name not in tensors:
+                        tensors[name] = tensor.detach().numpy()
+        return tensors
+
+    def pool_tensor_names(self) -> list[str]:
+        """Names of the frozen matrices that are not the backbone's."""
+        backbone = set(self.backbone.linear_names())
+        return [name for name in self.frozen_tensors if name not in backbone]
+
+    def program(self, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
+        """Write backbone and pool to a fresh chip, pulse by pulse."""
+        rng = np.random.default_rng([self.config.first_seed, 0xC41])
+        return program(self.chip, self.frozen_tensors, rng, self.config.fidelity, on_matrix)
+
+
+def load_workbench(config: SimulateConfig) -> Workbench:
+    """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
+    methods = choose_variants(config.method, config.method_settings())
+    chip = load_chip(config.device, config.chip_settings())
+    backbone = load_backbone(config.model)
+    task = load_task(config.task, test_examples=config.test_examples)
+    for shots in config.shots:
+        task.few_shot(shots, config.first_seed)
+    pool = None
+    if any(variant.method.needs_pool for variant in methods):
+        pool = load_pool(config.pool or default_pool(config.model), backbone)
+    return Workbench(config, chip, backbone, task, pool, methods)
+
+
+def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str]) -> list[Variant]:
+    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one; none is all of all."""
+    per_method = _settings_by_method(settings)
+    variants: list[Variant] = []
+    for entry in wanted or tuple(METHODS):
+        name, _, placement = entry.partition(":")
+        method = with_settings(get_method(name), per_method.get(name, {}))
+        chosen = [method.choose_placement(_placement(placement))] if placement else list(method.placements)
+        variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
+    return variants
+
+
+def _placement(text: str) -> Placement:
+    try:
+        return Placement(text.upper())
+    except ValueError:
+        raise UsageError(unknown_name("placement", text, [p.value for p in Placement])) from None
+
+
+def _settings_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    grouped: dict[str, dict[str, str]] = {}
+    for key, value in settings.items():
+        name, _, option = key.partition(".")
+        grouped.setdefault(name, {})[option] = value
+    return grouped
+
+
+def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
+    """The method with `OPTION`, `recipe.OPTION` and `recipe.learning_rates.GROUP` replaced by parsed values."""
+    changes: dict[str, Any] = {}
+    recipe = method.recipe
+    for key, text in settings.items():
+        if key.startswith("recipe.learning_rates."):
+            group = key.removeprefix("recipe.learning_rates.")
+            if group not in recipe.learning_rates:
+                raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
+            rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, key)}
+            recipe = dataclasses.replace(recipe, learning_rates=rates)
+        elif key.startswith("recipe."):
+            recipe = _replace(recipe, key.removeprefix("recipe."), text, f"recipe option of {method.name}")
+        else:
+            changes[key] = text
+    changed: Method = dataclasses.replace(method, recipe=recipe)
+    for key, text in changes.items():
+        changed = _replace(changed, key, text, f"option of {method.name}")
+    return changed
+
+
+def _replace(thing: Any, key: str, text: str, kind: str) -> Any:
+    names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float))]
+    if key not in names:
+        raise UsageError(unknown_name(kind, key, names))
+    return dataclasses.replace(thing, **{key: _parse(text, getattr(thing, key), key)})
+
+
+def _parse(text: str, like: Any, key: str) -> Any:
+    if isinstance(like, bool):
+        if text.lower() in ("true", "yes", "on", "1"):
+            return True
+        if text.lower() in ("false", "no", "off", "0"):
+            return False
+        raise UsageError(f"{key} is on or off; got {text!r}")
+    try:
+        return type(like)(text)
+    except ValueError:
+        raise UsageError(f"{key} takes a {type(like).__name__}; got {text!r}") from None

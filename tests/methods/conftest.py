@@ -1,0 +1,90 @@
+"""A tiny random encoder in float64, a random pool for it, and a handful of examples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from edge_adapt.workloads.pools import LoraModule, Pool
+from torch import nn
+from transformers import BertConfig, BertModel
+
+
+@dataclass(frozen=True)
+class TinyBackbone:
+    module: nn.Module
+    hidden_size: int
+    blocks: int
+
+    def linear_names(self) -> list[str]:
+        return [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
+
+    def target_names(self) -> list[str]:
+        return [name for name in self.linear_names() if name.endswith(("query", "value"))]
+
+
+@pytest.fixture(scope="session")
+def backbone() -> TinyBackbone:
+    """Two blocks of width 16, two heads; weights large enough that every path matters."""
+    config = BertConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+    )
+    module = BertModel(config, add_pooling_layer=False).double().eval()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return TinyBackbone(module, 16, 2)
+
+
+@pytest.fixture(scope="session")
+def make_pool(backbone: TinyBackbone) -> Callable[..., Pool]:
+    """make_pool(ranks, scales=None): a pool of random modules on query and value of every block."""
+
+    def make(ranks: tuple[int, ...] = (3, 3, 3), scales: tuple[float, ...] | None = None) -> Pool:
+        rng = np.random.default_rng(11)
+        names = backbone.target_names()
+        scales = scales or (2.0,) * len(ranks)
+        modules = [
+            LoraModule(
+                name=f"module-{k}",
+                rank=rank,
+                scale=scale,
+                a={name: rng.normal(0, 0.3, (rank, 16)).astype(np.float32) for name in names},
+                b={name: rng.normal(0, 0.3, (16, rank)).astype(np.float32) for name in names},
+                task=f"task-{k}",
+            )
+            for k, (rank, scale) in enumerate(zip(ranks, scales, strict=True))
+        ]
+        return Pool(tuple(modules), tuple(names), "a pool of random modules", {})
+
+    return make
+
+
+@dataclass(frozen=True)
+class Examples:
+    encoded: list[list[int]]
+    labels: list[int]
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        width = max(map(len, self.encoded))
+        ids = torch.zeros(len(self.encoded), width, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(self.encoded):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return ids, mask, torch.tensor(self.labels)
+
+
+@pytest.fixture(scope="session")
+def examples() -> Examples:
+    """24 random sentences of 3 to 8 tokens in 3 classes."""
+    rng = np.random.default_rng(3)
+    encoded = [rng.integers(1, 40, size=rng.integers(3, 9)).tolist() for _ in range(24)]
+    return Examples(encoded, [i % 3 for i in range(24)])

@@ -1,0 +1,245 @@
+"""The battery that every registered method passes under every placement it offers."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from edge_adapt.errors import UsageError
+from edge_adapt.methods import METHODS, BackwardNeed, Placement, get_method
+from edge_adapt.methods.base import Method, register
+from edge_adapt.methods.cells import CellLinear
+from edge_adapt.methods.trainer import evaluate, extract_features, train
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
+
+EVERY = [pytest.param(name, place, id=f"{name}-{place}") for name, m in METHODS.items() for place in m.placements]
+every_method = pytest.mark.parametrize(("name", "placement"), EVERY)
+
+
+@pytest.fixture
+def attach(backbone, make_pool):
+    def make(name: str, placement: Placement, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        return METHODS[name].attach(backbone, 3, rng, placement=placement, pool=make_pool())
+
+    return make
+
+
+def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+@every_method
+def test_training_changes_the_declared_state_and_nothing_else(attach, backbone, examples, name, placement):
+    adaptation = attach(name, placement)
+    parameters = dict(adaptation.module.named_parameters())
+    named = {id(parameter): key for key, parameter in parameters.items()}
+    declared = {named[id(parameter)] for parameter in adaptation.state.values()}
+    before, backbone_before = snapshot(adaptation.module), snapshot(backbone.module)
+    log = train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+    changed = {key for key, value in parameters.items() if not torch.equal(value, before[key])}
+    assert changed <= declared
+    if adaptation.backward_need is BackwardNeed.NONE:
+        assert changed == {"head.weight", "head.bias"}
+    else:
+        # The bias of a key projection moves all scores of a query alike: softmax does not see it.
+        assert {key for key in declared - changed if not key.endswith("key.bias")} == set()
+    assert (log.steps > 0) == bool(adaptation.trained_names)
+    for key, value in backbone.module.named_parameters():
+        assert torch.equal(value, backbone_before[key]), f"{name} changed the backbone it was given: {key}"
+
+
+@every_method
+def test_only_trained_state_asks_for_gradients(attach, name, placement):
+    adaptation = attach(name, placement)
+    wanted = {id(adaptation.state[key]) for key in adaptation.trained_names}
+    assert {id(parameter) for parameter in adaptation.module.parameters() if parameter.requires_grad} == wanted
+
+
+@every_method
+def test_every_tensor_has_a_placement_that_fits(attach, backbone, name, placement):
+    adaptation = attach(name, placement)
+    assert adaptation.placements.keys() == adaptation.state.keys() | adaptation.cell_tensors.keys()
+    assert set(backbone.linear_names()) <= adaptation.cell_tensors.keys()
+    for key in adaptation.cell_tensors:
+        assert adaptation.placements[key] is not Placement.DIGITAL
+        expected = placement if key in adaptation.state else Placement.NVM_FROZEN
+        assert adaptation.placements[key] is expected
+    for key in adaptation.state.keys() - adaptation.cell_tensors.keys():
+        assert adaptation.placements[key] is Placement.DIGITAL
+    linears = [module for module in adaptation.module.encoder.modules() if isinstance(module, torch.nn.Linear)]
+    assert not linears, "a matrix is read past the reader"
+
+
+@every_method
+def test_initial_state_is_the_base_model(attach, backbone, examples, name, placement):
+    """With coefficients at zero (the only state that does not start there), every method is the frozen encoder."""
+    adaptation = attach(name, placement)
+    if "coefficients" in adaptation.state:
+        with torch.no_grad():
+            adaptation.state["coefficients"].zero_()
+    ids, mask, _ = examples.tensors()
+    hidden = backbone.module(input_ids=ids, attention_mask=mask).last_hidden_state
+    expected = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    torch.testing.assert_close(adaptation.module.features(ids, mask), expected, rtol=0, atol=1e-12)
+
+
+@every_method
+def test_state_round_trip(attach, examples, name, placement):
+    trained = attach(name, placement)
+    train(trained, examples.encoded, examples.labels, np.random.default_rng(1))
+    fresh = attach(name, placement, seed=99)
+    fresh.load_state_dict(trained.state_dict())
+    ids, mask, _ = examples.tensors()
+    torch.testing.assert_close(fresh.module(ids, mask), trained.module(ids, mask), rtol=0, atol=0)
+    state = trained.state_dict()
+    with pytest.raises(UsageError, match="differs"):
+        fresh.load_state_dict({key: value for key, value in state.items() if key != "head.bias"})
+    with pytest.raises(UsageError, match="shape"):
+        fresh.load_state_dict(state | {"head.bias": torch.zeros(9)})
+
+
+@every_method
+def test_same_seed_same_result(attach, examples, name, placement):
+    states = []
+    for _ in range(2):
+        adaptation = attach(name, placement)
+        train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+        states.append(adaptation.state_dict())
+    for key in states[0]:
+        assert torch.equal(states[0][key], states[1][key]), key
+
+
+@every_method
+def test_every_cell_matrix_is_read_through_the_reader(attach, examples, name, placement):
+    """Reading zeros instead must be seen for each matrix, and reading exactly must change nothing."""
+    adaptation = attach(name, placement)
+    train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+    ids, mask, _ = examples.tensors()
+    exact = adaptation.module(ids, mask)
+    for target, tensor in adaptation.cell_tensors.items():
+        seen = []
+
+        def read(key, x, weight, target=target, tensor=tensor, seen=seen):
+            if key == target:
+                seen.append(weight.data_ptr() == tensor.data_ptr())
+            return F.linear(x, torch.zeros_like(weight) if key == target else weight)
+
+        adaptation.use(read)
+        assert not torch.equal(adaptation.module(ids, mask), exact), target
+        assert seen == [True], target
+    adaptation.use(F_linear)
+    assert torch.equal(adaptation.module(ids, mask), exact)
+
+
+def F_linear(_name: str, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return F.linear(x, weight)
+
+
+def shape_of(backbone) -> ModelShape:
+    roles = {"query": "query", "key": "key", "value": "value"}
+    blocks = []
+    for block in range(backbone.blocks):
+        prefix = f"encoder.layer.{block}"
+        linears = []
+        for name in backbone.linear_names():
+            if name.startswith(prefix):
+                linear = backbone.module.get_submodule(name)
+                role = roles.get(name.rsplit(".", 1)[-1], "ffn_up")
+                linears.append(LinearShape(name, role, linear.out_features, linear.in_features, True))
+        blocks.append(BlockShape(prefix, tuple(linears)))
+    return ModelShape("tiny", "tiny", "test", backbone.hidden_size, tuple(blocks))
+
+
+@every_method
+def test_count_from_shapes_equals_the_attached_state(backbone, make_pool, name, placement):
+    options = {"rank": 3} if "rank" in METHODS[name].__dataclass_fields__ else {}
+    pool = make_pool((3, 3))
+    adaptation = get_method(name, **options).attach(
+        backbone, 3, np.random.default_rng(0), placement=placement, pool=pool
+    )
+    count = METHODS[name].count(shape_of(backbone), rank=3, pool_size=2)
+    assert count.trained_parameters == adaptation.trained_parameters
+    assert adaptation.head_parameters == 3 * 16 + 3
+    beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in backbone.linear_names()}
+    frozen = sum(t.numel() for key, t in beside.items() if key not in adaptation.state)
+    assert count.cells_frozen == frozen
+    rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in adaptation.state)
+    assert rewritten == (0 if placement is Placement.DIGITAL else count.cells_trained)
+
+
+@every_method
+def test_groups_cover_the_trained_state_once(attach, name, placement):
+    adaptation = attach(name, placement)
+    groups = adaptation.parameter_groups()
+    parameters = [id(parameter) for group in groups for parameter in group["params"]]
+    assert len(parameters) == len(set(parameters))
+    assert set(parameters) == {id(adaptation.state[key]) for key in adaptation.trained_names}
+    trained = sum(adaptation.state[key].numel() for key in adaptation.trained_names)
+    total = sum(parameter.numel() for parameter in adaptation.state.values())
+    assert adaptation.state_bytes == 4 * total + 8 * trained
+    assert adaptation.optimiser_macs == 8 * trained
+
+
+@every_method
+def test_digital_work_grows_with_the_batch(attach, name, placement):
+    adaptation = attach(name, placement)
+    one, two = adaptation.digital_macs(10, 60, 2), adaptation.digital_macs(20, 120, 4)
+    inference = adaptation.digital_macs(10, 60, 2, training=False)
+    attention_and_head = 2 * 2 * 16 * 60 + 2 * 16 * 3
+    assert attention_and_head <= inference.forward <= one.forward < two.forward <= 2 * one.forward
+    assert inference.backward == 0
+    if adaptation.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
+        assert one.backward >= 2 * attention_and_head
+
+
+@every_method
+def test_training_beats_guessing_on_separable_examples(attach, name, placement):
+    """Each class has its own tokens: any method must learn that."""
+    rng = np.random.default_rng(0)
+    labels = [i % 3 for i in range(36)]
+    encoded = [(rng.integers(1, 12, size=6) + 13 * label).tolist() for label in labels]
+    adaptation = attach(name, placement)
+    train(adaptation, encoded, labels, np.random.default_rng(1))
+    assert evaluate(adaptation, encoded, labels) > 0.9
+
+
+def test_features_come_in_one_pass_with_their_labels(attach, examples):
+    adaptation = attach("frozen", Placement.DIGITAL)
+    features, labels = extract_features(adaptation, examples.encoded, examples.labels)
+    order = np.argsort([len(tokens) for tokens in examples.encoded], kind="stable")
+    assert labels.tolist() == [examples.labels[i] for i in order]
+    ids = torch.tensor([examples.encoded[order[0]]])
+    torch.testing.assert_close(features[0], adaptation.module.features(ids, torch.ones_like(ids))[0])
+
+
+def test_wrong_names_are_refused(backbone):
+    with pytest.raises(UsageError, match="did you mean 'lorafusion'"):
+        get_method("lorafusoin")
+    with pytest.raises(UsageError, match="did you mean 'cross_terms'"):
+        get_method("lorafusion", cross_term=False)
+    with pytest.raises(UsageError, match="placement for probe"):
+        get_method("probe").attach(backbone, 3, np.random.default_rng(0), placement=Placement.NVM_STEP)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="already registered"):
+        register(METHODS["probe"])
+
+
+def test_registered_methods_are_described():
+    assert {"lorafusion", "lora", "full", "probe", "frozen"} <= METHODS.keys()
+    for name, method in METHODS.items():
+        assert isinstance(method, Method)
+        assert method.name == name
+        assert method.summary
+        assert method.source
+        assert method.placements
+
+
+def test_shared_memory_with_the_backbone(backbone):
+    """A second adaptation of the same backbone costs no second backbone."""
+    adaptation = get_method("lora").attach(backbone, 3, np.random.default_rng(0))
+    for module in adaptation.module.modules():
+        if isinstance(module, CellLinear):
+            original = backbone.module.get_submodule(module.cell_name).weight
+            assert module.weight.data_ptr() == original.data_ptr()

@@ -1,0 +1,52 @@
+"""LoRA against the peft library."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from edge_adapt.errors import UsageError
+from edge_adapt.methods import get_method
+from edge_adapt.methods.base import attention_targets, block_of
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("rank", "alpha"), [(3, 6.0), (5, 2.0)])
+def test_same_output_and_gradient_as_peft(backbone, examples, rank, alpha):
+    peft = pytest.importorskip("peft")
+    adaptation = get_method("lora", rank=rank, alpha=alpha).attach(backbone, 3, np.random.default_rng(0))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in adaptation.state.values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["query", "value"])
+    model = peft.get_peft_model(copy.deepcopy(backbone.module), config, autocast_adapter_dtype=False).eval()
+    for name in backbone.target_names():
+        layer = model.base_model.model.get_submodule(name)
+        layer.lora_A["default"].weight.data = adaptation.state[f"{name}.lora_a"].detach().clone()
+        layer.lora_B["default"].weight.data = adaptation.state[f"{name}.lora_b"].detach().clone()
+
+    ids, mask, labels = examples.tensors()
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    features = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    expected = F.linear(features, adaptation.state["head.weight"].detach(), adaptation.state["head.bias"].detach())
+    got = adaptation.module(ids, mask)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
+    F.cross_entropy(expected, labels).backward()
+    F.cross_entropy(got, labels).backward()
+    for name in backbone.target_names():
+        layer = model.base_model.model.get_submodule(name)
+        for ours, theirs in (("lora_a", layer.lora_A), ("lora_b", layer.lora_B)):
+            gradient = adaptation.state[f"{name}.{ours}"].grad
+            torch.testing.assert_close(gradient, theirs["default"].weight.grad, rtol=1e-8, atol=1e-12)
+
+
+def test_targets_and_blocks_by_name():
+    names = ["encoder.layer.3.attention.self.query", "encoder.layer.3.attention.self.key", "h.0.attn.v_proj"]
+    assert attention_targets(names) == [names[0], names[2]]
+    assert [block_of(name) for name in names] == [3, 3, 0]
+    with pytest.raises(UsageError, match="no query and value"):
+        attention_targets(["encoder.dense"])
+    with pytest.raises(UsageError, match="no number"):
+        block_of("encoder.dense")

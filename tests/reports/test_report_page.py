@@ -1,0 +1,242 @@
+"""The page: complete, self-contained, well-formed, escaped, and right for odd reports."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from edge_adapt.reports import write_report
+from edge_adapt.reports.figures import draw_all
+from edge_adapt.reports.page import render
+from edge_adapt.reports.rows import rows_of
+from edge_adapt.reports.tables import link_of
+from edge_adapt.reports.values import count, duration, percent, si
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source", "wbr", "col"}
+
+
+class Page(HTMLParser):
+    """Collects tags, texts and values, and insists on properly nested tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.texts.append(data)
+
+
+def page_of(report: dict[str, Any]) -> tuple[str, Page]:
+    text = render(report, draw_all(report))
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def example(request) -> tuple[str, Page]:
+    from importlib import util
+    from pathlib import Path
+
+    spec = util.spec_from_file_location("report_example", Path(__file__).with_name("conftest.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return page_of(module.build_report())
+
+
+def test_every_number_of_the_results_is_in_the_page(example, report):
+    _, page = example
+    texts = set(page.texts)
+    values = {attributes["value"] for tag, attributes in page.tags if tag == "data"}
+    for row in rows_of(report["results"]):
+        for name in ("accuracy_exact", "accuracy_chip", "accuracy_drifted", "accuracy_readapted"):
+            assert percent(row.stat(name)) in texts
+        for name in ("write_energy_joules", "adaptation_energy_joules", "inference_energy_joules"):
+            assert si(row.stat(name).mean, "J") in texts
+            assert str(row.stat(name).mean) in values, "the exact value stands beside the rounded one"
+        assert duration(row.stat("adaptation_time_seconds").mean) in texts
+        for name in ("trained_parameters", "cells_written"):
+            assert count(row.stat(name).mean) in texts
+        for name in ("adaptation_energy_by_component_joules", "inference_energy_by_component_joules"):
+            if row.shots == 100:
+                for value in row.components(name).values():
+                    assert si(value, "J") in texts
+    for record in report["results"]:
+        for name in ("seed", "accuracy_chip", "adaptation_energy_joules", "write_time_seconds", "train_tokens"):
+            assert str(record[name]) in values
+
+
+def test_everything_the_report_tells_is_in_the_page(example, report):
+    text = " ".join("".join(example[1].texts).split())
+    for line in (
+        *report["device"]["unknown"],
+        *report["messages"],
+        report["command"],
+        report["pool_fit"]["text"],
+        report["config_hash"],
+        *(entry["citation"] for entry in report["references"]),
+        *(f"module {k}"[:0] for k in report["seeds"]),
+        *report["versions"].values(),
+        "12 of 1,296 tiles simulated, scaled up",
+        report["config"]["note"],
+    ):
+        assert line in text
+
+
+def test_nothing_is_loaded_from_elsewhere(example):
+    text, page = example
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "srcset", "action", "data", "poster"):
+                pytest.fail(f"{tag} {name}={value}")
+            if name in ("href", "xlink:href"):
+                allowed = (
+                    ("#", "https://doi.org/", "https://arxiv.org/") if tag == "a" else ("#", "data:image/png;base64,")
+                )
+                assert (value or "").startswith(allowed), (tag, value)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
+    assert "@import" not in text
+
+
+def test_ids_are_unique_and_links_within_the_page_arrive(example):
+    text, page = example
+    ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
+    assert max(ids.values()) == 1
+    targets = {
+        v[1:] for _, a in page.tags for n, v in a.items() if n in ("href", "xlink:href") and v and v.startswith("#")
+    }
+    targets |= set(re.findall(r"url\(#([^)]*)\)", text))
+    assert targets <= set(ids)
+
+
+def test_user_texts_are_escaped(make_report):
+    nasty = "</title><script>alert(1)</script> & $x_1$ \"'"
+    report = make_report(shots=(16,), seeds=1)
+    for holder, key in (
+        (report["device"], "title"),
+        (report["model"], "name"),
+        (report["task"], "name"),
+        (report["pool_fit"], "text"),
+        (report["conductance_map"], "tensor"),
+        (report["references"][0], "citation"),
+        (report["references"][0], "doi"),
+        (report["results"][0], "method"),
+        (report["results"][0], "note"),
+        (report["results"][0], "placement"),
+        (report["break_even"]["versus"][0], "method"),
+        (report, "command"),
+    ):
+        holder[key] = nasty
+    report["messages"] = [nasty]
+    text, page = page_of(report)
+    assert "<script" not in text
+    assert not any(tag == "script" for tag, _ in page.tags)
+    assert nasty in "".join(page.texts)
+
+
+def test_only_known_kinds_of_address_become_links():
+    assert link_of("10.1038/s41586-022-04992-8") == "https://doi.org/10.1038/s41586-022-04992-8"
+    assert link_of("arXiv:2210.04382") == "https://arxiv.org/abs/2210.04382"
+    assert link_of("https://example.org/a") == "https://example.org/a"
+    for other in (None, "", "javascript:alert(1)", "10.1 not a doi", "https://a b"):
+        assert link_of(other) == ""
+
+
+def _nullable_results(report: dict[str, Any]) -> None:
+    from edge_adapt.reports.fields import FIELDS
+
+    for field in FIELDS:
+        if field.path.startswith("results[].") and field.nullable and field.path.count(".") == 1:
+            for record in report["results"]:
+                record[field.path.split(".")[1]] = None
+
+
+def _no_pool(report: dict[str, Any]) -> None:
+    report["pool"] = report["break_even"] = report["pool_fit"] = report["programming"]["pool"] = None
+
+
+def _no_device_data(report: dict[str, Any]) -> None:
+    report["conductance_map"] = None
+    report["programming"].update(
+        pulses_mean=None,
+        pulses_p95=None,
+        energy_joules=None,
+        time_seconds=None,
+        weight_error_relative=None,
+        pulses_histogram=[],
+        failed_cells=0,
+        cells=0,
+    )
+    report["device"].update(unknown=[], area_square_meters={})
+    report.update(references=[], messages=[])
+    for record in report["results"]:
+        record["drift"] = []
+
+
+def _alike(report: dict[str, Any]) -> None:
+    """No spread, no difference, a flat tile, no gain: nothing divides by it."""
+    for record in report["results"]:
+        for name in ("exact", "exact_before", "chip_before", "chip", "drifted", "readapted"):
+            record[f"accuracy_{name}"] = 0.0
+        record["drift"] = [{"age_seconds": 0.0, "accuracy": 0.0}, {"age_seconds": 86400.0, "accuracy": 0.0}]
+    flat = [[0.0] * 3] * 2
+    report["conductance_map"].update(target_siemens=flat, programmed_siemens=flat)
+    report["programming"].update(pulses_histogram=[7], failed_cells=0)
+
+
+@pytest.mark.parametrize("series", [1, 8])
+@pytest.mark.parametrize("change", [None, _nullable_results, _no_pool, _no_device_data, _alike])
+def test_odd_reports(make_report, tmp_path, change, series):
+    from edge_adapt.reports import print_summary
+    from rich.console import Console
+
+    from_builder = make_report()["results"]
+    report = make_report(shots=(16,), seeds=1)
+    assert len(from_builder) > len(report["results"])
+    report["results"] = report["results"][:series]
+    if change:
+        change(report)
+    paths = write_report(report, tmp_path / "out")
+    page = Page(paths.html.read_text(encoding="utf-8"))
+    texts = " ".join(page.texts)
+    assert not re.search(r"\b(nan|inf|None)\b", texts)
+    with (tmp_path / "summary").open("w", encoding="utf-8") as handle:
+        print_summary(report, Console(file=handle, width=80), paths)
+    assert not re.search(r"\b(nan|inf|None)\b", (tmp_path / "summary").read_text(encoding="utf-8"))
+
+
+def test_same_report_same_bytes(make_report, tmp_path):
+    paths = [write_report(make_report(shots=(16,), seeds=2), tmp_path / name) for name in ("a", "b")]
+    for first, second in zip(*[(p.json, p.html, *p.figures) for p in paths], strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_importing_the_room_is_light():
+    code = (
+        "import sys, edge_adapt.reports, edge_adapt.reports.page, edge_adapt.reports.figures, edge_adapt.reports.terminal;"
+        "print([m for m in ('matplotlib', 'jinja2', 'rich', 'numpy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,140 @@
+"""A report folder is complete or not there, and nothing of the user's is overwritten."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.reports import check_destination
+from edge_adapt.reports.store import write_folder
+
+FILES = {
+    "report.json": json.dumps({"schema": "edge-adapt/simulate/1"}),
+    "report.html": "<p>new",
+    "figures/a.svg": "<svg/>",
+}
+OLD = FILES | {"report.html": "<p>old", "figures/b.svg": "<svg/>"}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def everything(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("place", ["report", "deep/er/report"])
+def test_writes_exactly_the_files(tmp_path, place):
+    write_folder(tmp_path / place, FILES)
+    assert contents(tmp_path / place) == FILES
+    assert {p.name for p in (tmp_path / place).parent.iterdir()} == {"report"}
+    assert (tmp_path / place).stat().st_mode & 0o777 == 0o777 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_replaces_a_former_report_and_an_empty_folder(tmp_path):
+    (tmp_path / "report").mkdir()
+    write_folder(tmp_path / "report", OLD)
+    write_folder(tmp_path / "report", FILES)
+    assert contents(tmp_path / "report") == FILES, "the figure that the new report does not have is gone"
+    assert everything(tmp_path) == {"report", "report/figures", *(f"report/{name}" for name in FILES)}
+
+
+def test_relative_destination(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(Path("out"), FILES)
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"notes.txt": "mine"},
+        OLD | {"notes.txt": "mine"},
+        OLD | {"figures/photo.png": "mine"},
+        {"report.json": "{}"},
+        {"report.json": "not json"},
+        {"report.html": "mine"},
+    ],
+)
+def test_refuses_a_folder_with_other_things(tmp_path, others):
+    for name, text in others.items():
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text(text)
+    for attempt in (lambda: check_destination(tmp_path / "out"), lambda: write_folder(tmp_path / "out", FILES)):
+        with pytest.raises(UsageError, match="not overwritten"):
+            attempt()
+    assert contents(tmp_path / "out") == others
+
+
+def test_refuses_files_links_and_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "real")
+    for name, words in (("file", "is a file"), ("link", "is a link"), ("real", "working folder")):
+        with pytest.raises(UsageError, match=words):
+            check_destination(tmp_path / name)
+    with pytest.raises(UsageError, match="working folder"):
+        check_destination(Path())
+
+
+@pytest.mark.parametrize("failing_call", [1, 2, 3])
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")]
+)
+def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, failure, old, failing_call):
+    out = tmp_path / "a" / "out"
+    if old:
+        write_folder(out, OLD)
+    before = everything(tmp_path)
+    calls = 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing_call:
+            raise failure
+
+    monkeypatch.setattr(os, "fsync", full)
+    expected = EdgeAdaptError if isinstance(failure, OSError) else type(failure)
+    with pytest.raises(expected) as caught:
+        write_folder(out, FILES)
+    if isinstance(failure, OSError):
+        assert "no space left" in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+    assert everything(tmp_path) == before
+    if old:
+        assert contents(out) == OLD
+
+
+def test_a_failure_while_swapping_brings_the_old_report_back(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write_folder(out, OLD)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if ".new-" in self.name:
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(EdgeAdaptError, match="Permission denied"):
+        write_folder(out, FILES)
+    assert contents(out) == OLD
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_parent_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(EdgeAdaptError, match="cannot write the report"):
+        write_folder(tmp_path / "file" / "out", FILES)

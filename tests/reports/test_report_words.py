@@ -1,0 +1,206 @@
+"""Formatting, grouping, findings and the terminal summary."""
+
+import io
+import re
+import statistics
+
+import pytest
+from edge_adapt.reports import ReportPaths, print_summary
+from edge_adapt.reports.findings import break_even, findings
+from edge_adapt.reports.rows import by_shots, paired_difference, rows_of
+from edge_adapt.reports.values import JOIN, Statistic, area, count, digits, duration, percent, si, signed
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+SCALE = {
+    "a": 1e-18,
+    "f": 1e-15,
+    "p": 1e-12,
+    "n": 1e-9,
+    "µ": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+}
+
+
+def plain(text: str) -> str:
+    return text.replace(JOIN, " ")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123, "12.3 mJ"),
+        (0, "0 J"),
+        (None, "–"),
+        (999.9, "1.00 kJ"),
+        (999.4e-6, "999 µJ"),
+        (0.9996e-6, "1.00 µJ"),
+        (1e-30, "1.00e-30 J"),
+        (-3.4e-6, "-3.40 µJ"),
+        (1.5e19, "15.0 EJ"),
+    ],
+)
+def test_si(value, text):
+    assert plain(si(value, "J")) == text
+
+
+@given(st.floats(1e-17, 1e14))
+def test_si_is_the_value_to_three_digits(value):
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?) ([afpnµmkMGT]?)J", plain(si(value, "J")))
+    assert found
+    assert float(found[1]) * SCALE[found[2]] == pytest.approx(value, rel=0.00501)
+    assert len(found[1].replace(".", "")) == 3
+
+
+def test_other_forms():
+    assert (count(148416), plain(count(1.5e9)), count(None)) == ("148,416", "1.50 G", "–")
+    assert [plain(duration(s)) for s in (3600, 86400, 30 * 86400, 90, 0.002, 0)] == [
+        "1 h",
+        "1 d",
+        "30 d",
+        "1.50 min",
+        "2.00 ms",
+        "0 s",
+    ]
+    assert plain(duration(2 * 365.25 * 86400)) == "2 years"
+    assert (plain(area(4.03e-6)), plain(area(2e-10)), area(None), area(0.0)) == (
+        "4.03 mm²",
+        "200 µm²",
+        "–",
+        f"0{JOIN}µm²",
+    )
+    assert (digits(1234.5), digits(0.00012345), digits(99.96), digits(0)) == ("1,230", "0.000123", "100", "0")
+    assert (signed(1.66), signed(-0.44), signed(-0.04)) == ("+1.7", "−0.4", "0.0")
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=8))
+def test_statistic_is_that_of_the_standard_library(values):
+    known = [v for v in values if v is not None]
+    result = Statistic.of(values)
+    assert result.count == len(known)
+    assert (result.mean is None) == (not known)
+    if known:
+        assert result.mean == pytest.approx(statistics.fmean(known), abs=1e-6)
+    if len(known) > 1:
+        assert result.spread == pytest.approx(statistics.stdev(known), abs=1e-6)
+    else:
+        assert result.spread is None
+
+
+def test_percent():
+    assert plain(percent(Statistic.of([0.75, 0.77]))) == "76.0 ± 1.4"
+    assert percent(Statistic.of([0.75])) == "75.0"
+    assert percent(Statistic.of([None])) == "–"
+
+
+def test_rows_group_by_method_placement_and_shots(report):
+    rows = rows_of(report["results"])
+    assert len(rows) == 16
+    assert all(len(row.records) == 5 for row in rows)
+    assert list(by_shots(rows)) == [32, 100]
+    assert {row.title for row in rows if row.method == "lora"} == {
+        "LoRA · every step",
+        "LoRA · per task",
+        "LoRA · digital",
+    }
+    assert {row.title for row in rows if row.method == "lorafusion"} == {"LoRAFusion"}
+
+
+def test_paired_difference_pairs_by_seed(report):
+    rows = by_shots(rows_of(report["results"]))[100]
+    shuffled = next(iter(rows_of(list(reversed(rows[1].records[1:])))))
+    difference = paired_difference(rows[0], shuffled, "accuracy_chip")
+    pairs = [
+        a["accuracy_chip"] - b["accuracy_chip"] for a, b in zip(rows[0].records[1:], rows[1].records[1:], strict=True)
+    ]
+    assert difference.count == 4
+    assert difference.mean == pytest.approx(statistics.fmean(pairs))
+    assert difference.spread == pytest.approx(statistics.stdev(pairs))
+
+
+def said(report, topic: str) -> str:
+    return plain(" ".join(finding.text for finding in findings(report) if finding.topic == topic))
+
+
+def test_findings_follow_the_data(report):
+    assert "At 100 shots, LoRAFusion is the most accurate" in said(report, "accuracy and energy")
+    assert "within the spread" not in said(report, "accuracy and energy")
+    assert (
+        "No cell was written in any of the 40 runs of LoRAFusion, LoRA · digital, Classifier only and Frozen."
+        in said(report, "cell writes")
+    )
+    assert said(report, "break-even") == (
+        "Programming the pool once costs 110 mJ. It is paid back against LoRA · per task after 6 tasks; against LoRA · every "
+        "step after 1 task or 10 steps; against Full fine-tuning · every step after 1 task or 1 step."
+    )
+    assert "LoRA · every step after" in said(report, "wear")
+    assert "LoRAFusion" not in said(report, "wear")
+    assert "after 30 d" in said(report, "drift")
+
+
+def test_findings_change_with_the_data(report):
+    for record in report["results"]:
+        if record["method"] == "lorafusion":
+            record["accuracy_chip"] = 0.6
+            record["cells_written"] = 5
+    assert "At 100 shots, LoRA · digital is the most accurate" in said(report, "accuracy and energy")
+    assert "LoRAFusion 5" in said(report, "cell writes")
+    report["pool_fit"]["verdict"] = "does not fit"
+    assert said(report, "pool fit").startswith("The pool does not fit this task.")
+
+
+def test_a_small_difference_is_called_so(make_report):
+    report = make_report(shots=(100,))
+    for record in report["results"]:
+        record["accuracy_chip"] = 0.7 + 0.01 * record["seed"] * (1 if record["method"] == "lorafusion" else 0.9)
+    assert "within the spread" in said(report, "accuracy and energy")
+
+
+def test_never_paid_back(report):
+    report["break_even"]["versus"] = [
+        {"method": "lora", "placement": "NVM_TASK", "tasks": None, "steps": None, "note": ""}
+    ]
+    assert break_even(report)[0].text.endswith("It is paid back against LoRA · per task never.")
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_the_summary_fits(report, tmp_path, width):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width)
+    paths = ReportPaths(tmp_path, tmp_path / "report.json", tmp_path / ("x" * 120 + ".html"), ())
+    print_summary(report, console, paths)
+    lines = stream.getvalue().splitlines()
+    assert "\x1b" not in stream.getvalue(), "no colour codes when not a terminal"
+    assert JOIN not in stream.getvalue()
+    assert lines[-1] == f"report: {paths.html}", "the path is on one line, to be copied"
+    assert all(len(line) <= width for line in lines[:-1])
+    assert "…" not in stream.getvalue(), "nothing is cut off"
+    for row in rows_of(report["results"]):
+        for value in (
+            percent(row.stat("accuracy_chip")),
+            si(row.stat("adaptation_energy_joules").mean, "J"),
+            si(row.stat("inference_energy_joules").mean, "J"),
+            count(row.stat("cells_written").mean),
+        ):
+            assert plain(value) in stream.getvalue()
+    for title in ("LoRAFusion", "~ Full fine-tuning", "Classifier only", "Frozen"):
+        assert any(line.startswith(title) for line in lines)
+    for words in ("20.1 M cells once, 1.42 J", "The pool fits this task", "energy per cell 52,000"):
+        assert words in " ".join(stream.getvalue().split())
+
+
+def test_long_names_do_not_push_numbers_out(make_report):
+    report = make_report(shots=(100,))
+    for record in report["results"]:
+        if record["method"] == "lora":
+            record["method"] = "a-very-long-method-name-of-a-user's-own-making-[bold]"
+    stream = io.StringIO()
+    print_summary(report, Console(file=stream, width=80))
+    assert all(len(line) <= 80 for line in stream.getvalue().splitlines())
+    assert "47.4 mJ" in stream.getvalue()

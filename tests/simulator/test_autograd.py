@@ -1,0 +1,77 @@
+"""Torch through the crossbar: straight-through gradients, padding that is never driven, matrices that bypass the chip."""
+
+import numpy as np
+import pytest
+import torch
+
+from edge_adapt.simulator import program
+from edge_adapt.simulator.autograd import ChipReader
+
+
+@pytest.fixture
+def model(reram, rng):
+    return program(reram, {"w": rng.standard_normal((6, 40)).astype(np.float32)}, rng)
+
+
+def test_gradients_are_those_of_what_the_cells_hold(model):
+    x = torch.randn(5, 40, requires_grad=True)
+    weight = torch.randn(6, 40, requires_grad=True)
+    y = ChipReader(model)("w", x, weight)
+    g = torch.randn(5, 6)
+    y.backward(g)
+    held = torch.from_numpy(model.effective_weight("w"))
+    assert torch.allclose(x.grad, g @ held, atol=1e-6)
+    assert torch.allclose(weight.grad, g.T @ x.detach(), atol=1e-5)
+    assert model.counts.reads == 5 and model.counts.transposed_reads == 5
+
+
+def test_no_backward_pass_means_no_transposed_reads(model):
+    y = ChipReader(model)("w", torch.randn(5, 40), torch.randn(6, 40))
+    assert not y.requires_grad and model.counts.transposed_reads == 0
+
+
+def test_padding_is_not_driven_and_comes_back_as_zero(model):
+    reader = ChipReader(model)
+    reader.mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    x = torch.randn(2, 3, 40, requires_grad=True)
+    y = reader("w", x, torch.randn(6, 40))
+    assert y.shape == (2, 3, 6) and model.counts.reads == 3
+    assert (y[~reader.mask] == 0).all() and (y[reader.mask] != 0).any()
+    y.sum().backward()
+    assert model.counts.transposed_reads == 3 and (x.grad[~reader.mask] == 0).all()
+
+
+def test_watch_takes_the_mask_of_each_call(model):
+    reader = ChipReader(model)
+
+    class Encoder(torch.nn.Module):
+        def forward(self, input_ids, attention_mask):
+            return reader.mask
+
+    encoder = Encoder()
+    stop = reader.watch(encoder)
+    mask = torch.tensor([[1, 0]])
+    assert torch.equal(encoder(input_ids=None, attention_mask=mask), mask.bool())
+    stop()
+    reader.mask = None
+    assert encoder(input_ids=None, attention_mask=mask) is None
+
+
+def test_unprogrammed_and_bypassed_matrices_are_read_exactly(model):
+    reader = ChipReader(model)
+    x, weight = torch.randn(3, 40), torch.randn(6, 40)
+    assert torch.equal(reader("other", x, weight), x @ weight.T)
+    reader.bypass = frozenset({"w"})
+    assert torch.equal(reader("w", x, weight), torch.nn.functional.linear(x, weight))
+    assert model.counts.reads == 0
+
+
+def test_adapting_digital_state_writes_no_cell(model):
+    reader = ChipReader(model)
+    scale = torch.nn.Parameter(torch.ones(6))
+    optimiser = torch.optim.AdamW([scale], lr=0.1)
+    for _ in range(5):
+        loss = (scale * reader("w", torch.randn(8, 40), torch.zeros(6, 40))).square().mean()
+        loss.backward()
+        optimiser.step()
+    assert model.cell_writes("w") == 0 and model.counts.cell_write_joules == 0

@@ -1,0 +1,71 @@
+"""Weights to levels and back: the quantiser's error bound, sign, slices, and the counting of cells and arrays."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge_adapt import load_chip
+from edge_adapt.errors import UsageError
+from edge_adapt.simulator.mapping import Layout, integers, level_siemens, slice_gain, to_levels, weight_scale
+
+CHIP = load_chip("reram")
+WEIGHTS = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-8, 8, width=32))
+
+
+def chip_with(levels, slices, rows=4, columns=16, scale="column"):
+    array = dataclasses.replace(CHIP.array, rows=rows, columns=columns, slices=slices, scale=scale)
+    return dataclasses.replace(CHIP, cell=dataclasses.replace(CHIP.cell, levels=levels), array=array)
+
+
+@settings(max_examples=150, deadline=None)
+@given(WEIGHTS, st.sampled_from([(2, 1), (2, 7), (4, 2), (16, 1), (16, 2), (32, 1)]), st.sampled_from(["column", "tile"]))
+def test_levels_give_the_weights_back_within_half_a_step(weight, coding, per):
+    chip = chip_with(*coding, scale=per)
+    layout = Layout.of(chip, weight.shape)
+    scale = weight_scale(weight, layout, per)
+    level = to_levels(integers(weight, scale, layout), layout)
+    assert level.max() < layout.levels
+    assert not ((level[:, 0] > 0) & (level[:, 1] > 0)).any(), "one cell of a pair stays at g_min"
+    pair = (level[:, 0].astype(float) - level[:, 1]) / (layout.levels - 1)
+    tile = np.arange(layout.inputs) // layout.rows
+    back = (pair * slice_gain(layout)[:, None, None]).sum(0) * scale[tile]
+    step = scale[tile] / layout.magnitude_max
+    assert (np.abs(back - weight.T) <= 0.5 * step * (1 + 1e-4) + 1e-30).all()
+
+
+def test_counts_of_cells_and_arrays():
+    layout = Layout.of(chip_with(16, 1, rows=128, columns=128), (384, 1536))
+    assert (layout.outputs_per_array, layout.row_tiles, layout.column_tiles) == (64, 12, 6)
+    assert layout.arrays == 72 and layout.cells == 2 * 384 * 1536
+    sliced = Layout.of(chip_with(2, 7, rows=128, columns=128), (384, 1536))
+    assert sliced.outputs_per_array == 9 and sliced.cells == 14 * 384 * 1536
+
+
+def test_a_column_scale_is_shared_by_row_tiles_and_a_tile_scale_by_its_columns():
+    weight = np.arange(1, 41, dtype=np.float32).reshape(5, 8)
+    column = weight_scale(weight, Layout.of(chip_with(16, 1), weight.shape), "column")
+    assert np.array_equal(column, np.tile(weight.max(1), (2, 1)))
+    tile = weight_scale(weight, Layout.of(chip_with(16, 1, columns=4), weight.shape), "tile")
+    assert tile[0].tolist() == [12, 12, 28, 28, 36] and tile[1].tolist() == [16, 16, 32, 32, 40]
+
+
+def test_levels_are_spaced_evenly_over_the_window():
+    siemens = level_siemens(CHIP)
+    assert siemens[0] == CHIP.cell.g_min_siemens and siemens[-1] == pytest.approx(CHIP.cell.g_max_siemens)
+    assert np.allclose(np.diff(siemens), np.diff(siemens)[0])
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3)])
+def test_what_is_no_matrix_is_refused(shape):
+    with pytest.raises(UsageError, match="matrices"):
+        Layout.of(CHIP, shape)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    layout = Layout.of(CHIP, (1, 2))
+    with pytest.raises(UsageError, match="NaN"):
+        integers(np.array([[np.nan, 1.0]], np.float32), np.ones((1, 1), np.float32), layout)

@@ -1,0 +1,175 @@
+"""Reading through the crossbar: against the float product, the reference kernels, and the noise law."""
+
+import dataclasses
+
+import numba
+import numpy as np
+import pytest
+
+from edge_adapt.errors import UsageError
+from edge_adapt.simulator import kernels, program, reference
+from edge_adapt.simulator.converters import best_range, code_max, drive_load
+
+
+def matrix(rng, out=96, inputs=200):
+    return rng.standard_normal((out, inputs)).astype(np.float32) * 0.05
+
+
+def test_ideal_fidelity_is_the_float_product_and_still_counts(reram, rng):
+    weight, x = matrix(rng), rng.standard_normal((7, 200)).astype(np.float32)
+    model = program(reram, {"w": weight}, rng, fidelity="ideal")
+    assert np.allclose(model.matvec("w", x), x @ weight.T, atol=1e-5)
+    assert np.array_equal(model.effective_weight("w"), weight)
+    assert model.counts.reads == 7 and model.counts.adc_conversions > 0
+
+
+def test_without_effects_only_quantisation_is_left(quiet, rng):
+    fine = dataclasses.replace(
+        quiet,
+        cell=dataclasses.replace(quiet.cell, levels=256, program_tolerance_siemens=1e-9, pulse_step_siemens=2e-9,
+                                 pulse_step_growth=0.0, pulses_max=60000),
+        array=dataclasses.replace(quiet.array, input_bits=14),
+        periphery=dataclasses.replace(quiet.periphery, adc_bits=16),
+    )  # fmt: skip
+    weight, x = matrix(rng), rng.standard_normal((50, 200)).astype(np.float32)
+    model = program(fine, {"w": weight}, rng)
+    y, exact = model.matvec("w", x), x @ weight.T
+    assert np.linalg.norm(y - exact) / np.linalg.norm(exact) < 0.01
+    assert np.abs(model.effective_weight("w") - weight).max() < 1.01 * np.abs(weight).max() / 255
+
+
+def test_a_vector_and_a_batch_of_one_are_the_same_read(quiet, rng):
+    model = program(quiet, {"w": matrix(rng)}, rng)
+    x = rng.standard_normal(200).astype(np.float32)
+    single, batch = model.matvec("w", x), model.matvec("w", x[None])
+    assert single.shape == (96,) and batch.shape == (1, 96)
+    assert np.array_equal(single, batch[0])
+
+
+def test_read_noise_has_the_variance_of_the_cells_summed(reram, rng, change_cell):
+    """Var(y) = sum_i x_i^2 sigma_r^2 (G+_i^2 + G-_i^2), per row tile, as if every cell were drawn on its own."""
+    chip = change_cell(reram, read_noise_relative=0.05)
+    chip = dataclasses.replace(chip, periphery=dataclasses.replace(chip.periphery, adc_bits=16))
+    weight = matrix(rng, out=5)
+    model = program(chip, {"w": weight}, rng)
+    x = rng.standard_normal((1, 200)).astype(np.float32)
+    with model.calibrating():  # inputs twice as large, so that nothing of x saturates
+        model.matvec("w", np.concatenate([2 * x, -2 * x]))
+    reads = model.matvec("w", np.repeat(x, 20000, axis=0)).astype(float)
+    full_scale = model._ranges["w"][0]
+    codes = np.clip(np.rint(x[0] / full_scale * 127), -127, 127) / 127
+    g = model.matrix("w").conductance_siemens()[0].astype(float)
+    window = chip.cell.g_max_siemens - chip.cell.g_min_siemens
+    variance = (codes[:, None] ** 2 * 0.05**2 * (g[0] ** 2 + g[1] ** 2)).sum(0) / window**2
+    expected = full_scale**2 * model.matrix("w").scale[0].astype(float) ** 2 * variance
+    assert np.allclose(reads.var(0), expected, rtol=0.06)
+    mean = codes @ ((g[0] - g[1]) / window) * full_scale * model.matrix("w").scale[0]
+    assert np.allclose(reads.mean(0), mean, atol=6 * np.sqrt(expected.max() / 20000) + 1e-4)
+
+
+def test_each_read_draws_new_noise_and_the_same_seed_the_same(reram, rng):
+    weight, x = matrix(rng), rng.standard_normal((3, 200)).astype(np.float32)
+    a, b = (program(reram, {"w": weight}, np.random.default_rng(5)) for _ in range(2))
+    first = a.matvec("w", x)
+    assert np.array_equal(first, b.matvec("w", x))
+    assert not np.array_equal(first, a.matvec("w", x))
+
+
+def test_reads_do_not_depend_on_the_number_of_threads(reram, rng):
+    weight, x = matrix(rng), rng.standard_normal((40, 200)).astype(np.float32)
+    results = []
+    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+        numba.set_num_threads(threads)
+        model = program(reram, {"w": weight}, np.random.default_rng(5))
+        results.append((model.matvec("w", x), model.counts.cell_read_joules))
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    assert np.array_equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+def test_convert_kernel_equals_the_reference(rng, noisy):
+    partial = rng.standard_normal((3, 5, 700)).astype(np.float32)
+    variance = np.abs(rng.standard_normal(partial.shape)).astype(np.float32) if noisy else np.empty((0, 0, 0), np.float32)
+    gains = rng.uniform(0.5, 2, (3, 700)).astype(np.float32)
+    lsb = np.array([0.05, 0.0, 0.11], np.float32)
+    fast, slow = np.empty((5, 700), np.float32), np.empty((5, 700), np.float32)
+    kernels.convert_rows(partial, variance, gains, lsb, np.float32(31), np.uint64(9), fast)
+    reference.convert_rows(partial, variance, gains, lsb, np.float32(31), np.uint64(9), slow)
+    # A value on a rounding boundary may fall to either side in float32: at most one step, and rarely.
+    off = np.abs(fast - slow) > 1e-4
+    assert off.mean() < 2e-3 and np.abs(fast - slow).max() < 2 * 0.11 * 1.01
+
+
+def test_drive_kernel_equals_the_reference(rng):
+    x = rng.standard_normal((6, 300)).astype(np.float32)
+    load, rows = drive_load(8, 1), rng.uniform(1e-6, 1e-4, 300)
+    outputs = []
+    for implementation in (kernels.drive_rows, reference.drive_rows):
+        codes, squares, activity = np.empty_like(x), np.empty_like(x), np.empty(6)
+        implementation(x, 2.5, 127, load, rows, codes, squares, activity)
+        outputs.append((codes, squares, activity))
+    for fast, slow in zip(*outputs, strict=True):
+        assert np.allclose(fast, slow, rtol=1e-5)
+
+
+def test_drive_load_of_a_bit_serial_dac_is_the_number_of_ones():
+    assert drive_load(8, 1).tolist() == [bin(code).count("1") for code in range(128)]
+    assert np.allclose(drive_load(8, 8), (np.arange(128) / 127) ** 2)
+    assert drive_load(5, 2)[0b1110] == pytest.approx((2 / 3) ** 2 + 1)
+
+
+def test_best_range_keeps_uniform_data_whole_and_clips_outliers(rng):
+    uniform = rng.uniform(-1, 1, 10000)
+    assert best_range(uniform, 8) == pytest.approx(np.abs(uniform).max(), rel=0.06)
+    spiky = np.append(rng.standard_normal(100000) * 0.1, 10.0)
+    assert best_range(spiky, 4) < 5.0
+    assert best_range(np.zeros(5), 8) == 1.0
+    assert (code_max(8), code_max(1)) == (127, 1)
+
+
+def test_converters_saturate_at_their_range(quiet, rng):
+    model = program(quiet, {"w": matrix(rng)}, rng)
+    with model.calibrating():
+        model.matvec("w", rng.standard_normal((64, 200)))
+    normal, huge = rng.standard_normal((1, 200)), 1e6 * np.ones((1, 200))
+    model.matvec("w", normal)
+    full_scale = model._ranges["w"][0]
+    assert np.allclose(model.matvec("w", huge), model.matvec("w", full_scale * np.ones((1, 200))))
+
+
+def test_calibrating_reads_exactly_and_counts_nothing(reram, rng):
+    model = program(reram, {"w": matrix(rng)}, rng)
+    x = rng.standard_normal((9, 200)).astype(np.float32)
+    with model.calibrating():
+        y = model.matvec("w", x)
+    assert np.allclose(y, x @ model.effective_weight("w").T, atol=1e-5)
+    assert model.counts.reads == 0 and model.counts.cell_read_joules == 0
+
+
+def test_bit_slices_add_up(quiet, rng):
+    sliced = dataclasses.replace(
+        quiet,
+        cell=dataclasses.replace(quiet.cell, levels=4),
+        array=dataclasses.replace(quiet.array, slices=4),
+        periphery=dataclasses.replace(quiet.periphery, adc_bits=14),
+    )
+    weight, x = matrix(rng), rng.standard_normal((20, 200)).astype(np.float32)
+    one = program(dataclasses.replace(sliced, array=dataclasses.replace(sliced.array, slices=1)), {"w": weight}, rng)
+    four = program(sliced, {"w": weight}, rng)
+    error = [np.abs(m.effective_weight("w") - weight).mean() for m in (one, four)]
+    assert error[1] < 0.25 * error[0]
+    assert four.matrix("w").layout.cells == 4 * one.matrix("w").layout.cells
+    held = x @ four.effective_weight("w").T
+    assert np.linalg.norm(four.matvec("w", x) - held) / np.linalg.norm(held) < 0.03
+
+
+def test_unknown_names_and_wrong_lengths_are_refused(reram, rng):
+    model = program(reram, {"query": matrix(rng)}, rng)
+    with pytest.raises(UsageError, match="did you mean 'query'"):
+        model.matvec("qery", np.ones(200))
+    with pytest.raises(UsageError, match="length 200"):
+        model.matvec("query", np.ones(199))
+    with pytest.raises(UsageError, match="fidelity"):
+        program(reram, {"w": matrix(rng)}, rng, fidelity="exact")
+    with pytest.raises(UsageError, match="on the chip already"):
+        model.add("query", matrix(rng))

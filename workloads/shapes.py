@@ -1,0 +1,130 @@
+"""Shapes of the linear layers of well-known Transformers: enough to count parameters and cells without any weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from ..errors import UsageError, unknown_name
+
+Role = Literal["query", "key", "value", "attention_output", "ffn_gate", "ffn_up", "ffn_down"]
+"""What a linear layer does in its block. Cross-attention has the same roles as self-attention."""
+
+_FOLDER = Path(__file__).parent / "shapes"
+_ROLES: tuple[str, ...] = get_args(Role)
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """A linear layer: `name` is its module path in transformers' base model, its weight is (out, in)."""
+
+    name: str
+    role: Role
+    out_features: int
+    in_features: int
+    bias: bool
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """A Transformer block and its linear layers."""
+
+    name: str
+    linears: tuple[LinearShape, ...]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The Transformer blocks of a model, encoder first. Embeddings, norms and heads are not part of it."""
+
+    name: str
+    title: str
+    source: str
+    hidden_size: int
+    blocks: tuple[BlockShape, ...]
+
+    @property
+    def linears(self) -> tuple[LinearShape, ...]:
+        """The linear layers of all blocks."""
+        return tuple(linear for block in self.blocks for linear in block.linears)
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the weight matrices of all blocks."""
+        return sum(linear.out_features * linear.in_features for linear in self.linears)
+
+
+def list_shapes() -> list[str]:
+    """Names of the shipped shapes."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_shape(name_or_path: str | Path) -> ModelShape:
+    """Load a shipped shape by name, or a YAML file of the same layout by path.
+
+    Raises:
+        UsageError: no such shape, or a key or value of the file is wrong.
+    """
+    given = str(name_or_path)
+    path = Path(given).expanduser() if given.endswith((".yaml", ".yml")) else _FOLDER / f"{given}.yaml"
+    if not path.is_file():
+        if path.parent == _FOLDER:
+            raise UsageError(f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file")
+        raise UsageError(f"model shape file {given} does not exist")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"model shape {path}: {' '.join(str(error).split())}") from error
+    keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
+    fields = _checked(raw, f"{path}", keys, optional={"bias": bool})
+    bias = fields.get("bias", True)
+    groups = enumerate(fields["groups"])
+    blocks = tuple(block for index, group in groups for block in _group(group, f"{path}, groups[{index}]", bias))
+    return ModelShape(path.stem, fields["title"], fields["source"], _positive(fields, "hidden_size", str(path)), blocks)
+
+
+def _group(raw: object, where: str, bias: bool) -> list[BlockShape]:
+    """`repeat` blocks of the same linears; `{i}` in the path is the number of the block in its group."""
+    fields = _checked(raw, where, {"repeat": int, "path": str, "linears": dict})
+    blocks = []
+    for index in range(_positive(fields, "repeat", where)):
+        path = fields["path"].replace("{i}", str(index))
+        linears = [_linear(path, name, linear, where, bias) for name, linear in fields["linears"].items()]
+        blocks.append(BlockShape(path, tuple(linears)))
+    return blocks
+
+
+def _linear(block: str, name: str, raw: object, where: str, bias: bool) -> LinearShape:
+    where = f"{where}, {name}"
+    fields = _checked(raw, where, {"role": str, "out": int, "in": int})
+    if fields["role"] not in _ROLES:
+        raise UsageError(f"model shape {where}: {unknown_name('role', fields['role'], _ROLES)}")
+    return LinearShape(
+        f"{block}.{name}", fields["role"], _positive(fields, "out", where), _positive(fields, "in", where), bias
+    )
+
+
+def _positive(fields: Mapping[str, Any], key: str, where: str) -> int:
+    if fields[key] < 1:
+        raise UsageError(f"model shape {where}: {key} must be at least 1, not {fields[key]}")
+    return fields[key]
+
+
+def _checked(
+    raw: object, where: str, required: Mapping[str, type], optional: Mapping[str, type] | None = None
+) -> dict[str, Any]:
+    """`raw` as a mapping with exactly these keys, each of its type."""
+    if not isinstance(raw, dict):
+        raise UsageError(f"model shape {where}: expected keys and values, found {type(raw).__name__}")
+    known = {**required, **(optional or {})}
+    for key, value in raw.items():
+        if key not in known:
+            raise UsageError(f"model shape {where}: {unknown_name('key', key, known)}")
+        if type(value) is not known[key]:
+            raise UsageError(f"model shape {where}: {key} must be {known[key].__name__}, not {value!r}")
+    missing = [key for key in required if key not in raw]
+    if missing:
+        raise UsageError(f"model shape {where}: the key {missing[0]!r} is missing")
+    return raw

