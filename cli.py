@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ._version import __version__
 from .errors import EdgeAdaptError
 
-COMMANDS = ("simulate", "pool", "methods", "devices")
+COMMANDS = ("simulate", "pool", "methods", "devices", "fetch")
 
 
 class Parser(argparse.ArgumentParser):

@@ -21,14 +21,14 @@ ON_FILL = "#101317"  # text on a coloured bar, the same in light and dark
 
 _METHOD_COLOURS = {
     "lorafusion": "#0072b2",
-    "lora": "#d55e00",
+    "lora": "#c04f00",
     "full": "#b3478f",
     "probe": "#00845f",
     "frozen": "#6b7280",
-    "pasta": "#a87500",
-    "vpt": "#2f9fd8",
+    "pasta": "#8a6100",
+    "vpt": "#7a52c7",
 }
-_MORE_COLOURS = ("#7a52c7", "#8a5a3c", "#4b6f00", "#c2185b", "#00838f", "#455a64")
+_MORE_COLOURS = ("#7a52c7", "#8a5a3c", "#4b6f00", "#c2185b", "#007d88", "#455a64")
 #: light fills for components: a set of their own, so that a component is not taken for a method
 COMPONENT_COLOURS = {
     "cells_read": "#77aadd",
@@ -52,17 +52,17 @@ _DARK = {
     GRID: "#343a41",
     PAPER: "#17191c",
     "#0072b2": "#52aef0",
-    "#d55e00": "#ff9248",
+    "#c04f00": "#ff9248",
     "#b3478f": "#e58cc6",
     "#00845f": "#36c99a",
     "#6b7280": "#a7afba",
-    "#a87500": "#e6b23c",
-    "#2f9fd8": "#7fd0ff",
+    "#8a6100": "#e6b23c",
+    "#7a52c7": "#7fd0ff",
     "#7a52c7": "#b59af0",
     "#8a5a3c": "#d0a184",
     "#4b6f00": "#a5cc4d",
     "#c2185b": "#ff7fae",
-    "#00838f": "#4fcbd6",
+    "#007d88": "#4fcbd6",
     "#455a64": "#9fb4be",
 }
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Arial, sans-serif"

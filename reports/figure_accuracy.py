@@ -103,7 +103,8 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawi
             "accuracy-drift",
             "Accuracy over drift time",
             "Test accuracy on the chip at ages after programming without touching it, and (shaded) after adapting "
-            f"again on the drifted chip. {_spread_words(drawn)}Series are shifted sideways a little to be told apart. {_MARKERS}"
+            f"again on the drifted chip. {_spread_words(drawn)}"
+            f"Series are shifted sideways a little to be told apart. {_MARKERS}"
             f"{' Methods that do not adapt, or have no drift data, are in the tables only.' if left_out else ''}",
             f"Accuracy on the chip over time since programming. {spoken}.",
             labels_of(drawn),

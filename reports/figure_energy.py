@@ -114,8 +114,8 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
             f"energy-{what}",
             f"Energy of {unit} by component",
             f"Left: energy of {words}, mean over the seeds, on a logarithmic axis. Right: the same energy split into "
-            "shares on a linear axis, shares of 6 % and more in numbers. Lengths can be compared within the right panel only as "
-            "shares; the joules of every component are in the table.",
+            "shares on a linear axis, shares of 6 % and more in numbers. Lengths in the right panel can be compared only "
+            "as shares; the joules of every component are in the table.",
             f"Energy of {words} by component. {spoken}.",
             labels_of(known),
         )

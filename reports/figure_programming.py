@@ -9,7 +9,7 @@ from .values import count, digits, si
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BAR_COLOUR, _LINE_COLOUR = "#0072b2", "#d55e00"  # both have a light and a dark value in the page
+_BAR_COLOUR, _LINE_COLOUR = "#0072b2", "#c04f00"  # both have a light and a dark value in the page
 _MOST_BARS = 80
 _CLIPPED_PERCENTILE = 99.0
 
@@ -64,14 +64,15 @@ def pulses(programming: Mapping[str, Any]) -> Drawing | None:
         for axes in (bars, tail):
             quiet_axes(axes, "y")
         mean = programming["pulses_mean"]
-        words = f"{count(cells)} cells, mean {digits(mean) if mean is not None else 'unknown'} pulses, {count(failed)} out of tolerance"
+        average = "unknown" if mean is None else digits(mean)
+        words = f"{count(cells)} cells, mean {average} pulses, {count(failed)} out of tolerance"
         return finish(
             figure,
             "write-pulses",
             "Write pulses per cell",
-            f"One-time programming of backbone and pool, cell by cell: {words}. Left: share of cells by the number of pulses "
-            "they took (0: already within tolerance). Right: share of cells that needed more than so many pulses, "
-            "logarithmic, to show the tail.",
+            f"One-time programming of backbone and pool, cell by cell: {words}. Left: share of cells by the number of "
+            "pulses they took (0: already within tolerance). Right: share of cells that needed more than so many "
+            "pulses, logarithmic, to show the tail.",
             f"Histogram of write pulses per cell and the share of cells not yet done after k pulses. {words}.",
             programming["label"],
         )
@@ -140,8 +141,8 @@ def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | Non
             figure,
             "conductance-map",
             "Conductance of a tile",
-            f"{words}. Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high and blue "
-            f"too low, its colours end at ± {si(limit, 'S')} ({beyond} cells lie beyond).",
+            f"{words}. Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high "
+            f"and blue too low, its colours end at ± {si(limit, 'S')} ({beyond} cells lie beyond).",
             f"Three maps of conductance: target, programmed and difference. {words}; targets reach {si(high, 'S')}.",
             label,
         )

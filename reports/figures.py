@@ -13,7 +13,8 @@ from .rows import by_shots, rows_of
 def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
     """Every figure the report has data for, by name. The same report gives the same bytes.
 
-    Names: `accuracy-energy`, `energy-adaptation`, `energy-inference`, `write-pulses`, `conductance-map`, `accuracy-drift`.
+    Names: `accuracy-energy`, `energy-adaptation`, `energy-inference`, `write-pulses`, `conductance-map`,
+    `accuracy-drift`.
     """
     rows = rows_of(report["results"])
     colours = colours_of(row.method for row in rows)

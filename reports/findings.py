@@ -105,8 +105,8 @@ def _pairs(difference: Statistic, what: str) -> str:
         return f" {what}, same seed: {points} points; one seed says nothing about the spread."
     inside = abs(difference.mean) <= difference.spread
     return (
-        f" {what}, seed by seed: {points}{JOIN}±{JOIN}{100 * difference.spread:.1f} points over {difference.count} seeds"
-        f"{', within the spread' if inside else ''}."
+        f" {what}, seed by seed: {points}{JOIN}±{JOIN}{100 * difference.spread:.1f} points "
+        f"over {difference.count} seeds{', within the spread' if inside else ''}."
     )
 
 

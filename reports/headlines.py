@@ -25,15 +25,15 @@ def _device(device: Mapping[str, Any]) -> str:
     total = device["area_square_meters"].get("total")
     silicon = f", {area(total)} (estimated)" if total is not None else ""
     return (
-        f"{device['title']} [{device['name']}]: {count(array['arrays_used'])} arrays of {array['rows']} × {array['columns']}"
-        f"{slices}{silicon}"
+        f"{device['title']} [{device['name']}]: {count(array['arrays_used'])} arrays of "
+        f"{array['rows']} × {array['columns']}{slices}{silicon}"
     )
 
 
 def _model(model: Mapping[str, Any]) -> str:
     return (
-        f"{model['name']}: {count(model['parameters'])} parameters, {count(model['weights_in_cells'])} weights in cells, "
-        f"{model['blocks']} blocks of width {model['hidden_size']}"
+        f"{model['name']}: {count(model['parameters'])} parameters, {count(model['weights_in_cells'])} weights "
+        f"in cells, {model['blocks']} blocks of width {model['hidden_size']}"
     )
 
 
@@ -48,7 +48,8 @@ def _pool(pool: Mapping[str, Any]) -> str:
     ranks = sorted({module["rank"] for module in modules})
     tasks = ", ".join(dict.fromkeys(module["task"] for module in modules))
     rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
-    return f"{pool['path']}: {len(modules)} modules of {rank} ({tasks}), {count(pool['weights_in_cells'])} weights in cells"
+    weights = count(pool["weights_in_cells"])
+    return f"{pool['path']}: {len(modules)} modules of {rank} ({tasks}), {weights} weights in cells"
 
 
 def _programming(programming: Mapping[str, Any]) -> str:

@@ -46,8 +46,9 @@ def place_labels(
 ) -> list[Box]:
     """A box for each label: near its point, inside `bounds`, clear of the `obstacles` and of the other labels.
 
-    A label that is nearer to another point than to its own costs extra. Each label takes the cheapest of a ring of candidates, the most crowded point first, and then again for some rounds
-    given all the others (iterated conditional modes). Deterministic.
+    A label that is nearer to another point than to its own costs extra. Each label takes the cheapest of a ring of
+    candidates, the most crowded point first, and then again for some rounds given all the others (iterated conditional
+    modes). Deterministic.
 
     Args:
         points: what the labels belong to, in points.

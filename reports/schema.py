@@ -37,7 +37,8 @@ def validate(report: Mapping[str, Any]) -> None:
         shapes = {(len(grid), len(grid[0])) for grid in (tile["target_siemens"], tile["programmed_siemens"])}
         if len(shapes) > 1:
             raise ReportError(
-                f"report field conductance_map.programmed_siemens has another shape than target_siemens: {sorted(shapes)}"
+                "report field conductance_map.programmed_siemens has another shape than target_siemens: "
+                f"{sorted(shapes)}"
             )
 
 
@@ -88,8 +89,8 @@ def _check_records(results: list[dict[str, Any]]) -> None:
         key = tuple(record[name] for name in ("method", "placement", "shots", "seed"))
         if key in first:
             raise ReportError(
-                f"report field results[{index}] repeats results[{first[key]}]: method {key[0]!r}, placement {key[1]!r}, "
-                f"{key[2]} shots, seed {key[3]}; every record must differ in one of these"
+                f"report field results[{index}] repeats results[{first[key]}]: method {key[0]!r}, placement "
+                f"{key[1]!r}, {key[2]} shots, seed {key[3]}; every record must differ in one of these"
             )
         first[key] = index
         for total_name, parts_name in _SUMS.items():

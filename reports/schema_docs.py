@@ -9,13 +9,13 @@ Made by `python -m edge_adapt.reports.schema_docs > docs/report-schema.md`; a te
 
 - All values are SI, with the unit in the key (`_joules`, `_seconds`, `_siemens`, `_square_meters`); accuracies are
   fractions from 0 to 1. The file is strict JSON: no NaN, no infinity.
-- Every field is present; fields marked *or null* are `null` where the value is unknown or does not apply. A field that is
-  not listed here is an error.
+- Every field is present; fields marked *or null* are `null` where the value is unknown or does not apply. A field that
+  is not listed here is an error.
 - `[]` stands for every entry of a list.
 - Label: *given* (an option or a fact of the input), *counted* (exact), *simulated*, *estimated* (computed without
   simulating every event), or *record*: the `label` of the same record says which of {", ".join(LABELS)} holds.
-- `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The components
-  are `cells_read`, `cells_write`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `digital` and `sram`.
+- `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The
+  components are `cells_read`, `cells_write`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `digital` and `sram`.
 
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|

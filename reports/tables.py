@@ -92,8 +92,8 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
     seeds = max(len(row.records) for row in group)
     spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     return Table(
-        f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn out: "
-        "the worst seed. Without a mark: simulated.",
+        f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn "
+        "out: the worst seed. Without a mark: simulated.",
         columns,
         lines,
         notes=tuple(notes),
@@ -185,8 +185,8 @@ def break_even(section: Mapping[str, Any] | None) -> Table | None:
         )
     cost = si(section["pool_programming_energy_joules"], "J")
     return Table(
-        f"The pool's one-time programming ({cost}) against rewriting cells; less than 1: paid back within the first. –: does "
-        "not apply.",
+        f"The pool's one-time programming ({cost}) against rewriting cells; less than 1: paid back within the first. "
+        "–: does not apply.",
         ("against", "tasks", "optimiser steps", "remark"),
         lines,
         frozenset({0, 3}),

@@ -16,7 +16,7 @@ from .writing import WriteLog, require_programmable
 
 FIDELITIES = ("ideal", "fast")
 # Vectors kept per matrix while calibrating: enough for a quantile, small enough to hold for every matrix.
-CALIBRATION_VECTORS = 256
+CALIBRATION_VECTORS = 96
 
 
 class ProgrammedModel:
@@ -150,7 +150,7 @@ class ProgrammedModel:
             raise UsageError(f"{name!r} takes vectors of length {matrix.layout.inputs}; got shape {np.shape(x)}")
         if self._samples is not None:
             kept = sum(len(s) for s in self._samples.setdefault(name, []))
-            step = max(1, len(vectors) // 64)
+            step = max(1, len(vectors) // CALIBRATION_VECTORS)
             if kept < CALIBRATION_VECTORS:
                 self._samples[name].append(vectors[::step][: CALIBRATION_VECTORS - kept].copy())
             y = vectors @ self.effective_weight(name).T

@@ -15,7 +15,7 @@ from .peft_folder import LoraModule, is_adapter_folder, load_module, save_module
 if TYPE_CHECKING:
     from .models import Backbone
 
-__all__ = ["LoraModule", "Pool", "default_pool", "load_pool", "save_module", "save_pool_info"]
+__all__ = ["POOL_FILE", "LoraModule", "Pool", "default_pool", "load_pool", "save_module", "save_pool_info"]
 
 POOL_FILE = "pool.json"
 

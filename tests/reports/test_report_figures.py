@@ -41,7 +41,7 @@ def test_all_figures_are_valid_and_labelled(report):
         assert drawing.label in texts(drawing), "the label is in the picture itself"
         assert "<metadata" not in drawing.svg
         assert len(drawing.caption) > 60
-        sizes = [float(size) for size in re.findall(r"font: (?:italic |bold )*([\d.]+)px", drawing.svg)]
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawing.svg)]
         assert min(sizes) >= 8
     assert drawings["accuracy-energy"].label == "simulated and estimated"
     assert drawings["write-pulses"].label == "simulated"

@@ -95,7 +95,6 @@ def test_everything_the_report_tells_is_in_the_page(example, report):
         report["pool_fit"]["text"],
         report["config_hash"],
         *(entry["citation"] for entry in report["references"]),
-        *(f"module {k}"[:0] for k in report["seeds"]),
         *report["versions"].values(),
         "12 of 1,296 tiles simulated, scaled up",
         report["config"]["note"],
@@ -235,7 +234,8 @@ def test_same_report_same_bytes(make_report, tmp_path):
 
 def test_importing_the_room_is_light():
     code = (
-        "import sys, edge_adapt.reports, edge_adapt.reports.page, edge_adapt.reports.figures, edge_adapt.reports.terminal;"
+        "import sys, edge_adapt.reports\n"
+        "from edge_adapt.reports import page, figures, terminal\n"
         "print([m for m in ('matplotlib', 'jinja2', 'rich', 'numpy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

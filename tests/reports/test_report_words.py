@@ -136,8 +136,8 @@ def test_findings_follow_the_data(report):
         in said(report, "cell writes")
     )
     assert said(report, "break-even") == (
-        "Programming the pool once costs 110 mJ. It is paid back against LoRA · per task after 6 tasks; against LoRA · every "
-        "step after 1 task or 10 steps; against Full fine-tuning · every step after 1 task or 1 step."
+        "Programming the pool once costs 110 mJ. It is paid back against LoRA · per task after 6 tasks; against LoRA · "
+        "every step after 1 task or 10 steps; against Full fine-tuning · every step after 1 task or 1 step."
     )
     assert "LoRA · every step after" in said(report, "wear")
     assert "LoRAFusion" not in said(report, "wear")

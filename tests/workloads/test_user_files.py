@@ -47,6 +47,14 @@ def test_quoted_fields_blank_lines_and_byte_order_mark(tmp_path: Path) -> None:
     assert _read(path) == [('a, "b"\nc', "good"), ("d", "bad")]
 
 
+def test_long_texts(tmp_path: Path) -> None:
+    path = tmp_path / "task.csv"
+    path.write_text(f"text,label\n{'long ' * 100_000},x\n")
+    before = csv.field_size_limit()
+    assert len(_read(path)[0][0]) == 500_000
+    assert csv.field_size_limit() == before
+
+
 def test_number_labels(tmp_path: Path) -> None:
     path = tmp_path / "task.jsonl"
     path.write_text('{"text": "a", "label": 0}\n\n{"text": "b", "label": 1, "more": [1]}\n')

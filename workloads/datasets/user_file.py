@@ -48,21 +48,30 @@ def _decoded(path: Path) -> str:
 
 
 def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, str, str]]:
+    numbered = _parsed(path, content)
+    header = [name.strip() for name in numbered[0][1]]
+    text, label = (_column(path, header, column) for column in COLUMNS)
+    for line, row in numbered[1:]:
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise UsageError(
+                f"{path}, line {line}: {len(row)} fields, but the header has {len(header)}; "
+                "put texts with commas in double quotes"
+            )
+        yield line, row[text], row[label]
+
+
+def _parsed(path: Path, content: str) -> list[tuple[int, list[str]]]:
+    """Rows with the number of their last line. The csv module's limit for one field is lifted meanwhile."""
+    limit = csv.field_size_limit(max(len(content), csv.field_size_limit()))
     rows = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(rows)]
-        positions = [_column(path, header, column) for column in COLUMNS]
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise UsageError(
-                    f"{path}, line {rows.line_num}: {len(row)} fields, but the header has {len(header)}; "
-                    "put texts with commas in double quotes"
-                )
-            yield rows.line_num, row[positions[0]], row[positions[1]]
+        return [(rows.line_num, row) for row in rows]
     except csv.Error as error:
         raise UsageError(f"{path}, line {rows.line_num}: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _column(path: Path, header: list[str], column: str) -> int:
