@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
     """Usage errors in one line, with where to find help; exit code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"edge-adapt: error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -35,14 +35,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage."""
+    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage. Raises SystemExit for --help and usage errors."""
     # The thread pools of numpy, torch and numba take turns on the same cores: a pool that spins while it waits slows the others.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
-    args = build_parser().parse_args(argv)
     try:
-        return int(args.run(args) or 0)
+        words = sys.argv[1:] if argv is None else list(argv)
+        args = build_parser().parse_args(words, argparse.Namespace(words=words))
+        code = int(args.run(args))
+        sys.stdout.flush()  # here, so that a reader that has gone is noticed here
+        return code
     except EdgeAdaptError as error:
         print(f"edge-adapt: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,7 +1,7 @@
 """`edge-adapt simulate`: the main job. Adapts on a simulated chip and writes a report."""
 
 import argparse
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from .progress import TerminalProgress
 
     with TerminalProgress() as progress:
-        report = simulate(config, progress, command=_command_line())
+        report = simulate(config, progress, command=shlex.join(["edge-adapt", *args.words]))
     paths = write_report(report, out)
     if args.json:
         print(paths.json.read_text(encoding="utf-8"))
@@ -72,10 +72,3 @@ def run(args: argparse.Namespace) -> int:
 
         print_summary(report, Console(), paths)
     return 0
-
-
-def _command_line() -> str:
-    """The command as typed, for the report, without the path of the program."""
-    import shlex
-
-    return shlex.join(["edge-adapt", *sys.argv[1:]])

@@ -84,7 +84,7 @@ def _rows(part: str, values: Any, provenance: Mapping[str, Provenance]) -> list[
         points = value if spec.kind == "relaxation" and value else None
         for index, item in enumerate(points or [value]):
             suffix = f"[{index}]" if points else ""
-            record = {"key": key + suffix, "attribute": f"{part}.{name}{suffix}"}
+            record: dict[str, Any] = {"key": key + suffix, "attribute": f"{part}.{name}{suffix}"}
             record |= {"value": _plain(item), "unit": spec.unit, "text": _text(item, spec.unit)}
             origin = provenance[f"{part}.{name}{suffix}"]
             record |= {"source": origin.source, "status": origin.status, "note": origin.note, "meaning": spec.meaning}

@@ -153,7 +153,7 @@ def _read_points(name: str, node: Place, spec: Spec, sources: Collection[str]) -
                 item.fail(f"a point of {name} has no {needed}")
         time_place, sigma_place = parts["time"][1], parts["sigma"][1]
         time_text, sigma_text = time_place.text("time"), sigma_place.text("sigma")
-        time = _parse(f"{name} time", time_place, time_text, Spec("time", "s", ""))
+        time = _parse(f"{name} time", time_place, time_text, Spec("time", "s", "", open_low=True))
         coefficients = Spec("sigma", spec.unit, "", "list", low=float("-inf"))
         sigma = _parse(f"{name} sigma", sigma_place, sigma_text, coefficients)
         if points and time <= points[-1].time_seconds:

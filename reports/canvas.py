@@ -1,7 +1,8 @@
 """How every figure looks, and how it becomes SVG: fonts, colours, deterministic output, light and dark.
 
-Colours are picked from the Okabe-Ito set (told apart with any colour vision); a method keeps its colour in all figures,
-a placement keeps its marker, and hollow markers are estimated figures.
+The methods' colours were searched for so that they stay apart with normal, protan, deutan and tritan vision and have
+the contrast of text on a light or dark page; tests measure both. A method keeps its colour in all figures, a placement
+keeps its marker, and hollow markers are estimated figures.
 """
 
 import io
@@ -20,15 +21,15 @@ INK, MUTED, GRID, PAPER = "#1a1d21", "#5a646e", "#dfe3e8", "#fefefe"
 ON_FILL = "#101317"  # text on a coloured bar, the same in light and dark
 
 _METHOD_COLOURS = {
-    "lorafusion": "#0072b2",
-    "lora": "#c04f00",
-    "full": "#b3478f",
-    "probe": "#00845f",
-    "frozen": "#6b7280",
-    "pasta": "#8a6100",
-    "vpt": "#7a52c7",
+    "lorafusion": "#2b6fea",
+    "lora": "#b84a00",
+    "full": "#c4409a",
+    "probe": "#00855f",
+    "frozen": "#4d5359",
+    "pasta": "#5c3a00",
+    "vpt": "#48337d",
 }
-_MORE_COLOURS = ("#7a52c7", "#8a5a3c", "#4b6f00", "#c2185b", "#007d88", "#455a64")
+_MORE_COLOURS = ("#8a5a3c", "#4b6f00", "#c2185b", "#007d88", "#455a64")
 #: light fills for components: a set of their own, so that a component is not taken for a method
 COMPONENT_COLOURS = {
     "cells_read": "#77aadd",
@@ -51,14 +52,13 @@ _DARK = {
     MUTED: "#a3adb8",
     GRID: "#343a41",
     PAPER: "#17191c",
-    "#0072b2": "#52aef0",
-    "#c04f00": "#ff9248",
-    "#b3478f": "#e58cc6",
-    "#00845f": "#36c99a",
-    "#6b7280": "#a7afba",
-    "#8a6100": "#e6b23c",
-    "#7a52c7": "#7fd0ff",
-    "#7a52c7": "#b59af0",
+    "#2b6fea": "#3b85f9",
+    "#b84a00": "#f06e09",
+    "#c4409a": "#aa6e9b",
+    "#00855f": "#6ac3a4",
+    "#4d5359": "#dfe5e9",
+    "#5c3a00": "#efc84d",
+    "#48337d": "#b8a8f9",
     "#8a5a3c": "#d0a184",
     "#4b6f00": "#a5cc4d",
     "#c2185b": "#ff7fae",
@@ -185,6 +185,17 @@ def _themed(svg: str) -> str:
     svg = re.sub(r"(?<=[: ])#[0-9a-fA-F]{6}\b", themed, svg)
     head, rest = svg.split(">", maxsplit=1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + rest  # the page gives the size
+
+
+def text_size(figure: Any, text: str, size: float) -> tuple[float, float]:
+    """Width and height of a text in points; the measuring text leaves no trace."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    probe = figure.text(0, 0, text, fontsize=size)
+    box = probe.get_window_extent(renderer)
+    probe.remove()
+    return box.width, box.height
 
 
 def si_axis(axis: Any, unit: str, most_ticks: int = 9) -> None:

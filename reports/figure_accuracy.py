@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .canvas import GRID, MUTED, PAPER, WIDTH_INCHES, Drawing, finish, marker_of, new_figure, quiet_axes, si_axis
 from .label_layout import Box, place_labels, spread_vertically
-from .rows import Row, by_shots, labels_of
+from .rows import Row, by_shots, labels_of, seeds_in_words
 from .values import duration, percent, si
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawi
         low, high = _limits(means, 0.15)
         slots = {0.0: math.log10(ages[0]) - 1.2} | {age: math.log10(age) for age in ages}
         again = math.log10(ages[-1]) + 1.2
-        widest = max(_text_size(panels[0], r.title, 8.5)[0] for r in drawn) + 4
+        widest = max(text_size(figure, r.short_title, 8.5)[0] for r in drawn) + 4
         room = (again + 1.07 - slots[0.0]) * widest / (panels[0].get_window_extent().width - widest)
         for axes, (shots, group) in zip(panels, groups.items(), strict=True):
             axes.set_title(f"{shots} shots")
@@ -125,10 +125,9 @@ def _limits(values: Sequence[float | None], margin: float) -> tuple[float, float
 
 
 def _spread_words(rows: Sequence[Row]) -> str:
-    seeds = max(len(r.records) for r in rows)
-    if seeds == 1:
+    if all(len(r.records) == 1 for r in rows):
         return "One seed: no spread. "
-    return f"Mean over {seeds} seeds; bars: ± one sample standard deviation. "
+    return f"Mean over {seeds_in_words(rows)}; bars: ± one sample standard deviation. "
 
 
 def _marker_style(row: Row, colour: str) -> dict[str, Any]:
@@ -170,18 +169,6 @@ def _point(axes: "Axes", row: Row, colour: str) -> None:
     )
 
 
-def _text_size(axes: "Axes", text: str, size: float) -> tuple[float, float]:
-    """Width and height in points; the measuring text leaves no trace."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = axes.figure
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[arg-type]
-    probe = figure.text(0, 0, text, fontsize=size)
-    box = probe.get_window_extent(renderer)
-    probe.remove()
-    return box.width, box.height
-
-
 def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str]) -> list[Box]:
     """Rows without adaptation energy: a dashed line, or a note in the corner when they are off the axis."""
     notes, taken = [], []
@@ -192,9 +179,9 @@ def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, st
         if low < mean < high:
             axes.axhline(mean, color=colours[row.method], linewidth=1.1, linestyle=(0, (5, 3)))
             y = axes.transData.transform((1.0, mean))[1]
-            width, height = _text_size(axes, row.title, 8)
+            width, height = text_size(axes.figure, row.short_title, 8)
             axes.annotate(
-                row.title,
+                row.short_title,
                 (0, mean),
                 xycoords=("axes fraction", "data"),
                 xytext=(4, 3),
@@ -204,10 +191,10 @@ def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, st
             )
             taken += [Box(frame.x0, y - 1, frame.x1, y + 1), Box(frame.x0, y, frame.x0 + width + 6, y + height + 5)]
         else:
-            notes.append(f"{row.title}: {percent(row.stat('accuracy_chip'))} % for 0 J (off this axis)")
+            notes.append(f"{row.short_title}: {percent(row.stat('accuracy_chip'))} % for {si(0, 'J')} (off this axis)")
     if notes:
         text = "\n".join(notes)
-        width, height = _text_size(axes, text, 8)
+        width, height = text_size(axes.figure, text, 8)
         axes.annotate(
             text,
             (1, 0),
@@ -235,7 +222,7 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
         points.append((x, y))
         boxes += [Box(x - 5, y - 5, x + 5, y + 5), Box(x - 1.5, y - half, x + 1.5, y + half)]
     frame = axes.get_window_extent()
-    sizes = [_text_size(axes, row.title, 8.5) for row in rows]
+    sizes = [text_size(axes.figure, row.short_title, 8.5) for row in rows]
     bounds = Box(frame.x0 + 2, frame.y0 + 2, frame.x1, frame.y1)
     for row, (x, y), box in zip(rows, points, place_labels(points, sizes, boxes, bounds), strict=True):
         middle = ((box.left + box.right) / 2, (box.bottom + box.top) / 2)
@@ -244,7 +231,7 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
             ends = axes.transData.inverted().transform([(x, y), near])
             axes.plot(ends[:, 0], ends[:, 1], color=colours[row.method], linewidth=0.7, alpha=0.7, zorder=1)
         label_x, label_y = (float(v) for v in axes.transData.inverted().transform(middle))
-        axes.text(label_x, label_y, row.title, color=colours[row.method], fontsize=8.5, ha="center", va="center")
+        axes.text(label_x, label_y, row.short_title, color=colours[row.method], fontsize=8.5, ha="center", va="center")
 
 
 def _courses(
@@ -286,4 +273,4 @@ def _courses(
             linewidth=0.7,
             alpha=0.7,
         )
-        axes.text(again + 0.72, height, row.title, color=colours[row.method], fontsize=8.5, va="center")
+        axes.text(again + 0.72, height, row.short_title, color=colours[row.method], fontsize=8.5, va="center")

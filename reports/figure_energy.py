@@ -19,6 +19,7 @@ from .canvas import (
     new_figure,
     quiet_axes,
     si_axis,
+    text_size,
 )
 from .rows import Row, component_title, labels_of
 from .values import si
@@ -48,15 +49,16 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
     fills = {name: COMPONENT_COLOURS.get(name) or next(extra) for name in names}
     height = 1.35 + _ROW_INCHES * len(known)
     with new_figure(height) as figure:
+        margin = max(text_size(figure, row.short_title, 8.5)[0] for row in known) / 72 + 0.14
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.0, 1.55])
         figure.subplots_adjust(
-            left=1.72 / WIDTH_INCHES,
+            left=margin / WIDTH_INCHES,
             right=1 - 0.14 / WIDTH_INCHES,
             top=1 - 0.78 / height,
             bottom=0.5 / height,
             wspace=0.07,
         )
-        left.set_yticks(range(len(known)), [row.title for row in known])
+        left.set_yticks(range(len(known)), [row.short_title for row in known])
         left.set_ylim(-0.6, len(known) - 0.4)
         left.set_xscale("log")
         left.set_xlim(10 ** math.floor(math.log10(min(totals) * 0.7)), max(totals) * 40)
@@ -114,8 +116,8 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
             f"energy-{what}",
             f"Energy of {unit} by component",
             f"Left: energy of {words}, mean over the seeds, on a logarithmic axis. Right: the same energy split into "
-            "shares on a linear axis, shares of 6 % and more in numbers. Lengths in the right panel can be compared only "
-            "as shares; the joules of every component are in the table.",
+            "shares on a linear axis, shares of 6 % and more in numbers. Lengths in the right panel can be compared "
+            "only as shares; the joules of every component are in the table.",
             f"Energy of {words} by component. {spoken}.",
             labels_of(known),
         )

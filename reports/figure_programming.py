@@ -9,7 +9,7 @@ from .values import count, digits, si
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BAR_COLOUR, _LINE_COLOUR = "#0072b2", "#c04f00"  # both have a light and a dark value in the page
+_BAR_COLOUR, _LINE_COLOUR = "#2b6fea", "#b84a00"  # both have a light and a dark value in the page
 _MOST_BARS = 80
 _CLIPPED_PERCENTILE = 99.0
 
@@ -42,13 +42,13 @@ def pulses(programming: Mapping[str, Any]) -> Drawing | None:
         tail.step(
             np.arange(last + 1), 100 * np.clip(left_over, 0, None), where="post", color=_BAR_COLOUR, linewidth=1.6
         )
-        tail.set_yscale("log")
         tail.set_title("cells that need more")
         tail.set_xlabel("pulses given")
-        tail.set_ylabel("cells not yet done, % (log.)")
         failed = programming["failed_cells"]
-        floor = [100 * v for v in left_over if v > 0] + ([100 * failed / cells] if failed else [])
-        tail.set_ylim(min(floor, default=1.0) / 4, 150)
+        floor = [100 * float(v) for v in left_over if v > 0] + ([100 * failed / cells] if failed else [])
+        tail.set_yscale("log" if floor else "linear")  # no cell needed a pulse: nothing to put on a logarithmic axis
+        tail.set_ylabel(f"cells not yet done, %{' (log.)' if floor else ''}")
+        tail.set_ylim(min(floor) / 4 if floor else 0, 150)
         tail.yaxis.set_major_formatter(lambda value, _: digits(value, 1) if value >= 1e-4 else f"{value:.0e}")
         if failed:
             tail.axhline(100 * failed / cells, color=_LINE_COLOUR, linewidth=1.2, linestyle=(0, (5, 3)))

@@ -133,7 +133,10 @@ def _writes(rows: list[Row]) -> Iterator[Finding]:
     still = list(dict.fromkeys(row.title for row in rows if row.writes_cells is False))
     runs = sum(len(row.records) for row in rows if row.writes_cells is False)
     if still:
-        yield Finding("cell writes", f"No cell was written in any of the {runs} runs of {_listed(still)}.")
+        yield Finding(
+            "cell writes",
+            f"No cell was written in {'the run' if runs == 1 else f'any of the {runs} runs'} of {_listed(still)}.",
+        )
     written: dict[str, list[float]] = {}
     for row in rows:
         cells = row.stat("cells_written").mean

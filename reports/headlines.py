@@ -15,7 +15,10 @@ def headlines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *lines,
         ("Programming", _programming(report["programming"])),
-        ("Run", f"seeds {seeds}; configuration {report['config_hash']}; {report['created']}"),
+        (
+            "Run",
+            f"seed{'' if len(report['seeds']) == 1 else 's'} {seeds}; configuration {report['config_hash']}; {report['created']}",
+        ),
     ]
 
 

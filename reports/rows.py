@@ -94,6 +94,11 @@ class Row:
                     by_age.setdefault(float(point["age_seconds"]), []).append(point["accuracy"])
         return {age: Statistic.of(by_age[age]) for age in sorted(by_age)}
 
+    @property
+    def short_title(self) -> str:
+        """The title for a figure: at most 34 characters."""
+        return self.title if len(self.title) <= 34 else f"{self.title[:33]}…"
+
     @cached_property
     def label(self) -> str:
         """`simulated` and the like; several joined when the seeds differ."""
@@ -151,6 +156,13 @@ def paired_difference(row: Row, other: Row, name: str) -> Statistic:
     theirs = {record["seed"]: record[name] for record in other.records}
     pairs = [(record[name], theirs.get(record["seed"])) for record in row.records]
     return Statistic.of([a - b if a is not None and b is not None else None for a, b in pairs])
+
+
+def seeds_in_words(rows: Iterable[Row]) -> str:
+    """ "5 seeds", "1 seed", or "3 to 5 seeds" when rows differ."""
+    counts = {len(row.records) for row in rows}
+    low, high = min(counts), max(counts)
+    return f"{high} seed{'' if high == 1 else 's'}" if low == high else f"{low} to {high} seeds"
 
 
 def labels_of(rows: Iterable[Row]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .canvas import COMPONENT_COLOURS
-from .rows import Row, component_title, method_title, paired_difference, placement_title, series_title
+from .rows import Row, component_title, method_title, paired_difference, placement_title, seeds_in_words, series_title
 from .values import JOIN, Statistic, area, count, digits, duration, percent, si, signed
 
 
@@ -89,8 +89,8 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
         "tasks until worn out",
     )
     notes = dict.fromkeys(f"{row.title}: {record['note']}" for row in group for record in row.records if record["note"])
-    seeds = max(len(row.records) for row in group)
-    spread = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    seeds = seeds_in_words(group)
+    spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return Table(
         f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn "
         "out: the worst seed. Without a mark: simulated.",

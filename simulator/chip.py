@@ -1,6 +1,7 @@
 """A chip with matrices in its crossbars: program, read, write again, let time pass; every event is counted."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -44,6 +45,7 @@ class ProgrammedModel:
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
+        self._memory: dict[str, np.ndarray] = {}
         self._load = drive_load(chip.array.input_bits, self._digit_bits())
 
     # --- writing -------------------------------------------------------------------------------------------------------------
@@ -164,8 +166,8 @@ class ProgrammedModel:
         layout, array, periphery = matrix.layout, self.chip.array, self.chip.periphery
         full_scale, adc_range = self._ranges[name]
         noise = matrix.noise if self.fidelity == "fast" else np.empty((0, 0, 0), np.float32)
-        codes = np.empty_like(x)
-        squares = np.empty_like(x) if noise.size else np.empty((0, 0), np.float32)
+        codes = self._scratch("codes", x.shape)
+        squares = self._scratch("squares", x.shape if noise.size else (0, 0))
         activity = np.empty(len(x))
         kernels.drive_rows(
             x, full_scale, code_max(array.input_bits), self._load, matrix.row_siemens, codes, squares, activity
@@ -174,8 +176,8 @@ class ProgrammedModel:
         if self.fidelity == "ideal":
             return x @ self._ideal[name].T
         chunks = layout.slices * layout.row_tiles
-        partial = np.empty((chunks, len(x), layout.outputs), np.float32)
-        variance = np.empty_like(partial) if noise.size else np.empty((0, 0, 0), np.float32)
+        shape = (chunks, len(x), layout.outputs)
+        partial, variance = self._scratch("partial", shape), self._scratch("variance", shape if noise.size else (0, 0, 0))
         for c, (s, rows) in enumerate(_chunks(matrix)):
             np.matmul(codes[:, rows], matrix.pairs[s, rows], out=partial[c])
             if noise.size:
@@ -189,6 +191,13 @@ class ProgrammedModel:
         seed = randoms.draw_seed(np.random.default_rng([int(self._read_seed), self._reads]))
         kernels.convert_rows(partial, variance, gains, lsb, np.float32(top), seed, out)
         return out
+
+    def _scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Uninitialised float32 memory that is used again by the next read: fresh pages cost more than the arithmetic."""
+        size = math.prod(shape)
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = np.empty(size, np.float32)
+        return self._memory[name][:size].reshape(shape)
 
     def _digit_bits(self) -> int:
         """Magnitude bits of an input that one DAC cycle applies (the sign is the polarity of the drive)."""

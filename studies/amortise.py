@@ -67,12 +67,13 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
 def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
     """(share of the endurance that one task uses on its most written cell, tasks until that cell is worn out).
 
-    (0, None) when nothing is written; (None, None) when the cell file knows no endurance or the endurance is unlimited.
+    One write (a program-and-verify of a cell) counts as one SET/RESET cycle, the unit endurance is quoted in. (0, None) when nothing is
+    written or the endurance is unlimited; (None, None) when the cell file knows no endurance.
     """
-    if writes_max == 0:
-        return 0.0, None
     endurance = chip.cell.endurance_writes
-    if endurance is None or math.isinf(endurance):
+    if writes_max == 0 or (endurance is not None and math.isinf(endurance)):
+        return 0.0, None
+    if endurance is None:
         return None, None
     return writes_max / endurance, endurance / writes_max
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._version import __version__
-from ..devices import Chip
+from ..devices import Chip, references_used, unknown_numbers
 from ..methods import Placement
 from ..methods.base import BackwardNeed, Recipe
 from ..methods.trainer import extract_features, train
@@ -360,7 +360,7 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
             "rows": chip.array.rows, "columns": chip.array.columns, "slices": chip.array.slices, "arrays_used": arrays
         },
         "area_square_meters": area(chip, arrays),
-        "unknown": [f"{key}: {p.note}" for key, p in chip.provenance.items() if p.status == "unknown"],
+        "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
     }  # fmt: skip
 
 
@@ -384,15 +384,7 @@ def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> dict[st
 
 def references(chip: Chip, bench: Workbench) -> list[dict[str, Any]]:
     """The papers behind the numbers of this report: the chip's, and those of the methods that ran."""
-    used: dict[str, list[str]] = {}
-    for key, provenance in chip.provenance.items():
-        if provenance.source is not None:
-            used.setdefault(provenance.source, []).append(key)
-    found = [
-        {"key": r.key, "citation": r.citation, "doi": r.doi, "used_for": used[r.key]}
-        for r in chip.references
-        if r.key in used
-    ]
+    found: list[dict[str, Any]] = list(references_used(chip))
     for name, source in {v.method.name: v.method.source for v in bench.variants}.items():
         found.append({"key": name, "citation": source, "doi": None, "used_for": [f"method {name}"]})
     return found

@@ -13,6 +13,7 @@ from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement, get_method
 from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
+from ..simulator.writing import require_programmable
 from ..workloads.batches import batches, encode
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
@@ -103,13 +104,15 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
     methods = choose_variants(config.method, config.method_settings())
     chip = load_chip(config.device, config.chip_settings())
-    backbone = load_backbone(config.model)
+    require_programmable(chip.cell)
+    uses_pool = any(variant.method.needs_pool for variant in methods)
+    if uses_pool and config.pool is not None:
+        load_pool(config.pool)  # a broken file is found before a model is fetched
     task = load_task(config.task, test_examples=config.test_examples)
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
-    pool = None
-    if any(variant.method.needs_pool for variant in methods):
-        pool = load_pool(config.pool or default_pool(config.model), backbone)
+    backbone = load_backbone(config.model)
+    pool = load_pool(config.pool or default_pool(config.model), backbone) if uses_pool else None
     return Workbench(config, chip, backbone, task, pool, methods)
 
 

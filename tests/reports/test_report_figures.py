@@ -73,21 +73,56 @@ def test_a_method_keeps_its_colour():
     assert len(set(known.values())) == 4
 
 
+#: linear RGB as seen without one cone type: Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009, severity 1
+VISION = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+#: linear RGB -> LMS, and its cube root -> Oklab: B. Ottosson, A perceptual color space for image processing, 2020
+OKLAB = (
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ],
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ],
+)
+
+
+def linear(colour: str) -> np.ndarray:
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_have_contrast_with_the_page(dark):
-    """WCAG 2: at least 3 to 1 for marks and lines, 4.5 to 1 for text."""
+    """WCAG 2, contrast for text: series colours are also the colours of their labels."""
+    luminance = {name: linear(pair[dark]) @ [0.2126, 0.7152, 0.0722] for name, pair in page_colours().items()}
+    paper = luminance.pop("paper")
+    del luminance["line"]  # the grid is meant to recede
+    for name, value in luminance.items():
+        low, high = sorted((paper, value))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, name
 
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return sum(weight * p for weight, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
-    colours = {name: pair[dark] for name, pair in page_colours().items()}
-    paper = luminance(colours.pop("paper"))
-    del colours["line"]  # the grid is meant to recede
-    for name, colour in colours.items():
-        low, high = sorted((paper, luminance(colour)))
-        assert (high + 0.05) / (low + 0.05) >= (4.5 if name in ("ink", "muted") else 3.0), name
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("vision", "least"), [("normal", 0.10), ("protan", 0.07), ("deutan", 0.07), ("tritan", 0.05)])
+def test_methods_can_be_told_apart_with_any_colour_vision(vision, least, dark):
+    """Distance in Oklab; a just noticeable difference is about 0.02."""
+    methods = colours_of(["lorafusion", "lora", "full", "probe", "frozen", "pasta", "vpt"])
+    shades = dict(page_colours().values())
+    seen = {}
+    for name, light in methods.items():
+        rgb = np.clip(np.array(VISION[vision]) @ linear(shades[light] if dark else light), 0, 1)
+        seen[name] = np.array(OKLAB[1]) @ np.cbrt(np.array(OKLAB[0]) @ rgb)
+    for (first, a), (second, b) in itertools.combinations(seen.items(), 2):
+        assert np.linalg.norm(a - b) >= least, (first, second)
 
 
 def test_the_histogram_states_the_counts(report):
