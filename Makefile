@@ -24,7 +24,7 @@ fetch: install ## models and texts for offline work; what is cached is not fetch
 # Without a network the tests that need a download skip themselves and say why.
 test: install
 	-$(BIN)/edge-adapt fetch
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 
 lint: install
 	@mkdir -p $(STAMPS)/typecheck && ln -sfn ../.. $(STAMPS)/typecheck/edge_adapt

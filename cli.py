@@ -1,4 +1,6 @@
-"""The `edge-adapt` command: parses, calls the room that does the work, prints. Nothing heavy is imported before a command runs."""
+"""The `edge-adapt` command: parses, calls the room that does the work, prints. Nothing heavy is imported before a
+command runs.
+"""
 
 import argparse
 import importlib
@@ -35,8 +37,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage. Raises SystemExit for --help and usage errors."""
-    # The thread pools of numpy, torch and numba take turns on the same cores: a pool that spins while it waits slows the others.
+    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage. Raises SystemExit for --help and usage
+    errors.
+    """
+    # The thread pools of numpy, torch and numba take turns on the same cores: a pool that spins while it waits slows
+    # the others.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")

@@ -1,7 +1,9 @@
-"""How the coefficients of `simulator/randoms.py` were found: a rational fit of the normal quantile, printed with its error.
+"""How the coefficients of `simulator/randoms.py` were found: a rational fit of the normal quantile, printed with its
+error.
 
-Minimises the relative error of q * P(r) / Q(r), r = 0.495^2 - q^2, against the exact quantile at probability q + 1/2 for |q| <= 0.495, by
-repeated linear least squares with the denominator as weight. Run: python benchmarks/fit_normal_quantile.py (needs scipy).
+Minimises the relative error of q * P(r) / Q(r), r = 0.495^2 - q^2, against the exact quantile at probability q + 1/2
+for |q| <= 0.495, by repeated linear least squares with the denominator as weight. Run: python
+benchmarks/fit_normal_quantile.py (needs scipy).
 """
 
 import numpy as np

@@ -35,7 +35,7 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
         "rate.head": HEAD,
         "recipe.head_margin": MARGIN,
         "recipe.l1": (0.0, 0.0005, 0.05),
-        "initial": (0.5, 1.0, 1.5, 2.0),
+        "initial": (1.0, 1.5, 2.0, 3.0),
     },
     "lora": {
         "rate.matrices": (3e-4, 1e-3, 2e-3, 4e-3),
@@ -92,10 +92,10 @@ def main() -> int:
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--pool", help="default: the pool shipped for the model")
     parser.add_argument("--methods", default="lorafusion,lora,full,probe")
-    parser.add_argument("--tasks", default="amazon,nyt,tweets")
+    parser.add_argument("--tasks", default="amazon,nyt")
     parser.add_argument("--shots", type=int, default=100)
     parser.add_argument("--seeds", default="100,101")
-    parser.add_argument("--configs", type=int, default=16, help="configurations for each method")
+    parser.add_argument("--configs", type=int, default=12, help="configurations for each method")
     parser.add_argument("--search-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -1,1 +1,1 @@
-"""The subcommands of `edge-adapt`, one file each: `add_parser` describes it, `run` calls the room that does the work."""
+"""The subcommands of `edge-adapt`, one file each: `add_parser` describes it, `run` calls the room for it."""

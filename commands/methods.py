@@ -3,12 +3,9 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import UsageError, require, unknown_name
-
-if TYPE_CHECKING:
-    from ..methods.base import Method, ParameterCount
+from ..errors import require
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     listing.set_defaults(run=run)
 
     count = actions.add_parser("count", help="trained numbers of a method on a model, from shapes alone")
-    count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, bert-base-uncased, flan-t5-large")
+    count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, flan-t5-large")
     count.add_argument("--method", required=True, help="name of a method, see: methods list")
     count.add_argument("--rank", type=_positive, default=16, help="rank of LoRA and of each pool module (default 16)")
     count.add_argument("--pool-size", type=_positive, default=6, help="LoRA modules in the pool (default 6)")
@@ -117,7 +114,6 @@ def _count(args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1; got {text!r}")
+    return int(text)

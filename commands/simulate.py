@@ -13,20 +13,36 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "simulate",
         help="adapt on a simulated chip and report accuracy, energy, time and wear",
-        description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; write report.json and report.html.",
+        description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; "
+        "write report.json and report.html.",
     )
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
-    add("--task", metavar="NAME|FILE", help="a shipped task (movie, tweets, ...), or your CSV/JSONL with text and label [movie]")
+    add(
+        "--task",
+        metavar="NAME|FILE",
+        help="a shipped task (movie, tweets, ...), or your CSV/JSONL with text and label [movie]",
+    )
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--method", metavar="NAME[:PLACEMENT]", action="append", nargs="+", help="methods to compare; repeatable [all]")
-    add("--shots", metavar="N", type=int, nargs="+", help="labelled examples to adapt with; several make several runs [100]")
+    add(
+        "--shots",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help="labelled examples to adapt with; several make several runs [100]",
+    )
     add("--seeds", metavar="N", type=int, help="how many draws of examples and chips' noise [1]")
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
     add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [400]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
-    add("--readapt-share", metavar="X", type=float, help="epochs of the second adaptation, as a share of the first [0.5]")
+    add(
+        "--readapt-share",
+        metavar="X",
+        type=float,
+        help="epochs of the second adaptation, as a share of the first [0.5]",
+    )
     add("--fidelity", choices=("fast", "ideal"), help="fast: all effects; ideal: none, costs only [fast]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
@@ -66,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         report = simulate(config, progress, command=shlex.join(["edge-adapt", *args.words]))
     paths = write_report(report, out)
     if args.json:
-        print(paths.json.read_text(encoding="utf-8"))
+        print(paths.json.read_text(encoding="utf-8"), end="")
     else:
         from rich.console import Console
 

@@ -57,6 +57,7 @@ class Handover:
 class FusedLinear(CellLinear):
     """A linear with the stacked modules of the pool beside it: the two extra reads, the fusion and the magnitude."""
 
+    scales: Tensor
     spread: Tensor
     align: Tensor
 

@@ -4,7 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .canvas import GRID, MUTED, PAPER, WIDTH_INCHES, Drawing, finish, marker_of, new_figure, quiet_axes, si_axis
+from .canvas import (
+    GRID,
+    MUTED,
+    PAPER,
+    WIDTH_INCHES,
+    Drawing,
+    finish,
+    marker_of,
+    new_figure,
+    quiet_axes,
+    si_axis,
+    text_size,
+)
 from .label_layout import Box, place_labels, spread_vertically
 from .rows import Row, by_shots, labels_of, seeds_in_words
 from .values import duration, percent, si

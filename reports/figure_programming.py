@@ -141,7 +141,8 @@ def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | Non
             figure,
             "conductance-map",
             "Conductance of a tile",
-            f"{words}. Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high "
+            f"{words}; neighbouring bit lines hold the two cells of a pair. "
+            f"Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high "
             f"and blue too low, its colours end at ± {si(limit, 'S')} ({beyond} cells lie beyond).",
             f"Three maps of conductance: target, programmed and difference. {words}; targets reach {si(high, 'S')}.",
             label,

@@ -1,5 +1,6 @@
 """What a report says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
         *_chip_loss(largest),
         *_drift(largest),
         *_wear(largest),
+        *_precision(report["task"]["test_examples"], largest),
         *_estimated(rows),
     ]
 
@@ -53,7 +55,7 @@ def _energy(row: Row) -> str:
 
 
 def _adapting(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row.stat("adaptation_energy_joules").mean]
+    return [row for row in rows if row.trains and row.stat("adaptation_energy_joules").mean]
 
 
 def _best(rows: list[Row], name: str) -> Row:
@@ -163,7 +165,7 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
             parts.append(f"against {name} never")
             continue
         after = [
-            f"{_whole(amount)} {word}{'' if amount <= 1 else 's'}"
+            f"{count(amount)} {word}{'' if amount <= 1 else 's'}"
             for amount, word in ((tasks, "task"), (steps, "step"))
             if amount is not None
         ]
@@ -172,21 +174,16 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
     return [Finding("break-even", f"Programming the pool once costs {cost}. It is paid back {'; '.join(parts)}.")]
 
 
-def _whole(amount: float) -> str:
-    """Break-even counts are whole tasks: rounded up, and long ones to three digits."""
-    return count(float(-(-amount // 1)))
-
-
 def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
-    """The verdict on the pool, in the words of the report."""
+    """The verdict on the pool, with the report's own explanation."""
     fit = report["pool_fit"]
-    return [] if fit is None else [Finding("pool fit", f"The pool {_VERDICTS[fit['verdict']]}. {fit['text']}".strip())]
+    return [] if fit is None else [Finding("pool fit", f"{_VERDICTS[fit['verdict']]} {fit['text']}".strip())]
 
 
 _VERDICTS = {
-    "fits": "fits this task",
-    "does not fit": "does not fit this task",
-    "unclear": "may or may not fit this task: the validation examples do not decide it",
+    "fits": "The pool fits this task.",
+    "does not fit": "The pool does not fit this task.",
+    "unclear": "It is unclear whether the pool fits this task.",
 }
 
 
@@ -217,6 +214,8 @@ def _drift(group: list[Row]) -> Iterator[Finding]:
     )
     if best.stat("accuracy_readapted").mean is not None:
         text += f", {_percent(best, 'accuracy_readapted')} after adapting again on the drifted chip"
+        if (again := best.stat("readaptation_energy_joules").mean) is not None:
+            text += f" for {si(again, 'J')}"
     yield Finding("drift", text + ".")
 
 
@@ -226,6 +225,21 @@ def _wear(group: list[Row]) -> Iterator[Finding]:
     if worn:
         parts = [f"{title} after {count(tasks)} tasks" for title, tasks in sorted(worn.items(), key=lambda kv: kv[1])]
         yield Finding("wear", f"The rated writes of the cells are used up by {'; '.join(parts)}.")
+
+
+def _precision(test_examples: int, group: list[Row]) -> Iterator[Finding]:
+    """The standard error that the size of the test set alone gives to the best accuracy (binomial)."""
+    known = _known(group, "accuracy_chip")
+    if not known or not test_examples:
+        return
+    accuracy = _mean(_best(known, "accuracy_chip"), "accuracy_chip")
+    error = 100 * math.sqrt(accuracy * (1 - accuracy) / test_examples)
+    yield Finding(
+        "precision",
+        f"All accuracies are of the same {test_examples:,} test examples: one example is "
+        f"{digits(100 / test_examples, 2)} points, and one standard error of sampling near {100 * accuracy:.0f}{JOIN}% "
+        f"is ±{JOIN}{error:.1f} points, which the spread over seeds does not contain.",
+    )
 
 
 def _estimated(rows: list[Row]) -> Iterator[Finding]:

@@ -11,13 +11,13 @@ def headlines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("Device", _device(report["device"])), ("Model", _model(report["model"])), ("Task", _task(report["task"]))]
     if report["pool"] is not None:
         lines.append(("Pool", _pool(report["pool"])))
-    seeds = ", ".join(map(str, report["seeds"]))
+    seeds = f"seed{'' if len(report['seeds']) == 1 else 's'} {', '.join(map(str, report['seeds']))}"
     return [
         *lines,
         ("Programming", _programming(report["programming"])),
         (
             "Run",
-            f"seed{'' if len(report['seeds']) == 1 else 's'} {seeds}; configuration {report['config_hash']}; {report['created']}",
+            f"{seeds}; configuration {report['config_hash']}; {report['created']}",
         ),
     ]
 

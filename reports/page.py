@@ -68,7 +68,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report["programming"]),
         "break_even": tables.break_even(report["break_even"]),
-        "ratios": tables.ratios(largest, colours),
+        "ratios": tables.ratios(report["programming"]["write_read_ratio"]),
         "silicon": tables.silicon(report["device"]["area_square_meters"]),
         "runs": tables.runs(rows, colours),
         "references": tables.references(report["references"]),

@@ -44,6 +44,18 @@ COMPONENT_TITLES = {
 }
 
 
+RATIO_TITLES = {
+    "cell_pulse": "one pulse over one read of a cell",
+    "cell_program_verify": "programming a cell over reading it",
+    "array_with_converters": "programming everything over reading it, converters included",
+}
+
+
+def ratio_title(name: str) -> str:
+    """A write/read ratio in words."""
+    return RATIO_TITLES.get(name, name.replace("_", " "))
+
+
 def method_title(method: str) -> str:
     """A method's name in print."""
     return METHOD_TITLES.get(method, method)
@@ -108,6 +120,11 @@ class Row:
     def estimated(self) -> bool:
         """Whether any figure of the row was not simulated event by event."""
         return "estimated" in self.label
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains any number, the classifier head included."""
+        return any(record["trained_parameters"] + record["head_parameters"] > 0 for record in self.records)
 
     @property
     def writes_cells(self) -> bool | None:

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .canvas import COMPONENT_COLOURS
-from .rows import Row, component_title, method_title, paired_difference, placement_title, seeds_in_words, series_title
-from .values import JOIN, Statistic, area, count, digits, duration, percent, si, signed
+from .rows import (
+    Row,
+    component_title,
+    method_title,
+    paired_difference,
+    placement_title,
+    ratio_title,
+    seeds_in_words,
+    series_title,
+)
+from .values import JOIN, Statistic, area, count, duration, percent, ratio, si, signed
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,8 @@ def differences(group: Sequence[Row], subject: Row, colours: Mapping[str, str]) 
             difference = paired_difference(subject, row, name)
             cells.append(Cell(_points(difference), difference.mean))
         its_energy = row.stat("adaptation_energy_joules").mean
-        ratio = its_energy / energy if energy and its_energy is not None else None
-        cells.append(Cell("–" if ratio is None else f"{digits(ratio)}{JOIN}×", ratio))
+        multiple = its_energy / energy if energy and its_energy is not None else None
+        cells.append(Cell(ratio(multiple), multiple))
         lines.append(cells)
     return Table(
         f"{subject.title} minus each other method at {subject.shots} shots, seed by seed, in points "
@@ -179,38 +188,32 @@ def break_even(section: Mapping[str, Any] | None) -> Table | None:
         lines.append(
             [
                 Cell(series_title(entry["method"], entry["placement"])),
-                *(Cell(never if entry[n] is None else digits(entry[n], 2), entry[n]) for n in ("tasks", "steps")),
+                *(
+                    Cell(si(entry[name], "J"), entry[name])
+                    for name in ("write_energy_joules_per_task", "write_energy_joules_per_step")
+                ),
+                *(Cell(never if entry[n] is None else count(entry[n]), entry[n]) for n in ("tasks", "steps")),
                 Cell(entry["note"]),
             ]
         )
     cost = si(section["pool_programming_energy_joules"], "J")
     return Table(
-        f"The pool's one-time programming ({cost}) against rewriting cells; less than 1: paid back within the first. "
-        "–: does not apply.",
-        ("against", "tasks", "optimiser steps", "remark"),
+        f"The pool's one-time programming ({cost}) against rewriting cells: tasks and steps, rounded up, after "
+        "which the pool has cost less. –: does not apply.",
+        ("against", "writes of a task", "writes of a step", "tasks", "optimiser steps", "remark"),
         lines,
-        frozenset({0, 3}),
+        frozenset({0, 5}),
     )
 
 
-def ratios(rows: Sequence[Row], colours: Mapping[str, str]) -> Table | None:
-    """Named ratios of a write to a read."""
-    found = list(dict.fromkeys(name for row in rows for name in row.components("write_read_ratio")))
+def ratios(found: Mapping[str, float | None]) -> Table | None:
+    """Energy of writing as a multiple of the energy of reading."""
     if not found:
         return None
-    lines = []
-    for row in rows:
-        means = row.components("write_read_ratio")
-        if means:
-            lines.append([_name(row, colours), *(Cell(_ratio(means.get(name)), means.get(name)) for name in found)])
-    columns = ("method, placement", *(name.replace("_", " ") for name in found))
-    return Table(f"A write as a multiple of a read, {rows[0].shots} shots, means over the seeds.", columns, lines)
-
-
-def _ratio(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{digits(value) if value == 0 or 1e-3 <= value < 1e7 else f'{value:.2e}'}{JOIN}×"
+    lines = [[Cell(ratio_title(name)), Cell(ratio(value), value)] for name, value in found.items()]
+    return Table(
+        "The level decides the answer, so there are several.", ("energy of writing over reading", "ratio"), lines
+    )
 
 
 def silicon(areas: Mapping[str, float | None]) -> Table:
@@ -237,6 +240,9 @@ _RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
     ("write time", "write_time_seconds", duration),
     ("adaptation energy", "adaptation_energy_joules", _joules),
     ("adaptation time", "adaptation_time_seconds", duration),
+    ("energy again", "readaptation_energy_joules", _joules),
+    ("time again", "readaptation_time_seconds", duration),
+    ("cell writes again", "readaptation_cells_written", count),
     ("energy per example", "inference_energy_joules", _joules),
     ("time per example", "inference_time_seconds", duration),
     ("endurance used", "endurance_share_per_task", lambda v: "–" if v is None else "0" if v == 0 else f"{v:.2e}"),

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from .findings import findings
 from .headlines import headlines
-from .rows import Row, by_shots, labels_of, rows_of
-from .values import JOIN, count, digits, duration, percent, si
+from .rows import Row, by_shots, labels_of, ratio_title, rows_of
+from .values import JOIN, count, duration, percent, ratio, si
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -70,13 +70,13 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
         marks.append("± is the sample standard deviation over seeds")
     console.print("; ".join(marks), style="dim")
     console.print()
-    _sentences(console, report, rows)
+    _sentences(console, report)
     if paths is not None:
         console.print()
         console.print(Text.assemble(("report: ", "bold"), str(paths.html)), soft_wrap=True)
 
 
-def _sentences(console: "Console", report: Mapping[str, Any], rows: Sequence[Row]) -> None:
+def _sentences(console: "Console", report: Mapping[str, Any]) -> None:
     """What follows from the tables, one point each; the pool's verdict in its colour, messages in yellow."""
     from rich.table import Table
     from rich.text import Text
@@ -86,7 +86,7 @@ def _sentences(console: "Console", report: Mapping[str, Any], rows: Sequence[Row
         if finding.topic in _TOPICS:
             fit = report["pool_fit"] if finding.topic == "pool fit" else None
             grid.add_row("•", Text(_plain(finding.text), style=_VERDICT_STYLE[fit["verdict"]] if fit else ""))
-    if ratios := _ratios(rows):
+    if ratios := _ratios(report["programming"]["write_read_ratio"]):
         grid.add_row("•", Text(ratios))
     for message in report["messages"]:
         grid.add_row("!", Text(message, style="yellow"))
@@ -147,14 +147,7 @@ def _table(
     return table
 
 
-def _ratios(rows: Sequence[Row]) -> str:
-    """The range of each write/read ratio over the rows, in one sentence."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        for name, mean in row.components("write_read_ratio").items():
-            found.setdefault(name, []).append(mean)
-    parts = []
-    for name, values in found.items():
-        low, high = digits(min(values)), digits(max(values))
-        parts.append(f"{name.replace('_', ' ')} {low}" + ("" if low == high else f" to {high}"))
-    return f"A write as a multiple of a read: {'; '.join(parts)}." if parts else ""
+def _ratios(found: Mapping[str, float | None]) -> str:
+    """The write/read ratios in one sentence; "" when there are none."""
+    parts = [f"{ratio_title(name)} {_plain(ratio(value))}" for name, value in found.items() if value is not None]
+    return f"Energy of a write against a read: {'; '.join(parts)}." if parts else ""

@@ -111,3 +111,10 @@ def signed(value: float, decimals: int = 1) -> str:
     """A difference with its sign: "+1.7", "−0.4", "0.0"."""
     text = f"{abs(value):.{decimals}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
+
+
+def ratio(value: float | None) -> str:
+    """A multiple: "147 ×", "0.32 ×", "1.2e+08 ×"; None -> "–"."""
+    if value is None:
+        return UNKNOWN
+    return f"{digits(value) if value == 0 or 1e-3 <= value < 1e7 else f'{value:.2e}'}{JOIN}×"

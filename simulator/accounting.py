@@ -1,7 +1,8 @@
 """Energy, time and area: counts of events times the chip file's cost of one event.
 
-`EventCounts` says how often each thing happened; `CostTable` what one of each costs on this chip; their product is a breakdown by
-component. Nothing is charged for what the chip file does not know: those components are listed in `CostTable.unknown`.
+`EventCounts` says how often each thing happened; `CostTable` what one of each costs on this chip; their product is a
+breakdown by component. Nothing is charged for what the chip file does not know: those components are listed in
+`CostTable.unknown`.
 """
 
 from dataclasses import dataclass, field, fields
@@ -78,7 +79,9 @@ class CostTable:
 
     @staticmethod
     def of(chip: Chip) -> "CostTable":
-        """The cost table of a chip. Array cycle = the longer of settling and converting all its outputs with the shared ADCs."""
+        """The cost table of a chip. Array cycle = the longer of settling and converting all its outputs with the
+        shared ADCs.
+        """
         p = chip.periphery
         unknown: list[str] = []
 
@@ -128,8 +131,8 @@ class CostTable:
 def area(chip: Chip, arrays: int) -> dict[str, float | None]:
     """Square metres by part for `arrays` arrays: cells, adc, dac, other (sample-and-hold, shift-add) and their total.
 
-    A part whose unit area the chip file does not know is None and missing from the total. Wiring, buffers, drivers and the digital
-    unit are not counted.
+    A part whose unit area the chip file does not know is None and missing from the total. Wiring, buffers, drivers
+    and the digital unit are not counted.
     """
     cell, array, p = chip.cell, chip.array, chip.periphery
     node = p.node_meters

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,9 @@ EPOCHS_MAX = 255
 class CrossbarMatrix:
     """A matrix (out, in) written to differential pairs of cells; per-cell arrays have shape (slices, 2, in, out).
 
-    Created erased (all cells at g_min, stuck cells at their stuck value); `write` programs it. The properties `pairs`, `noise`,
-    `row_siemens` and `effective` are what reads use, at the present time; a rewrite updates them in place where cells changed.
+    Created erased (all cells at g_min, stuck cells at their stuck value); `write` programs it. The properties
+    `pairs`, `noise`, `row_siemens` and `effective` are what reads use, at the present time; a rewrite updates them
+    in place where cells changed.
     """
 
     def __init__(self, chip: Chip, shape: tuple[int, int], rng: np.random.Generator, scale: np.ndarray | None = None):
@@ -35,8 +38,8 @@ class CrossbarMatrix:
         self.level = np.zeros(cells, np.uint8)
         erased = np.where(self.stuck == kernels.STUCK_HIGH, self.levels[-1], self.levels[0])
         self.programmed = erased.astype(np.float32)
-        self.writes = np.zeros(cells, np.uint32)
-        self.writes_at_deployment: np.ndarray | None = None
+        self.writes = np.zeros(cells, np.uint16)
+        self.deployed: np.ndarray | None = None  # bool: the cells that the first write pulsed
         self.epoch = np.zeros(cells, np.uint8)  # which of `epoch_seconds` a cell was last written in
         self.epoch_seconds = [0.0]
         self.clock_seconds = 0.0
@@ -52,22 +55,24 @@ class CrossbarMatrix:
         twin._cache = {}
         return twin
 
-    # --- writing -------------------------------------------------------------------------------------------------------------
+    # --- writing
+    # -------------------------------------------------------------------------------------------------------------
 
     def write(self, weight: np.ndarray, refresh: bool = False) -> WriteLog:
         """Program the matrix (out, in) and return the log of every cell's pulses, periphery included.
 
-        The first write fixes the scale (unless given) and programs every cell from its erased state. A later write starts from the
-        present conductance, aged as it is: cells whose target level is unchanged cost one verify read and no pulse; with `refresh`
-        they too are brought back into tolerance if they have left it. Wear counts the cells that were pulsed.
+        The first write fixes the scale (unless given) and programs every cell from its erased state. A later write
+        starts from the present conductance, aged as it is: cells whose target level is unchanged cost one verify
+        read and no pulse; with `refresh` they too are brought back into tolerance if they have left it. Wear counts
+        the cells that were pulsed.
         """
         weight = np.asarray(weight, np.float32)
         if self.scale is None:
             self.scale = weight_scale(weight, self.layout, self.chip.array.scale)
         wanted = integers(weight, self.scale, self.layout)
-        first = self.writes_at_deployment is None
+        first = self.deployed is None
         everything = first or refresh
-        at = (slice(None), slice(None)) if everything else np.nonzero(wanted != self.integers)
+        at: tuple[Any, ...] = (slice(None), slice(None)) if everything else np.nonzero(wanted != self.integers)
         level = to_levels(wanted[at], self.layout)  # (slices, 2, in, out) or (slices, 2, n)
         cells = (slice(None), slice(None), *at)
         index = np.arange(self.layout.cells, dtype=np.uint32).reshape(self.layout.cell_shape)[cells]
@@ -80,21 +85,22 @@ class CrossbarMatrix:
         pulsed = log.pulses > 0
         # A cell that was not pulsed keeps its programmed value and its place on the relaxation curve.
         self.programmed[cells] = np.where(pulsed, written, self.programmed[cells]).astype(np.float32)
-        self.writes[cells] += pulsed
+        self.writes[cells] += pulsed & (self.writes[cells] < np.iinfo(np.uint16).max)
         self.level[cells] = level
         self.integers = wanted
         self.epoch[cells] = np.where(pulsed, self._present_epoch(), self.epoch[cells])
         log = self._whole(log, at, index.size)
         if first:
-            self.writes_at_deployment = self.writes.copy()
+            self.deployed = self.writes > 0
         if everything:
             self._cache.clear()
         else:
-            self._update(index, at)
+            self._update(index, at, present)
         return log
 
     def _whole(self, log: WriteLog, at: tuple, cells: int) -> WriteLog:
-        """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and time.
+        """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and
+        time.
 
         Time: the cells of a word line (all slices, both of a pair) go together, `write_cells_in_parallel` at a time, in
         `write_arrays_in_parallel` arrays at once; a group lasts as long as its slowest cell.
@@ -137,21 +143,24 @@ class CrossbarMatrix:
 
     def writes_since_deployment(self) -> np.ndarray:
         """How often each cell was written after the first write of the matrix, (slices, 2, in, out)."""
-        return self.writes - (self.writes if self.writes_at_deployment is None else self.writes_at_deployment)
+        return self.writes - (0 if self.deployed is None else self.deployed)
 
-    # --- time ----------------------------------------------------------------------------------------------------------------
+    # --- time
+    # ----------------------------------------------------------------------------------------------------------------
 
     def set_time(self, seconds: float) -> None:
         """Set the clock (seconds since the chip was deployed); cells age from the time of their last write."""
         if seconds < self.epoch_seconds[-1]:
-            raise ValueError(f"the clock cannot go back to {seconds} s: cells were written at {self.epoch_seconds[-1]} s")
+            raise ValueError(
+                f"the clock cannot go back to {seconds} s: cells were written at {self.epoch_seconds[-1]} s"
+            )
         if seconds != self.clock_seconds:
             self.clock_seconds = seconds
             self._cache.clear()
 
     def _present_epoch(self) -> int:
         """The number of the present reading of the clock among the times of writing."""
-        if self.writes_at_deployment is None:
+        if self.deployed is None:
             self.epoch_seconds = [self.clock_seconds]
         elif self.epoch_seconds[-1] != self.clock_seconds:
             if len(self.epoch_seconds) == EPOCHS_MAX:
@@ -168,10 +177,13 @@ class CrossbarMatrix:
         states = [aging(cell, self.levels, max(self.clock_seconds - then, fresh)) for then in self.epoch_seconds]
         out = np.empty(index.shape, np.float32)
         rows = (-1, index.shape[-1] or 1)
-        kernels.age_rows(
-            *(np.ascontiguousarray(a).reshape(rows) for a in (index, *(
-                table[cells] for table in (self.programmed, self.level, self.epoch, self.stuck, self.writes)
-            ))),
+        tables = [self.programmed, self.level, self.epoch, self.stuck, self.writes]
+        arguments: list[np.ndarray] = [
+            np.ascontiguousarray(a).reshape(rows) for a in (index, *(t[cells] for t in tables))
+        ]
+        age_rows: Callable[..., None] = kernels.age_rows
+        age_rows(
+            *arguments,
             np.stack([s.spread_siemens for s in states]), states[0].exponent_mean, states[0].exponent_sigma,
             np.array([s.log_time for s in states]), self._relaxation_seed, self._drift_seed, out.reshape(rows),
         )  # fmt: skip
@@ -182,7 +194,8 @@ class CrossbarMatrix:
         index = np.arange(self.layout.cells, dtype=np.uint32).reshape(self.layout.cell_shape)
         return self._aged(index, (slice(None),) * 4)
 
-    # --- what reads use ------------------------------------------------------------------------------------------------------
+    # --- what reads use
+    # ------------------------------------------------------------------------------------------------------
 
     @property
     def pairs(self) -> np.ndarray:
@@ -191,7 +204,9 @@ class CrossbarMatrix:
 
     @property
     def noise(self) -> np.ndarray:
-        """(slices, in, out) float32: read-noise variance of a pair over (g_max - g_min)^2; size 0 without read noise."""
+        """(slices, in, out) float32: read-noise variance of a pair over (g_max - g_min)^2; size 0 without read
+        noise.
+        """
         return self._cached("noise")
 
     @property
@@ -218,8 +233,9 @@ class CrossbarMatrix:
                 "pairs": pairs,
                 "noise": self._variance(g) if self.chip.cell.read_noise_relative else np.empty((0, 0, 0), np.float32),
                 "row_siemens": g.sum((0, 1, 3), dtype=np.float64),
-                "row_cells": g.sum((0, 1)),
-                "effective": np.ascontiguousarray(self._weights(pairs, np.arange(self.layout.inputs)[:, None], ...).T),
+                "effective": np.ascontiguousarray(
+                    self._weights(pairs, *np.ogrid[: self.layout.inputs, : self.layout.outputs]).T
+                ),
             }
         return self._cache[name]
 
@@ -231,12 +247,14 @@ class CrossbarMatrix:
         relative = np.float32(self.chip.cell.read_noise_relative or 0.0) / self._window
         return (g[:, 0] ** 2 + g[:, 1] ** 2) * (relative * relative)
 
-    def _weights(self, pairs: np.ndarray, inputs: np.ndarray, outputs) -> np.ndarray:
+    def _weights(self, pairs: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Weights of pairs (slices, ...) that sit at word lines `inputs` and outputs `outputs`."""
-        return (pairs * self.gains[:, inputs // self.layout.rows, outputs].reshape(pairs.shape)).sum(0)
+        return (pairs * self.gains[:, inputs // self.layout.rows, outputs]).sum(0)
 
-    def _update(self, index: np.ndarray, at: tuple[np.ndarray, ...]) -> None:
-        """Bring the cache up to date where the weights `at` were written."""
+    def _update(self, index: np.ndarray, at: tuple[Any, ...], before: np.ndarray) -> None:
+        """Bring the cache up to date where the weights `at` were written; `before` (slices, 2, n) is what their
+        cells held.
+        """
         if not self._cache:
             return
         cache = self._cache
@@ -245,9 +263,7 @@ class CrossbarMatrix:
         cache["pairs"][:, *at] = pairs
         if cache["noise"].size:
             cache["noise"][:, *at] = self._variance(g)
-        total = g.sum((0, 1))
-        np.add.at(cache["row_siemens"], at[0], (total - cache["row_cells"][at]).astype(np.float64))
-        cache["row_cells"][at] = total
+        np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
         cache["effective"][at[1], at[0]] = self._weights(pairs, *at)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,12 +20,15 @@ FIDELITIES = ("ideal", "fast")
 CALIBRATION_VECTORS = 96
 
 
+Product = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+
+
 class ProgrammedModel:
     """Matrices (out, in) programmed on one chip.
 
-    write_log: the log of the one-time programming. `counts`: every event of reading and rewriting since (see `EventCounts`).
-    `fidelity` "fast": converters, read noise and everything the cells do, inputs applied as analog levels; "ideal": reads are exact
-    products with the original weights (for comparisons), events are still counted.
+    write_log: the log of the one-time programming. `counts`: every event of reading and rewriting since (see
+    `EventCounts`). `fidelity` "fast": converters, read noise and everything the cells do, inputs applied as analog
+    levels; "ideal": reads are exact products with the original weights (for comparisons), events are still counted.
     """
 
     def __init__(self, chip: Chip, rng: np.random.Generator, fidelity: str = "fast"):
@@ -45,10 +48,14 @@ class ProgrammedModel:
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
+        # product(a (m, k), b (k, n), out (m, n)); `autograd.ChipReader` puts torch's faster ones here.
+        self.multiply: Product = lambda a, b, out: np.matmul(a, b, out=out)
+        self.multiply_variance: Product = self.multiply
         self._memory: dict[str, np.ndarray] = {}
         self._load = drive_load(chip.array.input_bits, self._digit_bits())
 
-    # --- writing -------------------------------------------------------------------------------------------------------------
+    # --- writing
+    # -------------------------------------------------------------------------------------------------------------
 
     @property
     def write_log(self) -> WriteLog:
@@ -58,8 +65,10 @@ class ProgrammedModel:
         return self._log
 
     def add(self, name: str, weight: np.ndarray, scale: np.ndarray | None = None) -> WriteLog:
-        """Program one more matrix (out, in) into erased arrays; `scale` (row_tiles, out) fixes the weight range, else it is taken
-        from the weight. Raises UsageError for a name in use, for shapes that are no matrix and for values that are not finite."""
+        """Program one more matrix (out, in) into erased arrays; `scale` (row_tiles, out) fixes the weight range,
+        else it is taken from the weight. Raises UsageError for a name in use, for shapes that are no matrix and for
+        values that are not finite.
+        """
         if name in self._matrices:
             raise UsageError(f"{name!r} is on the chip already; use rewrite() to change it")
         array = np.asarray(weight)
@@ -76,11 +85,14 @@ class ProgrammedModel:
     def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False) -> WriteLog:
         """Write a matrix again over what is there. Counted in `counts`.
 
-        Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance since.
+        Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
+        since.
         """
         matrix = self.matrix(name)
         if np.shape(weight) != (matrix.layout.outputs, matrix.layout.inputs):
-            raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {np.shape(weight)}")
+            raise UsageError(
+                f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {np.shape(weight)}"
+            )
         log = matrix.write(weight, refresh)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(weight, np.float32)
@@ -88,17 +100,22 @@ class ProgrammedModel:
         return log
 
     def count_write(self, log: WriteLog) -> None:
-        """Charge a write to `counts`: cells, lines and verify currents, the conversions of the verify reads, and its time."""
+        """Charge a write to `counts`: cells, lines and verify currents, the conversions of the verify reads, and its
+        time.
+        """
         self.counts.cell_write_joules += log.energy_joules - log.converter_joules
         self.counts.adc_conversions += log.verifies
         self.counts.verify_conversions += log.verifies
         self.counts.write_seconds += log.time_seconds
 
     def cell_writes(self, name: str) -> np.integer:
-        """Writes (cells that got pulses, summed over rewrites) since the one-time programming; 0 when nothing was rewritten."""
+        """Writes (cells that got pulses, summed over rewrites) since the one-time programming; 0 when nothing was
+        rewritten.
+        """
         return self.matrix(name).writes_since_deployment().sum(dtype=np.int64)
 
-    # --- looking -------------------------------------------------------------------------------------------------------------
+    # --- looking
+    # -------------------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,8 +142,8 @@ class ProgrammedModel:
             matrix.set_time(seconds)
 
     def fork(self, rng: np.random.Generator, own: tuple[str, ...] = ()) -> "ProgrammedModel":
-        """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are copied so that they may be
-        rewritten. Events, read noise and matrices added later belong to the fork alone."""
+        """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are
+        copied so that they may be rewritten. Events, read noise and matrices added later belong to the fork alone."""
         twin = copy.copy(self)
         twin._rng = rng
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
@@ -137,14 +154,15 @@ class ProgrammedModel:
         twin.counts = EventCounts()
         return twin
 
-    # --- reading -------------------------------------------------------------------------------------------------------------
+    # --- reading
+    # -------------------------------------------------------------------------------------------------------------
 
     def matvec(self, name: str, x: np.ndarray) -> np.ndarray:
         """Read a matrix through the crossbar: x (in,) or (vectors, in) -> (out,) or (vectors, out), float32.
 
-        Inputs go through the DAC, every row tile's bit-line currents get fresh read noise and go through the ADC, partial results are
-        scaled and added digitally. Ranges come from `calibrating()`; without it the first call's inputs calibrate.
-        Raises UsageError for an unknown name or inputs of another length.
+        Inputs go through the DAC, every row tile's bit-line currents get fresh read noise and go through the ADC,
+        partial results are scaled and added digitally. Ranges come from `calibrating()`; without it the first call's
+        inputs calibrate. Raises UsageError for an unknown name or inputs of another length.
         """
         matrix = self.matrix(name)
         vectors = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
@@ -177,11 +195,14 @@ class ProgrammedModel:
             return x @ self._ideal[name].T
         chunks = layout.slices * layout.row_tiles
         shape = (chunks, len(x), layout.outputs)
-        partial, variance = self._scratch("partial", shape), self._scratch("variance", shape if noise.size else (0, 0, 0))
+        partial, variance = (
+            self._scratch("partial", shape),
+            self._scratch("variance", shape if noise.size else (0, 0, 0)),
+        )
         for c, (s, rows) in enumerate(_chunks(matrix)):
-            np.matmul(codes[:, rows], matrix.pairs[s, rows], out=partial[c])
+            self.multiply(codes[:, rows], matrix.pairs[s, rows], partial[c])
             if noise.size:
-                np.matmul(squares[:, rows], noise[s, rows], out=variance[c])
+                self.multiply_variance(squares[:, rows], noise[s, rows], variance[c])
         gains = matrix.gains.reshape(chunks, layout.outputs) * np.float32(full_scale)
         bits = periphery.adc_bits
         top = code_max(bits) if bits else 0
@@ -193,7 +214,9 @@ class ProgrammedModel:
         return out
 
     def _scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Uninitialised float32 memory that is used again by the next read: fresh pages cost more than the arithmetic."""
+        """Uninitialised float32 memory that is used again by the next read: fresh pages cost more than the
+        arithmetic.
+        """
         size = math.prod(shape)
         if name not in self._memory or self._memory[name].size < size:
             self._memory[name] = np.empty(size, np.float32)
@@ -221,8 +244,8 @@ class ProgrammedModel:
     def count_transposed(self, name: str, vectors: int) -> None:
         """Charge `vectors` products with the transposed matrix (backward pass): outputs are driven, inputs sensed.
 
-        The arithmetic of the backward pass is done by the caller with `effective_weight` (straight-through); the cells are charged what
-        a forward read of this matrix costs on average.
+        The arithmetic of the backward pass is done by the caller with `effective_weight` (straight-through); the
+        cells are charged what a forward read of this matrix costs on average.
         """
         matrix = self.matrix(name)
         counts = read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True).scaled(vectors)
@@ -231,8 +254,8 @@ class ProgrammedModel:
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
-        """Inside, reads are exact products with the effective weights and their inputs are kept; on leaving, the DAC and ADC ranges of
-        every matrix that was read are set from them. Nothing is counted."""
+        """Inside, reads are exact products with the effective weights and their inputs are kept; on leaving, the DAC
+        and ADC ranges of every matrix that was read are set from them. Nothing is counted."""
         self._samples = {}
         try:
             yield

@@ -1,8 +1,8 @@
 """DAC and ADC ranges, calibrated from data.
 
-Both are symmetric uniform quantisers with 2^(bits-1) - 1 steps on each side of zero. The range is the clipping point with the least
-mean squared error on a sample, searched over a grid of fractions of the largest value: a few outliers should not cost every
-other value a bit.
+Both are symmetric uniform quantisers with 2^(bits-1) - 1 steps on each side of zero. The range is the clipping point
+with the least mean squared error on a sample, searched over a grid of fractions of the largest value: a few outliers
+should not cost every other value a bit.
 """
 
 import numpy as np
@@ -38,8 +38,9 @@ def best_range(values: np.ndarray, bits: int) -> float:
 def drive_load(bits: int, digit_bits: int) -> np.ndarray:
     """What an input code of each magnitude conducts, (code_max + 1,) float32, in cycles at full voltage.
 
-    A DAC of `digit_bits` magnitude bits applies the code's base-2^digit_bits digits one after another, each as the voltage
-    digit / (2^digit_bits - 1) of the full one; power goes with its square. A DAC as wide as the input applies code / code_max once.
+    A DAC of `digit_bits` magnitude bits applies the code's base-2^digit_bits digits one after another, each as the
+    voltage digit / (2^digit_bits - 1) of the full one; power goes with its square. A DAC as wide as the input
+    applies code / code_max once.
     """
     top = code_max(bits)
     code = np.arange(top + 1)

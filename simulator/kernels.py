@@ -1,7 +1,7 @@
 """The numba kernels: pulses of program-and-verify, conductance at a given age, and the read periphery.
 
-Each has a plain-numpy twin in `reference.py`; the tests assert that the two agree. Loops run over rows in parallel; sums are kept
-per row and added in order afterwards, so the result does not depend on the number of threads.
+Each has a plain-numpy twin in `reference.py`; the tests assert that the two agree. Loops run over rows in parallel;
+sums are kept per row and added in order afterwards, so the result does not depend on the number of threads.
 """
 
 import math
@@ -24,10 +24,12 @@ def program_rows(
     set_volts, set_step_volts, set_seconds, set_joules, reset_volts, reset_step_volts, reset_seconds, reset_joules,
     read_volts, read_seconds, line_farads,
 ):  # fmt: skip
-    """Program-and-verify of every cell of `conductance` (rows, cells), in place; see `writing.program_cells` for the model.
+    """Program-and-verify of every cell of `conductance` (rows, cells), in place; see `writing.program_cells` for the
+    model.
 
-    All arrays (rows, cells); `index` uint32 is a cell's number in its matrix (its random streams); `stuck` uint8; pulses uint16; `tally` (rows, TALLY). `set_joules`/`reset_joules` below zero mean:
-    take V^2 G t instead. A cell's step factor comes from stream (spread_seed, cell), its pulse noise from (pulse_seed, cell).
+    All arrays (rows, cells); `index` uint32 is a cell's number in its matrix (its random streams); `stuck` uint8;
+    pulses uint16; `tally` (rows, TALLY). `set_joules`/`reset_joules` below zero mean: take V^2 G t instead. A cell's
+    step factor comes from stream (spread_seed, cell), its pulse noise from (pulse_seed, cell).
     """
     rows, cells = conductance.shape
     for i in prange(rows):
@@ -89,13 +91,25 @@ def program_rows(
 
 @njit(parallel=True, cache=True)
 def age_rows(
-    index, programmed, level, epoch, stuck, writes, spread, exponent_mean, exponent_sigma, log_time, seed, exponent_seed, out
+    index,
+    programmed,
+    level,
+    epoch,
+    stuck,
+    writes,
+    spread,
+    exponent_mean,
+    exponent_sigma,
+    log_time,
+    seed,
+    exponent_seed,
+    out,
 ):
     """Conductance after relaxation and drift: out = max(0, G + spread z) * exp(-log_time * max(0, nu)).
 
-    `programmed`, `out` (rows, cells) float32; `index` as in `program_rows`; `level` and `epoch` uint8: what a cell holds and in which write it got it; `writes` uint32
-    counts the writes of a cell and renews its z. Tables: spread (epochs, levels), exponent_mean and exponent_sigma (levels,), log_time
-    (epochs,). Stuck cells do not move.
+    `programmed`, `out` (rows, cells) float32; `index` as in `program_rows`; `level` and `epoch` uint8: what a cell
+    holds and in which write it got it; `writes` uint16 counts the writes of a cell and renews its z. Tables: spread
+    (epochs, levels), exponent_mean and exponent_sigma (levels,), log_time (epochs,). Stuck cells do not move.
     """
     rows, cells = programmed.shape
     for i in prange(rows):
@@ -119,10 +133,10 @@ def age_rows(
 def convert_rows(partial, variance, gains, lsb, code_max, seed, out):
     """Add read noise to the partial sums, convert them (ADC), and add the chunks with their gains.
 
-    partial, variance (chunks, vectors, outputs) float32; variance may have zero size (no read noise); gains (chunks, outputs) and
-    lsb (chunks,) float32. code = clip(round((partial + sqrt(variance) z) / lsb), +-code_max); out (vectors, outputs) = sum of
-    gain * code * lsb. A chunk with lsb = 0 is not rounded. The normal number of (vector, chunk, output) depends on the seed and
-    that index only.
+    partial, variance (chunks, vectors, outputs) float32; variance may have zero size (no read noise); gains (chunks,
+    outputs) and lsb (chunks,) float32. code = clip(round((partial + sqrt(variance) z) / lsb), +-code_max); out
+    (vectors, outputs) = sum of gain * code * lsb. A chunk with lsb = 0 is not rounded. The normal number of (vector,
+    chunk, output) depends on the seed and that index only.
     """
     chunks, vectors, outputs = partial.shape
     noisy = variance.size > 0
@@ -166,9 +180,9 @@ def _convert_and_add(z, gains, step, code_max, total):
 def drive_rows(x, full_scale, top, load, row_siemens, codes, squares, activity):
     """Convert the inputs (DAC) and tally what they drive.
 
-    x (vectors, inputs) float32; codes = clip(round(x / full_scale * top), +-top) / top, in [-1, 1]; squares = codes^2 (skipped when it
-    has zero size). load (top + 1,) float32: what a code of that magnitude conducts, in full-voltage cycles (see `drive_load`);
-    activity (vectors,) float64 gets the sum over inputs of load * row_siemens.
+    x (vectors, inputs) float32; codes = clip(round(x / full_scale * top), +-top) / top, in [-1, 1]; squares =
+    codes^2 (skipped when it has zero size). load (top + 1,) float32: what a code of that magnitude conducts, in
+    full-voltage cycles (see `drive_load`); activity (vectors,) float64 gets the sum over inputs of load * row_siemens.
     """
     vectors, inputs = x.shape
     want = squares.size > 0

@@ -1,9 +1,9 @@
 """From weights to conductance levels: differential pairs, bit slices, tiles and scales.
 
-A weight (out, in) becomes an integer magnitude q in 0 .. levels^slices - 1 times a scale; each base-`levels` digit of q sits in a pair of
-cells whose difference carries the sign: the digit in the plus cell for w > 0, in the minus cell for w < 0, the partner at g_min.
-Word lines are inputs; the cells of one output (pair x slices) are neighbouring columns, so an array of C columns serves
-C // (2 slices) outputs.
+A weight (out, in) becomes an integer magnitude q in 0 .. levels^slices - 1 times a scale; each base-`levels` digit
+of q sits in a pair of cells whose difference carries the sign: the digit in the plus cell for w > 0, in the minus
+cell for w < 0, the partner at g_min. Word lines are inputs; the cells of one output (pair x slices) are neighbouring
+columns, so an array of C columns serves C // (2 slices) outputs.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,9 @@ class Layout:
         if levels > 256:
             raise UsageError(f"cell {chip.cell.name!r} has {levels} levels; at most 256 are supported, use bit slices")
         if array.columns < 2 * array.slices:
-            raise UsageError(f"{array.slices} slices need {2 * array.slices} columns an output; the array has {array.columns}")
+            raise UsageError(
+                f"{array.slices} slices need {2 * array.slices} columns an output; the array has {array.columns}"
+            )
         return Layout(shape[0], shape[1], array.rows, array.columns, array.slices, levels)
 
     @property
@@ -75,7 +77,8 @@ class Layout:
 def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
     """The weight that the largest magnitude stands for: (row_tiles, outputs) float32.
 
-    `per` "column": one scale an output, shared by its row tiles; "tile": one scale an array. All-zero columns get scale 1.
+    `per` "column": one scale an output, shared by its row tiles; "tile": one scale an array. All-zero columns get
+    scale 1.
     """
     size = np.zeros((layout.row_tiles, layout.outputs), np.float64)
     for tile in range(layout.row_tiles):

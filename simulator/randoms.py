@@ -1,11 +1,13 @@
 """Random numbers that do not depend on the number of threads.
 
-Every cell (or every output of a read) owns a stream: a SplitMix64 counter (Steele, Lea & Flood, OOPSLA 2014) started from a hash of
-the seed and its index. A kernel may therefore visit the cells in any order, on any number of threads, and draw the same numbers.
+Every cell (or every output of a read) owns a stream: a SplitMix64 counter (Steele, Lea & Flood, OOPSLA 2014) started
+from a hash of the seed and its index. A kernel may therefore visit the cells in any order, on any number of threads,
+and draw the same numbers.
 
-Standard normals are the normal quantile of a uniform number. For |p - 1/2| <= 0.495 (99 % of the draws) it is a rational
-function of degree 5/5 in (p - 1/2)^2, fitted for this package by `benchmarks/fit_normal_quantile.py` (relative error 3e-7), which
-vectorises: no logarithm, no branch. The rest uses the tail branches of algorithm AS 241, PPND7 (Wichura, Applied Statistics 37, 1988).
+Standard normals are the normal quantile of a uniform number. For |p - 1/2| <= 0.495 (99 % of the draws) it is a
+rational function of degree 5/5 in (p - 1/2)^2, fitted for this package by `benchmarks/fit_normal_quantile.py`
+(relative error 3e-7), which vectorises: no logarithm, no branch. The rest uses the tail branches of algorithm AS
+241, PPND7 (Wichura, Applied Statistics 37, 1988).
 """
 
 import math
@@ -97,8 +99,8 @@ def normal(state):
 def fill_normals(seed, first, out, centred, tails):
     """Fill `out` (n <= 512, float32) with standard normals: number i comes from counter `first` + i of `seed`.
 
-    `centred` (float32) and `tails` (int32) are scratch of 512. The three simple loops vectorise, which makes a draw cost about
-    1.5 ns; the numbers depend only on the counter.
+    `centred` (float32) and `tails` (int32) are scratch of 512. The three simple loops vectorise, which makes a draw
+    cost about 1.5 ns; the numbers depend only on the counter.
     """
     n = len(out)
     for i in range(n):

@@ -9,7 +9,6 @@ from . import randoms
 from .kernels import CELL_JOULES, HEALTHY, LINE_JOULES, PULSES, REVERSALS, TALLY, VERIFIES, VERIFY_JOULES
 
 
-
 def _mix(z: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         z = (z ^ (z >> np.uint64(30))) * randoms.MIX1
@@ -90,7 +89,19 @@ def program_rows(
 
 
 def age_rows(
-    index, programmed, level, epoch, stuck, writes, spread, exponent_mean, exponent_sigma, log_time, seed, exponent_seed, out
+    index,
+    programmed,
+    level,
+    epoch,
+    stuck,
+    writes,
+    spread,
+    exponent_mean,
+    exponent_sigma,
+    log_time,
+    seed,
+    exponent_seed,
+    out,
 ) -> None:
     """Relaxation, then drift; see `kernels.age_rows`."""
     with np.errstate(over="ignore"):

@@ -1,9 +1,10 @@
 """What time does to a written cell: relaxation (spread around the target) and drift (power law).
 
-Relaxation tables give the total standard deviation of a cell around its *target* at some times after the write. Program-and-verify
-already leaves an error, uniform in the tolerance, so the relaxation adds only what is missing: s^2 = sigma(t)^2 - tolerance^2 / 3
-(devices.md §5, trap 7: the table must not be added on top). Between times sigma is interpolated in log time; outside the
-measured times the nearest value holds, and `held_message` says so. A cell keeps its normal number z until it is written again.
+Relaxation tables give the total standard deviation of a cell around its *target* at some times after the write.
+Program-and-verify already leaves an error, uniform in the tolerance, so the relaxation adds only what is missing:
+s^2 = sigma(t)^2 - tolerance^2 / 3 (the table must not be added on top). Between times sigma
+is interpolated in log time; outside the measured times the nearest value holds, and `held_message` says so. A cell
+keeps its normal number z until it is written again.
 """
 
 import math
@@ -16,7 +17,9 @@ from ..devices import Cell
 
 @dataclass(frozen=True)
 class Aging:
-    """Per-level numbers at one age: relaxation spread (siemens), mean and spread of the drift exponent, and ln((t + t0) / t0)."""
+    """Per-level numbers at one age: relaxation spread (siemens), mean and spread of the drift exponent, and ln((t +
+    t0) / t0).
+    """
 
     spread_siemens: np.ndarray
     exponent_mean: np.ndarray
@@ -26,7 +29,12 @@ class Aging:
 
 def aging(cell: Cell, level_siemens: np.ndarray, age_seconds: float) -> Aging:
     """The state of every level at `age_seconds` after its write; unknown effects are off."""
-    spread = np.sqrt(np.maximum(relaxation_sigma(cell, level_siemens, age_seconds) ** 2 - (cell.program_tolerance_siemens or 0.0) ** 2 / 3, 0.0))
+    spread = np.sqrt(
+        np.maximum(
+            relaxation_sigma(cell, level_siemens, age_seconds) ** 2 - (cell.program_tolerance_siemens or 0.0) ** 2 / 3,
+            0.0,
+        )
+    )
     if not cell.relaxation:
         spread[:] = 0.0
     mean, sigma, log_time = np.zeros_like(spread), np.zeros_like(spread), 0.0
@@ -40,13 +48,16 @@ def aging(cell: Cell, level_siemens: np.ndarray, age_seconds: float) -> Aging:
 
 
 def relaxation_sigma(cell: Cell, siemens: np.ndarray, age_seconds: float) -> np.ndarray:
-    """Total standard deviation around the target, siemens, for targets `siemens` at the age; 0 where the file has no table."""
+    """Total standard deviation around the target, siemens, for targets `siemens` at the age; 0 where the file has no
+    table.
+    """
     points = sorted(cell.relaxation, key=lambda point: point.time_seconds)
     if not points:
         return np.zeros_like(siemens, dtype=float)
     reference = cell.relaxation_reference_siemens
     table = [
-        np.maximum(np.polynomial.polynomial.polyval(siemens / reference, p.sigma_coefficients_siemens), 0.0) for p in points
+        np.maximum(np.polynomial.polynomial.polyval(siemens / reference, p.sigma_coefficients_siemens), 0.0)
+        for p in points
     ]
     times = [math.log(p.time_seconds) for p in points]
     now = min(max(math.log(max(age_seconds, 1e-12)), times[0]), times[-1])

@@ -1,18 +1,20 @@
 """Writing cells: program-and-verify, pulse by pulse.
 
-The loop is the incremental-step scheme of the published ReRAM macros (devices.md §1g: read, pulse towards the target with a voltage
-that grows by a step each pulse, restart at the first voltage when the polarity turns, stop inside the tolerance or after n_max).
-Voltages, widths, tolerance and n_max are the cell file's. How far one pulse moves a cell is not published as a law; the package
-uses the plain model below with parameters that the cell file marks as `derived`:
+The loop is the incremental-step scheme of the published ReRAM macros: read, pulse towards the target with a voltage that
+grows by a step each pulse, restart at the first voltage when the polarity turns, stop inside the tolerance or after n_max
+pulses. Voltages, widths, tolerance and n_max are the cell file's. How far one pulse moves a cell is not published as a
+law; the package uses this plain model, with parameters whose origin the cell file states:
 
-    dG_k = +-step * exp(s_d2d z_cell) * (1 + growth * k) * max(0, 1 + s_c2c z_pulse)          k = pulses since the polarity turned
+    dG_k = +-step * exp(s_d2d z_cell) * (1 + growth * k) * max(0, 1 + s_c2c z_pulse)
 
-with z_cell drawn once per cell (cell-to-cell) and z_pulse once per pulse (cycle-to-cycle). Energy of a pulse is V_k^2 * G * t with G
-the mean of before and after (NeuroSim's form, devices.md §1f), or the cell file's fixed energy where the source gives one, plus
-C V_k^2 for charging the lines; every verify is a read V_read^2 * G * t_read.
+with k the pulses since the polarity turned, z_cell drawn once per cell (cell-to-cell) and z_pulse once per pulse
+(cycle-to-cycle). Energy of a pulse is V_k^2 * G * t with G the mean of before and after (NeuroSim's form), or the cell
+file's fixed energy where the source gives one, plus C V_k^2 for charging the lines; every verify is a read
+V_read^2 * G * t_read.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +27,11 @@ from . import kernels, randoms
 class WriteLog:
     """What a write did. Arrays have the shape of the written cells.
 
-    pulses: pulses per cell (uint16); failed: cells left outside the tolerance (bool); energy_joules: all of the write, which is
-    cell_joules (SET/RESET pulses) + line_joules (charging lines) + verify_joules (cell current of the verify reads) +
-    converter_joules (conversions of the verify reads: 0 for `program_cells`, which knows no converter); time_seconds: the cells of one row pulsed together, row after
-    row; reversals: how often the polarity turned.
+    pulses: pulses per cell (uint16); failed: cells left outside the tolerance (bool); energy_joules: all of the
+    write, which is cell_joules (SET/RESET pulses) + line_joules (charging lines) + verify_joules (cell current of
+    the verify reads) + converter_joules (conversions of the verify reads: 0 for `program_cells`, which knows no
+    converter); time_seconds: the cells of one row pulsed together, row after row; reversals: how often the polarity
+    turned.
     """
 
     pulses: np.ndarray
@@ -100,20 +103,25 @@ def program_cells(
     target_siemens: wanted conductance, any shape; the last axis is a physical row (its cells are pulsed together).
     initial_siemens: conductance before the write, same shape; by default every cell is at the cell's g_min (erased).
     stuck: uint8 map of `kernels.HEALTHY/STUCK_LOW/STUCK_HIGH`: those cells take pulses and do not move.
-    index, spread_seed: the cells' numbers in their matrix and the seed of their cell-to-cell factors, to keep the factors the same
-    when cells are written again; by default 0, 1, 2, ... and a fresh seed from `rng`. line_farads: capacitance charged by a pulse.
-    implementation: the numba kernel, or `reference.program_rows` (plain numpy, same numbers).
+    index, spread_seed: the cells' numbers in their matrix and the seed of their cell-to-cell factors, to keep the
+    factors the same when cells are written again; by default 0, 1, 2, ... and a fresh seed from `rng`. line_farads:
+    capacitance charged by a pulse. implementation: the numba kernel, or `reference.program_rows` (plain numpy, same
+    numbers).
 
-    Returns (conductance_siemens, same shape, float64; WriteLog). Equal seeds give equal results on any number of threads.
-    Raises UsageError for targets that are negative, not finite, or of another shape than the initial state, and for a cell
-    whose file lacks a number that programming needs.
-    Source of the scheme: Wan et al., Nature 2022 and Milo et al., IRPS 2021 (see the cell file); energy: NeuroSim (devices.md §1f).
+    Returns (conductance_siemens, same shape, float64; WriteLog). Equal seeds give equal results on any number of
+    threads. Raises UsageError for targets that are negative, not finite, or of another shape than the initial state,
+    and for a cell whose file lacks a number that programming needs.
+    Source of the scheme: Wan et al., Nature 2022 and Milo et al., IRPS 2021 (see the cell file); energy: NeuroSim.
     """
     require_programmable(cell)
     target = np.asarray(target_siemens, dtype=np.float64)
-    initial = np.full(target.shape, cell.g_min_siemens) if initial_siemens is None else np.asarray(initial_siemens, float)
+    initial = (
+        np.full(target.shape, cell.g_min_siemens) if initial_siemens is None else np.asarray(initial_siemens, float)
+    )
     if initial.shape != target.shape:
-        raise UsageError(f"initial_siemens has shape {initial.shape}, target_siemens {target.shape}; they must be equal")
+        raise UsageError(
+            f"initial_siemens has shape {initial.shape}, target_siemens {target.shape}; they must be equal"
+        )
     for name, values in (("target_siemens", target), ("initial_siemens", initial)):
         if not np.all(np.isfinite(values)) or (values.size and values.min() < 0):
             raise UsageError(f"{name} must be finite and not negative; conductances are in siemens")
@@ -131,7 +139,7 @@ def program_cells(
         *_parameters(cell, line_farads),
     )  # fmt: skip
     sums = tally.sum(0)
-    parts = {
+    parts: dict[str, Any] = {
         "cell_joules": float(sums[kernels.CELL_JOULES]),
         "line_joules": float(sums[kernels.LINE_JOULES]),
         "verify_joules": float(sums[kernels.VERIFY_JOULES]),

@@ -22,7 +22,9 @@ def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list
             continue
         task_joules = float(np.mean([r["write_energy_joules"] for r in mine]))
         steps = key[1] == "NVM_STEP"
-        step_joules = float(np.mean([r["write_energy_joules"] / max(1, r["train_steps"]) for r in mine])) if steps else None
+        step_joules = (
+            float(np.mean([r["write_energy_joules"] / max(1, r["train_steps"]) for r in mine])) if steps else None
+        )
         rows.append(
             {
                 "method": key[0],
@@ -40,13 +42,13 @@ def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list
 def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> dict[str, Any]:
     """Does the pool fit the task? Judged on held-out validation examples, never on the test set.
 
-    `pairs`: for each run, right answers (bool) of lorafusion and of the method `against` on the same validation examples (exact
-    weights). The gap is the mean difference in points with the standard error of the paired differences; a gap beyond one standard
-    error decides.
+    `pairs`: for each run, right answers (bool) of lorafusion and of the method `against` on the same validation
+    examples (exact weights). The gap is the mean difference in points with the standard error of the paired
+    differences; a gap beyond one standard error decides.
     """
     if not pairs:
         return {"verdict": "unclear", "gap_points": None, "standard_error_points": None, "validation_examples": 0,
-                "text": "Not judged: that needs lorafusion and a method without a pool in the same run."}  # fmt: skip
+                "against": None, "text": "Not judged: that needs lorafusion and a method without a pool in the same run."}  # fmt: skip
     difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs])
     gap = 100 * float(difference.mean())
     error = 100 * float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else math.inf
@@ -67,8 +69,8 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
 def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
     """(share of the endurance that one task uses on its most written cell, tasks until that cell is worn out).
 
-    One write (a program-and-verify of a cell) counts as one SET/RESET cycle, the unit endurance is quoted in. (0, None) when nothing is
-    written or the endurance is unlimited; (None, None) when the cell file knows no endurance.
+    One write (a program-and-verify of a cell) counts as one SET/RESET cycle, the unit endurance is quoted in. (0,
+    None) when nothing is written or the endurance is unlimited; (None, None) when the cell file knows no endurance.
     """
     endurance = chip.cell.endurance_writes
     if writes_max == 0 or (endurance is not None and math.isinf(endurance)):
@@ -78,11 +80,14 @@ def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
     return writes_max / endurance, endurance / writes_max
 
 
-def write_read_ratios(chip: Chip, log: WriteLog, model: ProgrammedModel, read_joules_per_weight: float) -> dict[str, Any]:
+def write_read_ratios(
+    chip: Chip, log: WriteLog, model: ProgrammedModel, read_joules_per_weight: float
+) -> dict[str, Any]:
     """Energy of writing over energy of reading, at three levels, because the level decides the answer.
 
-    cell_pulse: one mean pulse over one cell read; cell_program_verify: one written cell (pulses, lines, verify currents) over one cell
-    read; array_with_converters: programming everything over reading everything once, converters included.
+    cell_pulse: one mean pulse over one cell read; cell_program_verify: one written cell (pulses, lines, verify
+    currents) over one cell read; array_with_converters: programming everything over reading everything once,
+    converters included.
     """
     cells = max(1, log.pulses.size)
     written = max(1, log.cells_pulsed)

@@ -20,10 +20,11 @@ class SimulateConfig:
     """Options of `edge-adapt simulate`; the same names stand in a `--config` file (with `-` or `_`).
 
     device, model, task, pool: a shipped name or a path (pool: default the shipped pool of the model). method: names, or
-    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: training examples, one run each.
-    seeds: how many runs, numbered from `first_seed`. test_examples, max_tokens: size of the evaluation. settings: `--set` pairs,
-    `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method. readapt_share: epochs of the second
-    adaptation, as a share of the first one's. fidelity: `fast`, or `ideal` for a chip without any effect.
+    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: training
+    examples, one run each. seeds: how many runs, numbered from `first_seed`. test_examples, max_tokens: size of the
+    evaluation. settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION`
+    for a method. readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`, or
+    `ideal` for a chip without any effect.
     """
 
     device: str = "reram"
@@ -103,7 +104,9 @@ def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
     kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
     names = [*kinds, "set", "out"]
     if key not in names or key == "settings":
-        raise UsageError(f"{path}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}")
+        raise UsageError(
+            f"{path}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}"
+        )
     if key == "set":
         if not isinstance(value, Mapping):
             raise UsageError(f"{path}: `set` holds `key: value` pairs; got {value!r}")

@@ -67,7 +67,8 @@ def simulate(config: SimulateConfig, progress: Progress | None = None, command: 
     bench = load_workbench(config)
     matrices = len(bench.frozen_tensors)
     runs = len(config.shots) * config.seeds
-    # One unit a matrix; a run trains each method exactly once, and adapts, tests 1 + 3 times and re-adapts each variant.
+    # One unit a matrix; a run trains each method exactly once, and adapts, tests 1 + 3 times and re-adapts each
+    # variant.
     progress.start(matrices + runs * (len(bench.variants) * 8 + len({v.method.name for v in bench.variants}) * 2))
     progress.stage("programming backbone and pool")
     logs: dict[str, Any] = {}
@@ -101,44 +102,65 @@ def run_once(
             exact[name] = run_exact(bench, variant, data, held_out, shots, seed)
             progress.advance(2)
     before_exact = frozen_accuracy_exact(bench, data)
-    base.set_time(0.0)
-    chip_results: list[ChipResult] = []
-    before_chip: float | None = None
+    before_chip = frozen_accuracy_chip(bench, base, data)
+    records = []
+    for group in groups(bench.variants):
+        base.set_time(0.0)
+        records += [
+            _record(bench, result, exact[result.variant.method.name], before_exact, before_chip, shots, seed)
+            for result in live(bench, base, group, data, shots, seed, where, progress)
+        ]
+    fused = exact.get("lorafusion")
+    fits = [(n, fused.validation_right, e.validation_right) for n, e in exact.items() if fused and n != "lorafusion"]
+    return records, fits
+
+
+def groups(variants: list[Variant]) -> list[list[Variant]]:
+    """Variants that live through time together. Those that rewrite the backbone hold a chip of their own: one after
+    the other.
+    """
+    alone = [v for v in variants if v.method.backward_need is BackwardNeed.FULL]
+    together = [v for v in variants if v not in alone]
+    return [g for g in (together, *([v] for v in alone)) if g]
+
+
+def live(
+    bench: Workbench, base: ProgrammedModel, variants: list[Variant], data: Encoded, shots: int, seed: int, where: str,
+    progress: Progress,
+) -> list[ChipResult]:  # fmt: skip
+    """Adapt, test, let time pass, test, adapt again, test: all variants side by side, so that the chip ages once for
+    all of them.
+    """
+    results: list[ChipResult] = []
     shared = SharedFeatures()
-    for variant in bench.variants:
+    for variant in variants:
         progress.stage(f"{where}: {variant.title} on the chip")
         trial = ChipTrial(bench, variant, base, shots, seed)
-        recipe = trial.adaptation.recipe
-        trial.deploy(data, recipe)
-        if before_chip is None:
-            before_chip = frozen_accuracy_chip(trial, data, bench.test)
-        cost = trial.adapt(data, recipe)
+        trial.deploy(data, trial.adaptation.recipe)
+        result = ChipResult(variant, trial, trial.adapt(data, trial.adaptation.recipe))
         progress.advance(2)
-        result = ChipResult(variant, trial, cost)
         found, counts = shared.inference(trial, bench.test)
         result.accuracy = trial.accuracy(found)
         result.inference = CostTable.of(bench.chip).cost(counts)
-        chip_results.append(result)
+        results.append(result)
         progress.advance()
     for seconds in DRIFT_SECONDS:
         base.set_time(seconds)
         shared.clear()
-        for result in chip_results:
+        for result in results:
             progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
             result.trial.set_time(seconds)
             accuracy = result.trial.accuracy(shared.features(result.trial, bench.test))
             result.drift.append({"age_seconds": seconds, "accuracy": accuracy})
             progress.advance()
-    for result in chip_results:
+    shared.clear()
+    for result in results:
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
         result.again = result.trial.adapt(data, recipe, refresh=True)
-        result.readapted = result.trial.accuracy(result.trial.features(bench.test))
+        result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
         progress.advance(2)
-    records = [_record(bench, r, exact[r.variant.method.name], before_exact, before_chip, shots, seed) for r in chip_results]
-    fused = exact.get("lorafusion")
-    fits = [(n, fused.validation_right, e.validation_right) for n, e in exact.items() if fused and n != "lorafusion"]
-    return records, fits
+    return results
 
 
 def run_exact(
@@ -167,14 +189,15 @@ def frozen_accuracy_exact(bench: Workbench, data: Encoded) -> float:
         return (adaptation.module.head(features).argmax(1) == labels).double().mean().item()
 
 
-def frozen_accuracy_chip(trial: ChipTrial, data: Encoded, test: Encoded) -> float:
-    """The same on the chip as programmed, by a plain backbone that shares the trial's cells."""
+def frozen_accuracy_chip(bench: Workbench, base: ProgrammedModel, data: Encoded) -> float:
+    """The same on the chip as programmed."""
     from ..methods import get_method
 
-    frozen = ChipTrial(trial.bench, Variant(get_method("frozen"), Placement.DIGITAL), trial.model, 0, 0)
+    base.set_time(0.0)
+    frozen = ChipTrial(bench, Variant(get_method("frozen"), Placement.DIGITAL), base, 0, 0)
     frozen.deploy(data, frozen.adaptation.recipe)
     frozen.adapt(data, frozen.adaptation.recipe)
-    return frozen.accuracy(frozen.features(test))
+    return frozen.accuracy(frozen.features(bench.test))
 
 
 class SharedFeatures:
@@ -366,7 +389,9 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
 
 def weight_error(bench: Workbench, base: ProgrammedModel) -> float:
     """Mean absolute error of the weights that the cells hold, over the mean absolute weight, all matrices together."""
-    wrong = sum(float(np.abs(base.effective_weight(n) - w).sum(dtype=np.float64)) for n, w in bench.frozen_tensors.items())
+    wrong = sum(
+        float(np.abs(base.effective_weight(n) - w).sum(dtype=np.float64)) for n, w in bench.frozen_tensors.items()
+    )
     return wrong / sum(float(np.abs(w).sum(dtype=np.float64)) for w in bench.frozen_tensors.values())
 
 
@@ -391,9 +416,13 @@ def references(chip: Chip, bench: Workbench) -> list[dict[str, Any]]:
 
 
 def messages(chip: Chip, bench: Workbench) -> list[str]:
-    """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the data."""
+    """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
+    data.
+    """
     notes = [held_message(chip.cell, DRIFT_SECONDS[-1]), *bench.task.messages]
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
     if bench.config.fidelity == "ideal":
-        notes.append("fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted")
+        notes.append(
+            "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
+        )
     return [note for note in notes if note]

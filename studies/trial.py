@@ -38,21 +38,26 @@ class ChipTrial:
 
     def __init__(self, bench: Workbench, variant: Variant, base: ProgrammedModel, shots: int, seed: int):
         self.bench, self.variant = bench, variant
-        streams = np.random.default_rng([seed, shots, _number(variant.title)]).spawn(4)
-        self._train_rng, self._attach_rng = streams[0], np.random.default_rng([seed, shots, _number(variant.method.name)])
+        # Initial values and order of the examples are those of the run with exact weights; the chip has a generator
+        # of its own.
+        self._rng = np.random.default_rng([seed, shots])
         self.adaptation: Adaptation = variant.method.attach(
-            bench.backbone, bench.classes, self._attach_rng, placement=variant.placement, pool=bench.pool
+            bench.backbone, bench.classes, self._rng, placement=variant.placement, pool=bench.pool
         )
-        self.trained_cells = [n for n in self.adaptation.cell_tensors if self.adaptation.placements[n] is not Placement.NVM_FROZEN]
+        self.trained_cells = [
+            n for n in self.adaptation.cell_tensors if self.adaptation.placements[n] is not Placement.NVM_FROZEN
+        ]
         own = tuple(name for name in self.trained_cells if name in base)
-        self.model = base.fork(streams[1], own)
+        self.model = base.fork(np.random.default_rng([seed, shots, _number(variant.title)]), own)
         self.reader = ChipReader(self.model)
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
 
     def deploy(self, train_data: Encoded, recipe: Recipe) -> None:
-        """Write the initial values of matrices that are trained in their cells (part of manufacturing the device, not charged), with a
-        range wide enough for the training: AdamW moves a weight by about its rate a step, half the sum of all rates is allowed for."""
+        """Write the initial values of matrices that are trained in their cells (part of manufacturing the device,
+        not charged), with a range wide enough for the training: AdamW moves a weight by about its rate a step, half
+        the sum of all rates is allowed for.
+        """
         if self.variant.placement is Placement.NVM_STEP:
             for name in self.trained_cells:
                 if name not in self.model:
@@ -84,8 +89,9 @@ class ChipTrial:
     ) -> Cost:
         """Train with the chip in the loop and return what it cost.
 
-        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything else is read
-        through the chip) and written once at the end; `refresh` then also rewrites cells that left their tolerance.
+        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally
+        (everything else is read through the chip) and written once at the end; `refresh` then also rewrites cells
+        that left their tolerance.
         """
         before = dataclasses.replace(self.model.counts)
         writes_before = self._writes()
@@ -101,7 +107,7 @@ class ChipTrial:
 
         written_once = self.variant.placement is Placement.NVM_TASK
         self.reader.bypass = frozenset(self.trained_cells) if written_once else frozenset()
-        log = train(self.adaptation, data.ids, data.labels, self._train_rng, recipe=recipe, on_step=after_step)
+        log = train(self.adaptation, data.ids, data.labels, self._rng, recipe=recipe, on_step=after_step)
         self.reader.bypass = frozenset()
         if written_once:
             self._write_task(refresh)
@@ -109,7 +115,9 @@ class ChipTrial:
         cost = self._cost(log, before)
         after = self._writes()
         cost.cells_written = sum(int(a.sum(dtype=np.int64)) - _total(writes_before.get(n)) for n, a in after.items())
-        cost.writes_max = max((int((a - writes_before.get(n, np.zeros_like(a))).max()) for n, a in after.items()), default=0)
+        cost.writes_max = max(
+            (int((a - writes_before.get(n, np.zeros_like(a))).max()) for n, a in after.items()), default=0
+        )
         return cost
 
     def _write_task(self, refresh: bool) -> None:

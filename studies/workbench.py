@@ -1,4 +1,6 @@
-"""Everything a simulation needs before its first trial: chip, backbone, task, pool, methods, and the programmed chip."""
+"""Everything a simulation needs before its first trial: chip, backbone, task, pool, methods, and the programmed
+chip.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -50,7 +52,9 @@ class Variant:
 
 @dataclass
 class Workbench:
-    """The loaded parts of one simulation. `base` is the chip with backbone and pool programmed, shared by all trials."""
+    """The loaded parts of one simulation. `base` is the chip with backbone and pool programmed, shared by all
+    trials.
+    """
 
     config: SimulateConfig
     chip: Chip
@@ -112,7 +116,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
     backbone = load_backbone(config.model)
-    pool = load_pool(config.pool or default_pool(config.model), backbone) if uses_pool else None
+    pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     return Workbench(config, chip, backbone, task, pool, methods)
 
 
@@ -181,4 +185,5 @@ def _parse(text: str, like: Any, key: str) -> Any:
     try:
         return type(like)(text)
     except ValueError:
-        raise UsageError(f"{key} takes a {type(like).__name__}; got {text!r}") from None
+        kind = "a whole number" if isinstance(like, int) else "a number"
+        raise UsageError(f"{key} takes {kind}; got {text!r}") from None

@@ -83,14 +83,13 @@ def save_pool_info(folder: str | Path, info: Mapping[str, Any]) -> None:
 
 def default_pool(model_name: str) -> Path:
     """The folder of the pool that is shipped for a model; `UsageError` when there is none."""
-    folder = _SHIPPED / model_name
-    if not folder.is_dir():
-        shipped = sorted(item.name for item in _SHIPPED.glob("*") if item.is_dir()) or ["none"]
+    shipped = {item.name: item for item in sorted(_SHIPPED.glob("*")) if item.is_dir()}
+    if model_name not in shipped:
         raise UsageError(
-            f"no pool is shipped for the model {model_name!r} (there are pools for: {', '.join(shipped)}); "
+            f"no pool is shipped for the model {model_name!r} (there are pools for: {', '.join(shipped) or 'none'}); "
             "give one with --pool, or train one: edge-adapt pool train"
         )
-    return folder
+    return shipped[model_name]
 
 
 def _adapter_folders(path: Path) -> list[Path]:

@@ -108,7 +108,8 @@ def test_the_source_archive_builds_the_same_wheel_and_holds_no_tests(built, in_w
 
 
 def test_constraints_pin_every_dependency(root: Path, config: configparser.ConfigParser) -> None:
-    pinned = {line.split("==")[0].lower() for line in (root / "constraints.txt").read_text().splitlines() if "==" in line}
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
     extras = config["options.extras_require"]
     asked = "\n".join([config["options"]["install_requires"], *extras.values()]).split("\n")
     named = {re.match(r"[\w-]+", line.strip())[0].lower() for line in asked if line.strip()}

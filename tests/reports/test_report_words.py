@@ -164,10 +164,30 @@ def test_a_small_difference_is_called_so(make_report):
     assert "within the spread" in said(report, "accuracy and energy")
 
 
+def test_the_size_of_the_test_set_is_weighed(make_report):
+    report = make_report(shots=(100,), seeds=1)
+    report["results"] = report["results"][:1]
+    report["results"][0]["accuracy_chip"] = 0.8
+    assert "same 400 test examples: one example is 0.25 points" in said(report, "precision")
+    assert "near 80 % is ± 2.0 points" in said(report, "precision"), "sqrt(0.8 * 0.2 / 400)"
+
+
+def test_a_method_that_trains_nothing_gains_nothing(make_report):
+    report = make_report(shots=(100,), seeds=1)
+    for record in report["results"]:
+        if record["method"] == "frozen":
+            parts = {"adc": 1e-6}
+            record.update(
+                head_parameters=0,
+                accuracy_chip=0.9,
+                adaptation_energy_joules=1e-6,
+                adaptation_energy_by_component_joules=parts,
+            )
+    assert "Frozen" not in said(report, "accuracy per joule") + said(report, "accuracy and energy")
+
+
 def test_never_paid_back(report):
-    report["break_even"]["versus"] = [
-        {"method": "lora", "placement": "NVM_TASK", "tasks": None, "steps": None, "note": ""}
-    ]
+    report["break_even"]["versus"] = [report["break_even"]["versus"][0] | {"tasks": None, "steps": None}]
     assert break_even(report)[0].text.endswith("It is paid back against LoRA · per task never.")
 
 
@@ -193,7 +213,11 @@ def test_the_summary_fits(report, tmp_path, width):
             assert plain(value) in stream.getvalue()
     for title in ("LoRAFusion", "~ Full fine-tuning", "Classifier only", "Frozen"):
         assert any(line.startswith(title) for line in lines)
-    for words in ("20.1 M cells once, 1.42 J", "The pool fits this task", "energy per cell 52,000"):
+    for words in (
+        "20.1 M cells once, 1.42 J",
+        "The pool fits this task",
+        "programming a cell over reading it 52,000 ×",
+    ):
         assert words in " ".join(stream.getvalue().split())
 
 

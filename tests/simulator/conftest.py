@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from edge_adapt import load_chip
 
 

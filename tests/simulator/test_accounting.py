@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from edge_adapt.simulator import CostTable, EventCounts, area, program
 from edge_adapt.simulator.accounting import COMPONENTS
 
 
 def test_events_of_one_read_counted_by_hand(reram, rng):
-    """200 inputs (2 row tiles of 128), 96 outputs (2 column tiles of 64 pairs), 8-bit inputs: sign and 7 one-bit cycles."""
+    """200 inputs (2 row tiles of 128), 96 outputs (2 column tiles of 64 pairs), 8-bit inputs: sign and 7 one-bit
+    cycles.
+    """
     model = program(reram, {"w": rng.standard_normal((96, 200))}, rng)
     model.matvec("w", rng.standard_normal((10, 200)))
     counts = model.counts
@@ -46,7 +47,9 @@ def test_transposed_reads_drive_outputs_and_sense_inputs(reram, rng):
 
 def test_cost_is_counts_times_the_chip_files_numbers(reram):
     table, p = CostTable.of(reram), reram.periphery
-    counts = EventCounts(dac_drives=3, adc_conversions=5, digital_macs=7, cell_write_joules=1e-9, array_cycles=2, write_seconds=0.5)
+    counts = EventCounts(
+        dac_drives=3, adc_conversions=5, digital_macs=7, cell_write_joules=1e-9, array_cycles=2, write_seconds=0.5
+    )
     cost = table.cost(counts)
     assert set(cost.joules) == set(COMPONENTS)
     assert cost.joules["adc"] == pytest.approx(5 * p.adc_energy_joules)

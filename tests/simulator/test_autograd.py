@@ -1,11 +1,12 @@
-"""Torch through the crossbar: straight-through gradients, padding that is never driven, matrices that bypass the chip."""
+"""Torch through the crossbar: straight-through gradients, padding that is never driven, matrices that bypass the
+chip.
+"""
 
 import numpy as np
 import pytest
 import torch
-
 from edge_adapt.simulator import program
-from edge_adapt.simulator.autograd import ChipReader
+from edge_adapt.simulator.autograd import ChipReader, multiply, multiply_bfloat16
 
 
 @pytest.fixture
@@ -75,3 +76,12 @@ def test_adapting_digital_state_writes_no_cell(model):
         loss.backward()
         optimiser.step()
     assert model.cell_writes("w") == 0 and model.counts.cell_write_joules == 0
+
+
+def test_torch_products_are_numpys(rng):
+    a, b = rng.random((50, 128), np.float32), rng.random((128, 70), np.float32)
+    out = np.empty((50, 70), np.float32)
+    multiply(a, b, out)
+    assert np.allclose(out, a @ b, rtol=1e-5)
+    multiply_bfloat16(a, b, out)
+    assert np.abs(out / (a @ b) - 1).max() < 0.01

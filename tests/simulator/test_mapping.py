@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator.mapping import Layout, integers, level_siemens, slice_gain, to_levels, weight_scale
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 CHIP = load_chip("reram")
 WEIGHTS = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-8, 8, width=32))
@@ -22,7 +21,9 @@ def chip_with(levels, slices, rows=4, columns=16, scale="column"):
 
 
 @settings(max_examples=150, deadline=None)
-@given(WEIGHTS, st.sampled_from([(2, 1), (2, 7), (4, 2), (16, 1), (16, 2), (32, 1)]), st.sampled_from(["column", "tile"]))
+@given(
+    WEIGHTS, st.sampled_from([(2, 1), (2, 7), (4, 2), (16, 1), (16, 2), (32, 1)]), st.sampled_from(["column", "tile"])
+)
 def test_levels_give_the_weights_back_within_half_a_step(weight, coding, per):
     chip = chip_with(*coding, scale=per)
     layout = Layout.of(chip, weight.shape)

@@ -1,10 +1,9 @@
 """The random numbers: standard normal, the same in both implementations, the same for every number of threads."""
 
 import numpy as np
+from edge_adapt.simulator import kernels, randoms, reference
 from numba import njit
 from scipy import stats
-
-from edge_adapt.simulator import kernels, randoms, reference
 
 
 @njit
@@ -16,7 +15,11 @@ def _normals(seed, count):
 
 
 def _filled(seed, count):
-    out, scratch, tails = np.empty(count, np.float32), np.empty(randoms.BLOCK, np.float32), np.empty(randoms.BLOCK, np.int32)
+    out, scratch, tails = (
+        np.empty(count, np.float32),
+        np.empty(randoms.BLOCK, np.float32),
+        np.empty(randoms.BLOCK, np.int32),
+    )
     for first in range(0, count, randoms.BLOCK):
         randoms.fill_normals(np.uint64(seed), np.uint64(first), out[first : first + randoms.BLOCK], scratch, tails)
     return out
@@ -50,5 +53,12 @@ def test_different_seeds_give_different_streams():
 
 
 def test_kernel_constants_name_the_tally_columns():
-    columns = [kernels.CELL_JOULES, kernels.LINE_JOULES, kernels.VERIFY_JOULES, kernels.PULSES, kernels.VERIFIES, kernels.REVERSALS]
+    columns = [
+        kernels.CELL_JOULES,
+        kernels.LINE_JOULES,
+        kernels.VERIFY_JOULES,
+        kernels.PULSES,
+        kernels.VERIFIES,
+        kernels.REVERSALS,
+    ]
     assert sorted(columns) == list(range(kernels.TALLY))

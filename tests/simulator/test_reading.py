@@ -5,7 +5,6 @@ import dataclasses
 import numba
 import numpy as np
 import pytest
-
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import kernels, program, reference
 from edge_adapt.simulator.converters import best_range, code_max, drive_load
@@ -89,7 +88,9 @@ def test_reads_do_not_depend_on_the_number_of_threads(reram, rng):
 @pytest.mark.parametrize("noisy", [True, False])
 def test_convert_kernel_equals_the_reference(rng, noisy):
     partial = rng.standard_normal((3, 5, 700)).astype(np.float32)
-    variance = np.abs(rng.standard_normal(partial.shape)).astype(np.float32) if noisy else np.empty((0, 0, 0), np.float32)
+    variance = (
+        np.abs(rng.standard_normal(partial.shape)).astype(np.float32) if noisy else np.empty((0, 0, 0), np.float32)
+    )
     gains = rng.uniform(0.5, 2, (3, 700)).astype(np.float32)
     lsb = np.array([0.05, 0.0, 0.11], np.float32)
     fast, slow = np.empty((5, 700), np.float32), np.empty((5, 700), np.float32)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import kernels, program, reference
@@ -16,9 +15,11 @@ def weights(rng, out=64, inputs=150):
     return rng.standard_normal((out, inputs)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("age", "published"), [(1.0, (2.26, 2.02, 1.10)), (DAY, (3.72, 3.91, 2.65)), (2 * DAY, (3.66, 3.93, 2.68))])
+@pytest.mark.parametrize(
+    ("age", "published"), [(1.0, (2.26, 2.02, 1.10)), (DAY, (3.72, 3.91, 2.65)), (2 * DAY, (3.66, 3.93, 2.68))]
+)
 def test_relaxation_table_of_neurram_cells(reram, age, published):
-    """Values at 10, 20 and 40 uS computed from the published polynomials in devices.md §1e."""
+    """Values at 10, 20 and 40 uS computed by hand from the polynomials of aihwkit (Wan et al., 2022)."""
     sigma = relaxation_sigma(reram.cell, np.array([10e-6, 20e-6, 40e-6]), age)
     assert np.allclose(sigma * 1e6, published, atol=0.006)
 
@@ -152,7 +153,9 @@ def test_the_write_log_holds_every_cell_and_adds_up(reram, rng):
     model = program(reram, {"a": weights(rng), "b": weights(rng, 10, 20)}, rng)
     log = model.write_log
     assert log.pulses.size == log.failed.size == 2 * (64 * 150 + 10 * 20)
-    assert log.energy_joules == pytest.approx(log.cell_joules + log.line_joules + log.verify_joules + log.converter_joules)
+    assert log.energy_joules == pytest.approx(
+        log.cell_joules + log.line_joules + log.verify_joules + log.converter_joules
+    )
     assert log.converter_joules == pytest.approx(log.verifies * reram.periphery.adc_energy_joules)
 
 

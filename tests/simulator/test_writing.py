@@ -6,12 +6,11 @@ import math
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import program_cells, reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 CELL = load_chip("reram").cell
 PLAIN = dataclasses.replace(CELL, cycle_to_cycle_sigma=0.0, cell_to_cell_sigma=0.0, pulse_step_growth=0.0)
@@ -51,7 +50,9 @@ def test_voltage_steps_up_pulse_by_pulse():
 
 def test_a_fixed_energy_per_pulse_replaces_the_formula():
     fixed = dataclasses.replace(PLAIN, set_energy_joules=7e-12)
-    _, log = program_cells(np.array([PLAIN.g_min_siemens + 2 * PLAIN.pulse_step_siemens]), fixed, np.random.default_rng(0))
+    _, log = program_cells(
+        np.array([PLAIN.g_min_siemens + 2 * PLAIN.pulse_step_siemens]), fixed, np.random.default_rng(0)
+    )
     assert log.cell_joules == pytest.approx(int(log.pulses.sum()) * 7e-12)
 
 
@@ -102,7 +103,11 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
         results.append(program_cells(target, CELL, np.random.default_rng(7)))
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     (a, log_a), (b, log_b) = results
-    assert np.array_equal(a, b) and log_a.energy_joules == log_b.energy_joules and np.array_equal(log_a.pulses, log_b.pulses)
+    assert (
+        np.array_equal(a, b)
+        and log_a.energy_joules == log_b.energy_joules
+        and np.array_equal(log_a.pulses, log_b.pulses)
+    )
 
 
 def test_reram_meets_the_published_pulse_statistics():
