@@ -174,7 +174,12 @@ class Cell:
     stuck_low_fraction: float | None = _spec("faults.stuck_low", "", "cells stuck at g_min", nullable=True, high=1.0)
     stuck_high_fraction: float | None = _spec("faults.stuck_high", "", "cells stuck at g_max", nullable=True, high=1.0)
     endurance_writes: float | None = _spec(
-        "endurance.writes", "", "writes (SET/RESET cycles) a cell survives, typical", nullable=True, low=1, unlimited=True
+        "endurance.writes",
+        "",
+        "writes (SET/RESET cycles) a cell survives, typical",
+        nullable=True,
+        low=1,
+        unlimited=True,
     )
     endurance_writes_min: float | None = _spec(
         "endurance.writes_min", "", "lowest published endurance", nullable=True, low=1, unlimited=True

@@ -35,7 +35,7 @@ def assemble(
         inference_work, training_work, backward_work: digital work beside attention and head; training_work is that of
             a training forward pass, by default the same as inference.
     """
-    head = {"head.weight": model.head.weight, "head.bias": model.head.bias}
+    head = dict(model.head.named_parameters(prefix="head"))
     state = {name: parameter for group in groups.values() for name, parameter in group.items()} | head
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= extra_cells or {}

@@ -160,9 +160,7 @@ class Adaptation:
             return torch.zeros(())
         return weight * torch.cat([self.state[name].flatten() for name in self.l1_names]).abs().mean()
 
-    def digital_macs(
-        self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True
-    ) -> DigitalMacs:
+    def digital_macs(self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True) -> DigitalMacs:
         """Multiply-accumulates done by the digital unit in one pass, (forward, backward).
 
         Args:

@@ -32,12 +32,7 @@ class DigitalWork:
         )
 
     def macs(self, tokens: int, attention_pairs: int, sequences: int) -> int:
-        return (
-            self.per_token * tokens
-            + self.per_pair * attention_pairs
-            + self.per_sequence * sequences
-            + self.per_pass
-        )
+        return self.per_token * tokens + self.per_pair * attention_pairs + self.per_sequence * sequences + self.per_pass
 
 
 def attention_forward(blocks: int, hidden_size: int) -> DigitalWork:

@@ -60,6 +60,8 @@ class FusedLinear(CellLinear):
     scales: Tensor
     spread: Tensor
     align: Tensor
+    norm: CrossTermNorm | SeparateNorm
+    """Only there with magnitudes."""
 
     def __init__(
         self,
@@ -113,10 +115,11 @@ class FusedLinear(CellLinear):
     def merged_weight(self, coefficients: Tensor) -> Tensor:
         """The one matrix (out, in) that this linear applies for the coefficients (K,) of its block."""
         factor = self.spread @ coefficients
-        a, b = factor.unsqueeze(1) * self.pool_a, self.pool_b
+        stacked_a = factor.unsqueeze(1) * self.pool_a
         if self.cross_terms:
-            a, b = self.align.T @ a, (b * factor) @ self.align
-        merged = self.weight + b @ a
+            merged = self.weight + ((self.pool_b * factor) @ self.align) @ (self.align.T @ stacked_a)
+        else:
+            merged = self.weight + self.pool_b @ stacked_a
         if self.magnitude is None:
             return merged
         return (self.magnitude / merged.norm(dim=1)).unsqueeze(1) * merged
@@ -161,7 +164,7 @@ class LoRAFusion(Method):
 
     cross_terms: bool = True
     magnitude: bool = True
-    initial: float = 1.0
+    initial: float = 2.0
     initial_spread: float = 0.0
 
     def attach(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..devices import Chip
 from . import kernels, randoms
-from .mapping import Layout, integers, level_siemens, slice_gain, to_levels, weight_scale
+from .mapping import Layout, error_variance, fit_scale, integers, level_siemens, slice_gain, to_levels
 from .retention import aging, fresh_seconds
 from .writing import WriteLog, program_cells
 
@@ -68,7 +68,7 @@ class CrossbarMatrix:
         """
         weight = np.asarray(weight, np.float32)
         if self.scale is None:
-            self.scale = weight_scale(weight, self.layout, self.chip.array.scale)
+            self.scale = fit_scale(weight, self.layout, self.chip.array.scale, error_variance(self.chip, self.layout))
         wanted = integers(weight, self.scale, self.layout)
         first = self.deployed is None
         everything = first or refresh

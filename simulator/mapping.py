@@ -12,8 +12,10 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError
+from .retention import fresh_seconds, relaxation_sigma
 
 PLUS, MINUS = 0, 1
+CLIPPING = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,52 @@ def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
             size[:, first : first + step] = size[:, first : first + step].max(1, keepdims=True)
     # A column below 1e-30 counts as zero: its reciprocal would not be a float32.
     return np.where(size > 1e-30, size, 1.0).astype(np.float32)
+
+
+def error_variance(chip: Chip, layout: Layout) -> np.ndarray:
+    """Expected squared error of pairs that hold each magnitude, in units of the scale squared: (magnitude_max + 1,).
+
+    A cell's error is that of the first relaxation measurement, and at least the uniform error inside the tolerance.
+    """
+    cell, levels = chip.cell, level_siemens(chip)
+    sigma = relaxation_sigma(cell, levels, fresh_seconds(cell))
+    variance = np.maximum(sigma**2, cell.program_tolerance_siemens**2 / 3) / (levels[-1] - levels[0]) ** 2
+    digits = to_levels(np.arange(layout.magnitude_max + 1), layout)[:, PLUS]
+    return (slice_gain(layout)[:, None] ** 2 * (variance[digits] + variance[0])).sum(0)
+
+
+def fit_scale(weight: np.ndarray, layout: Layout, per: str, variance: np.ndarray) -> np.ndarray:
+    """The scale (row_tiles, outputs) float32 with the least expected squared weight error.
+
+    A smaller scale cuts the largest weights off, but makes every step, and every error of a cell (`variance`, see
+    `error_variance`), count for less. Each column (or tile) takes the best of `CLIPPING` times its largest weight.
+    """
+    full = weight_scale(weight, layout, per)
+    top = layout.magnitude_max
+    best_error = np.full(full.shape, np.inf)
+    best = np.ones(full.shape, np.float32)
+    table = variance.astype(np.float32)
+    starts = np.arange(0, layout.inputs, layout.rows)
+    tile = np.arange(layout.inputs) // layout.rows
+    normal = np.ascontiguousarray(weight.T, np.float32) / full[tile]
+    for share in CLIPPING:
+        scaled = normal * np.float32(top / share)
+        q = np.clip(np.rint(scaled), -top, top)
+        error = ((scaled - q) / np.float32(top)) ** 2 + table[np.abs(q).astype(np.int32)]
+        total = np.add.reduceat(error, starts, axis=0) * share**2
+        total = _shared(total, layout, per)
+        better = total < best_error
+        best_error, best = np.where(better, total, best_error), np.where(better, np.float32(share), best)
+    return full * best
+
+
+def _shared(total: np.ndarray, layout: Layout, per: str) -> np.ndarray:
+    """Sums (row_tiles, outputs) over what shares a scale, given back to each."""
+    if per == "column":
+        return np.broadcast_to(total.sum(0), total.shape)
+    starts = np.arange(0, layout.outputs, layout.outputs_per_array)
+    sums = np.add.reduceat(total, starts, axis=1)
+    return np.repeat(sums, np.diff(np.append(starts, layout.outputs)), axis=1)
 
 
 def integers(weight: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarray:

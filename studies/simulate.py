@@ -120,7 +120,8 @@ def groups(variants: list[Variant]) -> list[list[Variant]]:
     the other.
     """
     alone = [v for v in variants if v.method.backward_need is BackwardNeed.FULL]
-    together = [v for v in variants if v not in alone]
+    # DIGITAL first: what is written once a task is trained in the same way (`digital_twin`).
+    together = sorted((v for v in variants if v not in alone), key=lambda v: v.placement is not Placement.DIGITAL)
     return [g for g in (together, *([v] for v in alone)) if g]
 
 
@@ -137,7 +138,8 @@ def live(
         progress.stage(f"{where}: {variant.title} on the chip")
         trial = ChipTrial(bench, variant, base, shots, seed)
         trial.deploy(data, trial.adaptation.recipe)
-        result = ChipResult(variant, trial, trial.adapt(data, trial.adaptation.recipe))
+        cost = trial.adapt(data, trial.adaptation.recipe, as_in=digital_twin(variant, results))
+        result = ChipResult(variant, trial, cost)
         progress.advance(2)
         found, counts = shared.inference(trial, bench.test)
         result.accuracy = trial.accuracy(found)
@@ -157,10 +159,18 @@ def live(
     for result in results:
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
-        result.again = result.trial.adapt(data, recipe, refresh=True)
+        result.again = result.trial.adapt(data, recipe, refresh=True, as_in=digital_twin(result.variant, results))
         result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
         progress.advance(2)
     return results
+
+
+def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | None:
+    """The trial of the same method with its matrices held digitally, whose training an NVM_TASK variant shares."""
+    if variant.placement is not Placement.NVM_TASK:
+        return None
+    twins = [r for r in results if r.variant == Variant(variant.method, Placement.DIGITAL)]
+    return twins[0].trial if twins else None
 
 
 def run_exact(

@@ -1,7 +1,6 @@
 """One adaptation on a simulated chip: deploy, adapt, let time pass, adapt again; every read and write is counted."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -52,6 +51,8 @@ class ChipTrial:
         self.reader = ChipReader(self.model)
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
+        self.last_log: TrainLog | None = None
+        self.last_counts: EventCounts | None = None
 
     def deploy(self, train_data: Encoded, recipe: Recipe) -> None:
         """Write the initial values of matrices that are trained in their cells (part of manufacturing the device,
@@ -84,41 +85,45 @@ class ChipTrial:
                 ids, mask, _ = as_tensors(batch)
                 self.adaptation.module.features(ids, mask)
 
-    def adapt(
-        self, data: Encoded, recipe: Recipe, on_step: Callable[[], None] | None = None, refresh: bool = False
-    ) -> Cost:
+    def adapt(self, data: Encoded, recipe: Recipe, refresh: bool = False, as_in: "ChipTrial | None" = None) -> Cost:
         """Train with the chip in the loop and return what it cost.
 
-        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally
-        (everything else is read through the chip) and written once at the end; `refresh` then also rewrites cells
-        that left their tolerance.
+        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything
+        else is read through the chip) and written once at the end; `refresh` then also rewrites cells that left their
+        tolerance. `as_in`: a trial whose last adaptation was the same training (NVM_TASK trains as DIGITAL does); its
+        outcome and its costs are taken over instead of training again.
         """
         before = dataclasses.replace(self.model.counts)
         writes_before = self._writes()
-
-        def after_step(step: int) -> None:
-            if self.variant.placement is Placement.NVM_STEP:
-                for name in self.trained_cells:
-                    self.model.rewrite(name, self._value(name))
-            if step & (step - 1) == 0 and self.adaptation.backward_need is not BackwardNeed.NONE:
-                self.calibrate(data)  # after 1, 2, 4, 8, ... steps: the trained state grows from zero
-            if on_step is not None:
-                on_step()
-
-        written_once = self.variant.placement is Placement.NVM_TASK
-        self.reader.bypass = frozenset(self.trained_cells) if written_once else frozenset()
-        log = train(self.adaptation, data.ids, data.labels, self._rng, recipe=recipe, on_step=after_step)
-        self.reader.bypass = frozenset()
-        if written_once:
+        if as_in is not None:
+            assert as_in.last_log is not None and as_in.last_counts is not None
+            self.adaptation.load_state_dict(as_in.adaptation.state_dict())
+            self.model.counts.add(as_in.last_counts)
+            log = as_in.last_log
+        else:
+            self.reader.bypass = frozenset(self.trained_cells if self.variant.placement is Placement.NVM_TASK else ())
+            log = train(
+                self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
+                on_step=lambda step: self._after_step(step, data),
+            )  # fmt: skip
+            self.reader.bypass = frozenset()
+        self.last_log, self.last_counts = log, self.model.counts.minus(before)
+        if self.variant.placement is Placement.NVM_TASK:
             self._write_task(refresh)
         self.calibrate(data)
         cost = self._cost(log, before)
-        after = self._writes()
-        cost.cells_written = sum(int(a.sum(dtype=np.int64)) - _total(writes_before.get(n)) for n, a in after.items())
-        cost.writes_max = max(
-            (int((a - writes_before.get(n, np.zeros_like(a))).max()) for n, a in after.items()), default=0
-        )
+        pairs = [(after, writes_before.get(name, np.zeros_like(after))) for name, after in self._writes().items()]
+        cost.cells_written = sum(int(after.sum(dtype=np.int64) - start.sum(dtype=np.int64)) for after, start in pairs)
+        cost.writes_max = max((int((after - start).max()) for after, start in pairs), default=0)
         return cost
+
+    def _after_step(self, step: int, data: Encoded) -> None:
+        """What follows an optimiser step: cells are rewritten, and now and then the converters' ranges follow."""
+        if self.variant.placement is Placement.NVM_STEP:
+            for name in self.trained_cells:
+                self.model.rewrite(name, self._value(name))
+        if step & (step - 1) == 0 and self.adaptation.backward_need is not BackwardNeed.NONE:
+            self.calibrate(data)  # after 1, 2, 4, 8, ... steps: the trained state grows from zero
 
     def _write_task(self, refresh: bool) -> None:
         """Write the trained matrices to their cells: over what is there, or into erased cells the first time."""
@@ -187,10 +192,6 @@ class ChipTrial:
         """Share of right answers of the head on features and labels."""
         features, labels = found
         return (self.adaptation.module.head(features).argmax(1) == labels).double().mean().item()
-
-
-def _total(writes: np.ndarray | None) -> int:
-    return 0 if writes is None else int(writes.sum(dtype=np.int64))
 
 
 def _number(text: str) -> int:

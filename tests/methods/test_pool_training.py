@@ -151,7 +151,9 @@ def test_command_line(config, tmp_path, capsys):
     assert [module["name"] for module in seen["modules"]] == ["first", "second"]
     assert cli.main(["pool", "inspect", str(tmp_path / "pool")]) == 0
     assert "first" in capsys.readouterr().out
-    assert cli.main(["pool", "train", "--model", config.model, "--tasks", "nonsense", "--out", str(tmp_path / "x")]) == 2
+    assert (
+        cli.main(["pool", "train", "--model", config.model, "--tasks", "nonsense", "--out", str(tmp_path / "x")]) == 2
+    )
     assert "unknown task 'nonsense'" in capsys.readouterr().err
 
 

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
-from edge_adapt.simulator.mapping import Layout, integers, level_siemens, slice_gain, to_levels, weight_scale
+from edge_adapt.simulator.mapping import (
+    CLIPPING,
+    Layout,
+    error_variance,
+    fit_scale,
+    integers,
+    level_siemens,
+    slice_gain,
+    to_levels,
+    weight_scale,
+)
+from edge_adapt.simulator.retention import relaxation_sigma
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -70,3 +81,42 @@ def test_weights_that_are_not_finite_are_refused():
     layout = Layout.of(CHIP, (1, 2))
     with pytest.raises(UsageError, match="NaN"):
         integers(np.array([[np.nan, 1.0]], np.float32), np.ones((1, 1), np.float32), layout)
+
+
+def expected_error(weight, scale, layout, variance):
+    """Mean squared error by hand: saturation and rounding, and the cells' own."""
+    tile = np.arange(layout.inputs) // layout.rows
+    q = integers(weight, scale, layout)
+    rounded = (q / layout.magnitude_max * scale[tile] - weight.T) ** 2
+    return float((rounded + variance[np.abs(q)] * scale[tile].astype(float) ** 2).mean())
+
+
+@pytest.mark.parametrize("per", ["column", "tile"])
+def test_the_fitted_scale_has_the_least_expected_error(per):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_t(3, (40, 200)).astype(np.float32)
+    layout = Layout.of(chip_with(16, 1, rows=64, columns=32), weight.shape)
+    variance = error_variance(CHIP, layout)
+    fitted, full = fit_scale(weight, layout, per, variance), weight_scale(weight, layout, per)
+    least = expected_error(weight, fitted, layout, variance)
+    assert least < 0.7 * expected_error(weight, full, layout, variance), "heavy tails are cut off"
+    assert all(
+        least <= expected_error(weight, (share * full).astype(np.float32), layout, variance) for share in CLIPPING
+    )
+
+
+def test_without_outliers_and_noise_nothing_is_cut_off():
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(-1, 1, (4, 400)).astype(np.float32)
+    layout = Layout.of(chip_with(256, 1, rows=400), weight.shape)
+    fitted = fit_scale(weight, layout, "column", np.zeros(layout.magnitude_max + 1))
+    assert np.allclose(fitted, np.abs(weight).max(1))
+
+
+def test_error_variance_is_that_of_the_two_cells_of_a_pair():
+    layout = Layout.of(chip_with(16, 1), (4, 4))
+    sigma = relaxation_sigma(CHIP.cell, level_siemens(CHIP), 1.0)
+    window = CHIP.cell.g_max_siemens - CHIP.cell.g_min_siemens
+    floor = CHIP.cell.program_tolerance_siemens**2 / 3
+    by_hand = (np.maximum(sigma**2, floor) + max(sigma[0] ** 2, floor)) / window**2
+    assert np.allclose(error_variance(CHIP, layout), by_hand)
