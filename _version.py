@@ -1,3 +1,3 @@
-"""The package version, in one place: the build reads it, `edge-adapt --version` prints it and every report records it."""
+"""The package version, in one place: for the build, `edge-adapt --version` and every report."""
 
 __version__ = "0.1.0"

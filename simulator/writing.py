@@ -2,8 +2,8 @@
 
 The loop is the incremental-step scheme of the published ReRAM macros: read, pulse towards the target with a voltage
 that grows by a step each pulse, restart at the first voltage when the polarity turns, stop inside the tolerance or
-after n_max pulses. Voltages, widths, tolerance and n_max are the cell file's. How far one pulse moves a cell is not published as a
-law; the package uses this plain model, with parameters whose origin the cell file states:
+after n_max pulses. Voltages, widths, tolerance and n_max are the cell file's. How far one pulse moves a cell is not
+published as a law; the package uses this plain model, with parameters whose origin the cell file states:
 
     dG_k = +-step * exp(s_d2d z_cell) * (1 + growth * k) * max(0, 1 + s_c2c z_pulse)
 

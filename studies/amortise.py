@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip
-from ..simulator import ProgrammedModel, WriteLog
+from ..simulator import WriteLog
 
 
 def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -46,12 +46,18 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
     examples (exact weights). The gap is the mean difference in points with the standard error of the paired
     differences; a gap beyond one standard error decides.
     """
-    if not pairs:
-        return {"verdict": "unclear", "gap_points": None, "standard_error_points": None, "validation_examples": 0,
-                "against": None, "text": "Not judged: that needs lorafusion and a method without a pool in the same run."}  # fmt: skip
-    difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs])
+    difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs]) if pairs else np.zeros(0)
+    if len(difference) < 2:
+        return {
+            "verdict": "unclear",
+            "gap_points": None,
+            "standard_error_points": None,
+            "validation_examples": len(difference),
+            "against": against or None,
+            "text": "Not judged: that needs lorafusion, a method without a pool, and two validation examples.",
+        }
     gap = 100 * float(difference.mean())
-    error = 100 * float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else math.inf
+    error = 100 * float(difference.std(ddof=1) / math.sqrt(len(difference)))
     verdict = "fits" if gap > error else "does not fit" if gap < -error else "unclear"
     meaning = {
         "fits": "the pool helps on this task",
@@ -59,10 +65,10 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
         "unclear": "the validation examples do not decide; more seeds or shots would",
     }[verdict]
     text = (
-        f"On {len(difference)} validation answers over {len(pairs)} run(s), lorafusion is {gap:+.1f} ± {error:.1f} points "
-        f"against {against} on exact weights: {meaning}."
+        f"On {len(difference)} validation answers over {len(pairs)} run(s), lorafusion is {gap:+.1f} ± {error:.1f} "
+        f"points against {against} on exact weights: {meaning}."
     )
-    return {"verdict": verdict, "gap_points": gap, "standard_error_points": error if math.isfinite(error) else None,
+    return {"verdict": verdict, "gap_points": gap, "standard_error_points": error,
             "validation_examples": len(difference), "against": against, "text": text}  # fmt: skip
 
 
@@ -80,9 +86,7 @@ def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
     return writes_max / endurance, endurance / writes_max
 
 
-def write_read_ratios(
-    chip: Chip, log: WriteLog, model: ProgrammedModel, read_joules_per_weight: float
-) -> dict[str, Any]:
+def write_read_ratios(chip: Chip, log: WriteLog, read_joules_per_weight: float) -> dict[str, Any]:
     """Energy of writing over energy of reading, at three levels, because the level decides the answer.
 
     cell_pulse: one mean pulse over one cell read; cell_program_verify: one written cell (pulses, lines, verify

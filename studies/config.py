@@ -97,7 +97,7 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
-    return {key: value for key, value in (_option(str(k).replace("-", "_"), v, path) for k, v in content.items())}
+    return dict(_option(str(k).replace("-", "_"), v, path) for k, v in content.items())
 
 
 def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:

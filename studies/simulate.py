@@ -305,8 +305,8 @@ def _note(variant: Variant) -> str:
 
 
 def _report(
-    config: SimulateConfig, bench: Workbench, base: ProgrammedModel, logs: dict[str, Any], results: list[dict[str, Any]],
-    fits: list[tuple[str, np.ndarray, np.ndarray]], command: str,
+    config: SimulateConfig, bench: Workbench, base: ProgrammedModel, logs: dict[str, Any],
+    results: list[dict[str, Any]], fits: list[tuple[str, np.ndarray, np.ndarray]], command: str,
 ) -> dict[str, Any]:  # fmt: skip
     chip, total = bench.chip, base.write_log
     pool_names = bench.pool_tensor_names()
@@ -344,7 +344,7 @@ def _report(
             "source": bench.task.source,
         },
         "pool": None if bench.pool is None else {
-            "path": str(bench.pool.path),
+            "path": config.pool or f"the shipped pool of {bench.backbone.name}",
             "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
             "weights_in_cells": sum(bench.frozen_tensors[n].size for n in pool_names),
         },
@@ -359,7 +359,7 @@ def _report(
             "pulses_histogram": np.bincount(total.pulses, minlength=(chip.cell.pulses_max or 0) + 1).tolist(),
             "backbone": part(backbone_names),
             "pool": pool_part,
-            "write_read_ratio": amortise.write_read_ratios(chip, total, base, _read_joules(results, bench, weights)),
+            "write_read_ratio": amortise.write_read_ratios(chip, total, _read_joules(results, bench, weights)),
             "label": "simulated",
         },
         "conductance_map": conductance_map(base, backbone_names[0]),

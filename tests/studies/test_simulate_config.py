@@ -1,0 +1,90 @@
+"""Options from a file and the command line, and which methods and placements they choose."""
+
+import pytest
+from edge_adapt.errors import UsageError
+from edge_adapt.methods import METHODS, get_method
+from edge_adapt.studies.config import SimulateConfig, parse_settings, read_config
+from edge_adapt.studies.simulate import groups, shorter
+from edge_adapt.studies.workbench import choose_variants, with_settings
+
+
+def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("device: pcm\nshots: [32, 100]\ntest-examples: 50\nset:\n  chip.adc.bits: 6\n  lora.rank: 8\n")
+    config = SimulateConfig(**read_config(path))
+    assert (config.device, config.shots, config.test_examples) == ("pcm", (32, 100), 50)
+    assert config.chip_settings() == {"chip.adc.bits": "6"}
+    assert config.method_settings() == {"lora.rank": "8"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("devise: pcm", "did you mean 'device'"),
+        ("shots: many", "takes int values"),
+        ("seeds: 1.5", "takes a int"),
+        ("- device", "option: value"),
+        ("device: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        read_config(path)
+    assert "study.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seeds": 0}, {"shots": (1,)}, {"shots": ()}, {"readapt_share": 1.5}, {"max_tokens": 2}]
+)
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError):
+        SimulateConfig(**wrong)
+
+
+def test_the_digest_tells_configurations_apart():
+    assert SimulateConfig().digest() == SimulateConfig().digest()
+    assert SimulateConfig().digest() != SimulateConfig(seeds=2).digest()
+
+
+def test_settings_need_an_equals_sign():
+    assert parse_settings(["adc.bits=6", "a=b=c"]) == (("adc.bits", "6"), ("a", "b=c"))
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        parse_settings(["adc.bits"])
+
+
+def test_every_method_comes_under_every_placement_by_default():
+    titles = {variant.title for variant in choose_variants((), {})}
+    assert titles == {f"{m.name}/{p}" for m in METHODS.values() for p in m.placements}
+
+
+def test_one_placement_can_be_asked_for_and_nothing_comes_twice():
+    variants = choose_variants(("lora:digital", "lora:DIGITAL", "probe"), {})
+    assert [variant.title for variant in variants] == ["lora/DIGITAL", "probe/DIGITAL"]
+    with pytest.raises(UsageError, match="placement"):
+        choose_variants(("lora:sram",), {})
+
+
+def test_options_and_recipes_of_a_method_can_be_set():
+    method = with_settings(
+        get_method("lora"), {"rank": "4", "recipe.epochs": "2", "recipe.learning_rates.head": "0.01"}
+    )
+    assert (method.rank, method.recipe.epochs, method.recipe.learning_rates["head"]) == (4, 2, 0.01)
+    with pytest.raises(UsageError, match="rank"):
+        with_settings(get_method("lora"), {"rnak": "4"})
+    with pytest.raises(UsageError, match="on or off"):
+        with_settings(get_method("lorafusion"), {"cross_terms": "perhaps"})
+
+
+def test_variants_that_rewrite_the_backbone_live_alone():
+    found = groups(choose_variants((), {}))
+    assert all(len(group) == 1 for group in found[1:])
+    assert {group[0].method.name for group in found[1:]} == {"full"}
+    placements = [variant.placement for variant in found[0]]
+    assert placements == sorted(placements, key=lambda p: p != "DIGITAL"), "digital training comes first"
+
+
+def test_the_second_adaptation_is_shorter():
+    recipe = get_method("lora").recipe
+    assert shorter(recipe, 0.5).epochs == round(recipe.epochs / 2)
