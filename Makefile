@@ -1,10 +1,10 @@
-# Every target sets up what it needs and may be run again at once: stamps in .make/ remember what is done.
+# Every target sets up what it needs and may be run again at once: stamps in .venv remember what is done.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMPS := .make
+STAMPS := $(VENV)/.make
 
-.PHONY: simulate test install fetch lint bench pools clean
+.PHONY: simulate test install fetch lint bench clean
 .DEFAULT_GOAL := install
 
 install: $(STAMPS)/installed
@@ -27,7 +27,7 @@ test: install
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 
 lint: install
-	@mkdir -p $(STAMPS)/typecheck && ln -sfn ../.. $(STAMPS)/typecheck/edge_adapt
+	@mkdir -p $(STAMPS)/typecheck && ln -sfn "$(CURDIR)" $(STAMPS)/typecheck/edge_adapt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(STAMPS)/typecheck $(BIN)/mypy -p edge_adapt
@@ -36,4 +36,4 @@ bench: install ## speed as ratios within one run, JSON in benchmarks/results/
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) $(STAMPS) build *.egg-info
+	rm -rf $(VENV) build *.egg-info

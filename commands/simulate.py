@@ -31,9 +31,10 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         type=int,
         nargs="+",
-        help="labelled examples to adapt with; several make several runs [100]",
+        help="labelled examples, a fifth of them for validation; several make several runs [100]",
     )
-    add("--seeds", metavar="N", type=int, help="how many draws of examples and chips' noise [1]")
+    add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [1]")
+    add("--chip-seed", metavar="N", type=int, help="which chip: variation, faults, programming; one for all runs [0]")
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
     add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [400]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     options = read_config(args.config) if args.config else {}
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
-    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "test_examples", "max_tokens",
+    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
                  "readapt_share", "fidelity"):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)

@@ -80,6 +80,19 @@ class Recipe:
     l1: float = 0.0
     head_margin: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for values no training can have."""
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size of a recipe must be at least 1; got {self.batch_size}")
+        for name in ("epochs", "min_steps", "weight_decay", "l1", "head_margin"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} of a recipe must not be negative; got {getattr(self, name)}")
+        if self.clip_norm <= 0:
+            raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
+        for group, rate in self.learning_rates.items():
+            if not 0 <= rate < float("inf"):
+                raise UsageError(f"the learning rate of {group} must be 0 or more; got {rate}")
+
 
 @dataclass(frozen=True)
 class ParameterCount:

@@ -78,6 +78,8 @@ class CrossbarMatrix:
         index = np.arange(self.layout.cells, dtype=np.uint32).reshape(self.layout.cell_shape)[cells]
         stuck = self.stuck[cells]
         present = self.programmed[cells] if first else self._aged(index, cells)
+        # Looked up before anything changes: the cells that stay are verified at the conductance they have.
+        mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         written, log = program_cells(
             self.levels[level], self.chip.cell, self._rng, present,
             stuck=stuck, index=index, spread_seed=self._spread_seed, line_farads=self.line_farads,
@@ -89,7 +91,7 @@ class CrossbarMatrix:
         self.level[cells] = level
         self.integers = wanted
         self.epoch[cells] = np.where(pulsed, self._present_epoch(), self.epoch[cells])
-        log = self._whole(log, at, index.size)
+        log = self._whole(log, at, index.size, mean)
         if first:
             self.deployed = self.writes > 0
         if everything:
@@ -98,7 +100,7 @@ class CrossbarMatrix:
             self._update(index, at, present)
         return log
 
-    def _whole(self, log: WriteLog, at: tuple, cells: int) -> WriteLog:
+    def _whole(self, log: WriteLog, at: tuple, cells: int, mean: float) -> WriteLog:
         """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and
         time.
 
@@ -110,7 +112,6 @@ class CrossbarMatrix:
         others = layout.cells - cells
         verify_joules = log.verify_joules
         if others:
-            mean = float(self.row_siemens.sum()) / layout.cells
             verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean
         verifies = log.verifies + others
         converters = verifies * (p.adc_energy_joules or 0.0)
@@ -122,7 +123,8 @@ class CrossbarMatrix:
         starts = np.arange(0, layout.outputs, group)
         pulses = int(np.maximum.reduceat(slowest, starts, axis=1).sum(dtype=np.int64))
         pulse = max(cell.set_pulse_seconds or 0.0, cell.reset_pulse_seconds or 0.0)
-        verify = max(cell.read_seconds or 0.0, p.adc_conversion_seconds or 0.0)
+        # The cells that are verified together share the array's converters.
+        verify = max(cell.read_seconds, together / p.adcs_per_array * p.adc_conversion_seconds)
         groups = layout.inputs * len(starts)
         seconds = (pulses * (pulse + verify) + groups * verify) * turns / (p.write_arrays_in_parallel or 1)
         return dataclasses.replace(
@@ -255,8 +257,6 @@ class CrossbarMatrix:
         """Bring the cache up to date where the weights `at` were written; `before` (slices, 2, n) is what their
         cells held.
         """
-        if not self._cache:
-            return
         cache = self._cache
         g = self._aged(index, (slice(None), slice(None), *at))
         pairs = (g[:, 0] - g[:, 1]) / self._window

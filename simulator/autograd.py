@@ -26,7 +26,7 @@ class _CrossbarRead(torch.autograd.Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             ctx.reader.chip_model.count_transposed(ctx.name, len(gradient))
-            grad_x = gradient @ torch.from_numpy(ctx.reader.chip_model.effective_weight(ctx.name))
+            grad_x = gradient @ torch.from_numpy(ctx.reader.chip_model.held(ctx.name))
         if ctx.needs_input_grad[1]:
             (x,) = ctx.saved_tensors
             grad_weight = gradient.t() @ x

@@ -132,6 +132,10 @@ class ProgrammedModel:
 
     def effective_weight(self, name: str) -> np.ndarray:
         """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise."""
+        return self.held(name).copy()
+
+    def held(self, name: str) -> np.ndarray:
+        """Like `effective_weight`, without the copy: changes when the matrix is rewritten, and is not to be changed."""
         matrix = self.matrix(name)
         return self._ideal[name] if self.fidelity == "ideal" else matrix.effective
 
@@ -168,21 +172,24 @@ class ProgrammedModel:
         vectors = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != matrix.layout.inputs:
             raise UsageError(f"{name!r} takes vectors of length {matrix.layout.inputs}; got shape {np.shape(x)}")
+        if not np.isfinite(vectors).all():
+            raise UsageError(f"the inputs of {name!r} hold NaN or infinite values; a converter cannot apply them")
         if self._samples is not None:
             kept = sum(len(s) for s in self._samples.setdefault(name, []))
             step = max(1, len(vectors) // CALIBRATION_VECTORS)
             if kept < CALIBRATION_VECTORS:
                 self._samples[name].append(vectors[::step][: CALIBRATION_VECTORS - kept].copy())
-            y = vectors @ self.effective_weight(name).T
+            y = vectors @ self.held(name).T
         else:
-            if name not in self._ranges:
-                self._ranges[name] = self._find_ranges(matrix, vectors[:CALIBRATION_VECTORS])
-            y = self._read(name, matrix, vectors)
+            ranges = self._ranges.get(name) or self._find_ranges(matrix, vectors[:CALIBRATION_VECTORS])
+            if vectors.any():  # zeros calibrate nothing
+                self._ranges[name] = ranges
+            y = self._read(name, matrix, vectors, ranges)
         return y[0] if np.ndim(x) == 1 else y
 
-    def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
+    def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray, ranges: tuple[float, np.ndarray]) -> np.ndarray:
         layout, array, periphery = matrix.layout, self.chip.array, self.chip.periphery
-        full_scale, adc_range = self._ranges[name]
+        full_scale, adc_range = ranges
         noise = matrix.noise if self.fidelity == "fast" else np.empty((0, 0, 0), np.float32)
         codes = self._scratch("codes", x.shape)
         squares = self._scratch("squares", x.shape if noise.size else (0, 0))

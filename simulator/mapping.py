@@ -7,14 +7,17 @@ columns, so an array of C columns serves C // (2 slices) outputs.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from ..devices import Chip
+from ..devices import Cell, Chip
 from ..errors import UsageError
 from .retention import fresh_seconds, relaxation_sigma
+from .writing import program_cells
 
 PLUS, MINUS = 0, 1
+SAMPLE = 256  # cells of each level
 CLIPPING = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
@@ -98,13 +101,25 @@ def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
 def error_variance(chip: Chip, layout: Layout) -> np.ndarray:
     """Expected squared error of pairs that hold each magnitude, in units of the scale squared: (magnitude_max + 1,).
 
-    A cell's error is that of the first relaxation measurement, and at least the uniform error inside the tolerance.
+    A cell's error is that of the first relaxation measurement, and at least what program-and-verify leaves.
     """
     cell, levels = chip.cell, level_siemens(chip)
     sigma = relaxation_sigma(cell, levels, fresh_seconds(cell))
-    variance = np.maximum(sigma**2, cell.program_tolerance_siemens**2 / 3) / (levels[-1] - levels[0]) ** 2
+    variance = np.maximum(sigma**2, programming_variance(cell)) / (levels[-1] - levels[0]) ** 2
     digits = to_levels(np.arange(layout.magnitude_max + 1), layout)[:, PLUS]
     return (slice_gain(layout)[:, None] ** 2 * (variance[digits] + variance[0])).sum(0)
+
+
+@lru_cache(maxsize=32)
+def programming_variance(cell: Cell) -> np.ndarray:
+    """Mean squared error (siemens^2) that program-and-verify leaves at each level, (levels,), from a programmed sample.
+
+    The sample and its seed are fixed: the mapping of a model must not depend on the noise of the chip it goes to.
+    """
+    levels = np.linspace(cell.g_min_siemens, cell.g_max_siemens, cell.levels)
+    target = np.repeat(levels[:, None], SAMPLE, axis=1)
+    written, _ = program_cells(target, cell, np.random.default_rng(0))
+    return ((written - target) ** 2).mean(1)
 
 
 def fit_scale(weight: np.ndarray, layout: Layout, per: str, variance: np.ndarray) -> np.ndarray:

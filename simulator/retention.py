@@ -76,9 +76,11 @@ def fresh_seconds(cell: Cell) -> float:
 def held_message(cell: Cell, age_seconds: float) -> str | None:
     """A sentence for the report when the age lies beyond the last measured time of the relaxation table."""
     last = max((p.time_seconds for p in cell.relaxation), default=None)
-    if last is None and cell.drift_t0_seconds is None and not cell.volatile:
+    if cell.volatile or cell.drift_t0_seconds is not None:
+        return None
+    if last is None:
         return f"cell {cell.name}: no relaxation or drift data in its file; time has no effect on it in this report"
-    if last is None or len(cell.relaxation) < 2 or age_seconds <= last:
+    if age_seconds <= last:
         return None
     return (
         f"cell {cell.name}: the relaxation table ends at {last:g} s; beyond that (up to {age_seconds:g} s) its last "

@@ -9,6 +9,8 @@ import numpy as np
 from ..devices import Chip
 from ..simulator import WriteLog
 
+FIT_ANSWERS = 20  # fewer validation answers decide nothing
+
 
 def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """After how many tasks, and how many optimiser steps, programming the pool once has cost less than rewriting.
@@ -44,7 +46,7 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
 
     `pairs`: for each run, right answers (bool) of lorafusion and of the method `against` on the same validation
     examples (exact weights). The gap is the mean difference in points with the standard error of the paired
-    differences; a gap beyond one standard error decides.
+    differences, at least that of one answer; at least 20 answers and a gap beyond two standard errors decide.
     """
     difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs]) if pairs else np.zeros(0)
     if len(difference) < 2:
@@ -57,8 +59,9 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
             "text": "Not judged: that needs lorafusion, a method without a pool, and two validation examples.",
         }
     gap = 100 * float(difference.mean())
-    error = 100 * float(difference.std(ddof=1) / math.sqrt(len(difference)))
-    verdict = "fits" if gap > error else "does not fit" if gap < -error else "unclear"
+    error = 100 * max(float(difference.std(ddof=1) / math.sqrt(len(difference))), 1 / len(difference))
+    enough = len(difference) >= FIT_ANSWERS
+    verdict = "fits" if enough and gap > 2 * error else "does not fit" if enough and gap < -2 * error else "unclear"
     meaning = {
         "fits": "the pool helps on this task",
         "does not fit": "the pool does not fit this task: train a pool on nearer tasks, or use more varied modules",

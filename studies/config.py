@@ -20,11 +20,12 @@ class SimulateConfig:
     """Options of `edge-adapt simulate`; the same names stand in a `--config` file (with `-` or `_`).
 
     device, model, task, pool: a shipped name or a path (pool: default the shipped pool of the model). method: names, or
-    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: training
-    examples, one run each. seeds: how many runs, numbered from `first_seed`. test_examples, max_tokens: size of the
-    evaluation. settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION`
-    for a method. readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`, or
-    `ideal` for a chip without any effect.
+    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: labelled
+    examples, one run each; a fifth of them is held back for validation. seeds: how many runs, numbered from
+    `first_seed`; all of them share the chip of `chip_seed`. test_examples, max_tokens: size of the evaluation.
+    settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
+    readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`, or `ideal` for a
+    chip without any effect.
     """
 
     device: str = "reram"
@@ -35,6 +36,7 @@ class SimulateConfig:
     shots: tuple[int, ...] = (100,)
     seeds: int = 1
     first_seed: int = 0
+    chip_seed: int = 0
     test_examples: int = 400
     max_tokens: int = 64
     readapt_share: float = 0.5
@@ -45,8 +47,9 @@ class SimulateConfig:
         for name in ("seeds", "test_examples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
-        if self.first_seed < 0:
-            raise UsageError(f"first-seed must not be negative; got {self.first_seed}")
+        for name in ("first_seed", "chip_seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
         if not self.shots or min(self.shots) < 2:
             raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
         if self.max_tokens < 4:
@@ -79,7 +82,7 @@ class SimulateConfig:
         }  # fmt: skip
 
     def digest(self) -> str:
-        """A short hash of everything that decides the result."""
+        """A short hash of all options (not of the files they name)."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 

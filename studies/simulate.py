@@ -78,13 +78,14 @@ def simulate(config: SimulateConfig, progress: Progress | None = None, command: 
         progress.advance()
 
     base = bench.program(on_matrix)
+    error = weight_error(bench, base)
     results, fits = [], []
     for shots in config.shots:
         for seed in config.seed_numbers:
             records, fit = run_once(bench, base, shots, seed, progress)
             results += records
             fits += fit
-    return _report(config, bench, base, logs, results, fits, command)
+    return _report(config, bench, base, logs, error, results, fits, command)
 
 
 def run_once(
@@ -137,7 +138,7 @@ def live(
     for variant in variants:
         progress.stage(f"{where}: {variant.title} on the chip")
         trial = ChipTrial(bench, variant, base, shots, seed)
-        trial.deploy(data, trial.adaptation.recipe)
+        trial.deploy(data)
         cost = trial.adapt(data, trial.adaptation.recipe, as_in=digital_twin(variant, results))
         result = ChipResult(variant, trial, cost)
         progress.advance(2)
@@ -205,7 +206,7 @@ def frozen_accuracy_chip(bench: Workbench, base: ProgrammedModel, data: Encoded)
 
     base.set_time(0.0)
     frozen = ChipTrial(bench, Variant(get_method("frozen"), Placement.DIGITAL), base, 0, 0)
-    frozen.deploy(data, frozen.adaptation.recipe)
+    frozen.deploy(data)
     frozen.adapt(data, frozen.adaptation.recipe)
     return frozen.accuracy(frozen.features(bench.test))
 
@@ -237,7 +238,7 @@ class SharedFeatures:
 
 
 def shorter(recipe: Recipe, share: float) -> Recipe:
-    """The recipe of the second adaptation: fewer epochs, from the state the first one left."""
+    """The recipe of the second adaptation: fewer epochs, from the state the first one left (but a new head)."""
     return dataclasses.replace(recipe, epochs=round(recipe.epochs * share), min_steps=round(recipe.min_steps * share))
 
 
@@ -298,14 +299,17 @@ def _write_joules(table: CostTable, cost: Cost) -> float:
 
 def _note(variant: Variant) -> str:
     if variant.placement is Placement.NVM_STEP:
-        return "a digital master copy is trained; after each step the cells whose target level changed are rewritten"
+        return (
+            "a digital master copy is trained; its initial values are written first, and after each step the cells "
+            "whose target level changed are rewritten"
+        )
     if variant.placement is Placement.NVM_TASK:
         return "trained digitally, then written to its cells once"
     return ""
 
 
 def _report(
-    config: SimulateConfig, bench: Workbench, base: ProgrammedModel, logs: dict[str, Any],
+    config: SimulateConfig, bench: Workbench, base: ProgrammedModel, logs: dict[str, Any], error: float,
     results: list[dict[str, Any]], fits: list[tuple[str, np.ndarray, np.ndarray]], command: str,
 ) -> dict[str, Any]:  # fmt: skip
     chip, total = bench.chip, base.write_log
@@ -319,7 +323,6 @@ def _report(
     pool_part = part(pool_names)
     arrays = sum(base.matrix(n).layout.arrays for n in base.names)
     yardstick = next((name for name in ("lora", "probe", "full") if any(f[0] == name for f in fits)), None)
-    weights = sum(w.size for w in bench.frozen_tensors.values())
     return {
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -355,11 +358,11 @@ def _report(
             "failed_cells": int(total.failed.sum()),
             "energy_joules": total.energy_joules,
             "time_seconds": total.time_seconds,
-            "weight_error_relative": weight_error(bench, base),
+            "weight_error_relative": error,
             "pulses_histogram": np.bincount(total.pulses, minlength=(chip.cell.pulses_max or 0) + 1).tolist(),
             "backbone": part(backbone_names),
             "pool": pool_part,
-            "write_read_ratio": amortise.write_read_ratios(chip, total, _read_joules(results, bench, weights)),
+            "write_read_ratio": amortise.write_read_ratios(chip, total, _read_joules(results, bench)),
             "label": "simulated",
         },
         "conductance_map": conductance_map(base, backbone_names[0]),
@@ -374,8 +377,14 @@ def _report(
     }  # fmt: skip
 
 
-def _read_joules(results: list[dict[str, Any]], bench: Workbench, weights: int) -> float:
+def _read_joules(results: list[dict[str, Any]], bench: Workbench) -> float:
     """Inference energy of the arrays and converters for one weight and one token, from the first variant of the run."""
+    from ..methods import get_method
+
+    names = set(bench.frozen_tensors)
+    if not get_method(results[0]["method"]).needs_pool:
+        names -= set(bench.pool_tensor_names())
+    weights = sum(bench.frozen_tensors[name].size for name in names)
     parts = results[0]["inference_energy_by_component_joules"]
     analog = sum(parts[name] for name in ("cells_read", "dac", "adc", "sample_hold", "shift_add", "buffer"))
     size = bench.test.size()
@@ -398,7 +407,7 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
 
 
 def weight_error(bench: Workbench, base: ProgrammedModel) -> float:
-    """Mean absolute error of the weights that the cells hold, over the mean absolute weight, all matrices together."""
+    """Mean absolute error of the weights that the cells hold over the mean absolute weight, all matrices together."""
     wrong = sum(
         float(np.abs(base.effective_weight(n) - w).sum(dtype=np.float64)) for n, w in bench.frozen_tensors.items()
     )
@@ -431,6 +440,11 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     """
     notes = [held_message(chip.cell, DRIFT_SECONDS[-1]), *bench.task.messages]
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
+    cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
+    notes.append(
+        f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
+        f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
+    )
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"

@@ -54,16 +54,21 @@ class ChipTrial:
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
 
-    def deploy(self, train_data: Encoded, recipe: Recipe) -> None:
-        """Write the initial values of matrices that are trained in their cells (part of manufacturing the device,
-        not charged), with a range wide enough for the training: AdamW moves a weight by about its rate a step, half
-        the sum of all rates is allowed for.
+    def deploy(self, data: Encoded) -> None:
+        """Set the converters' ranges for the task's examples."""
+        self.calibrate(data)
+
+    def _write_initial(self, data: Encoded, recipe: Recipe) -> None:
+        """Write the initial values of matrices that are trained in their cells: the first write of the task.
+
+        Their range is wide enough for the training: AdamW moves a weight by about its rate a step, half the sum of all
+        rates is allowed for.
         """
-        if self.variant.placement is Placement.NVM_STEP:
-            for name in self.trained_cells:
-                if name not in self.model:
-                    self.model.add(name, self._value(name), self._range(name, train_data, recipe))
-        self.calibrate(train_data)
+        new = [name for name in self.trained_cells if name not in self.model]
+        for name in new:
+            self.model.count_write(self.model.add(name, self._value(name), self._range(name, data, recipe)))
+        if new:
+            self.calibrate(data)
 
     def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
@@ -90,11 +95,13 @@ class ChipTrial:
 
         NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything
         else is read through the chip) and written once at the end; `refresh` then also rewrites cells that left their
-        tolerance. `as_in`: a trial whose last adaptation was the same training (NVM_TASK trains as DIGITAL does); its
-        outcome and its costs are taken over instead of training again.
+        tolerance (it has no effect on other placements). `as_in`: a trial whose last adaptation was the same training
+        (NVM_TASK trains as DIGITAL does); its outcome and its costs are taken over instead of training again.
         """
         before = dataclasses.replace(self.model.counts)
-        writes_before = self._writes()
+        total_before, writes_before = self._total_writes(), self._writes()
+        if self.variant.placement is Placement.NVM_STEP:
+            self._write_initial(data, recipe)
         if as_in is not None:
             assert as_in.last_log is not None and as_in.last_counts is not None
             self.adaptation.load_state_dict(as_in.adaptation.state_dict())
@@ -112,9 +119,10 @@ class ChipTrial:
             self._write_task(refresh)
         self.calibrate(data)
         cost = self._cost(log, before)
-        pairs = [(after, writes_before.get(name, np.zeros_like(after))) for name, after in self._writes().items()]
-        cost.cells_written = sum(int(after.sum(dtype=np.int64) - start.sum(dtype=np.int64)) for after, start in pairs)
-        cost.writes_max = max((int((after - start).max()) for after, start in pairs), default=0)
+        # Over every matrix on the chip, not only those the method says it trains.
+        cost.cells_written = sum(n - total_before.get(name, 0) for name, n in self._total_writes().items())
+        grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
+        cost.writes_max = max((int(more.max()) for more in grown), default=0)
         return cost
 
     def _after_step(self, step: int, data: Encoded) -> None:
@@ -134,14 +142,12 @@ class ChipTrial:
                 self.model.count_write(self.model.add(name, self._value(name)))
 
     def _writes(self) -> dict[str, np.ndarray]:
-        """Writes of each cell of the trained matrices so far; the deployment of NVM_STEP matrices is not counted."""
-        found = {}
-        for name in self.trained_cells:
-            if name in self.model:
-                matrix = self.model.matrix(name)
-                new = self.variant.placement is Placement.NVM_TASK and name not in self.bench.frozen_tensors
-                found[name] = (matrix.writes if new else matrix.writes_since_deployment()).copy()
-        return found
+        """Writes of each cell of the trained matrices so far."""
+        return {name: self.model.matrix(name).writes.copy() for name in self.trained_cells if name in self.model}
+
+    def _total_writes(self) -> dict[str, int]:
+        """Writes of all cells of each matrix on the chip so far, the one-time programming included."""
+        return {name: int(self.model.matrix(name).writes.sum(dtype=np.int64)) for name in self.model.names}
 
     def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
         adaptation = self.adaptation

@@ -3,6 +3,7 @@ chip.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,9 +53,7 @@ class Variant:
 
 @dataclass
 class Workbench:
-    """The loaded parts of one simulation. `base` is the chip with backbone and pool programmed, shared by all
-    trials.
-    """
+    """The loaded parts of one simulation; `program` writes them to a chip."""
 
     config: SimulateConfig
     chip: Chip
@@ -99,8 +98,8 @@ class Workbench:
         return [name for name in self.frozen_tensors if name not in backbone]
 
     def program(self, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
-        """Write backbone and pool to a fresh chip, pulse by pulse."""
-        rng = np.random.default_rng([self.config.first_seed, 0xC41])
+        """Write backbone and pool to a fresh chip, pulse by pulse. All seeds of a run share this one chip."""
+        rng = np.random.default_rng([self.config.chip_seed, 0xC41])
         return program(self.chip, self.frozen_tensors, rng, self.config.fidelity, on_matrix)
 
 
@@ -123,6 +122,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
 def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str]) -> list[Variant]:
     """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one; none is all of all."""
     per_method = _settings_by_method(settings)
+    for name, options in per_method.items():  # also those of methods that are not chosen: a typing error is an error
+        with_settings(get_method(name), options)
     variants: list[Variant] = []
     for entry in wanted or tuple(METHODS):
         name, _, placement = entry.partition(":")
@@ -183,7 +184,10 @@ def _parse(text: str, like: Any, key: str) -> Any:
             return False
         raise UsageError(f"{key} is on or off; got {text!r}")
     try:
-        return type(like)(text)
+        value = type(like)(text)
+        if math.isfinite(value):
+            return value
+        raise ValueError
     except ValueError:
         kind = "a whole number" if isinstance(like, int) else "a number"
         raise UsageError(f"{key} takes {kind}; got {text!r}") from None

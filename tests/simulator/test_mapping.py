@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
+from edge_adapt.simulator import program
 from edge_adapt.simulator.mapping import (
     CLIPPING,
     Layout,
@@ -13,6 +14,7 @@ from edge_adapt.simulator.mapping import (
     fit_scale,
     integers,
     level_siemens,
+    programming_variance,
     slice_gain,
     to_levels,
     weight_scale,
@@ -117,6 +119,17 @@ def test_error_variance_is_that_of_the_two_cells_of_a_pair():
     layout = Layout.of(chip_with(16, 1), (4, 4))
     sigma = relaxation_sigma(CHIP.cell, level_siemens(CHIP), 1.0)
     window = CHIP.cell.g_max_siemens - CHIP.cell.g_min_siemens
-    floor = CHIP.cell.program_tolerance_siemens**2 / 3
-    by_hand = (np.maximum(sigma**2, floor) + max(sigma[0] ** 2, floor)) / window**2
+    left = programming_variance(CHIP.cell)
+    by_hand = (np.maximum(sigma**2, left) + max(sigma[0] ** 2, left[0])) / window**2
     assert np.allclose(error_variance(CHIP, layout), by_hand)
+    # Most cells end uniformly inside the tolerance; the erased level needs no pulse, failed cells add to the last one.
+    assert left[0] == 0
+    assert np.allclose(left[2:-2], CHIP.cell.program_tolerance_siemens**2 / 3, rtol=0.5)
+
+
+def test_cells_that_are_written_exactly_lose_nothing_to_a_fitted_scale():
+    chip = load_chip("sram")
+    weight = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
+    held = program(chip, {"w": weight}, np.random.default_rng(1)).effective_weight("w")
+    step = np.abs(weight).max(1, keepdims=True) / (chip.cell.levels**chip.array.slices - 1)
+    assert np.sqrt(np.mean((held - weight) ** 2)) < 0.35 * step.max()

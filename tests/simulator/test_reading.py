@@ -174,3 +174,13 @@ def test_unknown_names_and_wrong_lengths_are_refused(reram, rng):
         program(reram, {"w": matrix(rng)}, rng, fidelity="exact")
     with pytest.raises(UsageError, match="on the chip already"):
         model.add("query", matrix(rng))
+
+
+def test_zeros_do_not_calibrate_and_what_is_not_finite_is_refused(reram, rng):
+    weight = matrix(rng)
+    model = program(reram, {"w": weight}, rng)
+    model.matvec("w", np.zeros(200))
+    x = 100 * rng.standard_normal((20, 200))
+    assert np.linalg.norm(model.matvec("w", x) - x @ weight.T) < 0.6 * np.linalg.norm(x @ weight.T)
+    with pytest.raises(UsageError, match="NaN"):
+        model.matvec("w", np.full(200, np.nan))
