@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [1]")
     add("--chip-seed", metavar="N", type=int, help="which chip: variation, faults, programming; one for all runs [0]")
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
-    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [400]")
+    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
     add(
         "--readapt-share",

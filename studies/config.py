@@ -37,7 +37,7 @@ class SimulateConfig:
     seeds: int = 1
     first_seed: int = 0
     chip_seed: int = 0
-    test_examples: int = 400
+    test_examples: int = 200
     max_tokens: int = 64
     readapt_share: float = 0.5
     fidelity: str = "fast"
