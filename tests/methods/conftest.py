@@ -35,7 +35,9 @@ def backbone() -> TinyBackbone:
         intermediate_size=24,
         max_position_embeddings=32,
     )
-    module = BertModel(config, add_pooling_layer=False).double().eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        module = BertModel(config, add_pooling_layer=False).double().eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in module.parameters():
