@@ -155,10 +155,9 @@ class Adaptation:
     def parameter_groups(self, recipe: Recipe | None = None) -> list[dict[str, Any]]:
         """Optimiser groups: `params`, `lr` (the recipe's peak rate for the group) and `name`."""
         rates = (recipe or self.recipe).learning_rates
-        wanted = [group for group, names in self.groups.items() if names]
-        if unknown := rates.keys() - set(wanted):
-            raise UsageError(unknown_name(f"parameter group of {self.method}", min(unknown), wanted))
-        if missing := set(wanted) - rates.keys():
+        if unknown := rates.keys() - self.groups.keys():
+            raise UsageError(unknown_name(f"parameter group of {self.method}", min(unknown), self.groups))
+        if missing := {group for group, names in self.groups.items() if names} - rates.keys():
             raise UsageError(f"the recipe for {self.method} gives no learning rate for {min(missing)!r}")
         return [
             {"name": group, "params": [self.state[name] for name in names], "lr": rates[group]}

@@ -10,6 +10,7 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
 from edge_adapt.methods.lorafusion import FusedLinear, FusionModel
 from edge_adapt.methods.rownorm import CrossTermNorm, SeparateNorm
+from edge_adapt.methods.trainer import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,6 +218,16 @@ def test_gradient_of_coefficients_and_magnitudes_in_closed_form(backbone, make_p
     torch.testing.assert_close(got[:, linear.column], expected, rtol=0, atol=1e-10)
     assert torch.count_nonzero(got[:, 1 - linear.column]) == 0
     torch.testing.assert_close(linear.magnitude.grad, (g * y.detach()).sum(0) / m, rtol=0, atol=1e-10)
+
+
+@BY_MODE
+def test_default_recipe_trains_every_mode(backbone, make_pool, examples, cross_terms, magnitude):
+    """The recipe names a rate for the magnitudes; without them it still holds."""
+    adaptation = attach(backbone, make_pool(), cross_terms=cross_terms, magnitude=magnitude)
+    before = adaptation.state_dict()
+    assert train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0)).steps > 0
+    assert all((after != before[name]).any() for name, after in adaptation.state.items())
+    assert magnitude == any(name.endswith(".magnitude") for name in before)
 
 
 @BY_MODE

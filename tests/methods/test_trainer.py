@@ -114,3 +114,9 @@ def test_unknown_group_in_a_recipe_is_refused(adaptation, examples):
     recipe = replace(adaptation.recipe, learning_rates={"matrix": 1e-3, "head": 1e-3})
     with pytest.raises(UsageError, match="did you mean 'matrices'"):
         train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe)
+
+
+def test_group_without_a_rate_is_refused(adaptation, examples):
+    recipe = replace(adaptation.recipe, learning_rates={"head": 1e-3})
+    with pytest.raises(UsageError, match="no learning rate for 'matrices'"):
+        train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe)
