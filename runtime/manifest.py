@@ -1,0 +1,263 @@
+"""`manifest.json`: what a bundle is made of. Written by the exporter, read and verified on the device.
+
+The digest of the manifest covers every byte of the file, its own 64 digits taken as zeros: no client needs a canonical
+form of JSON to check it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import EdgeAdaptError
+from .schema import build, plain
+
+SCHEMA = "edge-adapt/bundle/1"
+MANIFEST = "manifest.json"
+STATE_FOLDER = "state"
+INITIAL_STATE = "initial.safetensors"
+"""The exported state, in the bundle's own files: what `state reset` goes back to."""
+
+UNTAUGHT_BIAS = -1e4
+"""Bias of a reserved class before it is taught: softmax gives it exactly 0, and its gradient is exactly 0."""
+
+_DIGEST = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"\n}\n\Z')
+_CHUNK = 1 << 20
+
+
+class BundleError(EdgeAdaptError):
+    """The bundle, or its state, is damaged, from another version, or does not fit. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The frozen model. `kind` is "text" or "image"; `fingerprint` tells models with the same name apart."""
+
+    name: str
+    fingerprint: str
+    hidden_size: int
+    blocks: int
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """One tensor of the adaptable state, float32. `group` is its optimiser group, None when it is not trained."""
+
+    name: str
+    shape: tuple[int, ...]
+    group: str | None = None
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """Numbers in the tensor."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the method is trained unless told otherwise: the fields of `methods.base.Recipe`."""
+
+    learning_rates: Mapping[str, float]
+    epochs: int
+    min_steps: int
+    batch_size: int
+    weight_decay: float
+    clip_norm: float
+    l1: float
+    head_margin: float
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """The tokenizer's file, the length at which texts are cut (special tokens counted), and the id used as padding."""
+
+    file: str
+    max_tokens: int
+    pad_id: int = 0
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How onnxruntime opens a graph: its session configuration entries, and whether it keeps an arena of memory."""
+
+    config: Mapping[str, str] = field(default_factory=dict)
+    arena: bool = True
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX file with the names of its inputs and outputs. `inputs` lists the data inputs, not the state."""
+
+    file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    session: SessionSettings = field(default_factory=SessionSettings)
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """SHA-256 in hexadecimal digits and length of a file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `manifest.json`; `docs/bundle.md` explains every key.
+
+    `labels` name the first rows of the head; `reserved_classes` more rows are for classes taught on the device.
+    `state` lists the tensors in the order in which they are trained. `versions`, `weights`, `parity` and `plan` are for
+    the reader's information, except that the memory plan uses `plan` (see `runtime.memory`).
+    """
+
+    method: str
+    model: ModelInfo
+    task: str
+    labels: tuple[str, ...]
+    reserved_classes: int
+    state: tuple[StateTensor, ...]
+    l1_names: tuple[str, ...]
+    recipe: Recipe
+    tokenizer: TokenizerInfo | None
+    graphs: Mapping[str, Graph]
+    opset: int
+    ir_version: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+    schema: str = SCHEMA
+    manifest_sha256: str = ""
+
+    @property
+    def classes(self) -> int:
+        """Rows of the head: labels and reserved classes."""
+        return len(self.labels) + self.reserved_classes
+
+    @property
+    def trained(self) -> tuple[StateTensor, ...]:
+        """The tensors that an optimiser changes."""
+        return tuple(tensor for tensor in self.state if tensor.group is not None)
+
+
+def digest_file(path: Path) -> FileDigest:
+    """SHA-256 and length of a file."""
+    digest, length = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            length += len(chunk)
+    return FileDigest(digest.hexdigest(), length)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write `manifest.json` over the files that lie in `folder` (all but the manifest and the state slots).
+
+    Returns the manifest with `files` and `manifest_sha256` filled in. The exporter calls it last.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    bundled = {n: path for n, path in names.items() if n != MANIFEST and not n.startswith(f"{STATE_FOLDER}/")}
+    manifest = replace(manifest, files={name: digest_file(path) for name, path in bundled.items()})
+    _check(manifest)
+    data = plain(manifest)
+    data["manifest_sha256"] = "0" * 64  # the last field stays the last key
+    content = (json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    digest = hashlib.sha256(content).hexdigest()
+    sealed = content.replace(b"0" * 64 + b'"\n}\n', digest.encode() + b'"\n}\n')
+    (folder / MANIFEST).write_bytes(sealed)
+    return parse_manifest(sealed)
+
+
+def parse_manifest(content: bytes, where: str = MANIFEST) -> Manifest:
+    """The manifest in the bytes of its file. Raises `BundleError`: damaged, of a newer schema, or not a manifest."""
+    found = _DIGEST.search(content)
+    if found is None:
+        _refuse_newer_schema(content, where)
+        raise BundleError(f"{where} is damaged: it does not end with its own checksum; copy the bundle again")
+    zeroed = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
+    if hashlib.sha256(zeroed).hexdigest() != found.group(1).decode():
+        raise BundleError(f"{where} is damaged: its checksum does not match; copy the bundle again")
+    _refuse_newer_schema(content, where)
+    try:
+        manifest = build(Manifest, json.loads(content), "the manifest")
+        _check(manifest)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: {error}; export the bundle again with this version of edge-adapt") from error
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `manifest.json`. Raises `BundleError` when there is none, or for a damaged or newer one."""
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder} is no bundle: {path} cannot be read ({error.strerror})") from error
+    return parse_manifest(content, str(path))
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Compare every file of the bundle with its SHA-256. Raises `BundleError` that names the first damaged one."""
+    for name, expected in manifest.files.items():
+        path = folder / name
+        try:
+            actual = digest_file(path)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}; copy the bundle again") from error
+        if actual.bytes != expected.bytes:
+            raise BundleError(f"{path} is damaged: {actual.bytes} bytes, not {expected.bytes}; copy the bundle again")
+        if actual.sha256 != expected.sha256:
+            raise BundleError(f"{path} is damaged: its SHA-256 does not match the manifest; copy the bundle again")
+
+
+def _refuse_newer_schema(content: bytes, where: str) -> None:
+    """A bundle of a newer schema is refused as such, before its keys are looked at."""
+    found = re.search(rb'"schema": "edge-adapt/bundle/(\d{1,6})"', content)
+    if found and int(found.group(1)) > int(SCHEMA.rpartition("/")[2]):
+        raise BundleError(
+            f"{where} has schema edge-adapt/bundle/{int(found.group(1))}; this edge-adapt reads up to {SCHEMA}: "
+            "update edge-adapt on the device, or export with the same version"
+        )
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise `ValueError` for values that contradict each other."""
+    if manifest.schema != SCHEMA:
+        raise ValueError(f"schema is {manifest.schema!r}, not {SCHEMA!r}")
+    shapes = {tensor.name: tensor.shape for tensor in manifest.state}
+    for name, shape in (
+        ("head.weight", (manifest.classes, manifest.model.hidden_size)),
+        ("head.bias", (manifest.classes,)),
+    ):
+        if shapes.get(name) != shape:
+            raise ValueError(f"state {name!r} must have shape {shape}, not {shapes.get(name)}")
+    if len(shapes) != len(manifest.state):
+        raise ValueError("a state tensor is named twice")
+    if wrong := [tensor.name for tensor in manifest.state if tensor.dtype != "float32"]:
+        raise ValueError(f"state {wrong[0]!r} must be float32")
+    if len(set(manifest.labels)) != len(manifest.labels) or len(manifest.labels) < 2:
+        raise ValueError("labels must be at least two different names")
+    if unknown := set(manifest.l1_names) - shapes.keys():
+        raise ValueError(f"l1_names has {min(unknown)!r}, which is no state tensor")
+    if missing := {tensor.group for tensor in manifest.trained} - manifest.recipe.learning_rates.keys():
+        raise ValueError(f"the recipe has no learning rate for the group {min(map(str, missing))!r}")
+    needed = {graph.file for graph in manifest.graphs.values()} | {INITIAL_STATE}
+    if manifest.tokenizer:
+        needed.add(manifest.tokenizer.file)
+    if missing_files := needed - manifest.files.keys():
+        raise ValueError(f"the file {min(missing_files)!r} is not in the bundle")
+    if outside := [name for name in manifest.files if name.startswith("/") or ".." in name.split("/")]:
+        raise ValueError(f"the file {outside[0]!r} lies outside the bundle")
+    if "infer" not in manifest.graphs or (manifest.trained and "train" not in manifest.graphs):
+        raise ValueError("graphs must have 'infer', and 'train' where a tensor is trained")
