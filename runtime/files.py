@@ -1,0 +1,107 @@
+"""Writing a file so that a power cut leaves the old one or the new one, and the lock that keeps a second writer out."""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from ..errors import EdgeAdaptError
+
+
+class Disk:
+    """The file operations that a save is made of, one method each, so that tests can make any of them fail."""
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def sync_folder(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        os.unlink(path)
+
+
+DISK = Disk()
+
+
+def write_durably(path: Path, content: bytes, disk: Disk = DISK) -> None:
+    """Make `content` the contents of `path`, all or nothing: temporary file, sync, rename, sync of the folder.
+
+    When it returns, the new contents survive a power cut. When it raises `EdgeAdaptError`, the file has the old
+    contents or the new ones, and no temporary file is left if it can be removed.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        if not path.parent.is_dir():
+            disk.make_folder(path.parent)
+            disk.sync_folder(path.parent.parent)
+        _write_synced(temporary, content, disk)
+        disk.replace(temporary, path)
+        disk.sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            disk.remove(temporary)
+        raise EdgeAdaptError(
+            f"{path} cannot be written: {error.strerror or error}; what was saved before is unharmed"
+        ) from error
+
+
+def _write_synced(path: Path, content: bytes, disk: Disk) -> None:
+    descriptor = disk.create(path)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[disk.write(descriptor, left) :]
+        disk.sync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.close(descriptor)
+        raise
+    disk.close(descriptor)
+
+
+class Lock:
+    """An exclusive lock on a file, held by one writer at a time and freed by the system when its process ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. Raises `EdgeAdaptError` when another writer has it or the folder cannot be written."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise EdgeAdaptError(f"the state cannot be changed: {path} cannot be written ({error.strerror})") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise EdgeAdaptError(f"{path} cannot be locked: {error.strerror}") from error
+            raise EdgeAdaptError(
+                f"another process is changing the state of {path.parent.parent}; wait for it to end, or stop it"
+            ) from error
+
+    def release(self) -> None:
+        """Free the lock; more than once does no harm."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,92 @@
+"""A bundle opened for work: its graphs and tokenizer, asked in examples instead of feeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .engine import Engine
+from .head import cross_entropy, head_loss_and_gradients
+from .manifest import Manifest
+from .optim import Arrays
+from .tokens import Batch, Encoded, Encoder, by_length, pad
+
+HEAD = ("head.weight", "head.bias")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Token ids of the examples, and their classes (n,) int64 as rows of the head."""
+
+    encoded: Encoded
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, rows: np.ndarray) -> "Labelled":
+        """The examples at the given places."""
+        return Labelled([self.encoded[row] for row in rows], self.labels[rows])
+
+
+class Model:
+    """The frozen model with its tokenizer; every method takes the state it is to work with."""
+
+    def __init__(self, folder: Path, manifest: Manifest, threads: int = 0) -> None:
+        self.manifest = manifest
+        self.engine = Engine(folder, manifest, threads)
+        self.encoder = Encoder(folder, manifest.tokenizer) if manifest.tokenizer else None
+        self.pad_id = manifest.tokenizer.pad_id if manifest.tokenizer else 0
+
+    @property
+    def head_only(self) -> bool:
+        """Whether nothing but the head is trained: then stored features are enough, and no gradient graph is run."""
+        return all(tensor.name in HEAD for tensor in self.manifest.trained)
+
+    def batch(self, encoded: Encoded, labels: Sequence[int] | np.ndarray) -> Batch:
+        """A padded batch."""
+        return Batch(pad(encoded, self.pad_id), np.asarray(labels, np.int64))
+
+    def outputs(self, values: Arrays, encoded: Encoded, name: str) -> np.ndarray:
+        """ "logits" (n, classes) or "features" (n, hidden) of the examples, in the order given."""
+        parts, order = [], []
+        for rows in by_length(encoded):
+            parts.append(self.engine.infer(values, pad([encoded[row] for row in rows], self.pad_id), [name])[0])
+            order.append(rows)
+        result = np.concatenate(parts)
+        result[np.concatenate(order)] = result.copy()
+        return result
+
+    def accuracy(self, values: Arrays, data: Labelled) -> float:
+        """Share of the examples whose class is the one with the largest logit, 0..1."""
+        return float((self.outputs(values, data.encoded, "logits").argmax(axis=1) == data.labels).mean())
+
+    def loss(self, values: Arrays, data: Labelled) -> float:
+        """Mean cross entropy over the examples."""
+        return cross_entropy(self.outputs(values, data.encoded, "logits"), data.labels)
+
+
+class GraphObjective:
+    """Loss and gradients from the bundle's graphs."""
+
+    def __init__(self, model: Model) -> None:
+        self._engine = model.engine
+
+    def loss_and_gradients(self, values: Arrays, batch: Batch) -> tuple[float, Arrays]:
+        return self._engine.loss_and_gradients(values, batch)
+
+    def loss(self, values: Arrays, batch: Batch) -> float:
+        return cross_entropy(self._engine.infer(values, batch.inputs, ["logits"])[0], batch.labels)
+
+
+class HeadObjective:
+    """Loss and gradients of the head on stored features, `Batch.inputs["features"]` (n, hidden)."""
+
+    def loss_and_gradients(self, values: Arrays, batch: Batch) -> tuple[float, Arrays]:
+        weight, bias = (values[name] for name in HEAD)
+        loss, by_weight, by_bias = head_loss_and_gradients(batch.inputs["features"], batch.labels, weight, bias)
+        return loss, dict(zip(HEAD, (by_weight, by_bias), strict=True))
+
+    def loss(self, values: Arrays, batch: Batch) -> float:
+        return cross_entropy(batch.inputs["features"] @ values[HEAD[0]].T + values[HEAD[1]], batch.labels)

@@ -1,0 +1,158 @@
+"""What a state slot holds, and its bytes: a fixed head with lengths and SHA-256, a JSON header, tensors as safetensors.
+
+0   8  "EDGESTA1"
+8   8  length H of the header, unsigned, little-endian
+16  8  length P of the tensors, the same
+24  32 SHA-256 of bytes 0..23, header and tensors
+56  H  header: JSON, UTF-8
+... P  tensors: a safetensors file
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from .manifest import BundleError, Manifest
+from .schema import build, plain
+
+MAGIC = b"EDGESTA1"
+SCHEMA = "edge-adapt/state/1"
+_HEAD = struct.Struct("<8sQQ")
+_DIGEST_BYTES = 32
+
+Tensors = Mapping[str, np.ndarray]
+
+CURRENT = "state/"
+"""Prefix of the tensors that predictions use."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The bundle a state belongs to: its manifest's digest, and names for the message when it is another one."""
+
+    bundle: str
+    model: str
+    method: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Owner":
+        return cls(manifest.manifest_sha256, manifest.model.name, manifest.method)
+
+
+@dataclass(frozen=True)
+class OptimiserRecord:
+    """Where an optimiser stands: `updates` made (AdamW's t), and the factor on its rates after steps were undone."""
+
+    kind: str
+    updates: int = 0
+    rate_factor: float = 1.0
+    mean_square: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """An unfinished training run: enough to go on to the same numbers as without the interruption.
+
+    `identity` is a digest of data and options; `random` the generator's state at the start of `epoch`, from which the
+    order of its batches follows; `batches_done` of them are done. `best_epoch` is the one with the least held-out loss.
+    """
+
+    identity: str
+    optimiser: OptimiserRecord
+    random: Mapping[str, Any]
+    epoch: int
+    batches_done: int
+    best_epoch: int = -1
+    best_loss: float = 0.0
+    best_updates: int = 0
+    undone: int = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """The JSON header of a slot.
+
+    `counter` grows by one with every save; the slot with the larger one is the newer. `step` counts optimiser steps of
+    the current state since export, `taught` names the reserved classes in use. `results` are figures about the current
+    state; `optimiser` belongs to a session that trains step by step, `run` to an unfinished run.
+    """
+
+    owner: Owner
+    counter: int = 0
+    step: int = 0
+    taught: tuple[str, ...] = ()
+    note: str = "exported"
+    saved_unix_seconds: float = 0.0
+    results: Mapping[str, Any] = field(default_factory=dict)
+    optimiser: OptimiserRecord | None = None
+    run: RunRecord | None = None
+    replay_seen: int = 0
+    mezo_rates: Mapping[str, float] = field(default_factory=dict)
+    schema: str = SCHEMA
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A header and its tensors, by prefixed name (`docs/bundle.md` lists the prefixes)."""
+
+    header: Header
+    tensors: Tensors
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The tensors under a prefix, without it."""
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+    def alone(self) -> "Snapshot":
+        """The current state only: no run, no optimiser, no replayed examples. What history keeps."""
+        kept = {name: value for name, value in self.tensors.items() if name.startswith((CURRENT, "mezo/"))}
+        return Snapshot(replace(self.header, optimiser=None, run=None, replay_seen=0), kept)
+
+
+class DamagedStateError(ValueError):
+    """The bytes are no slot: cut off, or changed."""
+
+
+def prefixed(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
+    """The tensors with `prefix` before their names."""
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """The bytes of a slot file."""
+    header = json.dumps(plain(snapshot.header), ensure_ascii=False, allow_nan=False).encode()
+    payload = save({name: np.ascontiguousarray(value) for name, value in snapshot.tensors.items()})
+    head = _HEAD.pack(MAGIC, len(header), len(payload))
+    return head + hashlib.sha256(head + header + payload).digest() + header + payload
+
+
+def decode(content: bytes) -> Snapshot:
+    """The reverse of `encode`. Raises `DamagedStateError` for bytes that are not exactly what was written.
+
+    Raises `BundleError` for an intact slot of a newer schema.
+    """
+    start = _HEAD.size + _DIGEST_BYTES
+    if len(content) < start:
+        raise DamagedStateError(f"only {len(content)} bytes")
+    magic, header_length, payload_length = _HEAD.unpack_from(content)
+    if magic != MAGIC:
+        raise DamagedStateError("does not start as a state does")
+    if len(content) != start + header_length + payload_length:
+        raise DamagedStateError(f"{len(content)} bytes, not {start + header_length + payload_length}")
+    digest = hashlib.sha256(content[: _HEAD.size])
+    digest.update(memoryview(content)[start:])
+    if digest.digest() != content[_HEAD.size : start]:
+        raise DamagedStateError("the checksum does not match")
+    parsed = json.loads(content[start : start + header_length])
+    if parsed.get("schema") != SCHEMA:
+        raise BundleError(f"the state has schema {parsed.get('schema')!r}; this edge-adapt reads {SCHEMA!r}: update it")
+    try:
+        header = build(Header, parsed, "the state's header")
+    except ValueError as error:
+        raise BundleError(f"{error}: written by another version of edge-adapt") from error
+    return Snapshot(header, load(content[start + header_length :]))

@@ -1,0 +1,71 @@
+"""Texts to token ids, and padded batches of them."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ..errors import UsageError
+from .manifest import BundleError, TokenizerInfo
+
+log = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 32
+
+Encoded = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one run of a graph gets: data inputs by name, their first axis the examples, and labels (n,) int64."""
+
+    inputs: Mapping[str, np.ndarray]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Encoder:
+    """The bundle's tokenizer. Texts that are too long are cut; the first time, that is said in the log."""
+
+    def __init__(self, folder: Path, info: TokenizerInfo) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / info.file))
+        except Exception as error:  # the library raises the bare class
+            raise BundleError(f"{folder / info.file} is no tokenizer: {error}") from error
+        self._tokenizer.enable_truncation(info.max_tokens)
+        self._tokenizer.no_padding()
+        self.info = info
+        self._said = False
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included. Raises `UsageError` for an empty text."""
+        if blank := next((i for i, text in enumerate(texts) if not text.strip()), -1) + 1:
+            raise UsageError(f"text {blank} of {len(texts)} is empty")
+        encodings = self._tokenizer.encode_batch(list(texts))
+        if bare := next((i for i, encoding in enumerate(encodings) if not encoding.ids), -1) + 1:
+            raise UsageError(f"text {bare} of {len(texts)} has no token that the model knows")
+        if not self._said and (cut := sum(bool(encoding.overflowing) for encoding in encodings)):
+            self._said = True
+            log.warning("%d of %d texts are longer than %d tokens and were cut", cut, len(texts), self.info.max_tokens)
+        return [encoding.ids for encoding in encodings]
+
+
+def pad(encoded: Encoded, pad_id: int) -> dict[str, np.ndarray]:
+    """`input_ids` and `attention_mask` (n, longest), int64, padding at the end."""
+    lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+    width = int(lengths.max())
+    input_ids = np.full((len(encoded), width), pad_id, dtype=np.int64)
+    for row, ids in enumerate(encoded):
+        input_ids[row, : len(ids)] = ids
+    return {"input_ids": input_ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
+
+
+def by_length(encoded: Encoded, size: int = EVALUATION_BATCH) -> Iterator[np.ndarray]:
+    """Indices of the examples in batches of similar length, which saves padding; ties in the given order."""
+    order = np.argsort([len(ids) for ids in encoded], kind="stable")
+    return (order[start : start + size] for start in range(0, len(order), size))

@@ -1,0 +1,337 @@
+"""A training run: head at class means, epochs of updates, saved as it goes, made current only when it is finished.
+
+While a run is unfinished, its state lies beside the current one in the slots, and predictions use the current one. The
+same call with the same data and options goes on where the run was cut off, to the same numbers.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import EdgeAdaptError, UsageError
+from .head import class_mean_head, taught_row
+from .learner import Learner, Restored, make_learner, memory_tensors
+from .model import HEAD, GraphObjective, HeadObjective, Labelled, Model
+from .optim import SCHEDULES, Arrays
+from .options import TrainOptions
+from .rules import Pairs
+from .sampling import ReplayBuffer, epoch_batches, hold_out
+from .schema import plain
+from .state import CURRENT, Header, RunRecord, Snapshot, prefixed
+from .store import StateStore
+from .tokens import Batch
+
+log = logging.getLogger(__name__)
+
+RUN = "run/"
+NOT_PART_OF_THE_NUMBERS = ("save_every", "max_drop", "lean")
+
+
+class StopTraining(Exception):
+    """Raise it in `on_update` to end a run early: it is saved, and the same call goes on from there."""
+
+
+@dataclass
+class TrainReport:
+    """What a run did, and whether it was `stopped` before its end. Losses are those of each update (NaN where it was undone), `seconds` of this process only."""
+
+    updates: int = 0
+    epochs: int = 0
+    examples: int = 0
+    held_out: int = 0
+    replayed: int = 0
+    losses: list[float] = field(default_factory=list)
+    undone: int = 0
+    resumed_at: int = 0
+    best_epoch: int | None = None
+    held_out_loss: float | None = None
+    held_out_accuracy: float | None = None
+    guard_before: float | None = None
+    guard_after: float | None = None
+    refusal: str = ""
+    stopped: bool = False
+    seconds: float = 0.0
+
+    @property
+    def committed(self) -> bool:
+        """Whether the result is now the current state."""
+        return not (self.refusal or self.stopped)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The state with the least held-out loss so far, and after how many epochs and updates."""
+
+    epoch: int
+    loss: float
+    updates: int
+    values: Arrays
+
+
+class TrainingRun:
+    """One run. `go` returns its report; the store then holds the new state, or the old one if the guard refused."""
+
+    def __init__(
+        self,
+        model: Model,
+        store: StateStore,
+        labels_taught: tuple[str, ...],
+        data: Labelled,
+        options: TrainOptions,
+        guard: Labelled | None = None,
+        on_update: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        """`labels_taught` are the reserved classes in use once this run is done; the store is locked by the caller."""
+        if not len(data):
+            raise UsageError("there are no examples to train on")
+        self.model, self.store, self.options, self.guard, self.on_update = model, store, options, guard, on_update
+        self.current = store.read()
+        self.taught = labels_taught
+        self.report = TrainReport()
+        self.new = data
+        self.buffer = ReplayBuffer.from_tensors(self.current.part("replay/"), self.current.header.replay_seen)
+        self._divide(data)
+        self.plan = options.plan(model.manifest, len(self.train))
+        self.identity = self._identity()
+        self.epoch = self.done = 0
+        self.random: dict[str, Any] = {}
+        self.best: Best | None = None
+
+    def go(self) -> TrainReport:
+        """Train to the end.
+
+        Raises:
+            EdgeAdaptError: the state cannot be saved, or the loss stays not finite. The current state is unharmed, and
+                the run goes on from the last save when it is called again.
+        """
+        start = time.perf_counter()
+        self._make_learner()
+        try:
+            self._epochs()
+            self.model.engine.close("train")
+            self._finish()
+        except StopTraining:
+            self._save_run()
+            self.report.stopped = True
+        finally:
+            self.model.engine.close("train")
+        self.report.seconds = time.perf_counter() - start
+        return self.report
+
+    def _divide(self, data: Labelled) -> None:
+        """Held-out examples, and those to train on with the replayed ones behind them."""
+        self.held: Labelled | None = None
+        if self.options.hold_out:
+            rng = np.random.default_rng([self.options.seed, 1])
+            kept, held = hold_out(data.labels, self.options.hold_out, rng)
+            if not len(kept):
+                raise UsageError(f"{len(data)} examples are too few to hold some out")
+            data, self.held = data.part(kept), data.part(held)
+            self.report.held_out = len(held)
+        self.report.examples = len(data)
+        if self.options.replay and self.buffer.labels:
+            self.report.replayed = len(self.buffer.labels)
+            labels = np.concatenate([data.labels, np.array(self.buffer.labels, np.int64)])
+            data = Labelled([*data.encoded, *self.buffer.encoded], labels)
+        self.train = data
+
+    def _identity(self) -> str:
+        """A digest of what the run's numbers depend on: options, examples, and the state it begins from."""
+        options = {name: v for name, v in plain(self.options).items() if name not in NOT_PART_OF_THE_NUMBERS}
+        digest = hashlib.sha256(json.dumps([options, self.taught], sort_keys=True).encode())
+        for ids, label in zip(self.new.encoded, self.new.labels, strict=True):
+            digest.update(json.dumps([int(label), *map(int, ids)]).encode())
+        for name, value in sorted(self.current.tensors.items()):
+            if not name.startswith(RUN):
+                digest.update(name.encode() + value.tobytes())
+        return digest.hexdigest()
+
+    def _make_learner(self) -> None:
+        """Where the run begins, or where it was cut off."""
+        record = self.current.header.run
+        resumes = record is not None and record.identity == self.identity
+        values = self.current.part(RUN + CURRENT) if resumes else self._first_values()
+        objective = HeadObjective() if self.model.head_only else GraphObjective(self.model)
+        if self.model.head_only and self.plan.epochs:
+            self._store_features(values)
+        if self.options.optimizer != "mezo" and (self.held is None or self.options.lean):
+            self.model.engine.close("infer")
+        restored, undone = None, 0
+        self.rng = np.random.default_rng(self.options.seed)
+        if resumes and record is not None:
+            restored, undone = Restored(record.optimiser, self.current.part(RUN + "optimiser/")), record.undone
+            self.epoch, self.done = record.epoch, record.batches_done
+            self.rng.bit_generator.state = dict(record.random)
+            if record.best_epoch >= 0:
+                best = self.current.part(RUN + "best/")
+                self.best = Best(record.best_epoch, record.best_loss, record.best_updates, best)
+            self.report.losses = self.current.tensors[RUN + "losses"].tolist()
+            self.report.resumed_at = len(self.report.losses)
+        elif record is not None:
+            log.warning("an unfinished run with other examples or options is dropped")
+        arguments = (objective, self.model.manifest, self.options, self.plan)
+        self.learner: Learner = make_learner(values, *arguments, restored=restored, undone=undone)
+
+    def _first_values(self) -> Arrays:
+        """The current state, its head started as the options ask, newly taught rows filled in."""
+        values = self.current.part(CURRENT)
+        known = len(self.model.manifest.labels) + len(self.current.header.taught)
+        classes = len(self.model.manifest.labels) + len(self.taught)
+        means = self.options.head == "means" or (self.options.head == "auto" and self.current.header.step == 0)
+        if not means and known == classes:
+            return values
+        features = self.model.outputs(values, self.train.encoded, "features")
+        weight, bias = (values[name].copy() for name in HEAD)
+        margin, labels = self.model.manifest.recipe.head_margin, self.train.labels
+        if means:
+            weight[:classes], bias[:classes] = class_mean_head(features, labels, classes, margin)
+        for row in () if means else range(known, classes):
+            mine, others = features[labels == row], features[labels < row]
+            if not len(mine):
+                raise UsageError(f"no example of the class {self.taught[row - classes]!r} that is to be taught")
+            weight[row], bias[row] = taught_row(weight[:row], bias[:row], mine, others, margin)
+        return {**values, **dict(zip(HEAD, (weight, bias), strict=True))}
+
+    def _store_features(self, values: Arrays) -> None:
+        """Features of the examples, in order of length as the torch trainer keeps them: one pass for the whole run."""
+        order = np.argsort([len(ids) for ids in self.train.encoded], kind="stable")
+        self.train = self.train.part(order)
+        self.features = self.model.outputs(values, self.train.encoded, "features")
+
+    def _epochs(self) -> None:
+        if self.held is not None and self.best is None:
+            self._judge(0)
+        while self.epoch < self.plan.epochs and not self._out_of_patience():
+            self.random = dict(self.rng.bit_generator.state)
+            for rows in self._batches()[self.done :]:
+                self._update(rows)
+                if len(self.report.losses) % self.options.save_every == 0:
+                    self._save_run()
+            self.epoch, self.done = self.epoch + 1, 0
+            if self.held is not None:
+                self._judge(self.epoch)
+
+    def _batches(self) -> list[np.ndarray]:
+        size, balanced = self.plan.batch_size, self.options.balanced
+        return epoch_batches(self.train.labels, size, self.rng, balanced=balanced, even=self.model.head_only)
+
+    def _update(self, rows: np.ndarray) -> None:
+        total = self.plan.epochs * self.plan.per_epoch
+        place = self.epoch * self.plan.per_epoch + self.done
+        parts = [part for part in np.array_split(rows, self.options.accumulate) if len(part)]
+        loss = self.learner.step([self._batch(part) for part in parts], SCHEDULES[self.options.schedule](place / total))
+        self.report.losses.append(loss)
+        self.done += 1
+        if self.on_update is not None:
+            self.on_update(place + 1, total, loss)
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        labels = self.train.labels[rows]
+        if self.model.head_only:
+            return Batch({"features": self.features[rows]}, labels)
+        return self.model.batch([self.train.encoded[row] for row in rows], labels)
+
+    def _judge(self, epoch: int) -> None:
+        """Keep the state if its held-out loss is the least so far."""
+        assert self.held is not None
+        if self.options.lean:
+            self.model.engine.close("train")
+        loss = self.model.loss(self.learner.values, self.held)
+        if self.options.lean:
+            self.model.engine.close("infer")
+        if self.best is None or loss < self.best.loss:
+            self.best = Best(epoch, loss, self.learner.memory.updates, self.learner.values)
+
+    def _out_of_patience(self) -> bool:
+        return self.best is not None and self.epoch - self.best.epoch >= self.options.patience
+
+    def _save_run(self) -> None:
+        """Save the run as it was before its last update, which is the last state known to give a finite loss.
+
+        Going on from there repeats that update, and can undo it again if it turns out bad.
+        """
+        if not self.random:
+            return
+        values, memory, done = self.learner.values, self.learner.memory, self.done
+        losses = self.report.losses
+        if self.learner.proven is not None and done:
+            (values, memory), done, losses = self.learner.proven, done - 1, losses[:-1]
+        record = RunRecord(self.identity, self.learner.record(memory), self.random, self.epoch, done)
+        tensors = prefixed(RUN + CURRENT, values) | prefixed(RUN + "optimiser/", memory_tensors(memory))
+        if self.best is not None:
+            best = self.best
+            record = replace(record, best_epoch=best.epoch, best_loss=best.loss, best_updates=best.updates)
+            tensors |= prefixed(RUN + "best/", best.values)
+        tensors[RUN + "losses"] = np.array(losses, np.float64)
+        record = replace(record, undone=self.learner.undone)
+        kept = {name: value for name, value in self.current.tensors.items() if not name.startswith(RUN)}
+        self.store.save(Snapshot(replace(self.current.header, run=record), kept | tensors))
+
+    def _finish(self) -> None:
+        """Choose the state, ask the guard, make it current."""
+        report, learner = self.report, self.learner
+        values, memory = learner.values, learner.memory
+        if self.best is not None:
+            values, report.best_epoch, report.held_out_loss = self.best.values, self.best.epoch, self.best.loss
+        report.updates, report.epochs, report.undone = memory.updates, self.epoch, learner.undone
+        if report.losses and not memory.updates:
+            raise EdgeAdaptError("no update had a finite loss; the state saved before is unharmed: check the examples")
+        if self.held is not None:
+            report.held_out_accuracy = self.model.accuracy(values, self.held)
+        self._ask_guard(values)
+        former = self.current.alone()
+        kept = {n: v for n, v in self.current.tensors.items() if not n.startswith((RUN, "optimiser/"))}
+        if report.refusal:
+            self.store.save(Snapshot(replace(self.current.header, run=None, optimiser=None), kept))
+            return
+        rng = np.random.default_rng([self.options.seed, 2, self.buffer.seen])
+        self.buffer.offer(self.new.encoded, self.new.labels.tolist(), self.options.replay, rng)
+        tensors = prefixed(CURRENT, values) | prefixed("replay/", self.buffer.tensors())
+        rates: dict[str, float] = {}
+        if isinstance(memory, Pairs):
+            taken = memory.first(self.best.updates if self.best else memory.updates)
+            tensors |= prefixed("mezo/", memory_tensors(taken))
+            rates = dict(self.plan.rates)
+        header = Header(
+            self.store.owner,
+            step=self.current.header.step + max(report.updates, 1),
+            taught=self.taught,
+            note="trained",
+            results=self._results(),
+            replay_seen=self.buffer.seen,
+            mezo_rates=rates,
+        )
+        self.store.replace_current(former, Snapshot(header, tensors))
+
+    def _ask_guard(self, values: Arrays) -> None:
+        if self.guard is None:
+            return
+        report = self.report
+        report.guard_before = self.model.accuracy(self.current.part(CURRENT), self.guard)
+        report.guard_after = self.model.accuracy(values, self.guard)
+        if 100 * (report.guard_before - report.guard_after) > self.options.max_drop + 1e-9:
+            report.refusal = (
+                f"the new state is refused: accuracy on the {len(self.guard)} guard examples fell from "
+                f"{100 * report.guard_before:.1f} % to {100 * report.guard_after:.1f} %, by more than "
+                f"{self.options.max_drop:g} points; the state is as it was before"
+            )
+
+    def _results(self) -> dict[str, Any]:
+        """Figures about the run that stay with the state."""
+        report = self.report
+        found = {
+            "examples": report.examples,
+            "updates": report.updates,
+            "last_loss": next((loss for loss in reversed(report.losses) if math.isfinite(loss)), None),
+            "held_out_loss": report.held_out_loss,
+            "held_out_accuracy": report.held_out_accuracy,
+            "guard_accuracy": report.guard_after,
+        }
+        return {name: value for name, value in found.items() if value is not None}
