@@ -81,12 +81,27 @@ class GraphObjective:
 
 
 class HeadObjective:
-    """Loss and gradients of the head on stored features, `Batch.inputs["features"]` (n, hidden)."""
+    """Loss and gradients of the head alone, on features that are stored in the batch or come from a forward pass."""
+
+    def __init__(self, model: Model) -> None:
+        self._engine = model.engine
+        self._trained = [tensor.name for tensor in model.manifest.trained]
 
     def loss_and_gradients(self, values: Arrays, batch: Batch) -> tuple[float, Arrays]:
         weight, bias = (values[name] for name in HEAD)
-        loss, by_weight, by_bias = head_loss_and_gradients(batch.inputs["features"], batch.labels, weight, bias)
-        return loss, dict(zip(HEAD, (by_weight, by_bias), strict=True))
+        loss, *gradients = head_loss_and_gradients(self._features(values, batch), batch.labels, weight, bias)
+        return loss, {name: g for name, g in zip(HEAD, gradients, strict=True) if name in self._trained}
 
     def loss(self, values: Arrays, batch: Batch) -> float:
-        return cross_entropy(batch.inputs["features"] @ values[HEAD[0]].T + values[HEAD[1]], batch.labels)
+        weight, bias = (values[name] for name in HEAD)
+        return cross_entropy(self._features(values, batch) @ weight.T + bias, batch.labels)
+
+    def _features(self, values: Arrays, batch: Batch) -> np.ndarray:
+        if "features" in batch.inputs:
+            return batch.inputs["features"]
+        return self._engine.infer(values, batch.inputs, ["features"])[0]
+
+
+def objective(model: Model) -> GraphObjective | HeadObjective:
+    """What the model's trained tensors call for."""
+    return HeadObjective(model) if model.head_only else GraphObjective(model)

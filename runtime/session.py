@@ -12,12 +12,12 @@ from ..errors import EdgeAdaptError, UsageError, unknown_name
 from .head import log_softmax
 from .learner import Learner, Restored, make_learner, memory_tensors
 from .manifest import read_manifest, verify_files
-from .model import HEAD, GraphObjective, Labelled, Model
+from .model import HEAD, Labelled, Model, objective
 from .options import TrainOptions
 from .rules import Pairs
 from .state import CURRENT, Snapshot, prefixed
 from .store import StateStore
-from .tokens import Batch
+from .tokens import Batch, Encoded
 from .training import TrainingRun, TrainReport
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,11 @@ class Session:
         self.options = options or TrainOptions()
         self.model = Model(self.folder, self.manifest, threads)
         self.store = StateStore(self.folder, self.manifest)
+        self.snapshot: Snapshot
+        self.taught: tuple[str, ...]
+        self._values: dict[str, np.ndarray]
+        self._learner: Learner | None
+        self._kept = self._unsaved_teaching = False
         self._load(self.store.read())
 
     def __enter__(self) -> "Session":
@@ -138,6 +143,8 @@ class Session:
             raise UsageError("the batch is empty")
         if len(strange := batch.labels[(batch.labels < 0) | (batch.labels >= len(self.labels))]):
             raise UsageError(f"label {strange[0]} is outside 0..{len(self.labels) - 1}")
+        if not self.manifest.trained:
+            raise UsageError(f"the method {self.manifest.method} has nothing that a step could train; use train()")
         if self._learner is None:
             self._become_writer()
             self._learner = self._new_learner()
@@ -270,7 +277,7 @@ class Session:
         self.snapshot = snapshot
         self.taught = snapshot.header.taught
         self._values = snapshot.part(CURRENT)
-        self._learner: Learner | None = None
+        self._learner = None
         self._kept = self._unsaved_teaching = False
 
     def _become_writer(self) -> None:
@@ -288,7 +295,7 @@ class Session:
         record = self.snapshot.header.optimiser
         restored = None if record is None else Restored(record, self.snapshot.part("optimiser/"))
         plan = self.options.plan(self.manifest, 1)
-        return make_learner(self._values, GraphObjective(self.model), self.manifest, self.options, plan, restored)
+        return make_learner(self._values, objective(self.model), self.manifest, self.options, plan, restored)
 
     def _rates(self) -> dict[str, float]:
         return dict(self.options.plan(self.manifest, 1).rates)
@@ -298,7 +305,7 @@ class Session:
             raise UsageError(f"the bundle of {self.manifest.model.name} takes {self.manifest.model.kind}s, not texts")
         return self.model.encoder.encode(texts)
 
-    def _logits(self, encoded: list[list[int]]) -> np.ndarray:
+    def _logits(self, encoded: Encoded) -> np.ndarray:
         if not encoded:
             raise UsageError("there are no texts")
         logits = self.model.outputs(self._values, encoded, "logits")[:, : len(self.labels)]

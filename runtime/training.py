@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import EdgeAdaptError, UsageError
 from .head import class_mean_head, taught_row
 from .learner import Learner, Restored, make_learner, memory_tensors
-from .model import HEAD, GraphObjective, HeadObjective, Labelled, Model
+from .model import HEAD, Labelled, Model, objective
 from .optim import SCHEDULES, Arrays
 from .options import TrainOptions
 from .rules import Pairs
@@ -40,7 +40,10 @@ class StopTraining(Exception):
 
 @dataclass
 class TrainReport:
-    """What a run did, and whether it was `stopped` before its end. Losses are those of each update (NaN where it was undone), `seconds` of this process only."""
+    """What a run did, and whether it was `stopped` before its end.
+
+    Losses are those of each update (NaN where it was undone), `seconds` of this process only.
+    """
 
     updates: int = 0
     epochs: int = 0
@@ -158,7 +161,6 @@ class TrainingRun:
         record = self.current.header.run
         resumes = record is not None and record.identity == self.identity
         values = self.current.part(RUN + CURRENT) if resumes else self._first_values()
-        objective = HeadObjective() if self.model.head_only else GraphObjective(self.model)
         if self.model.head_only and self.plan.epochs:
             self._store_features(values)
         if self.options.optimizer != "mezo" and (self.held is None or self.options.lean):
@@ -176,7 +178,7 @@ class TrainingRun:
             self.report.resumed_at = len(self.report.losses)
         elif record is not None:
             log.warning("an unfinished run with other examples or options is dropped")
-        arguments = (objective, self.model.manifest, self.options, self.plan)
+        arguments = (objective(self.model), self.model.manifest, self.options, self.plan)
         self.learner: Learner = make_learner(values, *arguments, restored=restored, undone=undone)
 
     def _first_values(self) -> Arrays:
