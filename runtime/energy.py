@@ -22,8 +22,9 @@ class Energy:
 
     @property
     def total_joules(self) -> float | None:
-        """Of all packages together, None when nothing was measured."""
-        return sum(self.joules.values()) if self.joules else None
+        """Of all packages together, None when nothing was measured. "psys", the whole platform, contains them."""
+        packages = [joules for name, joules in self.joules.items() if name.startswith("package")]
+        return sum(packages or self.joules.values()) if self.joules else None
 
     def line(self) -> str:
         """One line for people."""

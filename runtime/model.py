@@ -10,7 +10,7 @@ from .engine import Engine
 from .head import cross_entropy, head_loss_and_gradients
 from .manifest import Manifest
 from .optim import Arrays
-from .tokens import Batch, Encoded, Encoder, by_length, pad
+from .tokens import EVALUATION_BATCH, Batch, Encoded, Encoder, by_length, pad
 
 HEAD = ("head.weight", "head.bias")
 
@@ -38,6 +38,7 @@ class Model:
         self.engine = Engine(folder, manifest, threads)
         self.encoder = Encoder(folder, manifest.tokenizer) if manifest.tokenizer else None
         self.pad_id = manifest.tokenizer.pad_id if manifest.tokenizer else 0
+        self.evaluation_batch = EVALUATION_BATCH
 
     @property
     def head_only(self) -> bool:
@@ -51,7 +52,7 @@ class Model:
     def outputs(self, values: Arrays, encoded: Encoded, name: str) -> np.ndarray:
         """ "logits" (n, classes) or "features" (n, hidden) of the examples, in the order given."""
         parts, order = [], []
-        for rows in by_length(encoded):
+        for rows in by_length(encoded, self.evaluation_batch):
             parts.append(self.engine.infer(values, pad([encoded[row] for row in rows], self.pad_id), [name])[0])
             order.append(rows)
         result = np.concatenate(parts)

@@ -232,6 +232,10 @@ class Session:
         self._become_writer()
         self._load(self.store.roll_back(counter))
 
+    def longest(self, texts: Sequence[str]) -> int:
+        """Tokens of the longest of the texts, as cut to what the bundle takes."""
+        return max(map(len, self._encode(texts)))
+
     def taught_with(self, new: Iterable[str]) -> tuple[str, ...]:
         """The taught labels with new ones behind them. Raises `UsageError` when the head has no row left for one."""
         taught = list(self.taught)

@@ -126,7 +126,7 @@ def prefixed(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
 def encode(snapshot: Snapshot) -> bytes:
     """The bytes of a slot file."""
     header = json.dumps(plain(snapshot.header), ensure_ascii=False, allow_nan=False).encode()
-    payload = save({name: np.ascontiguousarray(value) for name, value in snapshot.tensors.items()})
+    payload = save({name: np.asarray(value, order="C") for name, value in snapshot.tensors.items()})
     head = _HEAD.pack(MAGIC, len(header), len(payload))
     return head + hashlib.sha256(head + header + payload).digest() + header + payload
 

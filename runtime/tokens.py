@@ -13,7 +13,8 @@ from .manifest import BundleError, TokenizerInfo
 
 log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 32
+EVALUATION_BATCH = 16
+"""Texts in one forward pass: more need more memory and are no faster."""
 
 Encoded = Sequence[Sequence[int]]
 
@@ -42,6 +43,11 @@ class Encoder:
         self.info = info
         self._said = False
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._tokenizer.get_vocab_size()
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included. Raises `UsageError` for an empty text."""
         if blank := next((i for i, text in enumerate(texts) if not text.strip()), -1) + 1:
@@ -65,7 +71,7 @@ def pad(encoded: Encoded, pad_id: int) -> dict[str, np.ndarray]:
     return {"input_ids": input_ids, "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
 
 
-def by_length(encoded: Encoded, size: int = EVALUATION_BATCH) -> Iterator[np.ndarray]:
+def by_length(encoded: Encoded, size: int) -> Iterator[np.ndarray]:
     """Indices of the examples in batches of similar length, which saves padding; ties in the given order."""
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     return (order[start : start + size] for start in range(0, len(order), size))

@@ -26,7 +26,7 @@ from .sampling import ReplayBuffer, epoch_batches, hold_out
 from .schema import plain
 from .state import CURRENT, Header, RunRecord, Snapshot, prefixed
 from .store import StateStore
-from .tokens import Batch
+from .tokens import EVALUATION_BATCH, Batch
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ class TrainingRun:
         self._divide(data)
         self.plan = options.plan(model.manifest, len(self.train))
         self.identity = self._identity()
+        part = max(1, self.plan.batch_size // options.accumulate)
+        self.model.evaluation_batch = min(EVALUATION_BATCH, part)  # looking must not need more memory than training
         self.epoch = self.done = 0
         self.random: dict[str, Any] = {}
         self.best: Best | None = None
@@ -296,14 +298,14 @@ class TrainingRun:
         rng = np.random.default_rng([self.options.seed, 2, self.buffer.seen])
         self.buffer.offer(self.new.encoded, self.new.labels.tolist(), self.options.replay, rng)
         tensors = prefixed(CURRENT, values) | prefixed("replay/", self.buffer.tensors())
+        updates = self.best.updates if self.best else memory.updates
         rates: dict[str, float] = {}
         if isinstance(memory, Pairs):
-            taken = memory.first(self.best.updates if self.best else memory.updates)
-            tensors |= prefixed("mezo/", memory_tensors(taken))
+            tensors |= prefixed("mezo/", memory_tensors(memory.first(updates)))
             rates = dict(self.plan.rates)
         header = Header(
             self.store.owner,
-            step=self.current.header.step + max(report.updates, 1),
+            step=self.current.header.step + max(updates, 1),
             taught=self.taught,
             note="trained",
             results=self._results(),

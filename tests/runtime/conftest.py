@@ -1,7 +1,7 @@
 """A bundle written by hand with onnx nodes, its gradients derived on paper, and the same model in plain numpy.
 
-f = tanh(h * (magnitudes + coefficients @ pool)), h the mean word vector; logits = f W^T + b. Frozen are the word vectors
-and the pool (3, 8).
+f = tanh(h * (magnitudes + coefficients @ pool)), h the mean word vector; logits = f W^T + b. Frozen are the word
+vectors and the pool (3, 8).
 """
 
 import shutil

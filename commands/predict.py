@@ -1,0 +1,49 @@
+"""`edge-adapt predict`: the label of each line of a file or of standard input."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from .on_device import add_bundle, add_on_error, open_bundle
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="label texts with a bundle, on the device",
+        description="Print label and probability of each line of standard input, or of a file: plain lines, "
+        "or .jsonl/.csv with text.",
+    )
+    add_bundle(parser)
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="texts to label [standard input]")
+    add_on_error(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON object with all probabilities")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and print, one line per text."""
+    from ..runtime.examples import read_examples, read_lines
+
+    on_error = args.on_error or "fail"
+    with open_bundle(args.bundle, args.threads) as session:
+        if args.file is not None:
+            examples = read_examples(args.file, labelled=False, on_error=on_error)
+        else:
+            if sys.stdin.isatty():
+                print("edge-adapt: type texts, one a line; Ctrl-D ends", file=sys.stderr)
+            examples = read_lines(sys.stdin.buffer, "standard input", on_error)
+        predictions = session.predict([example.text for example in examples])
+        if args.json:
+            rows = [
+                {"line": e.line, "label": p.label, "probability": p.probability, "probabilities": p.probabilities}
+                for e, p in zip(examples, predictions, strict=True)
+            ]
+            print(json.dumps({"state": session.snapshot.header.counter, "predictions": rows}, ensure_ascii=False))
+        else:
+            for prediction in predictions:
+                print(f"{prediction.label}\t{prediction.probability:.4f}")
+    return 0

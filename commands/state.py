@@ -1,0 +1,166 @@
+"""`edge-adapt state`: look at the state of a bundle, go back, take it out."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runtime.state import Snapshot
+    from ..runtime.store import StateStore
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command and its parts."""
+    parser = subparsers.add_parser(
+        "state",
+        help="show, roll back, reset or export the state of a bundle",
+        description="The adaptable state of a bundle: what is current, what was before, how to go back.",
+    )
+    parts = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text, action in (
+        ("show", "what is current, and whether both slots are sound", _show),
+        ("history", "the former states that are kept", _history),
+        ("rollback", "make a former state current", _roll_back),
+        ("reset", "go back to the exported state", _reset),
+        ("export", "write the current state as a safetensors file", _export),
+    ):
+        part = parts.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        part.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `edge-adapt export` wrote")
+        if name == "rollback":
+            part.add_argument("--to", metavar="N", type=int, help="number of a state in the history [the newest other]")
+        if name == "export":
+            part.add_argument("out", metavar="FILE", type=Path, help="safetensors file to write")
+            part.add_argument(
+                "--pairs", action="store_true", help="also the start and the (seed, scalar) pairs of mezo"
+            )
+        part.add_argument("--json", action="store_true", help="print a JSON object")
+        part.set_defaults(run=run, action=action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open the store and do what was asked."""
+    from ..runtime.manifest import read_manifest, verify_files
+    from ..runtime.store import StateStore
+    from .on_device import remarks_to_stderr
+
+    remarks_to_stderr()
+    manifest = read_manifest(args.bundle)
+    verify_files(args.bundle, manifest)
+    args.action(StateStore(args.bundle, manifest), args)
+    return 0
+
+
+def _show(store: "StateStore", args: argparse.Namespace) -> None:
+    slots = {view.name: view.problem or f"sound, state {_counter(view.snapshot)}" for view in store.views()}
+    current = store.read()
+    run = current.header.run
+    manifest = store.manifest
+    data = {
+        **_described(current),
+        "model": manifest.model.name,
+        "method": manifest.method,
+        "task": manifest.task,
+        "labels": list(manifest.labels),
+        "taught": list(current.header.taught),
+        "reserved_classes_left": manifest.reserved_classes - len(current.header.taught),
+        "numbers": sum(tensor.size for tensor in manifest.trained),
+        "replayed_examples": len(current.part("replay/").get("labels", ())),
+        "mezo_pairs": len(current.part("mezo/").get("seeds", ())),
+        "unfinished_run": None if run is None else {"epoch": run.epoch, "updates": run.optimiser.updates},
+        "slots": slots,
+    }
+    if args.json:
+        print(json.dumps(data, ensure_ascii=False))
+        return
+    print(f"state {data['state']}: {data['note']}, {data['step']} updates since export, saved {_when(current)}")
+    print(f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers")
+    print(f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
+          f"{data['reserved_classes_left']} more can be taught")  # fmt: skip
+    for name, value in current.header.results.items():
+        print(f"{name.replace('_', ' ')}: {value:.4g}")
+    if run is not None:
+        print(f"unfinished run: {run.optimiser.updates} updates, epoch {run.epoch + 1}")
+    for name, condition in slots.items():
+        print(f"slot {name}: {condition}")
+
+
+def _history(store: "StateStore", args: argparse.Namespace) -> None:
+    from ..runtime.store import same_state
+
+    current, kept = store.read(), store.history()
+    if args.json:
+        rows = [_described(snapshot) | {"is_current": same_state(snapshot, current)} for snapshot in kept]
+        print(json.dumps({"current": current.header.counter, "history": rows}, ensure_ascii=False))
+        return
+    for snapshot in [*kept, current]:
+        figures = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in snapshot.header.results.items())
+        mark = "  <- current" if snapshot is current else ""
+        print(f"{snapshot.header.counter:6d}  {_when(snapshot)}  {snapshot.header.step:6d} updates  "
+              f"{snapshot.header.note}{'; ' + figures if figures else ''}{mark}")  # fmt: skip
+
+
+def _roll_back(store: "StateStore", args: argparse.Namespace) -> None:
+    store.lock()
+    _changed(store.roll_back(args.to), args)
+
+
+def _reset(store: "StateStore", args: argparse.Namespace) -> None:
+    store.lock()
+    _changed(store.reset(), args)
+
+
+def _export(store: "StateStore", args: argparse.Namespace) -> None:
+    from safetensors.numpy import save
+
+    from ..errors import UsageError
+    from ..runtime.files import write_durably
+    from ..runtime.state import CURRENT, prefixed
+
+    current = store.read()
+    tensors, header = current.part(CURRENT), current.header
+    metadata = {
+        "model": store.manifest.model.name,
+        "fingerprint": store.manifest.model.fingerprint,
+        "method": store.manifest.method,
+        "labels": json.dumps([*store.manifest.labels, *header.taught], ensure_ascii=False),
+        "step": str(header.step),
+    }
+    if args.pairs:
+        if not header.mezo_rates:
+            raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
+        tensors |= prefixed("mezo/", current.part("mezo/"))
+        metadata["mezo_rates"] = json.dumps(header.mezo_rates)
+    write_durably(args.out, save(tensors, metadata))
+    if args.json:
+        print(json.dumps({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
+    else:
+        print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
+
+
+def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps(_described(saved)))
+    else:
+        print(f"state {saved.header.counter} is current: {saved.header.note}, {saved.header.step} updates since export")
+
+
+def _described(snapshot: "Snapshot") -> dict[str, Any]:
+    header = snapshot.header
+    return {
+        "state": header.counter,
+        "note": header.note,
+        "step": header.step,
+        "saved_unix_seconds": header.saved_unix_seconds,
+        "results": dict(header.results),
+    }
+
+
+def _counter(snapshot: "Snapshot | None") -> int:
+    return -1 if snapshot is None else snapshot.header.counter
+
+
+def _when(snapshot: "Snapshot") -> str:
+    seconds = snapshot.header.saved_unix_seconds
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "at export          "

@@ -1,0 +1,179 @@
+"""`edge-adapt train`: adapts a bundle to labelled texts, on the device, with onnxruntime and numpy."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .on_device import UpdateLine, add_bundle, add_on_error, byte_count, open_bundle, read_labelled
+
+if TYPE_CHECKING:
+    from ..runtime.energy import Energy
+    from ..runtime.options import TrainOptions
+    from ..runtime.session import Session
+    from ..runtime.training import TrainReport
+
+SETTINGS = ("guard", "memory_budget", "threads", "on_error", "energy")
+"""Keys of a configuration file beside the fields of `TrainOptions`."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "train",
+        help="adapt a bundle to labelled texts, on the device",
+        description="Train the small state of a bundle on a JSONL or CSV file with text and label. The run is saved as "
+        "it goes: after a power cut or Ctrl-C the same command goes on. Its result becomes current at the end.",
+    )
+    add_bundle(parser)
+    parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label")
+    add = parser.add_argument
+    add("--optimizer", metavar="NAME", help="adamw, sgd, or mezo: forward passes only [adamw]")
+    add("--epochs", metavar="N", type=int, help="passes over the examples [the bundle's recipe]")
+    add("--batch-size", metavar="N", type=int, help="examples of one update [the bundle's recipe]")
+    add("--accumulate", metavar="N", type=int, help="parts in which a batch is computed, to save memory [1]")
+    add("--learning-rate", metavar="GROUP=RATE", action="append", help="peak rate of a group of tensors; repeatable")
+    add("--schedule", metavar="NAME", help="how rates fall: linear, cosine, constant [linear]")
+    add("--weight-decay", metavar="X", type=float, help="decoupled decay [the bundle's recipe]")
+    add("--clip-norm", metavar="X", type=float, help="largest norm of a gradient [the bundle's recipe]")
+    add("--momentum", metavar="X", type=float, help="of sgd [0]")
+    add("--epsilon", metavar="X", type=float, help="how far mezo looks to either side [0.001]")
+    add("--seed", metavar="N", type=int, help="of the order of the examples [0]")
+    add("--head", metavar="START", help="means: start the head at class means; keep; auto: means the first time [auto]")
+    add("--teach", metavar="LABEL", action="append", help="a new class that takes a reserved place; repeatable")
+    add("--balanced", action="store_true", default=None, help="draw all classes equally often")
+    add("--replay", metavar="N", type=int, help="examples kept in the state and mixed into later runs [0]")
+    add("--hold-out", metavar="SHARE", type=float, help="share of the examples that decides when to stop [0]")
+    add("--patience", metavar="N", type=int, help="epochs without a better held-out loss before stopping [3]")
+    add("--guard", metavar="FILE", type=Path, help="examples whose accuracy must not fall, or the result is refused")
+    add("--max-drop", metavar="POINTS", type=float, help="how much it may fall all the same, in points of 100 [1.0]")
+    add("--memory-budget", metavar="SIZE", type=byte_count, help="stay within it, such as 300MB, by smaller parts")
+    add("--save-every", metavar="N", type=int, help="updates between two saves of the run [20]")
+    add("--energy", action="store_true", default=None, help="measure energy where the machine can (RAPL)")
+    add_on_error(parser)
+    add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
+    add("--json", action="store_true", help="print a JSON object on stdout instead of the summary")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, make the result current, print what happened."""
+    from ..errors import EdgeAdaptError
+    from ..runtime.energy import EnergyMeter
+
+    options, settings = _choices(args)
+    on_error = settings.get("on_error", "fail")
+    with open_bundle(args.bundle, settings.get("threads"), options) as session:
+        examples = read_labelled(session, args.data, on_error, options.teach)
+        texts, labels = [e.text for e in examples], [e.label for e in examples]
+        guard = None
+        if "guard" in settings:
+            watched = read_labelled(session, Path(settings["guard"]), on_error, options.teach)
+            guard = [e.text for e in watched], [e.label for e in watched]
+        if "memory_budget" in settings:
+            options = _within(settings["memory_budget"], session, texts, options)
+        energy = None
+        with UpdateLine() as progress:
+            if settings.get("energy"):
+                with EnergyMeter() as meter:
+                    report = session.train(texts, labels, options, guard=guard, on_update=progress)
+                energy = meter.result
+            else:
+                report = session.train(texts, labels, options, guard=guard, on_update=progress)
+        if report.stopped:
+            raise EdgeAdaptError(f"stopped after {len(report.losses)} updates; the same command goes on from there")
+        if report.refusal:
+            raise EdgeAdaptError(report.refusal)
+        _print(report, session, energy, args.json)
+    return 0
+
+
+def _choices(args: argparse.Namespace) -> tuple["TrainOptions", dict[str, Any]]:
+    """Training options and the other settings, from the file and then from the command line."""
+    from ..errors import UsageError, unknown_name
+    from ..runtime.options import TrainOptions
+    from ..runtime.schema import build
+
+    fields = [field.name for field in dataclasses.fields(TrainOptions)]
+    chosen = _read_config(args.config) if args.config else {}
+    if unknown := chosen.keys() - {*fields, *SETTINGS}:
+        raise UsageError(f"{args.config}: {unknown_name('option', min(unknown), [*fields, *SETTINGS])}")
+    chosen |= {name: v for name in (*fields, *SETTINGS) if (v := getattr(args, name, None)) is not None}
+    rates = {**chosen.get("learning_rates", {}), **dict(map(_rate, args.learning_rate or ()))}
+    try:
+        options = build(
+            TrainOptions, {n: v for n, v in chosen.items() if n in fields} | {"learning_rates": rates}, "options"
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    settings = {name: value for name, value in chosen.items() if name in SETTINGS}
+    if isinstance(settings.get("memory_budget"), str):
+        settings["memory_budget"] = byte_count(settings["memory_budget"])
+    return options, settings
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    from ..errors import UsageError
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: expected `option: value` lines")
+    return {str(key).replace("-", "_"): value for key, value in data.items()}
+
+
+def _rate(text: str) -> tuple[str, float]:
+    from ..errors import UsageError
+
+    group, _, rate = text.partition("=")
+    try:
+        return group.strip(), float(rate)
+    except ValueError:
+        raise UsageError(f"--learning-rate {text!r} is not GROUP=RATE, such as head=0.001") from None
+
+
+def _within(budget: int, session: "Session", texts: list[str], options: "TrainOptions") -> "TrainOptions":
+    """The options with batches cut into as many parts as the budget asks for, said on stderr."""
+    from ..runtime.memory import MemoryModel
+    from ..runtime.session import log
+
+    batch = options.batch_size or session.manifest.recipe.batch_size
+    tokens = session.longest(texts)
+    parts = MemoryModel.of(session.manifest.plan).parts(batch, tokens, budget)
+    if parts > options.accumulate:
+        log.warning("batches of %d are computed in %d parts to stay within %.0f MB", batch, parts, budget / 1e6)
+    return dataclasses.replace(options, accumulate=max(parts, options.accumulate), lean=True)
+
+
+def _print(report: "TrainReport", session: "Session", energy: "Energy | None", as_json: bool) -> None:
+    header = session.snapshot.header
+    if as_json:
+        data = dataclasses.asdict(report) | {"state": header.counter, "step": header.step}
+        data["losses"] = [loss if loss == loss else None for loss in report.losses]  # noqa: PLR0124 - NaN
+        if energy is not None:
+            data["energy"] = {"joules": energy.total_joules, "measured": energy.joules, "problem": energy.problem}
+        print(json.dumps(data))
+        return
+    replayed = f" and {report.replayed} replayed ones" if report.replayed else ""
+    resumed = f", resumed at update {report.resumed_at}" if report.resumed_at else ""
+    print(f"trained on {report.examples} examples{replayed}: {report.updates} updates, {report.seconds:.1f} s{resumed}")
+    if report.losses:
+        print(f"loss: {report.losses[0]:.4f} at the first update, {report.losses[-1]:.4f} at the last")
+    if report.undone:
+        print(f"undone: {report.undone} updates whose loss was not finite")
+    if report.held_out_accuracy is not None:
+        accuracy = 100 * report.held_out_accuracy
+        print(f"held out: {accuracy:.1f} % of {report.held_out} right, loss {report.held_out_loss:.4f}, "
+              f"state of epoch {report.best_epoch}")  # fmt: skip
+    if report.guard_before is not None and report.guard_after is not None:
+        print(f"guard: {100 * report.guard_before:.1f} % right before, {100 * report.guard_after:.1f} % now")
+    if energy is not None:
+        print(energy.line())
+    print(f"state {header.counter} is current, {header.step} updates since export: {session.store.folder}")
