@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from ._version import __version__
 from .errors import EdgeAdaptError
 
-COMMANDS = ("simulate", "pool", "methods", "devices", "fetch", "train", "predict", "evaluate", "state", "plan")
+COMMANDS = (
+    "simulate",
+    "pool",
+    "methods",
+    "devices",
+    "fetch",
+    "export",
+    "train",
+    "predict",
+    "evaluate",
+    "state",
+    "plan",
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,0 +1,254 @@
+"""Write a bundle: attach, trace, check against torch, and only then put the folder in its place."""
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from safetensors.numpy import save_file
+
+from .._version import __version__
+from ..errors import EdgeAdaptError, UsageError
+from ..methods import METHODS, Adaptation, Method, Placement
+from ..runtime import manifest as form
+from ..runtime.memory import calibrate
+from ..runtime.store import create_state
+from ..workloads.batches import PAD_ID, encode
+from ..workloads.models import Backbone, load_backbone
+from ..workloads.pools import default_pool, load_pool
+from ..workloads.tasks import Task, load_task
+from .graph import INPUTS, LABELS, inference_graph, training_graph, with_defaults
+from .parity import check_parity, real_batches
+from .weights import FILE, write_weights
+
+TOKENIZER = "tokenizer.json"
+VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is exported. `reserved_classes`: rows of the head beyond the task's labels, taught on the device later."""
+
+    method: Method
+    model: str = "minilm"
+    task: str = "movie"
+    pool: str | None = None
+    reserved_classes: int = 0
+    max_tokens: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for values that cannot be."""
+        if self.reserved_classes < 0:
+            raise UsageError(f"reserved classes must be 0 or more; got {self.reserved_classes}")
+        if self.max_tokens < 4:
+            raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be negative; got {self.seed}")
+        if Placement.DIGITAL not in self.method.placements:
+            digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
+            raise UsageError(
+                f"{self.method.name} trains matrices that sit in cells ({', '.join(self.method.placements)}); a bundle "
+                f"trains a state that is held digitally: {', '.join(digital)}"
+            )
+
+
+class Progress(Protocol):
+    """Told how the export goes: `start` with the number of stages, `stage` with what is done now, `advance` after."""
+
+    def start(self, total: int) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def advance(self, units: int = 1) -> None: ...
+
+
+def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bool = False) -> dict[str, Any]:
+    """Write the bundle to `out` and return a summary: paths, sizes in bytes, parity.
+
+    The folder appears complete or not at all. `force` replaces a bundle that is there.
+
+    Raises:
+        UsageError: a name or option that does not fit, or `out` holds something.
+        EdgeAdaptError: the graphs do not compute what torch computes, or the folder cannot be written.
+    """
+    out = out.expanduser()
+    check_destination(out, force)
+    progress.start(6)
+    progress.stage("loading model, pool and task")
+    task = load_task(config.task)
+    backbone = load_backbone(config.model)
+    adaptation = attach(config, backbone, len(task.labels))
+    progress.advance()
+    progress.stage("tracing the training graph")
+    models = {"train": training_graph(adaptation)} if adaptation.trained_names else {}
+    progress.advance()
+    progress.stage("tracing the inference graph")
+    models["infer"] = inference_graph(adaptation)
+    with_defaults(models["infer"], adaptation)
+    progress.advance()
+    with _in_place(out) as folder:
+        progress.stage("writing")
+        graphs = write_graphs(folder, models)
+        state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
+        save_file(state, folder / form.INITIAL_STATE)
+        backbone.tokenizer.save(str(folder / TOKENIZER))
+        progress.advance()
+        progress.stage("comparing with torch")
+        ids = encode(backbone.tokenizer, [example.text for example in task.train[:16]], config.max_tokens)
+        real = real_batches(ids, [example.label for example in task.train[:16]])
+        vocabulary = backbone.tokenizer.get_vocab_size()
+        parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
+        progress.advance()
+        progress.stage("measuring memory")
+        manifest = describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict())
+        manifest = seal(folder, manifest)
+        manifest = seal(folder, replace(manifest, plan=calibrate(folder, config.max_tokens)))
+        progress.advance()
+    return {
+        "out": str(out),
+        "method": adaptation.method,
+        "model": backbone.name,
+        "task": task.name,
+        "labels": list(task.labels),
+        "trained_numbers": adaptation.trained_parameters + adaptation.head_parameters,
+        "files": {name: digest.bytes for name, digest in manifest.files.items()},
+        "bytes": sum(digest.bytes for digest in manifest.files.values()),
+        "parity": dict(manifest.parity),
+    }
+
+
+def check_destination(out: Path, force: bool) -> None:
+    """Raise `UsageError` when `out` holds something: what is no bundle, or a bundle without `force`."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / form.MANIFEST).is_file():
+        raise UsageError(f"{out} holds something that is no bundle; give another --out")
+    if not force:
+        raise UsageError(f"{out} holds a bundle already; give another --out, or --force to replace it and its state")
+
+
+def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
+    """The adaptation to export, reserved classes included, in its initial state."""
+    pool = load_pool(config.pool or default_pool(backbone.name), backbone) if config.method.needs_pool else None
+    adaptation = config.method.attach(
+        backbone,
+        labels + config.reserved_classes,
+        np.random.default_rng(config.seed),
+        placement=Placement.DIGITAL,
+        pool=pool,
+    )
+    with torch.no_grad():
+        adaptation.module.head.bias[labels:] = form.UNTAUGHT_BIAS
+    return adaptation
+
+
+def write_graphs(folder: Path, models: dict[str, ir.Model]) -> dict[str, form.Graph]:
+    """Write the graphs with their shared weights, and check them."""
+    write_weights(folder, models.values())
+    graphs = {}
+    for name, model in models.items():
+        path = folder / f"{name}.onnx"
+        ir.save(model, path)
+        check_graph(path)
+        inputs = (*INPUTS, LABELS) if name == "train" else INPUTS
+        outputs = tuple(str(value.name) for value in model.graph.outputs)
+        graphs[name] = form.Graph(path.name, inputs, outputs, session_settings())
+    return graphs
+
+
+def session_settings() -> form.SessionSettings:
+    """How onnxruntime is to open the graphs."""
+    return form.SessionSettings()
+
+
+def check_graph(path: Path) -> None:
+    """Raise `EdgeAdaptError` for a graph that is not valid ONNX, uses operators of one runtime only, or adds up in an
+    order that depends on threads.
+    """
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise EdgeAdaptError(f"the exported {path.name} is not valid: {str(error).splitlines()[0]}") from error
+    for node in ir.load(path).graph.all_nodes():
+        if node.domain not in ("", "ai.onnx"):
+            raise EdgeAdaptError(f"{path.name} uses {node.domain}.{node.op_type}, which not every runtime has")
+        reduction = node.attributes.get("reduction")
+        if node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none":
+            # onnxruntime's threads race for repeated indices: other gradients on every run.
+            raise EdgeAdaptError(
+                f"{path.name} adds by {node.op_type}, which onnxruntime's threads do in any order: the method must "
+                "look its vectors up by a one-hot product instead of an index"
+            )
+
+
+def seal(folder: Path, manifest: form.Manifest) -> form.Manifest:
+    """Write the manifest, and the first state, which names the manifest's digest."""
+    manifest = form.write_manifest(folder, manifest)
+    shutil.rmtree(folder / form.STATE_FOLDER, ignore_errors=True)
+    create_state(folder, manifest)
+    return manifest
+
+
+def describe(
+    config: ExportConfig,
+    adaptation: Adaptation,
+    backbone: Backbone,
+    task: Task,
+    graphs: dict[str, form.Graph],
+    model: ir.Model,
+    parity: dict[str, Any],
+) -> form.Manifest:
+    """The manifest, all but digests and memory plan."""
+    group_of = {name: group for group, names in adaptation.groups.items() for name in names}
+    order = [*adaptation.trained_names, *(name for name in adaptation.state if name not in group_of)]
+    recipe = asdict(adaptation.recipe)
+    recipe["learning_rates"] = {
+        group: rate for group, rate in adaptation.recipe.learning_rates.items() if adaptation.groups.get(group)
+    }
+    versions = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return form.Manifest(
+        method=adaptation.method,
+        model=form.ModelInfo(backbone.name, backbone.fingerprint, backbone.hidden_size, backbone.blocks),
+        task=task.name,
+        labels=task.labels,
+        reserved_classes=config.reserved_classes,
+        state=tuple(form.StateTensor(n, tuple(adaptation.state[n].shape), group_of.get(n)) for n in order),
+        l1_names=adaptation.l1_names,
+        recipe=form.Recipe(**recipe),
+        tokenizer=form.TokenizerInfo(TOKENIZER, config.max_tokens, PAD_ID),
+        graphs=graphs,
+        opset=model.opset_imports[""],
+        ir_version=model.ir_version,
+        versions={"edge-adapt": __version__} | versions,
+        weights={"dtype": "float32", "source": "exact", "file": FILE},
+        parity=parity,
+    )
+
+
+@contextmanager
+def _in_place(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or disappears."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".tmp-{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot write to {out.parent}: {error.strerror}") from error
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if out.exists():
+            os.replace(out, work / "old")
+        os.replace(new, out)
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot write the bundle {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

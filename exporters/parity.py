@@ -1,0 +1,184 @@
+"""Proof that a bundle computes what torch computes: loss, logits and every gradient, on many shapes, and every time.
+
+Checked on random and on real batches, small and large, with one thread and with all: an operator that is wrong only
+where threads meet, or only now and then, shows on a large batch run twice.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as F
+
+from ..errors import EdgeAdaptError
+from ..methods import Adaptation
+from ..methods.cells import set_class_mean_head
+from ..runtime.engine import open_graph
+from ..runtime.manifest import Graph
+from ..workloads.batches import Batch, batches
+from .graph import GRADIENT, LOSS
+
+TOLERANCE = 1e-4
+"""Largest difference allowed, relative to the largest number of the same tensor."""
+
+SHAPES = ((1, 1), (1, 16), (2, 9), (3, 48), (16, 48), (32, 64))
+"""Batch and tokens of the random batches; longer ones than the model takes are cut."""
+
+Feeds = dict[str, np.ndarray]
+
+
+@dataclass
+class Parity:
+    """Largest relative difference of each kind, over all batches and thread counts."""
+
+    loss: float = 0.0
+    logits: float = 0.0
+    gradient: float = 0.0
+    worst_gradient: str = ""
+    batches: list[list[int]] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+
+    @property
+    def worst(self) -> float:
+        return max(self.loss, self.logits, self.gradient)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return {
+            "tolerance": TOLERANCE,
+            "loss": self.loss,
+            "logits": self.logits,
+            "gradient": self.gradient,
+            "worst_gradient": self.worst_gradient,
+            "batches": self.batches,
+            "threads": self.threads,
+            "repeated_runs": "bit-equal",
+        }
+
+
+def check_parity(
+    folder: Path,
+    graphs: Mapping[str, Graph],
+    adaptation: Adaptation,
+    real: Sequence[Batch],
+    vocabulary: int,
+    taught: int,
+) -> Parity:
+    """Compare the graphs in `folder` with the adaptation they were made from.
+
+    Args:
+        real: batches of the task.
+        vocabulary: random token ids lie below it.
+        taught: classes that are not reserved: labels lie below it.
+
+    Raises:
+        EdgeAdaptError: a difference above `TOLERANCE`, a value that is not finite, or runs that differ.
+    """
+    found = Parity(threads=sorted({1, os.cpu_count() or 1}))
+    longest = max(batch.input_ids.shape[1] for batch in real)
+    cases = [*real, *_random_batches(vocabulary, taught, longest)]
+    found.batches = [list(batch.input_ids.shape) for batch in cases]
+    sessions = {
+        (name, threads): open_graph(folder, graph, threads)
+        for name, graph in graphs.items()
+        for threads in found.threads
+    }
+    kept = adaptation.state_dict()
+    try:
+        for number, batch in enumerate(cases):
+            _draw_state(adaptation, kept, batch, taught, number)
+            state = {name: value.detach().numpy() for name, value in adaptation.state.items()}
+            inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+            expected = _expected(adaptation, batch, taught)
+            for (name, threads), session in sessions.items():
+                feeds = inputs | state | ({"labels": batch.labels} if name == "train" else {})
+                where = f"{name}.onnx on {len(batch.labels)} x {batch.input_ids.shape[1]}, {threads} threads"
+                actual = _run_twice(session, feeds, where)
+                if "logits" in actual:  # reserved classes are at -10000, beside which nothing else would count
+                    actual["logits"] = actual["logits"][:, :taught]
+                _compare(found, actual, expected, where)
+    finally:
+        adaptation.load_state_dict(kept)
+    return found
+
+
+def _random_batches(vocabulary: int, taught: int, longest: int) -> Iterator[Batch]:
+    rng = np.random.default_rng(0)
+    for examples, tokens in ((examples, min(tokens, longest)) for examples, tokens in SHAPES):
+        lengths = rng.integers(1, tokens + 1, examples)
+        lengths[0] = tokens
+        mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+        ids = rng.integers(0, vocabulary, (examples, tokens))
+        yield Batch(ids, mask, rng.integers(0, taught, examples))
+
+
+@torch.no_grad()
+def _draw_state(
+    adaptation: Adaptation, initial: Mapping[str, torch.Tensor], batch: Batch, taught: int, seed: int
+) -> None:
+    """A state as it occurs in training: the class-mean head of the batch, and everything moved by a few per cent.
+
+    The exported head is zero, and so is then every gradient but its own. Reserved classes keep their values.
+    """
+    adaptation.load_state_dict(initial)
+    head = adaptation.module.head
+    bias = head.bias.clone()
+    ids, mask = torch.as_tensor(batch.input_ids), torch.as_tensor(batch.attention_mask)
+    set_class_mean_head(head, adaptation.module.features(ids, mask), torch.as_tensor(batch.labels), 1.0)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in adaptation.state.values():
+        spread = 0.05 * float(parameter.abs().mean()) + 1e-3
+        parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+    head.weight[taught:] = 0.0
+    head.bias[taught:] = bias[taught:]
+
+
+def _expected(adaptation: Adaptation, batch: Batch, taught: int) -> dict[str, np.ndarray]:
+    features = adaptation.module.features(torch.as_tensor(batch.input_ids), torch.as_tensor(batch.attention_mask))
+    logits = adaptation.module.head(features)
+    loss = F.cross_entropy(logits, torch.as_tensor(batch.labels))
+    names = adaptation.trained_names
+    gradients = torch.autograd.grad(loss, [adaptation.state[name] for name in names]) if names else ()
+    values = {LOSS: loss, "logits": logits[:, :taught], "features": features}
+    values |= {GRADIENT + name: gradient for name, gradient in zip(names, gradients, strict=True)}
+    return {name: value.detach().numpy() for name, value in values.items()}
+
+
+def _run_twice(session: onnxruntime.InferenceSession, feeds: Feeds, where: str) -> Feeds:
+    names = [output.name for output in session.get_outputs()]
+    first, second = (session.run(names, feeds) for _ in range(2))
+    for name, one, other in zip(names, first, second, strict=True):
+        if one.tobytes() != other.tobytes():
+            raise EdgeAdaptError(f"{where}: {name} differs from one run to the next; the bundle was not written")
+    return dict(zip(names, first, strict=True))
+
+
+def _compare(found: Parity, actual: Feeds, expected: Feeds, where: str) -> None:
+    scale = max((float(np.abs(v).max()) for n, v in expected.items() if n.startswith(GRADIENT)), default=1.0)
+    for name, value in actual.items():
+        # A gradient that is nearly zero beside the others is compared with the largest of them.
+        floor = 1e-3 * scale if name.startswith(GRADIENT) else 1e-6
+        difference = float(np.abs(value - expected[name]).max() / max(float(np.abs(expected[name]).max()), floor))
+        if not difference <= TOLERANCE:  # also NaN
+            raise EdgeAdaptError(
+                f"{where}: {name} differs from torch by {difference:.2g} (relative), more than {TOLERANCE:g}; "
+                "the bundle was not written"
+            )
+        if name == LOSS:
+            found.loss = max(found.loss, difference)
+        elif not name.startswith(GRADIENT):
+            found.logits = max(found.logits, difference)
+        elif difference > found.gradient:
+            found.gradient, found.worst_gradient = difference, name.removeprefix(GRADIENT)
+
+
+def real_batches(
+    encoded: Sequence[Sequence[int]], labels: Sequence[int], sizes: Sequence[int] = (1, 8, 16)
+) -> list[Batch]:
+    """One batch of each size from the first examples."""
+    return [next(batches(encoded[:size], labels[:size], size)) for size in sizes if size <= len(labels)]

@@ -1,0 +1,44 @@
+"""`weights.data`: the frozen tensors of all graphs of a bundle, each once."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx_ir as ir
+
+FILE = "weights.data"
+
+INLINE_BYTES = 1024
+"""Smaller tensors stay inside the graphs: shapes, scalars, vectors."""
+
+PAGE_BYTES = 4096
+"""Tensors of a page and more start on a page, so that the file can be mapped instead of read."""
+
+ALIGN_BYTES = 64
+
+
+def write_weights(folder: Path, models: Iterable[ir.Model]) -> int:
+    """Move the large initialisers of the models to `folder/weights.data`; returns the file's length in bytes.
+
+    Tensors with the same contents share one place. Inputs with default values stay in their graph.
+    """
+    places: dict[str, int] = {}
+    end = 0
+    with (folder / FILE).open("wb") as file:
+        for model in models:
+            for name, value in model.graph.initializers.items():
+                tensor = value.const_value
+                if tensor is None or tensor.nbytes < INLINE_BYTES or value.is_graph_input():
+                    continue
+                content = tensor.tobytes()
+                key = hashlib.sha256(content).hexdigest()
+                if key not in places:
+                    align = PAGE_BYTES if len(content) >= PAGE_BYTES else ALIGN_BYTES
+                    file.write(b"\0" * (-end % align))
+                    places[key] = file.tell()
+                    file.write(content)
+                    end = file.tell()
+                value.const_value = ir.ExternalTensor(
+                    FILE, places[key], len(content), tensor.dtype, shape=tensor.shape, name=name, base_dir=folder
+                )
+    return end
