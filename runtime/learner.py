@@ -17,7 +17,8 @@ from .tokens import Batch
 
 log = logging.getLogger(__name__)
 
-MOST_UNDONE_IN_A_ROW = 8
+MOST_UNDONE = 10
+"""Updates of one run that may be undone: the rates are then below a thousandth of what they were."""
 
 Tensors = dict[str, np.ndarray]
 
@@ -29,7 +30,6 @@ class Learner:
         self.values, self.rule, self.memory = dict(values), rule, memory
         self.rate_factor, self.undone = rate_factor, undone
         self._before: tuple[Arrays, Memory] | None = None
-        self._in_a_row = 0
 
     def step(self, batches: Sequence[Batch], factor: float = 1.0) -> float:
         """One update from the parts of a batch, at `factor` times the rates; returns the mean loss before it.
@@ -38,27 +38,34 @@ class Learner:
         and all rates are halved from then on. The loss is then NaN, and the log says so.
 
         Raises:
-            EdgeAdaptError: that happened eight times in a row.
+            EdgeAdaptError: that happened ten times.
         """
-        loss, trained, memory = self.rule.propose(self.values, self.memory, batches, factor * self.rate_factor)
-        if math.isfinite(loss) and all_finite(trained):
-            self._before = self.values, self.memory
-            self.values, self.memory = {**self.values, **trained}, memory
-            self._in_a_row = 0
-            return loss
+        with np.errstate(all="ignore"):
+            loss, trained, memory = self.rule.propose(self.values, self.memory, batches, factor * self.rate_factor)
+        if not (math.isfinite(loss) and all_finite(trained)):
+            self._undo()
+            return math.nan
+        self._before = self.values, self.memory
+        self.values, self.memory = {**self.values, **trained}, memory
+        return loss
+
+    def settle(self, batch: Batch) -> None:
+        """Undo the last update if the loss of `batch` is not finite after it: no later step will find out."""
+        if self._before is not None and not math.isfinite(self.rule.look(self.values, batch)):
+            self._undo()
+
+    def _undo(self) -> None:
         self.undone += 1
-        self._in_a_row += 1
         self.rate_factor /= 2
-        if self._in_a_row >= MOST_UNDONE_IN_A_ROW:
-            raise EdgeAdaptError(
-                f"the loss is not finite {self._in_a_row} times in a row, even at {self.rate_factor:.2g} times the "
-                "learning rates; the state saved before is unharmed: check the examples, or lower the rates"
-            )
         if self._before is not None:
             self.values, self.memory = self._before
             self._before = None
+        if self.undone >= MOST_UNDONE:
+            raise EdgeAdaptError(
+                f"the loss was not finite {self.undone} times, even at {self.rate_factor:.1g} times the learning "
+                "rates; the state saved before is unharmed: check the examples, or lower the rates"
+            )
         log.warning("the loss is not finite: the last step is undone, learning rates halved to %g", self.rate_factor)
-        return math.nan
 
     @property
     def proven(self) -> tuple[Arrays, Memory] | None:

@@ -259,5 +259,6 @@ def _check(manifest: Manifest) -> None:
         raise ValueError(f"the file {min(missing_files)!r} is not in the bundle")
     if outside := [name for name in manifest.files if name.startswith("/") or ".." in name.split("/")]:
         raise ValueError(f"the file {outside[0]!r} lies outside the bundle")
-    if "infer" not in manifest.graphs or (manifest.trained and "train" not in manifest.graphs):
-        raise ValueError("graphs must have 'infer', and 'train' where a tensor is trained")
+    beyond_head = any(not tensor.name.startswith("head.") for tensor in manifest.trained)
+    if "infer" not in manifest.graphs or (beyond_head and "train" not in manifest.graphs):
+        raise ValueError("graphs must have 'infer', and 'train' where more than the head is trained")

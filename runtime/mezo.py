@@ -59,5 +59,6 @@ def replay(
 
 
 def pair_seed(run_seed: int, update: int) -> int:
-    """The 64-bit seed of an update (0, 1, ...) of a run."""
-    return int(splitmix64((run_seed * _GOLDEN) & _MASK, update + 1)[-1])
+    """The 64-bit seed of an update (0, 1, ...) of a run: output `update` of splitmix64 from output 0 of the run's."""
+    first = int(splitmix64(run_seed & _MASK, 1)[0])
+    return int(splitmix64((first + update * _GOLDEN) & _MASK, 1)[0])

@@ -51,6 +51,10 @@ class Rule(Protocol):
         self, values: Arrays, memory: Memory, batches: Sequence[Batch], factor: float
     ) -> tuple[float, Arrays, Memory]: ...
 
+    def look(self, values: Arrays, batch: Batch) -> float:
+        """The loss of one batch."""
+        ...
+
 
 @dataclass(frozen=True)
 class GradientRule:
@@ -85,6 +89,9 @@ class GradientRule:
             return math.nan, {}, memory
         rates = {name: rate * factor for name, rate in self.rates.items()}
         return (loss, *self.optimiser.update(values, clip(gradients, self.clip_norm), memory, rates))
+
+    def look(self, values: Arrays, batch: Batch) -> float:
+        return self.objective.loss_and_gradients(values, batch)[0]
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,9 @@ class MezoRule:
         scalar = float(np.float32(factor * slope / math.sqrt(mean_square))) if mean_square else 0.0
         pairs = Pairs(memory.start, (*memory.seeds, seed), (*memory.scalars, scalar), mean_square)
         return (above + below) / 2, moved(values, along, self.rates, scalar), pairs
+
+    def look(self, values: Arrays, batch: Batch) -> float:
+        return self.objective.loss(values, batch)
 
     def _loss(self, values: Arrays, batches: Sequence[Batch]) -> float:
         total = sum(map(len, batches))

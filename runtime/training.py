@@ -120,6 +120,7 @@ class TrainingRun:
         self._make_learner()
         try:
             self._epochs()
+            self.learner.settle(self._batch(np.array([0])))
             self.model.engine.close("train")
             self._finish()
         except StopTraining:
@@ -248,6 +249,7 @@ class TrainingRun:
         if self.options.lean:
             self.model.engine.close("train")
         loss = self.model.loss(self.learner.values, self.held)
+        loss = loss if math.isfinite(loss) else math.inf
         if self.options.lean:
             self.model.engine.close("infer")
         if self.best is None or loss < self.best.loss:

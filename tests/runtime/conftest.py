@@ -1,16 +1,19 @@
 """A bundle written by hand with onnx nodes, its gradients derived on paper, and the same model in plain numpy.
 
 f = tanh(h * (magnitudes + coefficients @ pool)), h the mean word vector; logits = f W^T + b. Frozen are the word
-vectors and the pool (3, 8).
+vectors and the pool (3, 16).
 """
 
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from edge_adapt.runtime.files import Disk
 from edge_adapt.runtime.manifest import (
     UNTAUGHT_BIAS,
     Graph,
@@ -32,7 +35,7 @@ GOOD, BAD, SO_SO = ("good", "fine", "great"), ("bad", "awful", "poor"), ("averag
 NEUTRAL = ("film", "plot", "cast", "the", "was", "very", "really")
 WORDS = ("[PAD]", "[UNK]", *GOOD, *BAD, *SO_SO, *NEUTRAL)
 LABELS = ("down", "up")
-WIDTH, POOL, RESERVED, MAX_TOKENS = 8, 3, 2, 12
+WIDTH, POOL, RESERVED, MAX_TOKENS = 16, 3, 2, 12
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,69 @@ def sentences(count: int, seed: int, *, classes: int = 2) -> tuple[list[str], li
         texts.append(" ".join([*around[:2], str(rng.choice(words)), *around[2:]]))
         labels.append(label)
     return texts, labels
+
+
+class FailingDisk(Disk):
+    """Counts its operations, and fails at the one with the given number, a write half done."""
+
+    def __init__(self, fails_at: int = -1, code: int = 0) -> None:
+        self.fails_at, self.code, self.done = fails_at, code, 0
+
+    def _count(self, path: object = None) -> None:
+        self.done += 1
+        if self.done == self.fails_at:
+            raise OSError(self.code, os.strerror(self.code), str(path))
+
+    def make_folder(self, path: Path) -> None:
+        self._count(path)
+        super().make_folder(path)
+
+    def create(self, path: Path) -> int:
+        self._count(path)
+        return super().create(path)
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        if self.done + 1 == self.fails_at:
+            super().write(descriptor, data[: len(data) // 2])
+        self._count()
+        return super().write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        self._count()
+        super().sync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        super().close(descriptor)
+        self._count()
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._count(source)
+        super().replace(source, target)
+
+    def sync_folder(self, path: Path) -> None:
+        self._count(path)
+        super().sync_folder(path)
+
+    def remove(self, path: Path) -> None:
+        self._count(path)
+        super().remove(path)
+
+
+@pytest.fixture
+def failing_disk() -> type[FailingDisk]:
+    return FailingDisk
+
+
+@pytest.fixture(scope="session")
+def texts() -> Callable[..., tuple[list[str], list[str]]]:
+    """texts(count, seed, classes=2): sentences and labels."""
+    return sentences
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    """The model of the bundle in numpy."""
+    return Oracle(Weights.draw(0))
 
 
 @pytest.fixture(scope="session")

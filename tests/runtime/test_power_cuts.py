@@ -11,7 +11,7 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,60 +91,8 @@ def test_killed_at_random_instants(bundle: Path) -> None:
     assert seen_mid_save > KILLS / 20  # the kills did hit saves in progress
 
 
-class FailingDisk(Disk):
-    """Fails at the operation with the given number, or with half a write done."""
-
-    def __init__(self, fails_at: int, code: int) -> None:
-        self.fails_at, self.code, self.done = fails_at, code, 0
-
-    def _count(self, path: object = None) -> None:
-        self.done += 1
-        if self.done == self.fails_at:
-            raise OSError(self.code, os.strerror(self.code), str(path))
-
-    def make_folder(self, path: Path) -> None:
-        self._count(path)
-        super().make_folder(path)
-
-    def create(self, path: Path) -> int:
-        self._count(path)
-        return super().create(path)
-
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        if self.done + 1 == self.fails_at:
-            super().write(descriptor, data[: len(data) // 2])
-        self._count()
-        return super().write(descriptor, data)
-
-    def sync(self, descriptor: int) -> None:
-        self._count()
-        super().sync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        super().close(descriptor)
-        self._count()
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._count(source)
-        super().replace(source, target)
-
-    def sync_folder(self, path: Path) -> None:
-        self._count(path)
-        super().sync_folder(path)
-
-    def remove(self, path: Path) -> None:
-        self._count(path)
-        super().remove(path)
-
-
-def count_operations(work: Callable[[Disk], None]) -> int:
-    disk = FailingDisk(-1, 0)
-    work(disk)
-    return disk.done
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_every_operation_fails_in_turn(pristine: Path, tmp_path: Path, code: int) -> None:
+def test_every_operation_fails_in_turn(pristine: Path, tmp_path: Path, failing_disk, code: int) -> None:
     manifest = read_manifest(pristine)
 
     def prepared(name: str) -> Path:
@@ -164,11 +112,13 @@ def test_every_operation_fails_in_turn(pristine: Path, tmp_path: Path, code: int
         finally:
             store.release()
 
-    total = count_operations(lambda disk: change(prepared("counting"), disk))
+    counting = failing_disk()
+    change(prepared("counting"), counting)
+    total = counting.done
     assert total >= 14  # two files, seven operations each
     for number in range(1, total + 1):
         folder = prepared(f"{code}-{number}")
-        disk = FailingDisk(number, code)
+        disk = failing_disk(number, code)
         with pytest.raises(EdgeAdaptError, match="unharmed") as caught:
             change(folder, disk)
         assert os.strerror(code) in str(caught.value)
