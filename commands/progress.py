@@ -3,7 +3,7 @@
 import sys
 import time
 
-from ..studies.simulate import Progress
+from ..studies.progress import Progress
 
 
 class TerminalProgress(Progress):

@@ -48,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
+    add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
     add("--out", metavar="DIR", type=Path, help=f"report folder [{DEFAULT_OUT}]")
     add("--json", action="store_true", help="print the report object on stdout instead of the summary")
     parser.set_defaults(run=run)
@@ -55,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the report, print it."""
-    from ..errors import require
+    from ..errors import UsageError, require
 
     for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
         require(module)
@@ -74,13 +75,18 @@ def run(args: argparse.Namespace) -> int:
     if args.shots is not None:
         options["shots"] = tuple(args.shots)
     options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    jobs = options.pop("jobs", None) if args.jobs is None else args.jobs
+    options.pop("jobs", None)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be a whole number, 1 or more; got {jobs}")
     config = SimulateConfig(**options)
     check_destination(out)
+    from ..studies.crew import default_jobs
     from ..studies.simulate import simulate
     from .progress import TerminalProgress
 
     with TerminalProgress() as progress:
-        report = simulate(config, progress, command=shlex.join(["edge-adapt", *args.words]))
+        report = simulate(config, progress, shlex.join(["edge-adapt", *args.words]), jobs or default_jobs())
     paths = write_report(report, out)
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..devices import Chip
 from . import kernels, randoms
-from .mapping import Layout, error_variance, fit_scale, integers, level_siemens, slice_gain, to_levels
+from .mapping import Layout, error_variance, fit_scale, integer_type, integers, level_siemens, slice_gain, to_levels
 from .retention import aging, fresh_seconds
 from .writing import WriteLog, program_cells
 
@@ -34,7 +34,7 @@ class CrossbarMatrix:
         self._spread_seed, self._relaxation_seed, self._drift_seed = (randoms.draw_seed(rng) for _ in range(3))
         cells = self.layout.cell_shape
         self.stuck = draw_faults(chip, cells, rng)
-        self.integers = np.zeros((self.layout.inputs, self.layout.outputs), np.int32)
+        self.integers = np.zeros((self.layout.inputs, self.layout.outputs), integer_type(self.layout))
         self.level = np.zeros(cells, np.uint8)
         erased = np.where(self.stuck == kernels.STUCK_HIGH, self.levels[-1], self.levels[0])
         self.programmed = erased.astype(np.float32)
@@ -207,9 +207,14 @@ class CrossbarMatrix:
     @property
     def noise(self) -> np.ndarray:
         """(slices, in, out) float32: read-noise variance of a pair over (g_max - g_min)^2; size 0 without read
-        noise.
+        noise. Rounded to 8 bits.
         """
-        return self._cached("noise")
+        return from_bfloat16(self.noise_bits)
+
+    @property
+    def noise_bits(self) -> np.ndarray:
+        """(slices, in, out) uint16: `noise` as bfloat16 bits, the form it is kept in."""
+        return self._cached("noise_bits")
 
     @property
     def row_siemens(self) -> np.ndarray:
@@ -233,7 +238,9 @@ class CrossbarMatrix:
             pairs = (g[:, 0] - g[:, 1]) / self._window
             self._cache = {
                 "pairs": pairs,
-                "noise": self._variance(g) if self.chip.cell.read_noise_relative else np.empty((0, 0, 0), np.float32),
+                "noise_bits": self._variance(g)
+                if self.chip.cell.read_noise_relative
+                else np.empty((0, 0, 0), np.uint16),
                 "row_siemens": g.sum((0, 1, 3), dtype=np.float64),
                 "effective": np.ascontiguousarray(
                     self._weights(pairs, *np.ogrid[: self.layout.inputs, : self.layout.outputs]).T
@@ -246,8 +253,9 @@ class CrossbarMatrix:
         return np.float32(self.chip.cell.g_max_siemens - self.chip.cell.g_min_siemens)
 
     def _variance(self, g: np.ndarray) -> np.ndarray:
+        """Read-noise variance of pairs, as bfloat16 bits."""
         relative = np.float32(self.chip.cell.read_noise_relative or 0.0) / self._window
-        return (g[:, 0] ** 2 + g[:, 1] ** 2) * (relative * relative)
+        return to_bfloat16((g[:, 0] ** 2 + g[:, 1] ** 2) * (relative * relative))
 
     def _weights(self, pairs: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Weights of pairs (slices, ...) that sit at word lines `inputs` and outputs `outputs`."""
@@ -261,10 +269,22 @@ class CrossbarMatrix:
         g = self._aged(index, (slice(None), slice(None), *at))
         pairs = (g[:, 0] - g[:, 1]) / self._window
         cache["pairs"][:, *at] = pairs
-        if cache["noise"].size:
-            cache["noise"][:, *at] = self._variance(g)
+        if cache["noise_bits"].size:
+            cache["noise_bits"][:, *at] = self._variance(g)
         np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
         cache["effective"][at[1], at[0]] = self._weights(pairs, *at)
+
+
+def to_bfloat16(values: np.ndarray) -> np.ndarray:
+    """The bits (uint16) of the bfloat16 numbers nearest to float32 values; half of an 8-bit step up for ties."""
+    return ((np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(0x8000)) >> np.uint32(16)).astype(
+        np.uint16
+    )
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """The float32 values of bfloat16 bits (uint16)."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def draw_faults(chip: Chip, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -6,63 +6,110 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import CrossbarMatrix
 from .chip import ProgrammedModel
+from .products import Products
 
 
 class _CrossbarRead(torch.autograd.Function):
-    """y = noisy, converted read of the cells; gradients are those of the exact product with what the cells hold
-    (straight-through).
+    """y = noisy, converted read of the cells for x (vectors, in); gradients are those of the exact product with what
+    the cells hold (straight-through).
+
+    `rows` selects the vectors that are driven; the others read as zero and cost nothing. None: all are driven.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, reader: "ChipReader", name: str) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, reader: "ChipReader", name: str, rows: Tensor | None) -> Tensor:
         ctx.reader, ctx.name = reader, name
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else x.new_empty(0))
-        y = reader.chip_model.matvec(name, x.detach().numpy())
-        return torch.from_numpy(np.ascontiguousarray(y))
+        driven = x if rows is None else x.index_select(0, rows)
+        ctx.save_for_backward(driven if ctx.needs_input_grad[1] else None, rows)
+        y = torch.from_numpy(reader.chip_model.matvec(name, driven.numpy()))
+        return y if rows is None else _spread(y, rows, len(x))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx, *gradients: Tensor):
+        (gradient,) = gradients
+        driven, rows = ctx.saved_tensors
+        total = len(gradient)
+        if rows is not None:
+            gradient = gradient.index_select(0, rows)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             ctx.reader.chip_model.count_transposed(ctx.name, len(gradient))
             grad_x = gradient @ torch.from_numpy(ctx.reader.chip_model.held(ctx.name))
+            if rows is not None:
+                grad_x = _spread(grad_x, rows, total)
         if ctx.needs_input_grad[1]:
-            (x,) = ctx.saved_tensors
-            grad_weight = gradient.t() @ x
-        return grad_x, grad_weight, None, None
+            grad_weight = gradient.t() @ driven
+        return grad_x, grad_weight, None, None, None
 
 
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """a @ b into out, float32."""
-    torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+def _spread(y: Tensor, rows: Tensor, total: int) -> Tensor:
+    """`total` vectors, zero but for those of y, which go to `rows`."""
+    return y.new_zeros(total, y.shape[1]).index_copy_(0, rows, y)
 
 
-def multiply_bfloat16(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """a @ b into out by the processor's bfloat16 matrix unit, several times faster, rounded to 8 bits.
+class TorchProducts(Products):
+    """The products of a read by torch: all full tiles of a slice at once, on as many threads as torch uses.
 
-    Meant for the variance of the read noise, all terms of which are positive: it comes out within 1 %, its square root,
-    the scale of the noise, within 0.5 %.
-    """
-    product = torch.mm(torch.from_numpy(a).bfloat16(), torch.from_numpy(b).bfloat16())
-    torch.from_numpy(out).copy_(product)
-
-
-class ChipReader:
-    """Reads matrices through a programmed chip: reader(name, x (..., in), weight (out, in)) -> (..., out).
-
-    Matrices that are not on the chip are read exactly. Padding is never driven: `mask` (batch, tokens), set by
-    `watch`, selects the real tokens of a (batch, tokens, in) input; the others get zeros, and nothing is charged for
-    them. `bypass` names matrices that are read exactly although they are on the chip: those trained digitally before
-    they are written.
+    Where the processor has a bfloat16 matrix unit it does the variance of the read noise, several times faster and
+    rounded to 8 bits. All terms of a variance are positive: it comes out within 1 %, and its square root, the scale
+    of the noise, within 0.5 %.
     """
 
-    def __init__(self, chip_model: ProgrammedModel):
-        self.chip_model = chip_model
-        chip_model.multiply = multiply
-        chip_model.multiply_variance = multiply_bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else multiply
-        self.mask: Tensor | None = None
-        self.bypass: frozenset[str] = frozenset()
+    def __init__(self) -> None:
+        self.half_variance = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+    def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+
+    def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
+        tiles = [torch.from_numpy(pairs) for pairs in matrix.pairs]
+        self._tiled(torch.from_numpy(codes), tiles, matrix.layout.rows, torch.from_numpy(out))
+
+    def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
+        x = torch.from_numpy(squares)
+        if self.half_variance:
+            noise = torch.from_numpy(matrix.noise_bits).view(torch.bfloat16)
+            half = torch.empty(out.shape, dtype=torch.bfloat16)
+            self._tiled(x.bfloat16(), list(noise), matrix.layout.rows, half)
+            torch.from_numpy(out).copy_(half)
+        else:
+            self._tiled(x, [torch.from_numpy(n) for n in matrix.noise], matrix.layout.rows, torch.from_numpy(out))
+
+    @staticmethod
+    def _tiled(x: Tensor, slices: list[Tensor], rows: int, out: Tensor) -> None:
+        """out (slices * row_tiles, vectors, outputs): x (vectors, in) times each tile of each slice (in, outputs)."""
+        inputs = x.shape[1]
+        tiles, full = -(-inputs // rows), inputs // rows
+        for s, weights in enumerate(slices):
+            first = s * tiles
+            if full:
+                left = x[:, : full * rows].unflatten(1, (full, rows)).transpose(0, 1)
+                right = weights[: full * rows].unflatten(0, (full, rows))
+                torch.bmm(left, right, out=out[first : first + full])
+            if full < tiles:
+                torch.mm(x[:, full * rows :], weights[full * rows :], out=out[first + full])
+
+
+class PaddingReader:
+    """A reader that leaves padding out: `mask` (batch, tokens), set by `watch`, selects the real tokens of a (batch,
+    tokens, in) input; the others get zeros.
+    """
+
+    def __init__(self) -> None:
+        self._mask: Tensor | None = None
+        self._rows: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Which tokens (batch, tokens) are real; None: all are."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, mask: Tensor | None) -> None:
+        self._mask = mask
+        self._rows = None if mask is None or bool(mask.all()) else mask.flatten().nonzero().squeeze(1)
 
     def watch(self, encoder: torch.nn.Module) -> Callable[[], None]:
         """Take the mask from every call encoder(input_ids=..., attention_mask=...); returns the function that ends
@@ -75,15 +122,39 @@ class ChipReader:
 
         return encoder.register_forward_pre_hook(note, with_kwargs=True).remove
 
+    def _flat(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x as vectors (n, in), and the numbers of those that are real (None: all)."""
+        known = self._mask is not None and self._mask.shape == x.shape[:-1]
+        return x.reshape(-1, x.shape[-1]), self._rows if known else None
+
+
+class ExactReader(PaddingReader):
+    """Exact products, padding left out: reader(name, x (..., in), weight (out, in)) -> (..., out)."""
+
+    def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
+        flat, rows = self._flat(x)
+        if rows is None:
+            return torch.nn.functional.linear(x, weight)
+        y = torch.nn.functional.linear(flat.index_select(0, rows), weight)
+        return y.new_zeros(len(flat), len(weight)).index_copy(0, rows, y).reshape(*x.shape[:-1], -1)
+
+
+class ChipReader(PaddingReader):
+    """Reads matrices through a programmed chip: reader(name, x (..., in), weight (out, in)) -> (..., out).
+
+    Matrices that are not on the chip are read exactly. Padding is never driven, and nothing is charged for it.
+    `bypass` names matrices that are read exactly although they are on the chip: those trained digitally before they
+    are written.
+    """
+
+    def __init__(self, chip_model: ProgrammedModel):
+        super().__init__()
+        self.chip_model = chip_model
+        chip_model.products = TorchProducts()
+        self.bypass: frozenset[str] = frozenset()
+
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         if name in self.bypass or name not in self.chip_model:
             return torch.nn.functional.linear(x, weight)
-        shape = x.shape[:-1]
-        mask = self.mask if self.mask is not None and self.mask.shape == shape else None
-        if mask is None or bool(mask.all()):
-            flat = x.reshape(-1, x.shape[-1])
-            return _CrossbarRead.apply(flat, weight, self, name).reshape(*shape, -1)
-        y = _CrossbarRead.apply(x[mask], weight, self, name)
-        out = y.new_zeros(*shape, y.shape[-1])
-        out[mask] = y
-        return out
+        flat, rows = self._flat(x)
+        return _CrossbarRead.apply(flat, weight, self, name, rows).reshape(*x.shape[:-1], -1)

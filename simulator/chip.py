@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,14 +13,12 @@ from . import kernels, randoms
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
+from .products import Products
 from .writing import WriteLog, require_programmable
 
 FIDELITIES = ("ideal", "fast")
 # Vectors kept per matrix while calibrating: enough for a quantile, small enough to hold for every matrix.
 CALIBRATION_VECTORS = 96
-
-
-Product = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 
 
 class ProgrammedModel:
@@ -48,9 +46,7 @@ class ProgrammedModel:
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
-        # product(a (m, k), b (k, n), out (m, n)); `autograd.ChipReader` puts torch's faster ones here.
-        self.multiply: Product = lambda a, b, out: np.matmul(a, b, out=out)
-        self.multiply_variance: Product = self.multiply
+        self.products = Products()  # `autograd.ChipReader` puts torch's faster ones here
         self._memory: dict[str, np.ndarray] = {}
         self._load = drive_load(chip.array.input_bits, self._digit_bits())
 
@@ -172,14 +168,15 @@ class ProgrammedModel:
         vectors = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != matrix.layout.inputs:
             raise UsageError(f"{name!r} takes vectors of length {matrix.layout.inputs}; got shape {np.shape(x)}")
-        if not np.isfinite(vectors).all():
+        # The sum of the numbers tells at once; only a sum too large for a float needs the second look.
+        if not (np.isfinite(vectors.sum()) or np.isfinite(vectors).all()):
             raise UsageError(f"the inputs of {name!r} hold NaN or infinite values; a converter cannot apply them")
         if self._samples is not None:
             kept = sum(len(s) for s in self._samples.setdefault(name, []))
             step = max(1, len(vectors) // CALIBRATION_VECTORS)
             if kept < CALIBRATION_VECTORS:
                 self._samples[name].append(vectors[::step][: CALIBRATION_VECTORS - kept].copy())
-            y = vectors @ self.held(name).T
+            y = self.products.multiply(vectors, self.held(name).T)
         else:
             ranges = self._ranges.get(name) or self._find_ranges(matrix, vectors[:CALIBRATION_VECTORS])
             if vectors.any():  # zeros calibrate nothing
@@ -190,26 +187,25 @@ class ProgrammedModel:
     def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray, ranges: tuple[float, np.ndarray]) -> np.ndarray:
         layout, array, periphery = matrix.layout, self.chip.array, self.chip.periphery
         full_scale, adc_range = ranges
-        noise = matrix.noise if self.fidelity == "fast" else np.empty((0, 0, 0), np.float32)
+        noisy = self.fidelity == "fast" and matrix.noise_bits.size > 0
         codes = self._scratch("codes", x.shape)
-        squares = self._scratch("squares", x.shape if noise.size else (0, 0))
+        squares = self._scratch("squares", x.shape if noisy else (0, 0))
         activity = np.empty(len(x))
         kernels.drive_rows(
             x, full_scale, code_max(array.input_bits), self._load, matrix.row_siemens, codes, squares, activity
         )
         self._count_reads(name, matrix, len(x), float(activity.sum()))
         if self.fidelity == "ideal":
-            return x @ self._ideal[name].T
+            return self.products.multiply(x, self._ideal[name].T)
         chunks = layout.slices * layout.row_tiles
         shape = (chunks, len(x), layout.outputs)
         partial, variance = (
             self._scratch("partial", shape),
-            self._scratch("variance", shape if noise.size else (0, 0, 0)),
+            self._scratch("variance", shape if noisy else (0, 0, 0)),
         )
-        for c, (s, rows) in enumerate(_chunks(matrix)):
-            self.multiply(codes[:, rows], matrix.pairs[s, rows], partial[c])
-            if noise.size:
-                self.multiply_variance(squares[:, rows], noise[s, rows], variance[c])
+        self.products.sums(codes, matrix, partial)
+        if noisy:
+            self.products.variances(squares, matrix, variance)
         gains = matrix.gains.reshape(chunks, layout.outputs) * np.float32(full_scale)
         bits = periphery.adc_bits
         top = code_max(bits) if bits else 0
@@ -278,9 +274,11 @@ class ProgrammedModel:
         full_scale = best_range(x, self.chip.array.input_bits)
         codes = np.clip(np.rint(x / full_scale * top), -top, top).astype(np.float32) / np.float32(top)
         adc = np.ones(matrix.layout.slices)
+        tiles = matrix.layout.row_tiles
+        sums = np.empty((matrix.layout.slices * tiles, len(x), matrix.layout.outputs), np.float32)
+        self.products.sums(codes, matrix, sums)
         for s in range(matrix.layout.slices):
-            sums = [codes[:, rows] @ matrix.pairs[t, rows] for t, rows in _chunks(matrix) if t == s]
-            adc[s] = best_range(np.stack(sums), self.chip.periphery.adc_bits or 8)
+            adc[s] = best_range(sums[s * tiles : (s + 1) * tiles], self.chip.periphery.adc_bits or 8)
         return full_scale, adc
 
 
@@ -318,11 +316,3 @@ def read_events(chip: Chip, layout, cycles: int, transposed: bool = False) -> Ev
         transposed_reads=float(transposed),
         reads=float(not transposed),
     )
-
-
-def _chunks(matrix: CrossbarMatrix) -> Iterator[tuple[int, slice]]:
-    """(slice, word lines) of every array stack that is converted on its own, in the order of the partial sums."""
-    rows, layout = matrix.layout.rows, matrix.layout
-    for s in range(layout.slices):
-        for tile in range(layout.row_tiles):
-            yield s, slice(tile * rows, min((tile + 1) * rows, layout.inputs))

@@ -7,6 +7,8 @@ should not cost every other value a bit.
 
 import numpy as np
 
+from . import kernels
+
 FRACTIONS = np.linspace(1.0, 0.1, 19)
 _SAMPLE = 8192
 
@@ -27,11 +29,7 @@ def best_range(values: np.ndarray, bits: int) -> float:
         return 1.0
     # An odd stride does not fall in step with the rows of a matrix.
     sample = flat[:: max(1, flat.size // _SAMPLE) | 1]
-    top = code_max(bits)
-    errors = []
-    for fraction in FRACTIONS:
-        lsb = peak * fraction / top
-        errors.append(np.mean((np.clip(np.rint(sample / lsb), -top, top) * lsb - sample) ** 2))
+    errors = kernels.rounding_errors(sample, peak * FRACTIONS / code_max(bits), code_max(bits))
     return peak * float(FRACTIONS[int(np.argmin(errors))])
 
 

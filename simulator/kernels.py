@@ -201,3 +201,19 @@ def drive_rows(x, full_scale, top, load, row_siemens, codes, squares, activity):
             for i in range(inputs):
                 squares[b, i] = codes[b, i] * codes[b, i]
         activity[b] = total
+
+
+@njit(cache=True, error_model="numpy", fastmath=True)
+def rounding_errors(values, steps, code_max):
+    """Mean squared error of values (n,) float32 rounded to multiples of each step, clipped at +-code_max steps."""
+    errors = np.empty(len(steps))
+    top = np.float32(code_max)
+    for k in range(len(steps)):
+        step = np.float32(steps[k])
+        scale = np.float32(1.0) / step
+        total = np.float32(0.0)
+        for i in range(len(values)):
+            error = min(max(np.rint(values[i] * scale), -top), top) * step - values[i]
+            total += error * error
+        errors[k] = total / len(values)
+    return errors

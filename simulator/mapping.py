@@ -157,12 +157,17 @@ def _shared(total: np.ndarray, layout: Layout, per: str) -> np.ndarray:
 
 
 def integers(weight: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarray:
-    """Quantise a matrix (out, in) to signed integer magnitudes (in, out) int32; values beyond the scale saturate."""
+    """Quantise a matrix (out, in) to signed integer magnitudes (in, out); values beyond the scale saturate."""
     if not np.all(np.isfinite(weight)):
         raise UsageError("a weight matrix holds NaN or infinite values; it cannot be written to cells")
     tile = np.arange(layout.inputs) // layout.rows
     normal = weight.T * (np.float32(layout.magnitude_max) / scale)[tile]
-    return np.rint(np.clip(normal, -layout.magnitude_max, layout.magnitude_max)).astype(np.int32)
+    return np.rint(np.clip(normal, -layout.magnitude_max, layout.magnitude_max)).astype(integer_type(layout))
+
+
+def integer_type(layout: Layout) -> type[np.signedinteger]:
+    """The smallest integer type that holds every magnitude and its sign."""
+    return np.int16 if layout.magnitude_max < 2**15 else np.int32
 
 
 def to_levels(values: np.ndarray, layout: Layout) -> np.ndarray:

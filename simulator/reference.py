@@ -134,3 +134,9 @@ def drive_rows(x, full_scale, top, load, row_siemens, codes, squares, activity) 
     if squares.size:
         squares[...] = codes * codes
     activity[...] = load[np.abs(code).astype(int)].astype(float) @ row_siemens
+
+
+def rounding_errors(values, steps, code_max) -> np.ndarray:
+    """Error of a quantiser at several step sizes; see `kernels.rounding_errors`."""
+    rounded = np.clip(np.rint(values[None] / steps[:, None]), -code_max, code_max) * steps[:, None]
+    return ((rounded - values) ** 2).mean(1)

@@ -105,7 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
     kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
-    names = [*kinds, "set", "out"]
+    names = [*kinds, "set", "out", "jobs"]
     if key not in names or key == "settings":
         raise UsageError(
             f"{path}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}"
@@ -122,7 +122,7 @@ def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
         return key, tuple(items)
     if key == "out":
         return key, Path(str(value))
-    default = kinds[key].default
+    default = 1 if key == "jobs" else kinds[key].default
     allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise UsageError(f"{path}: `{key}` takes a {allowed[-1].__name__}; got {value!r}")

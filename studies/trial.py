@@ -17,7 +17,9 @@ from ..simulator.mapping import Layout
 from ..workloads.batches import batches
 from .workbench import Encoded, Variant, Workbench
 
-CALIBRATION_EXAMPLES = 32
+CALIBRATION_EXAMPLES = 16
+# The trained state grows from zero: the converters' ranges follow it after these optimiser steps.
+FOLLOWING_STEPS = frozenset(4**n for n in range(10))
 ACTIVATION_BYTES = 2  # activations kept for the backward pass are held with 16 bits
 
 
@@ -130,8 +132,8 @@ class ChipTrial:
         if self.variant.placement is Placement.NVM_STEP:
             for name in self.trained_cells:
                 self.model.rewrite(name, self._value(name))
-        if step & (step - 1) == 0 and self.adaptation.backward_need is not BackwardNeed.NONE:
-            self.calibrate(data)  # after 1, 2, 4, 8, ... steps: the trained state grows from zero
+        if step in FOLLOWING_STEPS and self.adaptation.backward_need is not BackwardNeed.NONE:
+            self.calibrate(data)
 
     def _write_task(self, refresh: bool) -> None:
         """Write the trained matrices to their cells: over what is there, or into erased cells the first time."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edge_adapt import studies
 from edge_adapt.reports import store
+from edge_adapt.studies import crew
 
 USAGE, FAILURE = 2, 1
 
@@ -188,6 +188,6 @@ def test_a_failure_in_the_middle_leaves_the_former_report(
     def out_of_memory(*_arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(studies.simulate, "run_once", out_of_memory)
+    monkeypatch.setattr(crew, "perform", out_of_memory)
     cli(*words).assert_refused(FAILURE, "not enough memory")
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before

@@ -2,11 +2,14 @@
 chip.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from edge_adapt.simulator import program
-from edge_adapt.simulator.autograd import ChipReader, multiply, multiply_bfloat16
+from edge_adapt.simulator.autograd import ChipReader, ExactReader, TorchProducts
+from edge_adapt.simulator.products import Products, chunks
 
 
 @pytest.fixture
@@ -78,10 +81,31 @@ def test_adapting_digital_state_writes_no_cell(model):
     assert model.cell_writes("w") == 0 and model.counts.cell_write_joules == 0
 
 
-def test_torch_products_are_numpys(rng):
-    a, b = rng.random((50, 128), np.float32), rng.random((128, 70), np.float32)
-    out = np.empty((50, 70), np.float32)
-    multiply(a, b, out)
-    assert np.allclose(out, a @ b, rtol=1e-5)
-    multiply_bfloat16(a, b, out)
-    assert np.abs(out / (a @ b) - 1).max() < 0.01
+@pytest.mark.parametrize(("slices", "inputs"), [(1, 300), (1, 256), (2, 300), (1, 40)])
+def test_torch_products_are_numpys(reram, rng, slices, inputs):
+    chip = dataclasses.replace(reram, array=dataclasses.replace(reram.array, slices=slices))
+    matrix = program(chip, {"w": rng.standard_normal((70, inputs)).astype(np.float32)}, rng).matrix("w")
+    codes = rng.uniform(-1, 1, (9, inputs)).astype(np.float32)
+    shape = (slices * matrix.layout.row_tiles, 9, 70)
+    plain, torchs = np.empty((4, *shape), np.float32).reshape(2, 2, *shape)
+    for products, (sums, variances) in ((Products(), plain), (TorchProducts(), torchs)):
+        products.sums(codes, matrix, sums)
+        products.variances(codes**2, matrix, variances)
+    assert np.allclose(plain[0], torchs[0], atol=1e-5)
+    assert np.abs(torchs[1] / plain[1] - 1).max() < 0.01
+    tile = [codes[:, rows] @ matrix.pairs[s, rows] for s, rows in chunks(matrix)]
+    assert np.allclose(torchs[0], tile, atol=1e-5)
+
+
+def test_exact_reader_leaves_padding_out():
+    reader = ExactReader()
+    reader.mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    x, weight = torch.randn(2, 3, 40, requires_grad=True), torch.randn(6, 40, requires_grad=True)
+    y = reader("w", x, weight)
+    exact = (x @ weight.T) * reader.mask.unsqueeze(-1)
+    assert torch.allclose(y, exact, atol=1e-6)
+    g = torch.randn(2, 3, 6)
+    for mine, theirs in zip(
+        torch.autograd.grad(y, (x, weight), g), torch.autograd.grad(exact, (x, weight), g), strict=True
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-5)

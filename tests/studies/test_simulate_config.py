@@ -3,8 +3,9 @@
 import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
+from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.studies.config import SimulateConfig, parse_settings, read_config
-from edge_adapt.studies.simulate import groups, shorter
+from edge_adapt.studies.work import groups, shorter
 from edge_adapt.studies.workbench import choose_variants, with_settings
 
 
@@ -77,12 +78,14 @@ def test_options_and_recipes_of_a_method_can_be_set():
         with_settings(get_method("lorafusion"), {"cross_terms": "perhaps"})
 
 
-def test_variants_that_rewrite_the_backbone_live_alone():
-    found = groups(choose_variants((), {}))
-    assert all(len(group) == 1 for group in found[1:])
-    assert {group[0].method.name for group in found[1:]} == {"full"}
-    placements = [variant.placement for variant in found[0]]
-    assert placements == sorted(placements, key=lambda p: p != "DIGITAL"), "digital training comes first"
+def test_groups_hold_what_shares_a_training_or_its_features():
+    variants = choose_variants((), {})
+    found = groups(variants)
+    assert sorted(v.title for group in found for v in group) == sorted(v.title for v in variants)
+    titles = [[v.title for v in group] for group in found]
+    assert ["lora/DIGITAL", "lora/NVM_TASK"] in titles and ["lora/NVM_STEP"] in titles
+    heads = next(group for group in titles if "probe/DIGITAL" in group)
+    assert set(heads) == {v.title for v in variants if v.method.backward_need is BackwardNeed.NONE}
 
 
 def test_the_second_adaptation_is_shorter():

@@ -1,0 +1,199 @@
+"""Processes that share the parts of a simulation: this one, and as many helpers as are worth it.
+
+A helper is `python -m edge_adapt.studies.crew`: it gets the configuration on its standard input, loads the same model,
+programs the same chip (same seed, same cells) and then does one part after the other. Every part runs on one thread
+wherever it runs: two processes of one thread are nearly twice as fast as one process of two, whose pools of threads
+wait for each other at every small product.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from ..errors import EdgeAdaptError, UsageError
+from .config import SimulateConfig
+from .progress import Progress
+from .work import Part, perform
+from .workbench import Workbench, load_workbench
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+HELPER_BYTES = 1.5e9  # what a helper may need for a model like MiniLM
+
+
+def default_jobs() -> int:
+    """How many processes this machine has cores and free memory for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return cores
+    return max(1, min(cores, 1 + int(free / HELPER_BYTES - 1)))
+
+
+class Crew:
+    """This process and `helpers` more; `work` shares parts among them. A context manager: leaving it ends the helpers.
+
+    Progress of the helpers is passed on as it comes.
+    """
+
+    def __init__(self, config: SimulateConfig, helpers: int, progress: Progress):
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._helpers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "edge_adapt.studies.crew"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD,
+            )
+            for _ in range(helpers)
+        ]  # fmt: skip
+        for helper in self._helpers:
+            assert helper.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # `_serve` notices
+                _send(helper.stdin, config)
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for helper in self._helpers:
+            helper.kill()
+        for thread in self._threads:
+            thread.join()  # it reads the end of the pipe
+        for helper in self._helpers:
+            helper.wait()
+            for pipe in (helper.stdin, helper.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+
+    def work(self, parts: Sequence[Part], bench: Workbench, base: Any) -> list[Any]:
+        """Results of the parts, in their order. The first failure, wherever it happens, ends the work and is raised."""
+        waiting = deque(enumerate(parts))
+        results: list[Any] = [None] * len(parts)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(helper, waiting, results), daemon=True)
+            for helper in self._helpers
+        ]
+        for thread in self._threads:
+            thread.start()
+        with one_thread():
+            while self._failure is None:
+                try:
+                    number, part = waiting.popleft()
+                except IndexError:
+                    break
+                results[number] = perform(part, bench, base, self._progress)
+                release()
+        for thread in self._threads:
+            while thread.is_alive() and self._failure is None:
+                thread.join(0.2)  # in turns, so that Ctrl-C is heard
+        if self._failure is not None:
+            raise self._failure
+        return results
+
+    def _serve(self, helper: subprocess.Popen, waiting: deque, results: list[Any]) -> None:
+        """Give parts to one helper until none are left."""
+        assert helper.stdin is not None and helper.stdout is not None
+        try:
+            while self._failure is None:
+                try:
+                    number, part = waiting.popleft()
+                except IndexError:
+                    return
+                _send(helper.stdin, part)
+                results[number] = self._answer(helper.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            code = helper.wait()
+            self._failure = EdgeAdaptError(
+                f"a helper process ended early (exit status {code}; out of memory?): try again with --jobs 1"
+            )
+        except EdgeAdaptError as error:
+            self._failure = error
+
+    def _answer(self, pipe: IO[bytes]) -> Any:
+        while True:
+            kind, content = pickle.load(pipe)
+            if kind == "result":
+                return content
+            if kind == "failure":
+                exit_code, text = content
+                raise UsageError(text) if exit_code == UsageError.exit_code else EdgeAdaptError(text)
+            with self._lock:
+                getattr(self._progress, kind)(content)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch and the kernels of the simulator use one thread."""
+    import numba
+    import torch
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
+
+
+def release() -> None:
+    """Give the memory of a finished part back to the system: models and chips refer to each other in cycles, and the
+    C library keeps what it is given back.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries than glibc have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class _Passed(Progress):
+    """Progress of a helper, sent to the process that shows it."""
+
+    def __init__(self, pipe: IO[bytes]):
+        self._pipe = pipe
+
+    def stage(self, text: str) -> None:
+        _send(self._pipe, ("stage", text))
+
+    def advance(self, units: int = 1) -> None:
+        _send(self._pipe, ("advance", units))
+
+
+def _send(pipe: IO[bytes], thing: Any) -> None:
+    pickle.dump(thing, pipe)
+    pipe.flush()
+
+
+def serve() -> None:
+    """A helper's life: configuration in, results out, until its input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us; it ends us
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints must not mix with the results
+    progress = _Passed(sink)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        try:
+            bench = load_workbench(pickle.load(source))
+            base = bench.program()
+            with one_thread():
+                while True:
+                    _send(sink, ("result", perform(pickle.load(source), bench, base, progress)))
+                    release()
+        except EdgeAdaptError as error:
+            _send(sink, ("failure", (error.exit_code, str(error))))
+        except MemoryError:
+            _send(sink, ("failure", (1, "not enough memory for a helper process: try again with --jobs 1")))
+
+
+if __name__ == "__main__":
+    serve()

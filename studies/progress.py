@@ -1,0 +1,9 @@
+"""What a long run tells about itself."""
+
+
+class Progress:
+    """Silent; commands give one that shows. `start(total)` and `advance` count roughly equal units of work."""
+
+    def start(self, total: int) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def advance(self, units: int = 1) -> None: ...

@@ -1,0 +1,276 @@
+"""The parts of a simulation that stand alone: each can run in a process of its own and gives the same result there."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..methods import Placement, get_method
+from ..methods.base import BackwardNeed, Recipe
+from ..methods.trainer import extract_features, train
+from ..simulator import Breakdown, CostTable, ProgrammedModel
+from ..simulator.autograd import ExactReader
+from . import amortise
+from .config import DRIFT_SECONDS
+from .progress import Progress
+from .trial import ChipTrial, Cost
+from .workbench import Encoded, Variant, Workbench
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of work: `kind` "before" (`frozen`, where it is not among the methods), "exact" (a method with exact
+    weights) or "chip".
+
+    `variants`: numbers of the variants in the workbench; those of one "chip" part live through time together, the one
+    of an "exact" part stands for its method.
+    """
+
+    kind: str
+    shots: int
+    seed: int
+    variants: tuple[int, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Roughly how long it takes, for the progress bar."""
+        return {"before": 1, "exact": 2, "chip": 8 * len(self.variants)}[self.kind]
+
+
+@dataclass
+class ExactResult:
+    """A method trained and tested with exact weights: the digital yardstick."""
+
+    accuracy: float
+    validation: float
+    validation_right: np.ndarray
+
+
+@dataclass
+class ChipResult:
+    """A variant on the chip, filled in as time passes."""
+
+    variant: Variant
+    trial: ChipTrial
+    cost: Cost
+    accuracy: float = float("nan")
+    inference: Breakdown | None = None
+    drift: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    readapted: float = float("nan")
+    again: Cost | None = None
+
+
+def parts_of(bench: Workbench) -> list[Part]:
+    """Everything a simulation does after programming, the longest parts first."""
+    methods = {variant.method.name: n for n, variant in enumerate(bench.variants)}
+    parts = []
+    for shots in bench.config.shots:
+        for seed in bench.config.seed_numbers:
+            parts += [
+                Part("chip", shots, seed, tuple(bench.variants.index(variant) for variant in group))
+                for group in groups(bench.variants)
+            ]
+            parts += [Part("exact", shots, seed, (n,)) for n in sorted(methods.values())]
+            if "frozen" not in methods:
+                parts.append(Part("before", shots, seed))
+    return sorted(parts, key=lambda part: -part.units)
+
+
+def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progress) -> Any:
+    """Do one part: (accuracy exact, on the chip) for "before", an `ExactResult`, or a list of records."""
+    few = bench.task.few_shot(part.shots, part.seed)
+    data, held_out = bench.encode(few.train), bench.encode(few.validation)
+    variants = [bench.variants[n] for n in part.variants]
+    where = f"{part.shots} shots, seed {part.seed}"
+    if part.kind == "chip":
+        base.set_time(0.0)
+        results = live(bench, base, variants, data, part.shots, part.seed, where, progress)
+        return [record(bench, result, part.shots, part.seed) for result in results]
+    if part.kind == "exact":
+        progress.stage(f"{where}: {variants[0].method.name} with exact weights")
+        outcome: Any = run_exact(bench, variants[0], data, held_out, part.shots, part.seed)
+    else:
+        progress.stage(f"{where}: before adaptation")
+        frozen = Variant(get_method("frozen"), Placement.DIGITAL)
+        base.set_time(0.0)
+        trial = ChipTrial(bench, frozen, base, part.shots, part.seed)
+        trial.deploy(data)
+        trial.adapt(data, trial.adaptation.recipe)
+        exact = run_exact(bench, frozen, data, held_out, part.shots, part.seed)
+        outcome = exact.accuracy, trial.accuracy(trial.features(bench.test))
+    progress.advance(part.units)
+    return outcome
+
+
+def groups(variants: list[Variant]) -> list[list[Variant]]:
+    """Variants that belong together: those that train only a head (they read the same features), and the placements
+    of a method where one training serves two of them (`digital_twin`), the digital one first.
+    """
+    heads = [v for v in variants if v.method.backward_need is BackwardNeed.NONE]
+    twins: dict[Any, list[Variant]] = {}
+    for variant in variants:
+        if variant not in heads:
+            key = variant.method.name, variant.placement is Placement.NVM_STEP
+            twins.setdefault(key, []).append(variant)
+    paired = [sorted(group, key=lambda v: v.placement is not Placement.DIGITAL) for group in twins.values()]
+    return [group for group in (*paired, heads) if group]
+
+
+def live(
+    bench: Workbench, base: ProgrammedModel, variants: list[Variant], data: Encoded, shots: int, seed: int, where: str,
+    progress: Progress,
+) -> list[ChipResult]:  # fmt: skip
+    """Adapt, test, let time pass, test, adapt again, test: the variants side by side, so that the chip ages once for
+    all of them.
+    """
+    results: list[ChipResult] = []
+    shared = SharedFeatures()
+    for variant in variants:
+        progress.stage(f"{where}: {variant.title} on the chip")
+        trial = ChipTrial(bench, variant, base, shots, seed)
+        trial.deploy(data)
+        cost = trial.adapt(data, trial.adaptation.recipe, as_in=digital_twin(variant, results))
+        result = ChipResult(variant, trial, cost)
+        progress.advance(2)
+        found, counts = shared.inference(trial, bench.test)
+        result.accuracy = trial.accuracy(found)
+        result.inference = CostTable.of(bench.chip).cost(counts)
+        results.append(result)
+        progress.advance()
+    for seconds in DRIFT_SECONDS:
+        base.set_time(seconds)
+        shared.clear()
+        for result in results:
+            progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
+            result.trial.set_time(seconds)
+            accuracy = result.trial.accuracy(shared.features(result.trial, bench.test))
+            result.drift.append({"age_seconds": seconds, "accuracy": accuracy})
+            progress.advance()
+    shared.clear()
+    for result in results:
+        progress.stage(f"{where}: {result.variant.title} adapts again")
+        recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
+        result.again = result.trial.adapt(data, recipe, refresh=True, as_in=digital_twin(result.variant, results))
+        result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
+        progress.advance(2)
+    return results
+
+
+def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | None:
+    """The trial of the same method with its matrices held digitally, whose training an NVM_TASK variant shares."""
+    if variant.placement is not Placement.NVM_TASK:
+        return None
+    twins = [r for r in results if r.variant == Variant(variant.method, Placement.DIGITAL)]
+    return twins[0].trial if twins else None
+
+
+def run_exact(
+    bench: Workbench, variant: Variant, data: Encoded, held_out: Encoded, shots: int, seed: int
+) -> ExactResult:
+    """Train and test a method without any chip; same initial values and order of examples as on the chip."""
+    rng = np.random.default_rng([seed, shots])
+    adaptation = variant.method.attach(bench.backbone, bench.classes, rng, placement=variant.placement, pool=bench.pool)
+    reader = ExactReader()
+    adaptation.use(reader)
+    reader.watch(adaptation.module.encoder)
+    train(adaptation, data.ids, data.labels, rng)
+    right = {}
+    with torch.no_grad():
+        for name, examples in (("test", bench.test), ("validation", held_out)):
+            features, labels = extract_features(adaptation, examples.ids, examples.labels)
+            right[name] = (adaptation.module.head(features).argmax(1) == labels).numpy()
+    return ExactResult(float(right["test"].mean()), float(right["validation"].mean()), right["validation"])
+
+
+class SharedFeatures:
+    """Methods that train only a head read the same cells: their features are read once for all of them."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Tensor, Tensor], Any] | None = None
+        self._features: tuple[Tensor, Tensor] | None = None
+
+    def clear(self) -> None:
+        """Forget them: time has passed."""
+        self._kept = self._features = None
+
+    def inference(self, trial: ChipTrial, data: Encoded) -> tuple[tuple[Tensor, Tensor], Any]:
+        if trial.adaptation.backward_need is not BackwardNeed.NONE:
+            return trial.inference(data)
+        if self._kept is None:
+            self._kept = trial.inference(data)
+        return self._kept
+
+    def features(self, trial: ChipTrial, data: Encoded) -> tuple[Tensor, Tensor]:
+        if trial.adaptation.backward_need is not BackwardNeed.NONE:
+            return trial.features(data)
+        if self._features is None:
+            self._features = trial.features(data)
+        return self._features
+
+
+def shorter(recipe: Recipe, share: float) -> Recipe:
+    """The recipe of the second adaptation: fewer epochs, from the state the first one left (but a new head)."""
+    return dataclasses.replace(recipe, epochs=round(recipe.epochs * share), min_steps=round(recipe.min_steps * share))
+
+
+def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[str, Any]:
+    """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
+    table = CostTable.of(bench.chip)
+    cost, again = table.cost(result.cost.counts), result.again
+    adaptation = result.trial.adaptation
+    share, tasks = amortise.wear(bench.chip, result.cost.writes_max)
+    assert result.inference is not None and again is not None
+    written = [n for n in result.trial.trained_cells if n in result.trial.model]
+    again_cost = table.cost(again.counts)
+    return {
+        "method": result.variant.method.name,
+        "placement": result.variant.placement.value,
+        "backward_need": adaptation.backward_need.value,
+        "shots": shots,
+        "seed": seed,
+        "trained_parameters": adaptation.trained_parameters,
+        "head_parameters": adaptation.head_parameters if adaptation.groups["head"] else 0,
+        "cells_written": result.cost.cells_written,
+        "cells_in_placement": sum(result.trial.model.matrix(n).layout.cells for n in written),
+        "accuracy_chip": result.accuracy,
+        "accuracy_drifted": result.drift[-1]["accuracy"],
+        "accuracy_readapted": result.readapted,
+        "drift": result.drift,
+        "write_energy_joules": _write_joules(table, result.cost),
+        "write_time_seconds": result.cost.counts.write_seconds,
+        "adaptation_energy_joules": cost.total_joules,
+        "adaptation_time_seconds": cost.total_seconds,
+        "adaptation_energy_by_component_joules": cost.joules,
+        "adaptation_time_by_component_seconds": cost.seconds,
+        "readaptation_energy_joules": again_cost.total_joules,
+        "readaptation_time_seconds": again_cost.total_seconds,
+        "readaptation_cells_written": again.cells_written,
+        "inference_energy_joules": result.inference.total_joules,
+        "inference_time_seconds": result.inference.total_seconds,
+        "inference_energy_by_component_joules": result.inference.joules,
+        "endurance_share_per_task": share,
+        "tasks_until_worn_out": tasks,
+        "train_steps": result.cost.steps,
+        "train_tokens": result.cost.tokens,
+        "label": "simulated",
+        "note": _note(result.variant),
+    }
+
+
+def _write_joules(table: CostTable, cost: Cost) -> float:
+    """Energy of the writes of an adaptation: cells, lines, verify currents, and the conversions of the verify reads."""
+    return cost.counts.cell_write_joules + cost.counts.verify_conversions * table.adc_joules
+
+
+def _note(variant: Variant) -> str:
+    if variant.placement is Placement.NVM_STEP:
+        return (
+            "a digital master copy is trained; its initial values are written first, and after each step the cells "
+            "whose target level changed are rewritten"
+        )
+    if variant.placement is Placement.NVM_TASK:
+        return "trained digitally, then written to its cells once"
+    return ""

@@ -1,0 +1,73 @@
+"""Processes that share the work: same results as one, failures told, nothing left behind."""
+
+import subprocess
+import sys
+
+import pytest
+from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.studies import crew
+from edge_adapt.studies.config import SimulateConfig
+from edge_adapt.studies.progress import Progress
+from edge_adapt.studies.simulate import simulate
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.total, self.done, self.stages = 0, 0, []
+
+    def start(self, total):
+        self.total = total
+
+    def stage(self, text):
+        self.stages.append(text)
+
+    def advance(self, units=1):
+        self.done += units
+
+
+def small(local, **options) -> SimulateConfig:
+    return SimulateConfig(model=str(local.model), task=str(local.task), test_examples=4, shots=(8,), **options)
+
+
+def test_results_do_not_depend_on_the_number_of_processes(local):
+    config = small(local, method=("frozen", "probe", "lora:DIGITAL"))
+    heard = Heard()
+    alone, shared = simulate(config), simulate(config, heard, jobs=3)
+    for report in (alone, shared):
+        del report["created"]
+    assert alone == shared
+    assert heard.done == heard.total
+    assert any("lora" in stage for stage in heard.stages)
+
+
+def test_a_helper_that_dies_is_told(local, monkeypatch):
+    monkeypatch.setattr(crew.sys, "executable", "/bin/false")
+    with pytest.raises(EdgeAdaptError, match=r"helper process ended early \(exit status 1.*--jobs 1"):
+        simulate(small(local, method=("frozen", "lora")), jobs=2)
+
+
+def test_a_failure_in_a_helper_is_raised_here(local, tmp_path, monkeypatch):
+    """The helper cannot load what this process has loaded already."""
+    started = []
+    monkeypatch.setattr(crew, "_send", lambda pipe, thing, send=crew._send: send(pipe, broken(thing)))
+
+    def broken(thing):
+        if isinstance(thing, SimulateConfig):
+            started.append(thing)
+            return SimulateConfig(task=str(tmp_path / "gone.csv"))
+        return thing
+
+    with pytest.raises(UsageError, match="gone"):
+        simulate(small(local, method=("frozen", "lora")), jobs=2)
+    assert started
+
+
+def test_helpers_end_with_their_input():
+    helper = subprocess.run(
+        [sys.executable, "-m", "edge_adapt.studies.crew"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert (helper.returncode, helper.stdout, helper.stderr) == (0, b"", b"")
+
+
+def test_there_is_always_one_job():
+    assert crew.default_jobs() >= 1
