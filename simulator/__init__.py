@@ -13,6 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .accounting import Breakdown, CostTable, EventCounts, area  # noqa: E402
 from .chip import ProgrammedModel, program  # noqa: E402
+from .nonlinear_wires import nonlinear_read, sinh_cell  # noqa: E402
+from .wires import effective_conductance, effective_conductances  # noqa: E402
 from .writing import WriteLog, program_cells  # noqa: E402
 
-__all__ = ["Breakdown", "CostTable", "EventCounts", "ProgrammedModel", "WriteLog", "area", "program", "program_cells"]
+__all__ = [
+    "Breakdown", "CostTable", "EventCounts", "ProgrammedModel", "WriteLog", "area", "effective_conductance",
+    "effective_conductances", "nonlinear_read", "program", "program_cells", "sinh_cell",
+]  # fmt: skip
