@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
     remarks_to_stderr()
     manifest = read_manifest(args.bundle)
     verify_files(args.bundle, manifest)
-    args.action(StateStore(args.bundle, manifest), args)
+    store = StateStore(args.bundle, manifest)
+    try:
+        args.action(store, args)
+    finally:
+        store.release()
     return 0
 
 

@@ -66,7 +66,8 @@ def collect(where: str, rows: Iterable[Row], on_error: str) -> list[Example]:
             raise UsageError(f"{where}, line {line}: {row}; mend it, or leave such lines out with --on-error skip")
     if wrong:
         line, problem = wrong[0]
-        log.warning("%s: %d lines left out; the first, line %d: %s", where, len(wrong), line, problem)
+        count = "1 line" if len(wrong) == 1 else f"{len(wrong)} lines"
+        log.warning("%s: %s left out; the first, line %d: %s", where, count, line, problem)
     if not good:
         raise UsageError(f"{where} holds no usable example")
     return good

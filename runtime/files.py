@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from ..errors import EdgeAdaptError
@@ -87,21 +88,17 @@ class Lock:
         """Take the lock. Raises `EdgeAdaptError` when another writer has it or the folder cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EdgeAdaptError(f"the state cannot be changed: {path} cannot be written ({error.strerror})") from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._descriptor)
+            os.close(descriptor)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise EdgeAdaptError(f"{path} cannot be locked: {error.strerror}") from error
             raise EdgeAdaptError(
                 f"another process is changing the state of {path.parent.parent}; wait for it to end, or stop it"
             ) from error
-
-    def release(self) -> None:
-        """Free the lock; more than once does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self.release = weakref.finalize(self, os.close, descriptor)
+        """Frees the lock; more than once does no harm. It is also freed when the object is forgotten."""

@@ -18,8 +18,7 @@ import numpy as np
 from ..errors import EdgeAdaptError, UsageError
 from .measure import resident
 
-SHAPES = ((1, 16), (8, 16), (4, 64), (8, 64), (16, 64), (8, 128))
-"""Batch and tokens that are measured to find the line; longer texts than the bundle takes are left out."""
+LONGEST_MEASURED = 128
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,16 @@ def fit(shapes: Sequence[tuple[int, int]], beyond: Sequence[float]) -> MemoryMod
     return MemoryModel(*best[1].tolist())
 
 
+def shapes_to_measure(max_tokens: int) -> list[tuple[int, int]]:
+    """Batch and tokens that tell the three numbers of the line apart, none beyond what the bundle takes."""
+    longest = min(max_tokens, LONGEST_MEASURED)
+    short, middle = max(1, longest // 8), max(1, longest // 2)
+    return [(1, short), (8, short), (4, middle), (8, middle), (16, middle), (8, longest)]
+
+
 def calibrate(folder: Path, max_tokens: int, threads: int = 1) -> dict[str, float]:
     """The manifest's `plan`: measure the peaks of some shapes, each in a process of its own, and fit the line."""
-    shapes = [(batch, tokens) for batch, tokens in SHAPES if tokens <= max_tokens]
+    shapes = shapes_to_measure(max_tokens)
     found = [measured(folder, batch, tokens, threads) for batch, tokens in shapes]
     model = fit(shapes, [peaks["peak_bytes"] - peaks["base_bytes"] for peaks in found])
     return {
