@@ -55,6 +55,7 @@ def open_graph(folder: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
     options.intra_op_num_threads = threads
     options.log_severity_level = FATAL
     options.enable_cpu_mem_arena = graph.session.arena
+    options.enable_mem_pattern = graph.session.memory_pattern
     for key, value in graph.session.config.items():
         options.add_session_config_entry(key, value)
     try:

@@ -86,10 +86,13 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How onnxruntime opens a graph: its session configuration entries, and whether it keeps an arena of memory."""
+    """How onnxruntime opens a graph: its session configuration entries, and whether it keeps an arena of memory and
+    plans the places of activations by pattern.
+    """
 
     config: Mapping[str, str] = field(default_factory=dict)
     arena: bool = True
+    memory_pattern: bool = True
 
 
 @dataclass(frozen=True)
