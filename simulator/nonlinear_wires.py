@@ -56,7 +56,7 @@ def nonlinear_read(
     access_ohms: float = 0.0,
     drivers_at_both_ends: bool = False,
     sense_at_both_ends: bool = False,
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-12,
     iterations: int = 100,
 ) -> NonlinearRead:
     """Bit-line currents of an array of non-linear cells with wire resistance; the circuit is that of
