@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_adapt.methods import Method, get_method
+from edge_adapt.methods import Adaptation, Method, get_method
 from edge_adapt.methods.trainer import evaluate, train
+from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.workloads.batches import encode
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
@@ -77,11 +78,19 @@ def without(pool: Pool, task: str) -> Pool:
     return replace(pool, modules=tuple(m for m in pool.modules if task not in (m.task or "").split("+")))
 
 
+def skip_padding(adaptation: Adaptation) -> None:
+    """Compute no products for padding: same results, about half the time."""
+    reader = ExactReader()
+    adaptation.use(reader)
+    reader.watch(adaptation.module.encoder)
+
+
 def accuracy(method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int) -> float:
     """Accuracy on the test split after adapting to one draw."""
     few = task.few_shot(shots, seed).train
     rng = np.random.default_rng([seed, shots])
     adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
+    skip_padding(adaptation)
     train(adaptation, encode(backbone.tokenizer, [e.text for e in few], 64), [e.label for e in few], rng)
     test = encode(backbone.tokenizer, [e.text for e in task.test], 64)
     return evaluate(adaptation, test, [e.label for e in task.test])
