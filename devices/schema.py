@@ -230,6 +230,13 @@ class Periphery:
     )
     adc_area_square_meters: float | None = _spec("adc.area", "m^2", "one converter", nullable=True, by="adc.bits")
     adcs_per_array: int = _spec("adc.per_array", "", "converters of one array", kind="integer", low=1, high=65536)
+    adc_schedule: str = _spec(
+        "adc.schedule",
+        "",
+        "when conversions run: during the next array read (overlapped), or before it (sequential)",
+        kind="choice",
+        choices=("overlapped", "sequential"),
+    )
     sample_hold_energy_joules: float | None = _spec(
         "sample_hold.energy", "J", "one sample of one column", nullable=True, by="dac.bits", any_bits=True
     )
@@ -267,6 +274,9 @@ class Periphery:
     )
     router_energy_joules_per_byte: float | None = _spec(
         "router.energy", "J/byte", "one hop between tiles", nullable=True
+    )
+    leakage_watts_per_array: float | None = _spec(
+        "leakage.power", "W", "an array and its share of the circuits, drawn while it waits", nullable=True
     )
 
 

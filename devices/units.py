@@ -51,6 +51,7 @@ COMMON_UNITS = {
     "ohm": ("ohm", "kohm", "Mohm"),
     "J/byte": ("pJ/byte", "pJ/bit", "nJ/byte"),
     "1/s": ("1/s", "GHz", "MHz", "kHz", "Hz"),
+    "W": ("uW", "mW", "nW", "W"),
     "": ("%",),
 }
 
