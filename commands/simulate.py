@@ -25,7 +25,13 @@ def add_parser(subparsers: Any) -> None:
         help="a shipped task (movie, tweets, ...), or your CSV/JSONL with text and label [movie]",
     )
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
-    add("--method", metavar="NAME[:PLACEMENT]", action="append", nargs="+", help="methods to compare; repeatable [all]")
+    add(
+        "--method",
+        metavar="NAME[:PLACEMENT]",
+        action="append",
+        nargs="+",
+        help="methods to compare, or all; repeatable [frozen full lora lorafusion probe]",
+    )
     add(
         "--shots",
         metavar="N",

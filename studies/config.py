@@ -20,7 +20,7 @@ class SimulateConfig:
     """Options of `edge-adapt simulate`; the same names stand in a `--config` file (with `-` or `_`).
 
     device, model, task, pool: a shipped name or a path (pool: default the shipped pool of the model). method: names, or
-    `NAME:PLACEMENT`; an empty tuple means every registered method under each of its placements. shots: labelled
+    `NAME:PLACEMENT`; an empty tuple means the default ones, `all` every registered method. shots: labelled
     examples, one run each; a fifth of them is held back for validation. seeds: how many runs, numbered from
     `first_seed`; all of them share the chip of `chip_seed`. test_examples, max_tokens: size of the evaluation.
     settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.

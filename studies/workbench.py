@@ -23,6 +23,9 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Example, Task, load_task
 from .config import SimulateConfig
 
+# What `simulate` compares unless told otherwise: the method it is about, and the usual yardsticks.
+DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -120,12 +123,13 @@ def load_workbench(config: SimulateConfig) -> Workbench:
 
 
 def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str]) -> list[Variant]:
-    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one; none is all of all."""
+    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one, `all` every method."""
     per_method = _settings_by_method(settings)
     for name, options in per_method.items():  # also those of methods that are not chosen: a typing error is an error
         with_settings(get_method(name), options)
     variants: list[Variant] = []
-    for entry in wanted or tuple(METHODS):
+    entries = [name for entry in wanted or DEFAULT_METHODS for name in (METHODS if entry == "all" else (entry,))]
+    for entry in entries:
         name, _, placement = entry.partition(":")
         method = with_settings(get_method(name), per_method.get(name, {}))
         chosen = [method.choose_placement(_placement(placement))] if placement else list(method.placements)

@@ -6,7 +6,7 @@ from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.studies.config import SimulateConfig, parse_settings, read_config
 from edge_adapt.studies.work import groups, shorter
-from edge_adapt.studies.workbench import choose_variants, with_settings
+from edge_adapt.studies.workbench import DEFAULT_METHODS, choose_variants, with_settings
 
 
 def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
@@ -55,9 +55,10 @@ def test_settings_need_an_equals_sign():
         parse_settings(["adc.bits"])
 
 
-def test_every_method_comes_under_every_placement_by_default():
-    titles = {variant.title for variant in choose_variants((), {})}
+def test_all_is_every_method_under_every_placement():
+    titles = {variant.title for variant in choose_variants(("all",), {})}
     assert titles == {f"{m.name}/{p}" for m in METHODS.values() for p in m.placements}
+    assert {v.method.name for v in choose_variants((), {})} == set(DEFAULT_METHODS)
 
 
 def test_one_placement_can_be_asked_for_and_nothing_comes_twice():
