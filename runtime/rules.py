@@ -116,9 +116,12 @@ class MezoRule:
         assert isinstance(memory, Pairs)
         seed = pair_seed(self.seed, memory.updates)
         along = directions(seed, {name: values[name].shape for name in self.rates})
-        step = np.float32(self.epsilon)
+        largest = max(self.rates.values()) or 1.0
+        reach = {name: np.float32(self.epsilon * rate / largest) for name, rate in self.rates.items()}
         above, below = (
-            self._loss({**values, **{name: values[name] + sign * step * z for name, z in along.items()}}, batches)
+            self._loss(
+                {**values, **{name: values[name] + sign * reach[name] * z for name, z in along.items()}}, batches
+            )
             for sign in (np.float32(1), np.float32(-1))
         )
         slope = (above - below) / (2 * self.epsilon)
