@@ -34,13 +34,16 @@ _MORE_COLOURS = ("#8a5a3c", "#4b6f00", "#c2185b", "#007d88", "#455a64")
 COMPONENT_COLOURS = {
     "cells_read": "#77aadd",
     "cells_write": "#ee8866",
+    "lines": "#d8b8a0",
     "dac": "#eedd88",
     "adc": "#44bb99",
     "sample_hold": "#99ddff",
     "shift_add": "#aaaa44",
     "buffer": "#ffaabb",
+    "router": "#b0a8d8",
     "digital": "#bbcc33",
     "sram": "#c8c8d0",
+    "leakage": "#a8c8b8",
 }
 _MARKERS = {"NVM_STEP": "s", "NVM_TASK": "D", "DIGITAL": "o", "NVM_FROZEN": "v"}
 #: colour in the drawing -> CSS variable of the page, which has a light and a dark value

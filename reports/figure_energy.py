@@ -25,7 +25,7 @@ from .rows import Row, component_title, labels_of
 from .values import si
 
 _ROW_INCHES = 0.36
-_OTHER_COLOURS = ("#b0a8d8", "#d8b8a0", "#a8c8b8")
+_OTHER_COLOURS = ("#e0c0e0", "#c0e0e0", "#e0e0c0")
 
 
 def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: str) -> Drawing | None:

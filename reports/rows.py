@@ -34,13 +34,16 @@ PLACEMENT_SHORT = {
 COMPONENT_TITLES = {
     "cells_read": "cells, read",
     "cells_write": "cells, write",
+    "lines": "lines",
     "dac": "DAC",
     "adc": "ADC",
     "sample_hold": "sample-hold",
     "shift_add": "shift-add",
     "buffer": "buffers",
+    "router": "router",
     "digital": "digital unit",
     "sram": "SRAM",
+    "leakage": "leakage",
 }
 
 

@@ -11,8 +11,9 @@ require("numba")
 # slower when other programs use the cores (25 ms instead of 0.13 ms).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .accounting import Breakdown, CostTable, EventCounts, area  # noqa: E402
+from .accounting import EventCounts  # noqa: E402
 from .chip import ProgrammedModel, program  # noqa: E402
+from .costs import Breakdown, CostTable, area  # noqa: E402
 from .nonlinear_wires import nonlinear_read, sinh_cell  # noqa: E402
 from .wires import effective_conductance, effective_conductances  # noqa: E402
 from .writing import WriteLog, program_cells  # noqa: E402

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..devices import Chip
 from . import kernels, randoms
+from .counting import line_farads, write_times
 from .mapping import Layout, error_variance, fit_scale, integer_type, integers, level_siemens, slice_gain, to_levels
 from .retention import aging, fresh_seconds
 from .writing import WriteLog, program_cells
@@ -82,7 +83,7 @@ class CrossbarMatrix:
         mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         written, log = program_cells(
             self.levels[level], self.chip.cell, self._rng, present,
-            stuck=stuck, index=index, spread_seed=self._spread_seed, line_farads=self.line_farads,
+            stuck=stuck, index=index, spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
         )  # fmt: skip
         pulsed = log.pulses > 0
         # A cell that was not pulsed keeps its programmed value and its place on the relaxation curve.
@@ -117,16 +118,13 @@ class CrossbarMatrix:
         converters = verifies * (p.adc_energy_joules or 0.0)
         slowest = np.zeros((layout.inputs, layout.outputs), np.uint16)
         slowest[at] = log.pulses.max((0, 1)) if log.pulses.size else 0
-        together = min(p.write_cells_in_parallel or chip.array.columns, chip.array.columns)
-        group = max(1, together // (2 * layout.slices))
-        turns = -(-2 * layout.slices // together)  # slices that need more columns than are driven at once
+        times = write_times(chip)
+        group = max(1, times.cells_together // (2 * layout.slices))
+        turns = -(-2 * layout.slices // times.cells_together)  # slices that need more columns than are driven at once
         starts = np.arange(0, layout.outputs, group)
-        pulses = int(np.maximum.reduceat(slowest, starts, axis=1).sum(dtype=np.int64))
-        pulse = max(cell.set_pulse_seconds or 0.0, cell.reset_pulse_seconds or 0.0)
-        # The cells that are verified together share the array's converters.
-        verify = max(cell.read_seconds, together / p.adcs_per_array * p.adc_conversion_seconds)
-        groups = layout.inputs * len(starts)
-        seconds = (pulses * (pulse + verify) + groups * verify) * turns / (p.write_arrays_in_parallel or 1)
+        pulse_turns = int(np.maximum.reduceat(slowest, starts, axis=1).sum(dtype=np.int64)) * turns
+        verify_turns = pulse_turns + layout.inputs * len(starts) * turns  # one look at each group before its pulses
+        seconds = (pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds) / times.arrays
         return dataclasses.replace(
             log,
             verify_joules=verify_joules,
@@ -134,14 +132,9 @@ class CrossbarMatrix:
             energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
             verifies=verifies,
             time_seconds=float(seconds),
+            pulse_turns=pulse_turns,
+            verify_turns=verify_turns,
         )
-
-    @property
-    def line_farads(self) -> float:
-        """Capacitance charged by one pulse: the cell's bit line and its share of the word line."""
-        p, array = self.chip.periphery, self.chip.array
-        word = (p.word_line_farads_per_cell or 0.0) * array.columns / max(1, p.write_cells_in_parallel or array.columns)
-        return word + (p.bit_line_farads_per_cell or 0.0) * array.rows
 
     def writes_since_deployment(self) -> np.ndarray:
         """How often each cell was written after the first write of the matrix, (slices, 2, in, out)."""

@@ -13,6 +13,7 @@ from . import kernels, randoms
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
+from .counting import digit_bits, input_cycles, read_events, write_events
 from .products import Products
 from .writing import WriteLog, require_programmable
 
@@ -48,7 +49,7 @@ class ProgrammedModel:
         self._activity_per_read: dict[str, float] = {}
         self.products = Products()  # `autograd.ChipReader` puts torch's faster ones here
         self._memory: dict[str, np.ndarray] = {}
-        self._load = drive_load(chip.array.input_bits, self._digit_bits())
+        self._load = drive_load(chip.array.input_bits, digit_bits(chip))
 
     # --- writing
     # -------------------------------------------------------------------------------------------------------------
@@ -96,13 +97,8 @@ class ProgrammedModel:
         return log
 
     def count_write(self, log: WriteLog) -> None:
-        """Charge a write to `counts`: cells, lines and verify currents, the conversions of the verify reads, and its
-        time.
-        """
-        self.counts.cell_write_joules += log.energy_joules - log.converter_joules
-        self.counts.adc_conversions += log.verifies
-        self.counts.verify_conversions += log.verifies
-        self.counts.write_seconds += log.time_seconds
+        """Charge a write to `counts`."""
+        self.counts.add(write_events(log))
 
     def cell_writes(self, name: str) -> np.integer:
         """Writes (cells that got pulses, summed over rewrites) since the one-time programming; 0 when nothing was
@@ -225,19 +221,15 @@ class ProgrammedModel:
             self._memory[name] = np.empty(size, np.float32)
         return self._memory[name][:size].reshape(shape)
 
-    def _digit_bits(self) -> int:
-        """Magnitude bits of an input that one DAC cycle applies (the sign is the polarity of the drive)."""
-        return max(1, self.chip.periphery.dac_bits or self.chip.array.input_bits)
-
     def input_cycles(self) -> int:
-        """Array cycles of one read: input slices applied one after another by a DAC narrower than the input."""
-        return max(1, -(-(self.chip.array.input_bits - 1) // self._digit_bits()))
+        """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
+        return input_cycles(self.chip)
 
     def _count_reads(self, name: str, matrix: CrossbarMatrix, vectors: int, activity_siemens: float) -> None:
         cell, layout = self.chip.cell, matrix.layout
         joules = activity_siemens * (cell.read_voltage_volts or 0.0) ** 2 * self._conduct_seconds()
         self._activity_per_read[name] = joules / max(1, vectors)
-        self.counts.add(read_events(self.chip, layout, self.input_cycles()).scaled(vectors))
+        self.counts.add(read_events(self.chip, layout, self.input_cycles()), vectors)
         self.counts.cell_read_joules += joules
 
     def _conduct_seconds(self) -> float:
@@ -251,9 +243,8 @@ class ProgrammedModel:
         cells are charged what a forward read of this matrix costs on average.
         """
         matrix = self.matrix(name)
-        counts = read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True).scaled(vectors)
-        counts.cell_read_joules = self._activity_per_read.get(name, 0.0) * vectors
-        self.counts.add(counts)
+        self.counts.add(read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True), vectors)
+        self.counts.cell_read_joules += self._activity_per_read.get(name, 0.0) * vectors
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
@@ -296,23 +287,3 @@ def program(
         if on_matrix is not None:
             on_matrix(name, log)
     return model
-
-
-def read_events(chip: Chip, layout, cycles: int, transposed: bool = False) -> EventCounts:
-    """The events of one matrix-vector product, without the cells' own energy (that depends on the inputs)."""
-    driven, sensed = (layout.outputs, layout.inputs) if transposed else (layout.inputs, layout.outputs)
-    drive_tiles, sense_tiles = (
-        (layout.row_tiles, layout.column_tiles) if transposed else (layout.column_tiles, layout.row_tiles)
-    )
-    conversions = sensed * sense_tiles * layout.slices * cycles
-    return EventCounts(
-        # Each driven line crosses every array beside it; a transposed read drives both cells of a pair.
-        dac_drives=driven * drive_tiles * cycles * (2 * layout.slices if transposed else 1),
-        adc_conversions=conversions,
-        sample_holds=conversions,
-        shift_adds=conversions,
-        buffer_bytes=driven * chip.array.input_bits / 8 + sensed * 2.0,  # inputs in, 16-bit results out
-        array_cycles=cycles,
-        transposed_reads=float(transposed),
-        reads=float(not transposed),
-    )

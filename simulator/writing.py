@@ -31,7 +31,8 @@ class WriteLog:
     write, which is cell_joules (SET/RESET pulses) + line_joules (charging lines) + verify_joules (cell current of
     the verify reads) + converter_joules (conversions of the verify reads: 0 for `program_cells`, which knows no
     converter); time_seconds: the cells of one row pulsed together, row after row; reversals: how often the polarity
-    turned.
+    turned; pulse_turns, verify_turns: pulses and verify reads one after another in the arrays of a chip (0 for
+    `program_cells`, which knows no array).
     """
 
     pulses: np.ndarray
@@ -46,6 +47,8 @@ class WriteLog:
     reset_pulses: int
     reversals: int
     converter_joules: float = 0.0
+    pulse_turns: float = 0.0
+    verify_turns: float = 0.0
     label: str = field(default="simulated")
 
     @property
@@ -67,7 +70,7 @@ class WriteLog:
 
 _SUMS = (
     "energy_joules", "time_seconds", "cell_joules", "line_joules", "verify_joules",
-    "verifies", "set_pulses", "reset_pulses", "reversals", "converter_joules",
+    "verifies", "set_pulses", "reset_pulses", "reversals", "converter_joules", "pulse_turns", "verify_turns",
 )  # fmt: skip
 
 

@@ -239,8 +239,8 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "accuracy_drifted": result.drift[-1]["accuracy"],
         "accuracy_readapted": result.readapted,
         "drift": result.drift,
-        "write_energy_joules": _write_joules(table, result.cost),
-        "write_time_seconds": result.cost.counts.write_seconds,
+        "write_energy_joules": table.write_joules(result.cost.counts),
+        "write_time_seconds": cost.seconds["writes"],
         "adaptation_energy_joules": cost.total_joules,
         "adaptation_time_seconds": cost.total_seconds,
         "adaptation_energy_by_component_joules": cost.joules,
@@ -258,11 +258,6 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "label": "simulated",
         "note": _note(result.variant),
     }
-
-
-def _write_joules(table: CostTable, cost: Cost) -> float:
-    """Energy of the writes of an adaptation: cells, lines, verify currents, and the conversions of the verify reads."""
-    return cost.counts.cell_write_joules + cost.counts.verify_conversions * table.adc_joules
 
 
 def _note(variant: Variant) -> str:

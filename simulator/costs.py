@@ -1,0 +1,120 @@
+"""What one event costs on a chip, and what counts of events cost: joules, seconds and square metres.
+
+Every cost is a formula over numbers of the chip file, and names them: the multiplication behind any total can be
+printed with its sources (`reports.explain`). What the chip file does not know costs nothing here and stands in
+`CostTable.unknown`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..devices import Chip, describe_chip
+from .accounting import EventCounts
+from .prices import Cost, all_costs, area_costs, chip_number, cycle_seconds
+
+COMPONENTS = (
+    "cells_read", "cells_write", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router", "digital",
+    "sram", "leakage",
+)  # fmt: skip
+TIMES = ("array_reads", "writes", "digital")
+AREAS = ("cells", "adc", "dac", "other")
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Joules and seconds by component; totals are the sums."""
+
+    joules: dict[str, float]
+    seconds: dict[str, float]
+
+    @property
+    def total_joules(self) -> float:
+        return math.fsum(self.joules.values())
+
+    @property
+    def total_seconds(self) -> float:
+        return math.fsum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """The costs of every event on a chip; `unknown` names the numbers that the chip file lacks (their cost is 0)."""
+
+    costs: tuple[Cost, ...]
+    unknown: tuple[str, ...]
+    array_cycle_seconds: float
+    transposed_cycle_seconds: float
+    adc_joules: float
+
+    @staticmethod
+    def of(chip: Chip) -> "CostTable":
+        """The cost table of a chip."""
+        forward, transposed = cycle_seconds(chip)
+        costs = all_costs(chip)
+        silent = [c for c in costs if c.value is None and not c.tally and c.quantity != "area"]
+        missing = [name for c in silent for name in c.numbers if chip_number(chip, name) is None]
+        return CostTable(costs, tuple(dict.fromkeys(missing)), forward, transposed, chip.periphery.adc_energy_joules)
+
+    def cost(self, counts: EventCounts) -> Breakdown:
+        """Counts times cost, by component."""
+        return Breakdown(self._sums("energy", COMPONENTS, counts), self._sums("time", TIMES, counts))
+
+    def write_joules(self, counts: EventCounts) -> float:
+        """The energy of the writes among the counts: cells, lines, verify currents, conversions of the verify reads."""
+        mine = counts.as_dict()
+        return math.fsum(c.product(mine).total for c in self.costs if c.write and c.quantity == "energy")
+
+    def powered(self, counts: EventCounts, arrays: int) -> EventCounts:
+        """The counts with `arrays` arrays powered for as long as they take, for leakage."""
+        seconds = arrays * self.cost(counts).total_seconds
+        return counts.scaled(1.0).add(EventCounts(array_seconds=seconds - counts.array_seconds))
+
+    def _sums(self, quantity: str, components: tuple[str, ...], counts: EventCounts) -> dict[str, float]:
+        mine = counts.as_dict()
+        totals = [(c.component, c.product(mine).total) for c in self.costs if c.quantity == quantity]
+        return {name: math.fsum(value for component, value in totals if component == name) for name in components}
+
+
+def area(chip: Chip, arrays: int) -> dict[str, float | None]:
+    """Square metres by part for `arrays` arrays: cells, adc, dac, other (sample-and-hold, shift-add) and their total.
+
+    A part whose unit area the chip file does not know is None and missing from the total. Wiring, buffers, drivers
+    and the digital unit are not counted.
+    """
+    one = [(c.component, c.value) for c in area_costs(chip)]
+    found = {
+        name: _sum_known(*(None if v is None else v * arrays for component, v in one if component == name))
+        for name in AREAS
+    }
+    return found | {"total": _sum_known(*found.values())}
+
+
+def described(chip: Chip) -> list[dict[str, Any]]:
+    """The cost table as plain data for a report: each cost with the numbers behind it, as written in the chip file, and
+    their sources.
+    """
+    rows = {row["attribute"]: row for row in describe_chip(chip)["values"]}
+    return [
+        {
+            "quantity": c.quantity,
+            "component": c.component,
+            "event": c.event,
+            "counts": list(c.counts),
+            "tally": c.tally,
+            "value": c.value,
+            "unit": c.unit,
+            "formula": c.formula,
+            "part": "write" if c.write else "",
+            "numbers": [
+                {"key": rows[name]["key"], **{k: rows[name][k] for k in ("text", "source", "status", "note")}}
+                for name in c.numbers
+            ],
+        }
+        for c in CostTable.of(chip).costs
+    ]
+
+
+def _sum_known(*values: float | None) -> float | None:
+    present = [v for v in values if v is not None]
+    return math.fsum(present) if present else None

@@ -1,0 +1,221 @@
+"""What each kind of event costs on a chip: the formulas, and the numbers of the chip file that they are made of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..devices import Chip
+from .counting import line_farads, write_times
+from .mapping import Layout
+
+
+class Product(NamedTuple):
+    """One line of a sum: how many events, what each costs (None: unknown), and what they cost together."""
+
+    events: float
+    each: float | None
+    total: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one event of a kind costs.
+
+    quantity: "energy", "time" or "area"; component: the part of the breakdown it belongs to; event: what it is, in
+    words; counts: the fields of `EventCounts` that add up to its number; tally: the field that holds its joules, where
+    they were summed event by event; value: of one event; numbers: the attributes of the chip that `formula` is made of,
+    as keys of its provenance; write: whether the event belongs to writing cells.
+
+    Two of number, value and tally are known, and the third follows.
+    """
+
+    quantity: str
+    component: str
+    event: str
+    counts: tuple[str, ...] = ()
+    tally: str = ""
+    value: float | None = None
+    unit: str = "J"
+    formula: str = ""
+    numbers: tuple[str, ...] = ()
+    write: bool = False
+
+    def product(self, counts: Mapping[str, float]) -> Product:
+        """Number, value and total of the event for counts by field name."""
+        events = sum(counts[name] for name in self.counts)
+        if not self.tally:
+            return Product(events, self.value, events * (self.value or 0.0))
+        total = counts[self.tally]
+        if self.counts:
+            return Product(events, total / events if events else None, total)
+        return Product(total / self.value if self.value else 0.0, self.value, total)
+
+
+def all_costs(chip: Chip) -> tuple[Cost, ...]:
+    """The costs of every event on a chip."""
+    return (*_cells(chip), *_pulses(chip), *_periphery(chip), *_times(chip), *area_costs(chip))
+
+
+def chip_number(chip: Chip, name: str) -> Any:
+    """A number of the chip by its key in the provenance ("periphery.adc_energy_joules"); None where it is unknown."""
+    part, _, attribute = name.partition(".")
+    return getattr(getattr(chip, part), attribute)
+
+
+def cycle_seconds(chip: Chip) -> tuple[float, float]:
+    """Seconds of one array cycle, (forward, transposed): settling and converting all its outputs with shared ADCs.
+
+    Overlapped conversions run while the next read settles: a cycle takes the longer of the two. Sequential ones come
+    after it: a cycle takes their sum. A transposed cycle converts every row.
+    """
+    p, layout = chip.periphery, Layout.of(chip, (1, 1))
+    found = []
+    for outputs in (layout.outputs_per_array * layout.slices, chip.array.rows):
+        converting = math.ceil(outputs / p.adcs_per_array) * p.adc_conversion_seconds
+        both = (p.read_cycle_seconds, converting)
+        found.append(max(both) if p.adc_schedule == "overlapped" else sum(both))
+    return found[0], found[1]
+
+
+def _product(chip: Chip, *factors: str) -> float | None:
+    """The product of numbers of the chip; None where one is unknown."""
+    values = [chip_number(chip, name) for name in factors]
+    return None if None in values else math.prod(values)
+
+
+def _energy(
+    chip: Chip, component: str, event: str, counts: str | tuple[str, ...], formula: str, *factors: str, **options: Any
+) -> Cost:
+    """The cost of an event that is the product of numbers of the chip; a factor named twice is squared."""
+    fields = (counts,) if isinstance(counts, str) else counts
+    value, names = _product(chip, *factors), tuple(dict.fromkeys(factors))
+    return Cost("energy", component, event, fields, value=value, formula=formula, numbers=names, **options)
+
+
+def _cells(chip: Chip) -> tuple[Cost, ...]:
+    """Cells that conduct, in reads and in verify reads."""
+    volts, seconds = "cell.read_voltage_volts", "cell.read_seconds"
+    look = (volts, volts, seconds)
+    formula = "read voltage² × read time"
+    event = "siemens that conduct for a read time at the read voltage"
+    return (
+        _energy(chip, "cells_read", event, (), formula, *look, tally="cell_read_joules", unit="J/S"),
+        _energy(
+            chip, "cells_write", f"{event}, in verifies", (), formula, *look,
+            tally="verify_joules", unit="J/S", write=True,
+        ),
+    )  # fmt: skip
+
+
+def _pulses(chip: Chip) -> tuple[Cost, ...]:
+    """SET and RESET pulses (the cell file's fixed energies, or the mean of what each one cost), and their lines."""
+    cell, part = chip.cell, "cells_write"
+    line = Cost(
+        "energy", part, "V² of the pulses on their lines",
+        tally="write_line_joules", value=line_farads(chip), unit="J/V²",
+        formula="bit line + word line / cells pulsed together",
+        numbers=("periphery.word_line_farads_per_cell", "array.columns", "periphery.write_cells_in_parallel",
+                 "periphery.bit_line_farads_per_cell", "array.rows"),
+        write=True,
+    )  # fmt: skip
+    sides = ("set", "reset")
+    if cell.set_energy_joules is not None and cell.reset_energy_joules is not None:
+        fixed = [
+            _energy(
+                chip, part, f"{side.upper()} pulses", f"{side}_pulses", "energy of a pulse",
+                f"cell.{side}_energy_joules", write=True,
+            )
+            for side in sides
+        ]  # fmt: skip
+        return (*fixed, line)
+    laws = ("voltage_volts", "voltage_step_volts", "pulse_seconds", "energy_joules")
+    names = [f"cell.{side}_{law}" for side in sides for law in laws]
+    mean = Cost(
+        "energy", part, "pulses, SET and RESET", ("set_pulses", "reset_pulses"), tally="pulse_joules",
+        formula="mean of (voltage + steps)² × G × pulse time",
+        numbers=tuple(name for name in names if chip_number(chip, name) is not None), write=True,
+    )  # fmt: skip
+    return (mean, line)
+
+
+def _periphery(chip: Chip) -> tuple[Cost, ...]:
+    """Lines, converters, buffers, the network around the arrays, the digital unit, and waiting."""
+    energy = lambda *given, **options: _energy(chip, *given, **options)
+    supply, digit = "periphery.supply_volts", "periphery.dac_bits"
+    line = "line capacitance of a cell × cells of the line × supply² × bits of the DAC"
+    adc = "periphery.adc_energy_joules"
+    byte = {"unit": "J/byte"}
+    return (
+        energy(
+            "lines", "word lines charged for a digit", "word_line_drives", line,
+            "periphery.word_line_farads_per_cell", "array.columns", supply, supply, digit,
+        ),
+        energy(
+            "lines", "bit lines charged for a digit", "bit_line_drives", line,
+            "periphery.bit_line_farads_per_cell", "array.rows", supply, supply, digit,
+        ),
+        energy("dac", "lines driven", ("word_line_drives", "bit_line_drives"), "drive", "periphery.dac_energy_joules"),
+        energy("adc", "conversions of reads", "read_conversions", "conversion", adc),
+        energy("adc", "conversions of verifies", "verify_conversions", "conversion", adc, write=True),
+        energy("sample_hold", "samples", "sample_holds", "sample", "periphery.sample_hold_energy_joules"),
+        energy("shift_add", "shift-adds", "shift_adds", "shift-add", "periphery.shift_add_energy_joules"),
+        energy("buffer", "bytes", "buffer_bytes", "byte", "periphery.buffer_energy_joules_per_byte", **byte),
+        energy("router", "bytes and hops", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
+        energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
+        energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
+        energy(
+            "leakage", "arrays powered for a second", "array_seconds", "power",
+            "periphery.leakage_watts_per_array", unit="J/s",
+        ),
+    )  # fmt: skip
+
+
+def _times(chip: Chip) -> tuple[Cost, ...]:
+    p, writing, (forward, transposed) = chip.periphery, write_times(chip), cycle_seconds(chip)
+    converters = ("periphery.adc_conversion_seconds", "periphery.adcs_per_array")
+    settling = ("periphery.read_cycle_seconds", *converters, "periphery.adc_schedule")
+    join = "or, if longer," if p.adc_schedule == "overlapped" else "+"
+    cycle = f"settling {join} conversions / converters × conversion time"
+    parallel = "periphery.write_arrays_in_parallel"
+
+    def time(
+        component: str, event: str, count: str, value: float, formula: str, *numbers: str, write: bool = False
+    ) -> Cost:
+        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, write)
+
+    return (
+        time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
+        time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
+        time(
+            "writes", "turns of pulses", "pulse_turns", writing.pulse_seconds / writing.arrays,
+            "longer pulse / arrays at once",
+            "cell.set_pulse_seconds", "cell.reset_pulse_seconds", parallel, write=True,
+        ),
+        time(
+            "writes", "turns of verifies", "verify_turns", writing.verify_seconds / writing.arrays,
+            "(read time or, if longer, cells together / converters × conversion time) / arrays at once",
+            "cell.read_seconds", "periphery.write_cells_in_parallel", *converters, parallel, write=True,
+        ),
+        time(
+            "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,
+            "1 / throughput", "periphery.digital_macs_per_second",
+        ),
+    )  # fmt: skip
+
+
+def area_costs(chip: Chip) -> tuple[Cost, ...]:
+    """Square metres of one array by part; wiring, buffers, drivers and the digital unit are not counted."""
+    rows, columns, node = "array.rows", "array.columns", "periphery.node_meters"
+
+    def one(component: str, formula: str, *factors: str) -> Cost:
+        value, names = _product(chip, *factors), tuple(dict.fromkeys(factors))
+        return Cost("area", component, "arrays", ("arrays",), "", value, "m²", formula, names)
+
+    return (
+        one("cells", "rows × columns × area of a cell in F² × F²", rows, columns, "cell.area_f2", node, node),
+        one("adc", "converters × area of one", "periphery.adcs_per_array", "periphery.adc_area_square_meters"),
+        one("dac", "rows × area of a row driver", rows, "periphery.dac_area_square_meters"),
+        one("other", "columns × area of a sample-and-hold", columns, "periphery.sample_hold_area_square_meters"),
+        one("other", "area of a shift-and-add unit", "periphery.shift_add_area_square_meters"),
+    )
