@@ -1,24 +1,17 @@
-"""Adaptation methods: what is trained and where it lives. One file per method, found by itself and registered there."""
+"""Adaptation methods: what is trained and where it lives. One file per method, found by itself and registered there.
+
+The names below are looked up when they are first used: `methods.costs` and `methods.footprints` work without torch.
+"""
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING, Any
 
-from .base import (
-    METHODS,
-    Adaptation,
-    BackwardNeed,
-    Method,
-    ParameterCount,
-    Placement,
-    Recipe,
-    get_method,
-    register,
-)
-from .cells import Reader, exact_reader
-from .costs import DigitalMacs
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f".{_module.name}", __name__)
+if TYPE_CHECKING:
+    from .base import METHODS, Adaptation, Method, ParameterCount, Recipe, get_method, register
+    from .cells import Reader, exact_reader
+    from .costs import DigitalMacs
+    from .placement import BackwardNeed, Placement
 
 __all__ = [
     "METHODS",
@@ -34,3 +27,17 @@ __all__ = [
     "get_method",
     "register",
 ]
+_HOMES = {"Reader": "cells", "exact_reader": "cells", "DigitalMacs": "costs"} | dict.fromkeys(
+    ("BackwardNeed", "Placement"), "placement"
+)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name; the first one to need the methods imports, and so registers, all of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "base")
+    if home == "base":
+        for module in pkgutil.iter_modules(__path__):
+            importlib.import_module(f".{module.name}", __name__)
+    return getattr(importlib.import_module(f".{home}", __name__), name)

@@ -4,7 +4,6 @@ A method is one file in this folder that ends with `register(...)`. `attach` tur
 `Adaptation`: a torch module, the dictionary of what is trained, and a `Placement` for every tensor.
 """
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,36 +16,11 @@ from torch import Tensor, nn
 from ..errors import UsageError, unknown_name
 from .cells import AdaptedModel, CellLinear, Reader
 from .costs import DigitalMacs, DigitalWork
+from .placement import BackwardNeed, Placement
 
 if TYPE_CHECKING:
     from ..workloads.pools import Pool
     from ..workloads.shapes import LinearShape, ModelShape
-
-
-class Placement(enum.StrEnum):
-    """Where a tensor lives and when its cells are written."""
-
-    NVM_FROZEN = "NVM_FROZEN"
-    """Programmed once, never again."""
-    NVM_TASK = "NVM_TASK"
-    """Trained digitally, then written to its cells once per task."""
-    NVM_STEP = "NVM_STEP"
-    """Trained in its cells: rewritten at every optimiser step."""
-    DIGITAL = "DIGITAL"
-    """SRAM or registers: no cell is written."""
-
-
-class BackwardNeed(enum.StrEnum):
-    """How far the gradient has to travel."""
-
-    NONE = "NONE"
-    """Forward passes only."""
-    SIDE = "SIDE"
-    """The gradient stays in side modules."""
-    THROUGH = "THROUGH"
-    """The gradient passes through the frozen backbone: transposed reads of its arrays."""
-    FULL = "FULL"
-    """THROUGH, and weight gradients of the backbone itself."""
 
 
 class BackboneLike(Protocol):

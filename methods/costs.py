@@ -1,10 +1,18 @@
-"""Multiply-accumulates (MACs) of the digital unit, as a linear law in the size of a batch.
+"""Work of the digital unit, as a linear law in the size of a batch: multiply-accumulates (MACs) and SRAM traffic.
 
 The matrices in cells cost no digital MACs; their reads are counted by the simulator.
+
+The digital unit works through one sequence after another. Whatever it holds (a matrix, a vector of magnitudes, the
+gradient sums of either) is read from SRAM once for each sequence that it is applied to, and stays in the unit while
+the sequence's tokens pass: the least that is possible without batching several sequences. A gradient sum is read and
+written back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
+
+NUMBER_BYTES = 4  # float32: trained state, gradients, matrices held digitally
+ACTIVATION_BYTES = 2  # activations are held with 16 bits
 
 
 class DigitalMacs(NamedTuple):
@@ -16,49 +24,96 @@ class DigitalMacs(NamedTuple):
 
 @dataclass(frozen=True)
 class DigitalWork:
-    """MACs for each token, each (query, key) pair, each sequence, and each pass whatever its size."""
+    """MACs for each token, each (query, key) pair, each sequence, and each pass whatever its size; SRAM bytes alike."""
 
     per_token: int = 0
     per_pair: int = 0
     per_sequence: int = 0
     per_pass: int = 0
+    bytes_per_token: int = 0
+    bytes_per_sequence: int = 0
+    bytes_per_pass: int = 0
 
     def __add__(self, other: "DigitalWork") -> "DigitalWork":
-        return DigitalWork(
-            self.per_token + other.per_token,
-            self.per_pair + other.per_pair,
-            self.per_sequence + other.per_sequence,
-            self.per_pass + other.per_pass,
-        )
+        return DigitalWork(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-    def macs(self, tokens: int, attention_pairs: int, sequences: int) -> int:
-        return self.per_token * tokens + self.per_pair * attention_pairs + self.per_sequence * sequences + self.per_pass
+    def macs(self, tokens: int, attention_pairs: int, sequences: int, passes: int = 1) -> int:
+        """Multiply-accumulates of `passes` passes over so many tokens, pairs and sequences in all."""
+        own = self.per_token * tokens + self.per_pair * attention_pairs + self.per_sequence * sequences
+        return own + self.per_pass * passes
+
+    def sram_bytes(self, tokens: int, sequences: int, passes: int = 1) -> int:
+        """Bytes between SRAM and the digital unit."""
+        return self.bytes_per_token * tokens + self.bytes_per_sequence * sequences + self.bytes_per_pass * passes
 
 
 def attention_forward(blocks: int, hidden_size: int) -> DigitalWork:
-    """Scores Q K^T and the weighted sum A V: `hidden_size` MACs each for every pair, over all heads together."""
-    return DigitalWork(per_pair=2 * blocks * hidden_size)
+    """Scores Q K^T and the weighted sum A V: `hidden_size` MACs each for every pair, over all heads together.
+
+    Queries, keys and values are read once, the context is written.
+    """
+    return DigitalWork(per_pair=2 * blocks * hidden_size, bytes_per_token=4 * blocks * hidden_size * ACTIVATION_BYTES)
 
 
 def attention_backward(blocks: int, hidden_size: int) -> DigitalWork:
-    """Gradients of Q, K, V and of the attention weights: `hidden_size` MACs each for every pair."""
-    return DigitalWork(per_pair=4 * blocks * hidden_size)
+    """Gradients of Q, K, V and of the attention weights: `hidden_size` MACs each for every pair.
+
+    Queries, keys, values and the context's gradient are read, three gradients are written.
+    """
+    return DigitalWork(per_pair=4 * blocks * hidden_size, bytes_per_token=7 * blocks * hidden_size * ACTIVATION_BYTES)
 
 
 def head_forward(hidden_size: int, classes: int) -> DigitalWork:
-    return DigitalWork(per_sequence=hidden_size * classes)
+    """The classifier, once for each sequence."""
+    weights = hidden_size * classes
+    return DigitalWork(per_sequence=weights, bytes_per_sequence=NUMBER_BYTES * weights)
 
 
 def head_backward(hidden_size: int, classes: int, through: bool) -> DigitalWork:
     """The head's weight gradient and, when the gradient goes on into the backbone, that of its input."""
-    return DigitalWork(per_sequence=hidden_size * classes * (2 if through else 1))
+    weights = hidden_size * classes
+    return DigitalWork(
+        per_sequence=weights * (2 if through else 1),
+        bytes_per_sequence=NUMBER_BYTES * weights * (3 if through else 2),
+    )
 
 
 def matrix_forward(weights: int) -> DigitalWork:
     """Matrices of `weights` numbers in all, held digitally and applied to each token."""
-    return DigitalWork(per_token=weights)
+    return DigitalWork(per_token=weights, bytes_per_sequence=NUMBER_BYTES * weights)
 
 
 def matrix_gradient(weights: int) -> DigitalWork:
     """Outer products g x^T of each token: the weight gradient of matrices of `weights` numbers in all."""
-    return DigitalWork(per_token=weights)
+    return DigitalWork(per_token=weights, bytes_per_sequence=2 * NUMBER_BYTES * weights)
+
+
+def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:
+    """Fusion of the `rows` stacked rows of a pool in one linear (twice with cross terms), and its magnitudes."""
+    scaled = outputs if magnitude else 0
+    return DigitalWork(
+        per_token=(2 if cross_terms else 1) * rows + scaled, bytes_per_sequence=NUMBER_BYTES * (rows + scaled)
+    )
+
+
+def fusion_backward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:
+    """Gradients of the drives and of the coefficients, and of the outputs and of the magnitudes."""
+    scaled = outputs if magnitude else 0
+    return DigitalWork(
+        per_token=2 * ((2 if cross_terms else 1) * rows + scaled), bytes_per_sequence=3 * NUMBER_BYTES * (rows + scaled)
+    )
+
+
+def cross_term_norm(modules: int, outputs: int, rank: int) -> DigitalWork:
+    """Row norms of a fused matrix with cross terms (`rownorm.CrossTermNorm`), once a pass."""
+    low = modules * outputs * rank
+    return DigitalWork(
+        per_pass=2 * low + modules**2 * rank**2 + outputs * rank**2 + outputs * rank,
+        bytes_per_pass=NUMBER_BYTES * (2 * low + modules**2 * rank**2 + outputs),
+    )
+
+
+def separate_norm(modules: int, outputs: int) -> DigitalWork:
+    """Row norms of a fused matrix without cross terms (`rownorm.SeparateNorm`), once a pass."""
+    numbers = modules**2 * outputs + modules * outputs + outputs
+    return DigitalWork(per_pass=numbers, bytes_per_pass=NUMBER_BYTES * numbers)

@@ -40,7 +40,7 @@ from .base import (
     torch_generator,
 )
 from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
-from .costs import DigitalWork
+from .costs import DigitalWork, fusion_backward, fusion_forward
 from .rownorm import CrossTermNorm, SeparateNorm
 
 
@@ -124,12 +124,10 @@ class FusedLinear(CellLinear):
             return merged
         return (self.magnitude / merged.norm(dim=1)).unsqueeze(1) * merged
 
-    def token_macs(self) -> tuple[int, int]:
-        """Digital MACs for each token, (forward, backward): fusion of the stacked rows, and the magnitude."""
-        rows, out = self.pool_a.shape[0], self.weight.shape[0]
-        scaled = out if self.magnitude is not None else 0
-        passes = 2 if self.cross_terms else 1
-        return passes * rows + scaled, 2 * passes * rows + 2 * scaled
+    def work(self) -> tuple[DigitalWork, DigitalWork]:
+        """Digital work, (forward, backward): fusion of the stacked rows, and the magnitude."""
+        size = (self.pool_a.shape[0], self.weight.shape[0], self.cross_terms, self.magnitude is not None)
+        return fusion_forward(*size), fusion_backward(*size)
 
 
 class FusionModel(AdaptedModel):
@@ -203,8 +201,8 @@ class LoRAFusion(Method):
         magnitudes = {f"{m.cell_name}.magnitude": m.magnitude for m in fused if m.magnitude is not None}
         cells: dict[str, Tensor] = {f"{m.cell_name}.pool_a": m.pool_a for m in fused}
         cells |= {f"{m.cell_name}.pool_b": m.pool_b for m in fused}
-        forward = DigitalWork(per_token=sum(m.token_macs()[0] for m in fused))
-        norms = DigitalWork(per_pass=sum(m.norm.macs for m in fused if m.magnitude is not None))
+        forward = sum((m.work()[0] for m in fused), DigitalWork())
+        norms = sum((m.norm.work for m in fused if m.magnitude is not None), DigitalWork())
         adaptation = assemble(
             self,
             backbone,
@@ -214,7 +212,7 @@ class LoRAFusion(Method):
             extra_cells=cells,
             inference_work=forward,
             training_work=forward + norms,
-            backward_work=DigitalWork(per_token=sum(m.token_macs()[1] for m in fused)),
+            backward_work=sum((m.work()[1] for m in fused), DigitalWork()),
         )
         adaptation.l1_names = ("coefficients",)
         return adaptation

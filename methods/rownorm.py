@@ -7,6 +7,8 @@ inside. All functions are plain tensor products, independent of any hardware.
 import torch
 from torch import Tensor, nn
 
+from .costs import DigitalWork, cross_term_norm, separate_norm
+
 
 class CrossTermNorm(nn.Module):
     """|| W + (sum_k a_k B_k)(sum_k a_k A_k) || for each output row.
@@ -37,10 +39,10 @@ class CrossTermNorm(nn.Module):
         return squared.clamp(min=0.0).sqrt()
 
     @property
-    def macs(self) -> int:
-        """MACs of one evaluation."""
+    def work(self) -> DigitalWork:
+        """Digital work of one evaluation."""
         modules, out, rank = self.b.shape
-        return 2 * modules * out * rank + modules**2 * rank**2 + out * rank**2 + out * rank
+        return cross_term_norm(modules, out, rank)
 
 
 class SeparateNorm(nn.Module):
@@ -67,7 +69,6 @@ class SeparateNorm(nn.Module):
         return (self.weight_squared + 2.0 * weights @ self.projection + cross).clamp(min=0.0).sqrt()
 
     @property
-    def macs(self) -> int:
-        """MACs of one evaluation."""
-        modules, out = self.projection.shape
-        return modules**2 * out + modules * out + out
+    def work(self) -> DigitalWork:
+        """Digital work of one evaluation."""
+        return separate_norm(*self.projection.shape)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..methods import Adaptation, Placement
 from ..methods.base import BackwardNeed, Recipe
+from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES
 from ..methods.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
@@ -20,7 +21,6 @@ from .workbench import Encoded, Variant, Workbench
 CALIBRATION_EXAMPLES = 16
 # The trained state grows from zero: the converters' ranges follow it after these optimiser steps.
 FOLLOWING_STEPS = frozenset(4**n for n in range(10))
-ACTIVATION_BYTES = 2  # activations kept for the backward pass are held with 16 bits
 
 
 @dataclass
@@ -154,16 +154,16 @@ class ChipTrial:
     def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
-        forward, trained = log.forward_only, log.trained
-        work = adaptation.training_work
-        macs = work.macs(forward.tokens, forward.attention_pairs, forward.sequences)
-        macs += work.macs(trained.tokens, trained.attention_pairs, trained.sequences)
-        macs += adaptation.backward_work.macs(trained.tokens, trained.attention_pairs, trained.sequences)
-        # `macs` charges the work of a pass once a call; the other passes of the run come on top.
-        macs += work.per_pass * max(0, forward.passes + trained.passes - 2)
-        macs += adaptation.backward_work.per_pass * max(0, trained.passes - 1)
+        forward, trained, head = log.forward_only, log.trained, adaptation.module.head
+        training, backward = adaptation.training_work, adaptation.backward_work
+        macs = 0
+        for work, size in ((training, forward), (training, trained), (backward, trained)):
+            macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
+            counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
         if log.head_sequences:
-            macs += 2 * log.head_sequences * adaptation.module.head.weight.numel()
+            macs += 2 * log.head_sequences * head.weight.numel()
+            # The features are kept once and read in every step.
+            counts.sram_bytes += NUMBER_BYTES * head.in_features * (forward.sequences + log.head_sequences)
         counts.digital_macs += macs + adaptation.optimiser_macs * log.steps
         # AdamW reads and writes state and moments every step; activations are kept once and read back once.
         counts.sram_bytes += 2.0 * adaptation.state_bytes * log.steps
@@ -190,9 +190,9 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        work = self.adaptation.inference_work
-        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences)
-        counts.digital_macs += work.per_pass * (size.sequences - 1)  # answered one example at a time
+        work = self.adaptation.inference_work  # examples are answered one at a time: a pass each
+        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.sequences)
+        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.sequences)
         return found, counts.scaled(1.0 / size.sequences)
 
     @torch.no_grad()
