@@ -20,8 +20,14 @@ def add_parser(subparsers: Any) -> None:
     count = actions.add_parser("count", help="trained numbers of a method on a model, from shapes alone")
     count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, flan-t5-large")
     count.add_argument("--method", required=True, help="name of a method, see: methods list")
-    count.add_argument("--rank", type=_positive, default=16, help="rank of LoRA and of each pool module (default 16)")
+    count.add_argument(
+        "--rank", type=_positive, help="rank of the method, or of each pool module (default: its own, 16)"
+    )
     count.add_argument("--pool-size", type=_positive, default=6, help="LoRA modules in the pool (default 6)")
+    count.add_argument(
+        "--special-tokens", type=_positive, help="special tokens of one example, for pasta (2; pairs 3, in RoBERTa 4)"
+    )
+    count.add_argument("--prompts", type=_positive, help="prompt tokens, for the methods that add some")
     count.add_argument("--json", action="store_true", help="print one JSON object")
     count.set_defaults(run=run)
 
@@ -49,19 +55,26 @@ def describe_methods() -> list[dict[str, Any]]:
     ]
 
 
-def count_parameters(model: str, method: str, rank: int, pool_size: int) -> dict[str, Any]:
-    """The JSON object of `methods count`: the method's count, and LoRA's of the same rank to compare with."""
+def count_parameters(
+    model: str, method: str, rank: int | None = None, pool_size: int = 6, **options: int
+) -> dict[str, Any]:
+    """The JSON object of `methods count`: the method's count, and LoRA's of the same rank to compare with.
+
+    `rank`: default the method's own, 16 for one without. `options` of the method replace its own.
+    """
     from ..methods import get_method
     from ..workloads.shapes import load_shape
 
-    chosen = get_method(method)
+    chosen = get_method(method, **options)
     shape = load_shape(model)
+    rank = getattr(chosen, "rank", 16) if rank is None else rank
     count, lora = chosen.count(shape, rank=rank, pool_size=pool_size), get_method("lora").count(shape, rank=rank)
     return {
         "model": model,
         "method": method,
         "rank": rank,
         **({"pool_size": pool_size} if chosen.needs_pool else {}),
+        **options,
         "trained_parameters": count.trained_parameters,
         "breakdown": dict(count.trained),
         "weights_in_cells_frozen": count.cells_frozen,
@@ -90,23 +103,26 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _count(args: argparse.Namespace) -> int:
-    record = count_parameters(args.model, args.method, args.rank, args.pool_size)
+    given = {"special_tokens": args.special_tokens, "prompts": args.prompts}
+    options = {name: value for name, value in given.items() if value is not None}
+    record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
     if args.json:
         print(json.dumps(record, indent=2))
         return 0
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{args.method} on {args.model}, rank {args.rank}, without the classifier head")
+    table = Table(title=f"{args.method} on {args.model}, without the classifier head")
     table.add_column("trained")
     table.add_column("numbers", justify="right")
     for kind, number in record["breakdown"].items():
         table.add_row(kind, f"{number:,}")
     table.add_row("[bold]together[/bold]", f"[bold]{record['trained_parameters']:,}[/bold]")
-    table.add_row("LoRA of the same rank", f"{record['lora_trained_parameters']:,}")
+    table.add_row(f"LoRA of rank {record['rank']}", f"{record['lora_trained_parameters']:,}")
     table.add_row("share of LoRA's", f"{record['share_of_lora']:.2%}")
     if record["weights_in_cells_frozen"]:
-        table.add_row(f"pool of {args.pool_size}, in cells, programmed once", f"{record['weights_in_cells_frozen']:,}")
+        beside = f"pool of {args.pool_size}" if "pool_size" in record else "matrices beside the model's"
+        table.add_row(f"{beside}, in cells, programmed once", f"{record['weights_in_cells_frozen']:,}")
     if record["weights_in_cells_rewritten"]:
         table.add_row("weights in cells that training rewrites", f"{record['weights_in_cells_rewritten']:,}")
     Console(file=sys.stdout).print(table)

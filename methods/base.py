@@ -33,6 +33,16 @@ class BackboneLike(Protocol):
     @property
     def blocks(self) -> int: ...
     def linear_names(self) -> list[str]: ...
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of the special tokens the tokenizer puts around texts; none for a model whose first tokens are special
+        (an image's [CLS])."""
+        ...
+
+    @property
+    def special_tokens(self) -> int:
+        """Special tokens in one example."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,18 @@ class Backbone:
         linear = [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
         return [name for block in self.block_paths for name in linear if name.startswith(f"{block}.")]
 
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that the tokenizer puts around and between two texts, e.g. [CLS] and [SEP]."""
+        encoding = self.tokenizer.encode("a", "a")
+        marked = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return tuple(dict.fromkeys(token for token, special in marked if special))
+
+    @property
+    def special_tokens(self) -> int:
+        """How many special tokens the tokenizer puts around one text."""
+        return int(self.tokenizer.num_special_tokens_to_add(False))
+
 
 def load_backbone(name_or_path: str | Path) -> Backbone:
     """Load a backbone: a known name (`MODELS`), a local folder in Hugging Face format, or a hub id "owner/name".

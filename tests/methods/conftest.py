@@ -16,6 +16,8 @@ class TinyBackbone:
     module: nn.Module
     hidden_size: int
     blocks: int
+    special_ids: tuple[int, ...] = (38, 39)
+    special_tokens: int = 2
 
     def linear_names(self) -> list[str]:
         return [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
@@ -86,7 +88,7 @@ class Examples:
 
 @pytest.fixture(scope="session")
 def examples() -> Examples:
-    """24 random sentences of 3 to 8 tokens in 3 classes."""
+    """24 random sentences of 3 to 8 tokens between two special ones, in 3 classes."""
     rng = np.random.default_rng(3)
-    encoded = [rng.integers(1, 40, size=rng.integers(3, 9)).tolist() for _ in range(24)]
+    encoded = [[38, *rng.integers(1, 38, size=rng.integers(3, 9)).tolist(), 39] for _ in range(24)]
     return Examples(encoded, [i % 3 for i in range(24)])

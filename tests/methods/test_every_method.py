@@ -199,7 +199,7 @@ def test_training_beats_guessing_on_separable_examples(attach, name, placement):
     """Each class has its own token: any method must learn that, given the steps (default recipes suit real texts)."""
     rng = np.random.default_rng(0)
     labels = [i % 3 for i in range(36)]
-    encoded = [[1 + 13 * label] * int(rng.integers(3, 7)) for label in labels]
+    encoded = [[38, *[1 + 13 * label] * int(rng.integers(3, 7)), 39] for label in labels]
     adaptation = attach(name, placement)
     recipe = dataclasses.replace(adaptation.recipe, epochs=100)
     train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)

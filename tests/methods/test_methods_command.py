@@ -24,6 +24,17 @@ def test_count_as_table(capsys):
         assert number in out
 
 
+def test_options_of_a_method(capsys):
+    words = ["methods", "count", "--model", "bert-large-cased", "--method"]
+    assert cli.main([*words, "pasta", "--special-tokens", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["trained_parameters"], record["special_tokens"]) == (73_728, 3)
+    assert cli.main([*words, "pasta", "--special-tokens", "2"]) == 0
+    assert "49,152" in capsys.readouterr().out
+    assert cli.main([*words, "lora", "--special-tokens", "2"]) == 2
+    assert "unknown option of lora 'special_tokens'" in capsys.readouterr().err
+
+
 def test_list(capsys):
     assert cli.main(["methods", "list", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)["methods"]

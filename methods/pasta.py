@@ -1,0 +1,148 @@
+"""PASTA: a trained vector for every special token and block, added to what enters the block.
+
+Yang, Huang, Zhou and Chen, "Parameter-Efficient Tuning with Special Token Adaptation", EACL 2023, arXiv:2210.04382.
+With p_1 < ... < p_S the places of the special tokens of a text, in block l = 0..L-1:
+
+    H_l[p_i] <- H_l[p_i] + e_l,i        H_{l+1} = Block_l(H_l)
+
+The vectors belong to the order of occurrence, not to the kind of token: the first and the second [SEP] of a pair have
+vectors of their own. They are added in front of the block, so they enter query, key, value and the residual; every
+other token is left as it is, and the sequence keeps its length: no read of an array is added.
+
+Special tokens are counted in each row by itself, so that rows may have different numbers of them; one beyond the last
+vector is left alone. The dropout that the paper puts on the vectors is left out, as all dropout is here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..workloads.pools import Pool
+from ..workloads.shapes import ModelShape
+from .assemble import assemble
+from .base import (
+    Adaptation,
+    BackboneLike,
+    BackwardNeed,
+    Method,
+    ParameterCount,
+    Placement,
+    Recipe,
+    register,
+    torch_generator,
+)
+from .blocks import block_paths, change_block_inputs
+from .cells import AdaptedModel, CellLinear, clone_encoder
+
+TEXT_SPECIAL_TOKENS = 2
+"""Special tokens around one text in BERT ([CLS] text [SEP]) and RoBERTa (<s> text </s>)."""
+
+
+class SpecialTokenVectors(nn.Module):
+    """The vectors (special tokens, hidden_size) of every block, and where the special tokens of a batch stand.
+
+    The places are one-hot rows, and the vectors are put there by a product with them: the gradient is a product too.
+    """
+
+    ids: Tensor
+
+    def __init__(self, paths: Sequence[str], special_ids: Sequence[int], vectors: Sequence[Tensor]) -> None:
+        """`paths` of the blocks; `special_ids`: token ids that are special, none for a model whose first tokens are."""
+        super().__init__()
+        self.paths = list(paths)
+        self.vectors = nn.ParameterList(vectors)
+        self.register_buffer("ids", torch.tensor(list(special_ids), dtype=torch.int64))
+        self.places: Tensor | None = None
+
+    def install(self, encoder: nn.Module) -> None:
+        """Add the vectors in every run of the encoder from now on."""
+        if len(self.ids):
+            encoder.register_forward_pre_hook(self._look, with_kwargs=True)
+        change_block_inputs(encoder, self.paths, self._add)
+
+    def state(self) -> dict[str, nn.Parameter]:
+        """The vectors of each block by name."""
+        return {f"{path}.vectors": vectors for path, vectors in zip(self.paths, self.vectors, strict=True)}
+
+    def _look(self, _module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
+        """Find the special tokens of a batch: places (batch, tokens, special tokens), 1 where row and order meet."""
+        special = (kwargs["input_ids"].unsqueeze(-1) == self.ids).any(-1) & kwargs["attention_mask"].bool()
+        order = torch.where(special, special.cumsum(1), 0)
+        self.places = order.unsqueeze(-1) == torch.arange(1, len(self.vectors[0]) + 1)
+
+    def _add(self, block: int, hidden: Tensor) -> Tensor:
+        vectors = self.vectors[block]
+        if len(self.ids):
+            assert self.places is not None
+            places = self.places
+        else:
+            places = torch.arange(hidden.shape[1]).unsqueeze(1) == torch.arange(len(vectors))
+        return hidden + places.to(hidden.dtype) @ vectors
+
+
+@dataclass(frozen=True)
+class Pasta(Method):
+    """`special_tokens`: vectors in each block; 0: as many as the tokenizer puts around one text (2), or 1 for images.
+    Pairs of texts need 3, with RoBERTa 4. The vectors start at `initial_spread` times a normal number (paper: 0.02)."""
+
+    name = "pasta"
+    summary = "a vector for each special token and block, added in front of the block; no cell written, no read added"
+    source = "Yang et al., Parameter-Efficient Tuning with Special Token Adaptation, EACL 2023, arXiv:2210.04382"
+    placements = (Placement.DIGITAL,)
+    backward_need = BackwardNeed.THROUGH
+
+    special_tokens: int = 0
+    initial_spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a negative option."""
+        if self.special_tokens < 0:
+            raise UsageError(f"special_tokens of {self.name} must not be negative; got {self.special_tokens}")
+        if not 0 <= self.initial_spread < float("inf"):
+            raise UsageError(f"initial_spread of {self.name} must be 0 or more; got {self.initial_spread}")
+
+    def attach(
+        self,
+        backbone: BackboneLike,
+        classes: int,
+        rng: np.random.Generator,
+        *,
+        placement: Placement | None = None,
+        pool: Pool | None = None,
+    ) -> Adaptation:
+        self.choose_placement(placement)
+        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
+        model = AdaptedModel(encoder, backbone.hidden_size, classes)
+        vectors = self.add_vectors(model, backbone, rng)
+        return assemble(self, backbone, model, groups={"vectors": vectors}, placements={})
+
+    def add_vectors(
+        self, model: AdaptedModel, backbone: BackboneLike, rng: np.random.Generator
+    ) -> dict[str, nn.Parameter]:
+        """Put the vectors into a model made from `backbone`; returns them by name."""
+        count = self.special_tokens or backbone.special_tokens
+        if not count:
+            raise UsageError(
+                "the tokenizer of this model puts no special token around a text: pasta has nothing to add to"
+            )
+        generator, dtype = torch_generator(rng), next(model.encoder.parameters()).dtype
+        paths = block_paths(backbone.linear_names())
+        draws = [torch.randn(count, backbone.hidden_size, generator=generator, dtype=dtype) for _ in paths]
+        special = SpecialTokenVectors(paths, backbone.special_ids, [self.initial_spread * draw for draw in draws])
+        model.add_module("special", special)
+        special.install(model.encoder)
+        return special.state()
+
+    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
+        return ParameterCount(
+            {"vectors": (self.special_tokens or TEXT_SPECIAL_TOKENS) * len(shape.blocks) * shape.hidden_size}
+        )
+
+
+# The rate is the paper's for named entities, where training is short; it has not been searched.
+register(Pasta(recipe=Recipe(learning_rates={"vectors": 3e-3, "head": 3e-3}, head_margin=1.0)))
