@@ -15,7 +15,8 @@ Made by `python -m edge_adapt.reports.schema_docs > docs/report-schema.md`; a te
 - Label: *given* (an option or a fact of the input), *counted* (exact), *simulated*, *estimated* (computed without
   simulating every event), or *record*: the `label` of the same record says which of {", ".join(LABELS)} holds.
 - `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The
-  components are `cells_read`, `cells_write`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `digital` and `sram`.
+  components are `cells_read`, `cells_write`, `lines`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `router`,
+  `digital`, `sram` and `leakage`. `edge-adapt explain` prints the multiplication behind a total (docs/energy.md).
 
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|

@@ -105,7 +105,7 @@ def described(chip: Chip) -> list[dict[str, Any]]:
             "value": c.value,
             "unit": c.unit,
             "formula": c.formula,
-            "part": "write" if c.write else "",
+            "part": "write" if c.write else "use",
             "numbers": [
                 {"key": rows[name]["key"], **{k: rows[name][k] for k in ("text", "source", "status", "note")}}
                 for name in c.numbers

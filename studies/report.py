@@ -10,6 +10,8 @@ from .._version import __version__
 from ..devices import Chip, references_used, unknown_numbers
 from ..methods import get_method
 from ..simulator import CostTable, ProgrammedModel, area
+from ..simulator.costs import described
+from ..simulator.counting import write_events
 from ..simulator.retention import held_message
 from . import amortise
 from .config import DRIFT_SECONDS
@@ -77,6 +79,7 @@ def assemble(
             "pulses_histogram": np.bincount(total.pulses, minlength=(chip.cell.pulses_max or 0) + 1).tolist(),
             "backbone": part(backbone_names),
             "pool": pool_part,
+            "event_counts": write_events(total).as_dict(),
             "write_read_ratio": amortise.write_read_ratios(chip, total, _read_joules(results, bench)),
             "label": "simulated",
         },
@@ -115,6 +118,7 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
             "rows": chip.array.rows, "columns": chip.array.columns, "slices": chip.array.slices, "arrays_used": arrays
         },
         "area_square_meters": area(chip, arrays),
+        "costs": described(chip),
         "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
     }  # fmt: skip
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from ..methods import Placement, get_method
 from ..methods.base import BackwardNeed, Recipe
 from ..methods.trainer import extract_features, train
-from ..simulator import Breakdown, CostTable, ProgrammedModel
+from ..simulator import CostTable, EventCounts, ProgrammedModel
 from ..simulator.autograd import ExactReader
+from ..simulator.counting import input_cycles
 from . import amortise
 from .config import DRIFT_SECONDS
 from .progress import Progress
@@ -57,7 +58,7 @@ class ChipResult:
     trial: ChipTrial
     cost: Cost
     accuracy: float = float("nan")
-    inference: Breakdown | None = None
+    inference: EventCounts | None = None
     drift: list[dict[str, float]] = dataclasses.field(default_factory=list)
     readapted: float = float("nan")
     again: Cost | None = None
@@ -137,7 +138,7 @@ def live(
         progress.advance(2)
         found, counts = shared.inference(trial, bench.test)
         result.accuracy = trial.accuracy(found)
-        result.inference = CostTable.of(bench.chip).cost(counts)
+        result.inference = counts
         results.append(result)
         progress.advance()
     for seconds in DRIFT_SECONDS:
@@ -218,13 +219,16 @@ def shorter(recipe: Recipe, share: float) -> Recipe:
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[str, Any]:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    table = CostTable.of(bench.chip)
-    cost, again = table.cost(result.cost.counts), result.again
-    adaptation = result.trial.adaptation
+    table, again = CostTable.of(bench.chip), result.again
+    adaptation, model = result.trial.adaptation, result.trial.model
     share, tasks = amortise.wear(bench.chip, result.cost.writes_max)
     assert result.inference is not None and again is not None
-    written = [n for n in result.trial.trained_cells if n in result.trial.model]
-    again_cost = table.cost(again.counts)
+    written = [n for n in result.trial.trained_cells if n in model]
+    arrays = sum(model.matrix(n).layout.arrays for n in model.names)
+    counts, again_counts, inference_counts = (
+        table.powered(c, arrays) for c in (result.cost.counts, again.counts, result.inference)
+    )
+    cost, again_cost, inference = (table.cost(c) for c in (counts, again_counts, inference_counts))
     return {
         "method": result.variant.method.name,
         "placement": result.variant.placement.value,
@@ -234,23 +238,27 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "trained_parameters": adaptation.trained_parameters,
         "head_parameters": adaptation.head_parameters if adaptation.groups["head"] else 0,
         "cells_written": result.cost.cells_written,
-        "cells_in_placement": sum(result.trial.model.matrix(n).layout.cells for n in written),
+        "cells_in_placement": sum(model.matrix(n).layout.cells for n in written),
         "accuracy_chip": result.accuracy,
         "accuracy_drifted": result.drift[-1]["accuracy"],
         "accuracy_readapted": result.readapted,
         "drift": result.drift,
-        "write_energy_joules": table.write_joules(result.cost.counts),
+        "write_energy_joules": table.write_joules(counts),
         "write_time_seconds": cost.seconds["writes"],
         "adaptation_energy_joules": cost.total_joules,
         "adaptation_time_seconds": cost.total_seconds,
         "adaptation_energy_by_component_joules": cost.joules,
         "adaptation_time_by_component_seconds": cost.seconds,
+        "adaptation_event_counts": counts.as_dict(),
         "readaptation_energy_joules": again_cost.total_joules,
         "readaptation_time_seconds": again_cost.total_seconds,
+        "readaptation_event_counts": again_counts.as_dict(),
         "readaptation_cells_written": again.cells_written,
-        "inference_energy_joules": result.inference.total_joules,
-        "inference_time_seconds": result.inference.total_seconds,
-        "inference_energy_by_component_joules": result.inference.joules,
+        "inference_energy_joules": inference.total_joules,
+        "inference_time_seconds": inference.total_seconds,
+        "inference_interval_seconds": _interval(bench, table, inference.seconds["digital"]),
+        "inference_energy_by_component_joules": inference.joules,
+        "inference_event_counts": inference_counts.as_dict(),
         "endurance_share_per_task": share,
         "tasks_until_worn_out": tasks,
         "train_steps": result.cost.steps,
@@ -258,6 +266,13 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "label": "simulated",
         "note": _note(result.variant),
     }
+
+
+def _interval(bench: Workbench, table: CostTable, digital_seconds: float) -> float:
+    """Seconds from one example to the next when every matrix and the digital unit work on examples of their own."""
+    size = bench.test.size()
+    matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
+    return max(matrix, digital_seconds)
 
 
 def _note(variant: Variant) -> str:

@@ -28,6 +28,18 @@ def _shares(total: float, writes: float, rng: np.random.Generator) -> dict[str, 
     return {name: float(v) for name, v in zip(COMPONENTS, parts, strict=True)} | {"cells_write": writes}
 
 
+def _costs() -> list[dict[str, Any]]:
+    number = {"key": "periphery.adc.energy", "text": "1.67 pJ", "source": "neurram", "status": "read", "note": ""}
+    cost = {"quantity": "energy", "component": "adc", "event": "conversions of reads", "counts": ["read_conversions"],
+            "tally": "", "value": 1.67e-12, "unit": "J", "formula": "conversion", "part": "use", "numbers": [number]}
+    pulses = {"component": "cells_write", "event": "pulses", "counts": ["set_pulses", "reset_pulses"],
+              "tally": "pulse_joules", "value": None, "part": "write"}
+    return [cost, cost | pulses | {"numbers": [dict(number)]}]
+
+
+COUNTS = {"read_conversions": 1.0e6, "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
+
+
 def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
     method, placement, trained, cells, accuracy, writes, write_joules, other_joules, label = series
     rng = np.random.default_rng([seed, shots, len(method), trained, len(placement)])
@@ -56,6 +68,8 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
         "adaptation_energy_joules": sum(adaptation_parts.values()),
         "adaptation_time_seconds": 0.31 * scale + write_joules,
         "adaptation_energy_by_component_joules": adaptation_parts,
+        "adaptation_event_counts": COUNTS, "inference_event_counts": COUNTS,
+        "readaptation_event_counts": COUNTS if adapts else None, "inference_interval_seconds": 2.1e-5,
         "adaptation_time_by_component_seconds": {"adc": 0.2 * scale, "digital": 0.11 * scale,
                                                  "cells_write": write_joules},
         "inference_energy_joules": sum(inference_parts.values()), "inference_time_seconds": 4.4e-4,
@@ -99,6 +113,7 @@ def build_report(
             "cell": "reram", "periphery": "isaac-32nm", "technology": "reram",
             "array": {"rows": 128, "columns": 128, "slices": 1, "arrays_used": 1380},
             "area_square_meters": {"cells": 5.1e-7, "adc": 3.3e-6, "dac": 2.2e-7, "other": None, "total": 4.03e-6},
+            "costs": _costs(),
             "unknown": ["cell.area_f2: no source gives the layout", "periphery.router_energy: left out of every total"],
         },
         "model": {"name": "minilm", "parameters": 22_713_216, "weights_in_cells": 10_616_832,
@@ -113,6 +128,7 @@ def build_report(
             "failed_cells": 31_000, "energy_joules": 1.42, "time_seconds": 4.55, "weight_error_relative": 0.19,
             "pulses_histogram": histogram.tolist(), "backbone": share,
             "pool": {"cells": 1_769_472, "energy_joules": 0.11, "time_seconds": 0.35},
+            "event_counts": COUNTS,
             "write_read_ratio": {"cell_pulse": 410.0, "cell_program_verify": 5.2e4, "array_with_converters": 31.5},
             "label": "simulated",
         },
