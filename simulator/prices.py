@@ -97,12 +97,12 @@ def _cells(chip: Chip) -> tuple[Cost, ...]:
     """Cells that conduct, in reads and in verify reads."""
     volts, seconds = "cell.read_voltage_volts", "cell.read_seconds"
     look = (volts, volts, seconds)
-    formula = "read voltage² × read time"
-    event = "siemens that conduct for a read time at the read voltage"
+    formula = "read voltage² × read time, for a siemens"
+    event = "siemens conducting"
     return (
         _energy(chip, "cells_read", event, (), formula, *look, tally="cell_read_joules", unit="J/S"),
         _energy(
-            chip, "cells_write", f"{event}, in verifies", (), formula, *look,
+            chip, "cells_write", f"{event} in verifies", (), formula, *look,
             tally="verify_joules", unit="J/S", write=True,
         ),
     )  # fmt: skip
@@ -112,7 +112,7 @@ def _pulses(chip: Chip) -> tuple[Cost, ...]:
     """SET and RESET pulses (the cell file's fixed energies, or the mean of what each one cost), and their lines."""
     cell, part = chip.cell, "cells_write"
     line = Cost(
-        "energy", part, "V² of the pulses on their lines",
+        "energy", part, "V² of pulses on lines",
         tally="write_line_joules", value=line_farads(chip), unit="J/V²",
         formula="bit line + word line / cells pulsed together",
         numbers=("periphery.word_line_farads_per_cell", "array.columns", "periphery.write_cells_in_parallel",
@@ -132,8 +132,8 @@ def _pulses(chip: Chip) -> tuple[Cost, ...]:
     laws = ("voltage_volts", "voltage_step_volts", "pulse_seconds", "energy_joules")
     names = [f"cell.{side}_{law}" for side in sides for law in laws]
     mean = Cost(
-        "energy", part, "pulses, SET and RESET", ("set_pulses", "reset_pulses"), tally="pulse_joules",
-        formula="mean of (voltage + steps)² × G × pulse time",
+        "energy", part, "SET and RESET pulses", ("set_pulses", "reset_pulses"), tally="pulse_joules",
+        formula="mean of (voltage + steps)² × G × pulse time, pulse by pulse",
         numbers=tuple(name for name in names if chip_number(chip, name) is not None), write=True,
     )  # fmt: skip
     return (mean, line)
@@ -148,11 +148,11 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
     byte = {"unit": "J/byte"}
     return (
         energy(
-            "lines", "word lines charged for a digit", "word_line_drives", line,
+            "lines", "word lines charged", "word_line_drives", line,
             "periphery.word_line_farads_per_cell", "array.columns", supply, supply, digit,
         ),
         energy(
-            "lines", "bit lines charged for a digit", "bit_line_drives", line,
+            "lines", "bit lines charged", "bit_line_drives", line,
             "periphery.bit_line_farads_per_cell", "array.rows", supply, supply, digit,
         ),
         energy("dac", "lines driven", ("word_line_drives", "bit_line_drives"), "drive", "periphery.dac_energy_joules"),
@@ -161,11 +161,11 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("sample_hold", "samples", "sample_holds", "sample", "periphery.sample_hold_energy_joules"),
         energy("shift_add", "shift-adds", "shift_adds", "shift-add", "periphery.shift_add_energy_joules"),
         energy("buffer", "bytes", "buffer_bytes", "byte", "periphery.buffer_energy_joules_per_byte", **byte),
-        energy("router", "bytes and hops", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
+        energy("router", "bytes, a hop each", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
         energy(
-            "leakage", "arrays powered for a second", "array_seconds", "power",
+            "leakage", "array seconds", "array_seconds", "power",
             "periphery.leakage_watts_per_array", unit="J/s",
         ),
     )  # fmt: skip

@@ -1,0 +1,196 @@
+"""The multiplication behind a total of a report: how many events, what each costs, what they cost together.
+
+Works on `report.json` alone, of `edge-adapt simulate` and of `edge-adapt count`: nothing is run again.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError, unknown_name
+from .schema import ReportError
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class _Total:
+    """Where a total stands and what it is made of. `counts` None: the arrays of the device."""
+
+    place: str  # "record", or the object of the report that holds it
+    field: str
+    counts: str | None
+    quantity: str
+    part: str = ""
+
+
+_ACTS = ("adaptation", "readaptation", "inference")
+TOTALS: Mapping[str, _Total] = {
+    **{
+        f"{act}_{quantity}": _Total("record", f"{act}_{quantity}", f"{act}_event_counts", quantity.partition("_")[0])
+        for act in _ACTS
+        for quantity in ("energy_joules", "time_seconds")
+    },
+    "write_energy_joules": _Total("record", "write_energy_joules", "adaptation_event_counts", "energy", "write"),
+    "write_time_seconds": _Total("record", "write_time_seconds", "adaptation_event_counts", "time", "write"),
+    "programming_energy_joules": _Total("programming", "energy_joules", "event_counts", "energy"),
+    "programming_time_seconds": _Total("programming", "time_seconds", "event_counts", "time"),
+    "area_square_meters": _Total("device", "area_square_meters", None, "area"),
+}
+"""The totals that can be explained."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One product: `events` times `each` is `total`. `each` is None where no source knows it: counted as 0."""
+
+    component: str
+    event: str
+    events: float
+    each: float | None
+    unit: str
+    total: float
+    formula: str
+    numbers: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A total and the lines that add up to it; `references` are the sources of their numbers."""
+
+    name: str
+    subject: str
+    unit: str
+    total: float
+    lines: tuple[Line, ...]
+    references: tuple[Mapping[str, Any], ...]
+
+    def by_component(self) -> dict[str, float]:
+        """The sum of each component's lines."""
+        found: dict[str, list[float]] = {}
+        for line in self.lines:
+            found.setdefault(line.component, []).append(line.total)
+        return {name: math.fsum(parts) for name, parts in found.items()}
+
+
+def choose_record(
+    report: Mapping[str, Any], method: str | None, shots: int | None = None, seed: int | None = None
+) -> Mapping[str, Any]:
+    """The first record of `METHOD` or `METHOD:PLACEMENT`; without `method`, of the only one there is.
+
+    Raises:
+        UsageError: no such record, or several methods and none chosen.
+    """
+    records = [
+        r for r in report["results"] if shots in (None, r.get("shots")) and seed in (None, r.get("seed"))
+    ]  # fmt: skip
+    names = list(dict.fromkeys(f"{r['method']}:{r['placement']}" for r in records))
+    if not records:
+        raise UsageError(f"the report has no record with shots {shots} and seed {seed}")
+    if method is None:
+        if len(names) > 1:
+            raise UsageError(f"which record? Choose one with --method: {', '.join(names)}")
+        return records[0]
+    name, _, placement = method.partition(":")
+    wanted = f"{name}:{placement.upper()}" if placement else name
+    found = [r for r in records if wanted in (r["method"], f"{r['method']}:{r['placement']}")]
+    if not found:
+        raise UsageError(unknown_name("method in the report", wanted, names))
+    return found[0]
+
+
+def available(report: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, tuple[float, str]]:
+    """The totals that the report has, with their values and units."""
+    found = {}
+    for name, total in TOTALS.items():
+        if total.place != "record" or record is not None:
+            value = _value(report, record, total)
+            if value is not None:
+                found[name] = (value, _unit(total))
+    return found
+
+
+def needs_record(name: str) -> bool:
+    """Whether a total belongs to one record. Raises `UsageError` for an unknown name."""
+    if name not in TOTALS:
+        raise UsageError(unknown_name("total", name, TOTALS))
+    return TOTALS[name].place == "record"
+
+
+def explain(report: Mapping[str, Any], name: str, record: Mapping[str, Any] | None = None) -> Explanation:
+    """The lines behind a total, the largest component first; `record` for the totals of one record.
+
+    Raises:
+        UsageError: no such total, or it is unknown in this report.
+        ReportError: the lines do not add up to the total, or the report has no event counts.
+    """
+    if needs_record(name) and record is None:
+        raise UsageError(f"{name} belongs to one record: choose it with --method")
+    total = TOTALS[name]
+    value = _value(report, record, total)
+    if value is None:
+        raise UsageError(f"{name} is unknown in this report")
+    lines = _lines(report, record, total)
+    explanation = Explanation(name, _subject(record, total), _unit(total), value, lines, _references(report, lines))
+    added = math.fsum(explanation.by_component().values())
+    if not math.isclose(added, value, rel_tol=_TOLERANCE, abs_tol=1e-300):
+        raise ReportError(f"the events of {name} add up to {added:.12g}, but the report says {value:.12g}")
+    return explanation
+
+
+def _value(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> float | None:
+    holder: Any = record if total.place == "record" else report[total.place]
+    value = holder.get(total.field)
+    return value.get("total") if isinstance(value, Mapping) else value
+
+
+def _unit(total: _Total) -> str:
+    return {"energy": "J", "time": "s", "area": "m²"}[total.quantity]
+
+
+def _lines(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> tuple[Line, ...]:
+    if total.counts is None:
+        counts: Mapping[str, float] = {"arrays": report["device"]["array"]["arrays_used"]}
+    else:
+        holder: Any = record if total.place == "record" else report[total.place]
+        counts = holder.get(total.counts)
+    if counts is None or "costs" not in report["device"]:
+        raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
+    costs = [
+        c for c in report["device"]["costs"] if c["quantity"] == total.quantity and total.part in ("", c["part"])
+    ]  # fmt: skip
+    lines = [line for line in (_line(cost, counts) for cost in costs) if line.events or line.total]
+    sums: dict[str, float] = {}
+    for line in lines:
+        sums[line.component] = sums.get(line.component, 0.0) + line.total
+    return tuple(sorted(lines, key=lambda line: (-sums[line.component], line.component)))
+
+
+def _line(cost: Mapping[str, Any], counts: Mapping[str, float]) -> Line:
+    """Of number, value and tally two are known, and the third follows."""
+    events, each = math.fsum(counts[name] for name in cost["counts"]), cost["value"]
+    if not cost["tally"]:
+        total = events * (each or 0.0)
+    else:
+        total = counts[cost["tally"]]
+        if cost["counts"]:
+            each = total / events if events else None
+        else:
+            events = total / each if each else 0.0
+    return Line(
+        cost["component"], cost["event"], events, each, cost["unit"], total, cost["formula"], tuple(cost["numbers"])
+    )
+
+
+def _subject(record: Mapping[str, Any] | None, total: _Total) -> str:
+    if total.place != "record" or record is None:
+        return "backbone and pool, once" if total.place == "programming" else "all arrays"
+    draw = [f"{record[key]} {key}" if key == "shots" else f"{key} {record[key]}" for key in ("shots", "seed")
+            if key in record]  # fmt: skip
+    return ", ".join((f"{record['method']}:{record['placement']}", *draw))
+
+
+def _references(report: Mapping[str, Any], lines: Sequence[Line]) -> tuple[Mapping[str, Any], ...]:
+    used = {number["source"] for line in lines for number in line.numbers}
+    return tuple(reference for reference in report["references"] if reference["key"] in used)
