@@ -52,7 +52,9 @@ class Recipe:
     `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to AdamW's peak rate, which
     decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
     optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
-    mean logit margin on the training examples that the class-mean head starts with.
+    mean logit margin on the training examples that the class-mean head starts with. `new_head_again`: whether adapting
+    once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
+    by heart sees them wide apart, and their class means mislead.
     """
 
     learning_rates: Mapping[str, float]
@@ -63,6 +65,7 @@ class Recipe:
     clip_norm: float = 1.0
     l1: float = 0.0
     head_margin: float = 2.0
+    new_head_again: bool = True
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values no training can have."""

@@ -64,4 +64,6 @@ class FullFineTuning(Method):
         return ParameterCount({"matrices": weights, "biases": biases}, cells_trained=weights)
 
 
-register(FullFineTuning(recipe=Recipe(learning_rates={"matrices": 5e-5, "biases": 5e-5, "head": 2e-3})))
+register(
+    FullFineTuning(recipe=Recipe(learning_rates={"matrices": 5e-5, "biases": 5e-5, "head": 2e-3}, new_head_again=False))
+)

@@ -121,4 +121,10 @@ class LoRA(Method):
 
 # Best of 12 configurations drawn by benchmarks/recipe_search.py: the same budget, draws and tasks as for every other
 # method (benchmarks/results/recipe_search.json).
-register(LoRA(recipe=Recipe(learning_rates={"matrices": 0.002, "head": 0.003}, head_margin=1.0, weight_decay=0.01)))
+register(
+    LoRA(
+        recipe=Recipe(
+            learning_rates={"matrices": 0.002, "head": 0.003}, head_margin=1.0, weight_decay=0.01, new_head_again=False
+        )
+    )
+)

@@ -98,6 +98,7 @@ def train(
     *,
     recipe: Recipe | None = None,
     on_step: Callable[[int], None] | None = None,
+    again: bool = False,
 ) -> TrainLog:
     """Adapt to the examples: class-mean head first, then the recipe's epochs.
 
@@ -107,14 +108,16 @@ def train(
         rng: draws the order of the examples.
         recipe: default the adaptation's own.
         on_step: called with the number of steps done after each optimiser step (to rewrite cells, show progress, stop).
+        again: the adaptation has been trained before; the recipe may then keep its head (`new_head_again`).
 
     A gradient step whose loss is not finite raises `UsageError` naming the step: the state is then worthless.
     """
     recipe = recipe or adaptation.recipe
     check_labels(adaptation, encoded, labels)
     log, start = TrainLog(), time.perf_counter()
-    features, target = extract_features(adaptation, encoded, labels, log.forward_only)
-    set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin)
+    if recipe.new_head_again or not again or adaptation.backward_need is BackwardNeed.NONE:
+        features, target = extract_features(adaptation, encoded, labels, log.forward_only)
+        set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin)
     groups = adaptation.parameter_groups(recipe)
     if groups and recipe.epochs:
         per_epoch = math.ceil(len(encoded) / recipe.batch_size)

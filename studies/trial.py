@@ -92,12 +92,12 @@ class ChipTrial:
                 ids, mask, _ = as_tensors(batch)
                 self.adaptation.module.features(ids, mask)
 
-    def adapt(self, data: Encoded, recipe: Recipe, refresh: bool = False, as_in: "ChipTrial | None" = None) -> Cost:
+    def adapt(self, data: Encoded, recipe: Recipe, again: bool = False, as_in: "ChipTrial | None" = None) -> Cost:
         """Train with the chip in the loop and return what it cost.
 
         NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything
-        else is read through the chip) and written once at the end; `refresh` then also rewrites cells that left their
-        tolerance (it has no effect on other placements). `as_in`: a trial whose last adaptation was the same training
+        else is read through the chip) and written once at the end; adapting `again`, cells that left their
+        tolerance are rewritten too. `as_in`: a trial whose last adaptation was the same training
         (NVM_TASK trains as DIGITAL does); its outcome and its costs are taken over instead of training again.
         """
         before = dataclasses.replace(self.model.counts)
@@ -113,12 +113,12 @@ class ChipTrial:
             self.reader.bypass = frozenset(self.trained_cells if self.variant.placement is Placement.NVM_TASK else ())
             log = train(
                 self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
-                on_step=lambda step: self._after_step(step, data),
+                on_step=lambda step: self._after_step(step, data), again=again,
             )  # fmt: skip
             self.reader.bypass = frozenset()
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
-            self._write_task(refresh)
+            self._write_task(refresh=again)
         self.calibrate(data)
         cost = self._cost(log, before)
         # Over every matrix on the chip, not only those the method says it trains.

@@ -154,7 +154,7 @@ def live(
     for result in results:
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
-        result.again = result.trial.adapt(data, recipe, refresh=True, as_in=digital_twin(result.variant, results))
+        result.again = result.trial.adapt(data, recipe, again=True, as_in=digital_twin(result.variant, results))
         result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
         progress.advance(2)
     return results
@@ -213,7 +213,7 @@ class SharedFeatures:
 
 
 def shorter(recipe: Recipe, share: float) -> Recipe:
-    """The recipe of the second adaptation: fewer epochs, from the state the first one left (but a new head)."""
+    """The recipe of the second adaptation: fewer epochs, from the state the first one left."""
     return dataclasses.replace(recipe, epochs=round(recipe.epochs * share), min_steps=round(recipe.min_steps * share))
 
 

@@ -120,3 +120,18 @@ def test_group_without_a_rate_is_refused(adaptation, examples):
     recipe = replace(adaptation.recipe, learning_rates={"head": 1e-3})
     with pytest.raises(UsageError, match="no learning rate for 'matrices'"):
         train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe)
+
+
+def test_adapting_again_may_keep_the_head(adaptation, examples):
+    """With rates of zero the head is what the start of the training makes of it."""
+    still = replace(adaptation.recipe, learning_rates=dict.fromkeys(adaptation.recipe.learning_rates, 0.0))
+    with torch.no_grad():
+        adaptation.module.head.weight.fill_(0.5)
+    keeps, renews = replace(still, new_head_again=False), replace(still, new_head_again=True)
+    log = train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0), recipe=keeps, again=True)
+    assert (adaptation.module.head.weight == 0.5).all() and log.forward_only.sequences == 0
+    for recipe, again in ((keeps, False), (renews, True)):
+        with torch.no_grad():
+            adaptation.module.head.weight.fill_(0.5)
+        train(adaptation, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe, again=again)
+        assert (adaptation.module.head.weight != 0.5).any()
