@@ -7,11 +7,20 @@ One of them, with tiny sizes, to see that it works:     python benchmarks/run.py
 import argparse
 
 import job
+import on_device
 import programming
 import reading
 import starting
+import wires
 
-BENCHMARKS = {"starting": starting, "reading": reading, "programming": programming, "job": job}
+BENCHMARKS = {
+    "starting": starting,
+    "reading": reading,
+    "programming": programming,
+    "wires": wires,
+    "on_device": on_device,
+    "job": job,
+}
 
 
 def main() -> None:
