@@ -37,7 +37,7 @@ def run(quick: bool) -> None:
     )
     write = lambda **options: program_cells(target, chip.cell, np.random.default_rng(2), **options)
     times = interleaved(
-        {"numba": write, "numpy": lambda: write(implementation=reference.program_rows)}, 0.5 if quick else 10.0
+        {"numba": write, "numpy": lambda: write(implementation=reference.program_blocks)}, 0.5 if quick else 10.0
     )
     rows = [_row(f"{len(target)}x128 cells, {name}", write()[1], times[name], times["numpy"]) for name in times]
     start = time.perf_counter()

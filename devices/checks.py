@@ -21,6 +21,7 @@ _TOGETHER = {
     "cell": (
         ("drift_t0_seconds", "drift_exponent_coefficients", "drift_exponent_limits"),
         ("drift_exponent_sigma_coefficients", "drift_exponent_sigma_limits"),
+        ("set_nonlinearity", "reset_nonlinearity", "range_pulses"),
     ),
     "array": (),
     "periphery": (),
@@ -60,6 +61,10 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
     window = entries["g_max_siemens"].value - entries["g_min_siemens"].value
     if entries["program_tolerance_siemens"].value >= window:
         _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")
+    step, curve = entries["pulse_step_siemens"], entries["range_pulses"]
+    if (step.value is None) == (curve.value is None):
+        _fail(step, "give either response.pulse_step or the curve (response.set_nonlinearity, reset_nonlinearity and "
+              "range_pulses), and null for the other")  # fmt: skip
     if entries["relaxation"].value and entries["relaxation_reference_siemens"].value is None:
         _fail(entries["relaxation_reference_siemens"], "relaxation.reference is null, but relaxation.points needs it")
     low, high = entries["stuck_low_fraction"], entries["stuck_high_fraction"]

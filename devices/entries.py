@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError, unknown_name
-from .schema import NULL_STATUSES, STATUSES, Provenance, RelaxationPoint, Spec
+from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, RelaxationPoint, Spec
 from .units import parse_list, parse_number
 from .yamlfile import Place
 
@@ -78,6 +78,14 @@ def read_entry(name: str, key: Place, node: Place, spec: Spec, sources: Collecti
         return _read_table(name, value, spec, provenance)
     text = value.text(name)
     return Entry(value.where, _parse(name, value, text, spec), _with_text(provenance, text))
+
+
+def absent_entry(where: str, spec: Spec) -> Entry:
+    """The entry of a key that the file leaves out."""
+    note = f"not in the file: {spec.absent}"
+    if spec.default is None:
+        return Entry(where, None, Provenance("null", None, NULL_STATUSES[1], note))
+    return Entry(where, spec.default, Provenance(str(spec.default), None, DEFAULT, note))
 
 
 def _parse(name: str, place: Place, text: str, spec: Spec) -> Any:

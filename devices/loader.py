@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .checks import check_part
-from .entries import Entry, read_entry
+from .entries import Entry, absent_entry, read_entry
 from .schema import KINDS, PARTS, TECHNOLOGIES, Array, Cell, Periphery, Provenance, Reference, Spec, specs
 from .yamlfile import Place, read
 
@@ -63,13 +63,14 @@ def read_document(path: Path, kind: str | None = None) -> Document:
     table = dict(specs(PARTS[body]))
     sections = dict.fromkeys(spec.key.split(".")[0] for spec in table.values())
     top = root.mapping(f"the {found} file", (*head_keys, *sections))
+    optional = {name for name in sections if all(s.absent for s in table.values() if s.key.startswith(f"{name}."))}
     for name in (*head_keys, *sections):
-        if name not in top:
+        if name not in top and name not in optional:
             root.fail(_missing(name, f"the {found} file", top))
     references = _read_references(top["references"][1])
     entries = {}
     for section in sections:
-        entries.update(_read_section(section, top[section], table, references))
+        entries.update(_read_section(section, top.get(section), root, table, references))
     head: dict[str, Any] = {name: top[name][1].text(name) for name in ("name", "title", "description")}
     if found == "cell":
         head |= {"technology": _choice(top["technology"][1], "technology", TECHNOLOGIES)}
@@ -104,19 +105,25 @@ def _read_references(place: Place) -> dict[str, Reference]:
 
 
 def _read_section(
-    section: str, pair: tuple[Place, Place], table: dict[str, Spec], references: dict[str, Reference]
+    section: str,
+    pair: tuple[Place, Place] | None,
+    root: Place,
+    table: dict[str, Spec],
+    references: dict[str, Reference],
 ) -> dict[str, Entry]:
-    key_place, body = pair
     wanted = {spec.key.split(".")[1]: (name, spec) for name, spec in table.items() if spec.key.split(".")[0] == section}
-    given = body.mapping(f"section {section!r}", wanted)
+    key_place, given = (root, {}) if pair is None else (pair[0], pair[1].mapping(f"section {section!r}", wanted))
     entries = {}
     for key, (name, spec) in wanted.items():
-        if key not in given:
+        if key in given:
+            entries[name] = read_entry(spec.key, *given[key], spec, references)
+        elif spec.absent:
+            entries[name] = absent_entry(key_place.where, spec)
+        else:
             key_place.fail(
                 f"key '{section}.{key}' is missing ({spec.meaning}); "
                 + ("write {value: null, note: ...} when it is unknown" if spec.nullable else "the simulator needs it")
             )
-        entries[name] = read_entry(spec.key, *given[key], spec, references)
     return entries
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 KINDS = ("cell", "periphery", "chip")
 STATUSES = ("read", "secondary", "derived", "unverified")
 NULL_STATUSES = ("unknown", "inapplicable")
+DEFAULT = "default"  # the status of a value that a file leaves out; of a number that is then null, "inapplicable"
 TECHNOLOGIES = ("reram", "pcm", "fefet", "stt-mram", "sram", "flash", "other")
 
 SpecKind = Literal["number", "integer", "choice", "list", "relaxation"]
@@ -24,7 +25,8 @@ class Spec:
 
     `key` is the place in the file (`section.name`), `unit` the SI unit ("" = plain number), `low`/`high` the allowed
     range (`open_low`: `low` itself is not allowed), `by` the key of the bit count that picks from a table of values
-    (`any_bits`: a single value holds for every bit count, otherwise only for the one in the file).
+    (`any_bits`: a single value holds for every bit count, otherwise only for the one in the file). A file may leave a
+    key out that has `absent`, which says what that means; its value is then `default`.
     """
 
     key: str
@@ -40,6 +42,8 @@ class Spec:
     length: int | None = None
     by: str | None = None
     any_bits: bool = False
+    absent: str = ""
+    default: Any = None
 
 
 def _spec(key: str, unit: str, meaning: str, **options: Any) -> Any:
@@ -84,6 +88,9 @@ class RelaxationPoint:
     sigma_coefficients_siemens: tuple[float, ...]
 
 
+_LINEAR = "the step of a pulse does not depend on the conductance"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One memory cell technology: conductance window, programming, pulse response, retention, faults, wear."""
@@ -121,11 +128,52 @@ class Cell:
     reset_energy_joules: float | None = _spec(
         "programming.reset_energy", "J", "fixed energy of a RESET pulse; replaces V²·G·t", nullable=True
     )
-    pulse_step_siemens: float = _spec("response.pulse_step", "S", "mean step of the first pulse", open_low=True)
+    pulse_step_siemens: float | None = _spec(
+        "response.pulse_step",
+        "S",
+        "mean step of the first pulse; null for cells with a non-linearity",
+        nullable=True,
+        open_low=True,
+    )
     pulse_step_growth: float = _spec("response.pulse_step_growth", "", "relative growth of the step per voltage step")
     cycle_to_cycle_sigma: float = _spec("response.cycle_to_cycle_sigma", "", "relative spread of a step, each pulse")
     cell_to_cell_sigma: float = _spec(
         "response.cell_to_cell_sigma", "", "lognormal spread of a cell's step, once per cell"
+    )
+    set_nonlinearity: float | None = _spec(
+        "response.set_nonlinearity",
+        "",
+        "NeuroSim's label of the curve of SET pulses (LTP), instead of a step",
+        nullable=True,
+        low=-9.0,
+        high=9.0,
+        absent=_LINEAR,
+    )
+    reset_nonlinearity: float | None = _spec(
+        "response.reset_nonlinearity",
+        "",
+        "the same of RESET pulses (LTD)",
+        nullable=True,
+        low=-9.0,
+        high=9.0,
+        absent=_LINEAR,
+    )
+    range_pulses: int | None = _spec(
+        "response.range_pulses",
+        "",
+        "pulses from g_min to g_max along the curve",
+        kind="integer",
+        nullable=True,
+        low=2,
+        high=100000,
+        absent=_LINEAR,
+    )
+    cycle_to_cycle_range_sigma: float | None = _spec(
+        "response.cycle_to_cycle_range_sigma",
+        "",
+        "spread of each pulse as a part of g_max - g_min, added to its step",
+        nullable=True,
+        absent="no spread beside that of the step",
     )
     read_voltage_volts: float = _spec("read.voltage", "V", "read voltage", open_low=True)
     read_seconds: float = _spec("read.time", "s", "length of a verify read", open_low=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip
-from . import kernels, randoms
+from . import kernels, pulse_kernel, randoms
 from .counting import line_farads, write_times
 from .mapping import Layout, error_variance, fit_scale, integer_type, integers, level_siemens, slice_gain, to_levels
 from .retention import aging, fresh_seconds
@@ -37,7 +37,7 @@ class CrossbarMatrix:
         self.stuck = draw_faults(chip, cells, rng)
         self.integers = np.zeros((self.layout.inputs, self.layout.outputs), integer_type(self.layout))
         self.level = np.zeros(cells, np.uint8)
-        erased = np.where(self.stuck == kernels.STUCK_HIGH, self.levels[-1], self.levels[0])
+        erased = np.where(self.stuck == pulse_kernel.STUCK_HIGH, self.levels[-1], self.levels[0])
         self.programmed = erased.astype(np.float32)
         self.writes = np.zeros(cells, np.uint16)
         self.deployed: np.ndarray | None = None  # bool: the cells that the first write pulsed
@@ -281,11 +281,11 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 def draw_faults(chip: Chip, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Independent stuck-at faults, once per array: uint8 map of kernels.HEALTHY, STUCK_LOW, STUCK_HIGH."""
+    """Independent stuck-at faults, once per array: uint8 map of pulse_kernel.HEALTHY, STUCK_LOW, STUCK_HIGH."""
     low, high = chip.cell.stuck_low_fraction or 0.0, chip.cell.stuck_high_fraction or 0.0
     stuck = np.zeros(shape, np.uint8)
     if low or high:
         draw = rng.random(shape, dtype=np.float32)
-        stuck[draw < low] = kernels.STUCK_LOW
-        stuck[draw >= 1.0 - high] = kernels.STUCK_HIGH
+        stuck[draw < low] = pulse_kernel.STUCK_LOW
+        stuck[draw >= 1.0 - high] = pulse_kernel.STUCK_HIGH
     return stuck

@@ -1,4 +1,4 @@
-"""The numba kernels: pulses of program-and-verify, conductance at a given age, and the read periphery.
+"""Numba kernels: conductance at a given age, and the read periphery.
 
 Each has a plain-numpy twin in `reference.py`; the tests assert that the two agree. Loops run over rows in parallel;
 sums are kept per row and added in order afterwards, so the result does not depend on the number of threads.
@@ -9,84 +9,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from .pulse_kernel import HEALTHY
 from .randoms import BLOCK, GOLDEN, fill_normals, mix, normal, start
-
-HEALTHY, STUCK_LOW, STUCK_HIGH = 0, 1, 2
-# Columns of the per-row tally of `program_rows`.
-CELL_JOULES, LINE_JOULES, VERIFY_JOULES, PULSES, VERIFIES, REVERSALS = range(6)
-TALLY = 6
-
-
-@njit(parallel=True, cache=True)
-def program_rows(
-    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed,
-    tolerance, pulses_max, step_siemens, step_growth, cycle_sigma, spread_sigma,
-    set_volts, set_step_volts, set_seconds, set_joules, reset_volts, reset_step_volts, reset_seconds, reset_joules,
-    read_volts, read_seconds, line_farads,
-):  # fmt: skip
-    """Program-and-verify of every cell of `conductance` (rows, cells), in place; see `writing.program_cells` for the
-    model.
-
-    All arrays (rows, cells); `index` uint32 is a cell's number in its matrix (its random streams); `stuck` uint8;
-    pulses uint16; `tally` (rows, TALLY). `set_joules`/`reset_joules` below zero mean: take V^2 G t instead. A cell's
-    step factor comes from stream (spread_seed, cell), its pulse noise from (pulse_seed, cell).
-    """
-    rows, cells = conductance.shape
-    for i in prange(rows):
-        cell_joules = 0.0
-        line_joules = 0.0
-        verify_joules = 0.0
-        pulses_row = 0
-        verifies_row = 0
-        reversals = 0
-        for j in range(cells):
-            g = float(conductance[i, j])
-            goal = float(target[i, j])
-            ups = 0
-            downs = 0
-            verifies = 1
-            verify_joules += read_volts * read_volts * g * read_seconds
-            if abs(g - goal) > tolerance:
-                factor = step_siemens * math.exp(spread_sigma * normal(start(spread_seed, np.uint64(index[i, j]))))
-                state = start(pulse_seed, np.uint64(index[i, j]))
-                polarity = 0
-                k = 0
-                while abs(g - goal) > tolerance and ups + downs < pulses_max:
-                    now = 1 if g < goal else -1
-                    if now != polarity:
-                        reversals += polarity != 0
-                        polarity = now
-                        k = 0
-                    before = g
-                    if stuck[i, j] == HEALTHY:
-                        step = factor * (1.0 + step_growth * k) * max(0.0, 1.0 + cycle_sigma * normal(state))
-                        state += GOLDEN
-                        g = max(0.0, g + now * step)
-                    mean = 0.5 * (before + g)
-                    if now > 0:
-                        volts = set_volts + k * set_step_volts
-                        cell_joules += set_joules if set_joules >= 0.0 else volts * volts * mean * set_seconds
-                        ups += 1
-                    else:
-                        volts = reset_volts + k * reset_step_volts
-                        cell_joules += reset_joules if reset_joules >= 0.0 else volts * volts * mean * reset_seconds
-                        downs += 1
-                    line_joules += line_farads * volts * volts
-                    verify_joules += read_volts * read_volts * g * read_seconds
-                    verifies += 1
-                    k += 1
-            conductance[i, j] = g
-            set_pulses[i, j] = ups
-            reset_pulses[i, j] = downs
-            busy_seconds[i, j] = ups * set_seconds + downs * reset_seconds + verifies * read_seconds
-            pulses_row += ups + downs
-            verifies_row += verifies
-        tally[i, CELL_JOULES] = cell_joules
-        tally[i, LINE_JOULES] = line_joules
-        tally[i, VERIFY_JOULES] = verify_joules
-        tally[i, PULSES] = pulses_row
-        tally[i, VERIFIES] = verifies_row
-        tally[i, REVERSALS] = reversals
 
 
 @njit(parallel=True, cache=True)
@@ -107,9 +31,10 @@ def age_rows(
 ):
     """Conductance after relaxation and drift: out = max(0, G + spread z) * exp(-log_time * max(0, nu)).
 
-    `programmed`, `out` (rows, cells) float32; `index` as in `program_rows`; `level` and `epoch` uint8: what a cell
-    holds and in which write it got it; `writes` uint16 counts the writes of a cell and renews its z. Tables: spread
-    (epochs, levels), exponent_mean and exponent_sigma (levels,), log_time (epochs,). Stuck cells do not move.
+    `programmed`, `out` (rows, cells) float32; `index` uint32, a cell's number in its matrix; `level` and `epoch` uint8:
+    what a cell holds and in which write it got it; `writes` uint16 counts the writes of a cell and renews its z.
+    Tables: spread (epochs, levels), exponent_mean and exponent_sigma (levels,), log_time (epochs,). Stuck cells do not
+    move.
     """
     rows, cells = programmed.shape
     for i in prange(rows):

@@ -1,4 +1,4 @@
-"""The kernels once more, in plain numpy: meant to be read, and the living definition of what `kernels.py` computes.
+"""The kernels once more, in plain numpy: meant to be read, and the living definition of what the numba kernels compute.
 
 Same arguments, same random streams, same results up to the last bits of floating point; slow. Used by the tests.
 """
@@ -6,7 +6,7 @@ Same arguments, same random streams, same results up to the last bits of floatin
 import numpy as np
 
 from . import randoms
-from .kernels import CELL_JOULES, HEALTHY, LINE_JOULES, PULSES, REVERSALS, TALLY, VERIFIES, VERIFY_JOULES
+from .pulse_kernel import BLOCK, CELL_JOULES, HEALTHY, LINE_JOULES, REVERSALS, TALLY, VERIFIES, VERIFY_JOULES
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
@@ -39,22 +39,20 @@ def normals(state: np.ndarray) -> np.ndarray:
     return quantile((_mix(state) >> np.uint64(11)).astype(float) * randoms.UNIT + 0.5 * randoms.UNIT - 0.5)
 
 
-def program_rows(
-    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed,
-    tolerance, pulses_max, step_siemens, step_growth, cycle_sigma, spread_sigma,
-    set_volts, set_step_volts, set_seconds, set_joules, reset_volts, reset_step_volts, reset_seconds, reset_joules,
-    read_volts, read_seconds, line_farads,
-) -> None:  # fmt: skip
+def program_blocks(
+    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed, p
+) -> None:
     """Program-and-verify, all cells at once: one loop turn is one verify and, where needed, one pulse."""
     g, goal = conductance.astype(float), target.astype(float)
-    factor = step_siemens * np.exp(spread_sigma * normals(stream_start(spread_seed, index)))
+    reach = p.tolerance + p.tolerance_relative * goal
+    factor = np.exp(p.spread_sigma * normals(stream_start(spread_seed, index)))
     state = stream_start(pulse_seed, index)
     polarity, k = np.zeros(g.shape, int), np.zeros(g.shape, int)
     ups, downs, verifies = np.zeros(g.shape, int), np.zeros(g.shape, int), np.ones(g.shape, int)
     cell, line, reversals = np.zeros(g.shape), np.zeros(g.shape), np.zeros(g.shape, int)
-    verify = read_volts**2 * g * read_seconds
+    verify = p.read_volts**2 * g * p.read_seconds
     while True:
-        active = (np.abs(g - goal) > tolerance) & (ups + downs < pulses_max)
+        active = (np.abs(g - goal) > reach) & (ups + downs < p.pulses_max)
         if not active.any():
             break
         now = np.where(g < goal, 1, -1)
@@ -62,30 +60,32 @@ def program_rows(
         reversals += turned & (polarity != 0)
         k = np.where(turned, 0, k)
         polarity = np.where(active, now, polarity)
-        moves = active & (stuck == HEALTHY)
-        step = factor * (1.0 + step_growth * k) * np.maximum(0.0, 1.0 + cycle_sigma * normals(state))
-        with np.errstate(over="ignore"):
-            state = np.where(moves, state + randoms.GOLDEN, state)
-        before, g = g, np.where(moves, np.maximum(0.0, g + now * step), g)
         up = now > 0
-        volts = np.where(up, set_volts + k * set_step_volts, reset_volts + k * reset_step_volts)
-        seconds, fixed = np.where(up, set_seconds, reset_seconds), np.where(up, set_joules, reset_joules)
+        z = normals(state)
+        with np.errstate(over="ignore"):
+            state = state + randoms.GOLDEN
+        mean = np.where(up, p.up_step + p.up_slope * (g - p.low), p.down_step + p.down_slope * (g - p.low))
+        step = factor * mean * (1.0 + p.growth * k) * np.maximum(0.0, 1.0 + p.cycle_sigma * z)
+        moved = np.clip(g + now * step + p.noise * z, p.floor, p.ceiling)
+        before, g = g, np.where(active & (stuck == HEALTHY), moved, g)
+        volts = np.where(up, p.set_volts + k * p.set_step_volts, p.reset_volts + k * p.reset_step_volts)
+        seconds, fixed = np.where(up, p.set_seconds, p.reset_seconds), np.where(up, p.set_joules, p.reset_joules)
         pulse = np.where(fixed >= 0.0, fixed, volts**2 * 0.5 * (before + g) * seconds)
         cell += np.where(active, pulse, 0.0)
-        line += np.where(active, line_farads * volts**2, 0.0)
-        verify += np.where(active, read_volts**2 * g * read_seconds, 0.0)
+        line += np.where(active, p.line_farads * volts**2, 0.0)
+        verify += np.where(active, p.read_volts**2 * g * p.read_seconds, 0.0)
         ups += active & up
         downs += active & ~up
         verifies += active
         k += active
     conductance[...] = g
     set_pulses[...], reset_pulses[...] = ups, downs
-    busy_seconds[...] = ups * set_seconds + downs * reset_seconds + verifies * read_seconds
+    busy_seconds[...] = ups * p.set_seconds + downs * p.reset_seconds + verifies * p.read_seconds
     columns = {
-        CELL_JOULES: cell, LINE_JOULES: line, VERIFY_JOULES: verify,
-        PULSES: ups + downs, VERIFIES: verifies, REVERSALS: reversals,
+        CELL_JOULES: cell, LINE_JOULES: line, VERIFY_JOULES: verify, VERIFIES: verifies, REVERSALS: reversals,
     }  # fmt: skip
-    tally[...] = np.stack([columns[c].sum(1) for c in range(TALLY)], 1)
+    starts = np.arange(0, len(g), BLOCK)
+    tally[...] = np.stack([np.add.reduceat(columns[c], starts) for c in range(TALLY)], 1)
 
 
 def age_rows(

@@ -131,7 +131,7 @@ def test_the_readme_table_is_the_schema():
     expected = []
     for part in schema.PARTS.values():
         for _, spec in schema.specs(part):
-            null = "yes" if spec.nullable else ""
+            null = "may be missing" if spec.absent else "yes" if spec.nullable else ""
             expected.append(f"| `{spec.key}` | {spec.unit or '–'} | {null} | {spec.meaning} |")
     assert lines == expected, "devices/README.md must hold exactly these rows:\n" + "\n".join(expected)
 

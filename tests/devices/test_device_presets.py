@@ -190,7 +190,8 @@ def test_other_cells_against_the_sources():
     middle = (taox.g_min_siemens + taox.g_max_siemens) / 2
     assert taox.set_voltage_volts**2 * middle * taox.set_pulse_seconds == pytest.approx(0.70e-12, rel=0.01)
     assert 1 / taox.g_max_siemens == pytest.approx(100e3)
-    assert taox.cycle_to_cycle_sigma * taox.pulse_step_siemens == pytest.approx(0.037 * 9e-6, rel=1e-3)
+    assert (taox.set_nonlinearity, taox.reset_nonlinearity, taox.range_pulses) == (0.04, -0.63, 128)
+    assert taox.cycle_to_cycle_range_sigma == 0.037
     fefet = load_cell("fefet")
     assert 1 / fefet.g_max_siemens == pytest.approx(559.28e3, rel=2e-3)
     assert fefet.g_max_siemens / fefet.g_min_siemens == pytest.approx(45, rel=3e-3)

@@ -1,7 +1,7 @@
 """The random numbers: standard normal, the same in both implementations, the same for every number of threads."""
 
 import numpy as np
-from edge_adapt.simulator import kernels, randoms, reference
+from edge_adapt.simulator import randoms, reference
 from numba import njit
 from scipy import stats
 
@@ -50,15 +50,3 @@ def test_read_normals_are_standard_normal_and_uncorrelated():
 def test_different_seeds_give_different_streams():
     a, b = _normals(np.uint64(1), 10_000), _normals(np.uint64(2), 10_000)
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
-
-
-def test_kernel_constants_name_the_tally_columns():
-    columns = [
-        kernels.CELL_JOULES,
-        kernels.LINE_JOULES,
-        kernels.VERIFY_JOULES,
-        kernels.PULSES,
-        kernels.VERIFIES,
-        kernels.REVERSALS,
-    ]
-    assert sorted(columns) == list(range(kernels.TALLY))

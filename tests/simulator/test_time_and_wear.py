@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
-from edge_adapt.simulator import kernels, program, reference
+from edge_adapt.simulator import kernels, program, pulse_kernel, reference
 from edge_adapt.simulator.mapping import level_siemens
 from edge_adapt.simulator.retention import aging, held_message, relaxation_sigma
 
@@ -41,7 +41,7 @@ def test_cells_spread_around_their_target_as_the_table_says(reram, age):
     targets = level_siemens(reram)
     error = matrix.conductance_siemens() - targets[matrix.level]
     converged = np.abs(matrix.programmed - targets[matrix.level]) <= reram.cell.program_tolerance_siemens * 1.0001
-    sane = (matrix.stuck == kernels.HEALTHY) & converged
+    sane = (matrix.stuck == pulse_kernel.HEALTHY) & converged
     for level in (5, 8, 11):
         chosen = error[sane & (matrix.level == level)]
         # The loop's own error is not exactly uniform.
@@ -143,12 +143,12 @@ def test_stuck_cells_are_there_at_the_stated_rate_and_never_move(reram, rng, cha
     chip = change_cell(reram, stuck_low_fraction=0.03, stuck_high_fraction=0.01)
     model = program(chip, {"w": rng.standard_normal((200, 200)).astype(np.float32)}, rng)
     matrix = model.matrix("w")
-    assert np.mean(matrix.stuck == kernels.STUCK_LOW) == pytest.approx(0.03, rel=0.1)
-    assert np.mean(matrix.stuck == kernels.STUCK_HIGH) == pytest.approx(0.01, rel=0.15)
+    assert np.mean(matrix.stuck == pulse_kernel.STUCK_LOW) == pytest.approx(0.03, rel=0.1)
+    assert np.mean(matrix.stuck == pulse_kernel.STUCK_HIGH) == pytest.approx(0.01, rel=0.15)
     model.set_time(DAY)
     g = matrix.conductance_siemens()
-    assert np.allclose(g[matrix.stuck == kernels.STUCK_HIGH], chip.cell.g_max_siemens)
-    assert np.allclose(g[matrix.stuck == kernels.STUCK_LOW], chip.cell.g_min_siemens)
+    assert np.allclose(g[matrix.stuck == pulse_kernel.STUCK_HIGH], chip.cell.g_max_siemens)
+    assert np.allclose(g[matrix.stuck == pulse_kernel.STUCK_LOW], chip.cell.g_min_siemens)
 
 
 def test_the_write_log_holds_every_cell_and_adds_up(reram, rng):

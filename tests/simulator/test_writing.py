@@ -84,7 +84,7 @@ def test_numba_and_reference_agree_cell_by_cell():
     stuck = (np.random.default_rng(2).random(target.shape) < 0.05).astype(np.uint8)
     fast, log = program_cells(target, CELL, np.random.default_rng(4), stuck=stuck, line_farads=1e-15)
     slow, ref = program_cells(
-        target, CELL, np.random.default_rng(4), stuck=stuck, line_farads=1e-15, implementation=reference.program_rows
+        target, CELL, np.random.default_rng(4), stuck=stuck, line_farads=1e-15, implementation=reference.program_blocks
     )
     assert np.allclose(fast, slow, rtol=1e-12)
     assert np.array_equal(log.pulses, ref.pulses) and np.array_equal(log.failed, ref.failed)
