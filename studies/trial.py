@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..methods import Adaptation, Placement
 from ..methods.base import BackwardNeed, Recipe
-from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES
 from ..methods.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
 from ..workloads.batches import batches
+from .digital import inference_events, training_events
 from .workbench import Encoded, Variant, Workbench
 
 CALIBRATION_EXAMPLES = 16
@@ -154,21 +154,13 @@ class ChipTrial:
     def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
-        forward, trained, head = log.forward_only, log.trained, adaptation.module.head
-        training, backward = adaptation.training_work, adaptation.backward_work
-        macs = 0
-        for work, size in ((training, forward), (training, trained), (backward, trained)):
-            macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
-            counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
-        if log.head_sequences:
-            macs += 2 * log.head_sequences * head.weight.numel()
-            # The features are kept once and read in every step.
-            counts.sram_bytes += NUMBER_BYTES * head.in_features * (forward.sequences + log.head_sequences)
-        counts.digital_macs += macs + adaptation.optimiser_macs * log.steps
-        # AdamW reads and writes state and moments every step; activations are kept once and read back once.
-        counts.sram_bytes += 2.0 * adaptation.state_bytes * log.steps
-        if adaptation.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
-            counts.sram_bytes += 2.0 * ACTIVATION_BYTES * self._outputs * trained.tokens
+        forward, trained = log.forward_only, log.trained
+        classes, width = adaptation.module.head.weight.shape
+        counts.add(
+            training_events(
+                adaptation, (classes, width), self._outputs, forward, trained, log.steps, log.head_sequences
+            )
+        )
         return Cost(counts, steps=log.steps, tokens=trained.tokens + forward.tokens)
 
     @cached_property
@@ -190,9 +182,7 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        work = self.adaptation.inference_work  # examples are answered one at a time: a pass each
-        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.sequences)
-        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.sequences)
+        counts.add(inference_events(self.adaptation, size))
         return found, counts.scaled(1.0 / size.sequences)
 
     @torch.no_grad()

@@ -1,0 +1,67 @@
+"""Events of the digital unit and its SRAM in one adaptation and in one answer, for simulated runs and for counts."""
+
+from typing import Protocol
+
+from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork
+from ..methods.placement import BackwardNeed
+from ..simulator import EventCounts
+
+
+class Size(Protocol):
+    """How much went through the model: `methods.trainer.PassSize` has it."""
+
+    tokens: int
+    attention_pairs: int
+    sequences: int
+    passes: int
+
+
+class Worker(Protocol):
+    """What a method's digital part needs: `methods.Adaptation` and `methods.footprints.Footprint` have it."""
+
+    inference_work: DigitalWork
+    training_work: DigitalWork
+    backward_work: DigitalWork
+    backward_need: BackwardNeed
+
+    @property
+    def optimiser_macs(self) -> int: ...
+    @property
+    def state_bytes(self) -> int: ...
+
+
+def training_events(
+    worker: Worker, head: tuple[int, int], outputs: int, forward: Size, trained: Size, steps: int, head_sequences: int
+) -> EventCounts:
+    """One adaptation.
+
+    head: (classes, width) of the classifier. outputs: numbers that the matrices in cells put out for one token.
+    forward: what passed the model forward only; trained: forward and backward. head_sequences: rows of stored features
+    that a method which trains only the head went through.
+    """
+    counts = EventCounts()
+    for work, size in (
+        (worker.training_work, forward), (worker.training_work, trained), (worker.backward_work, trained)
+    ):  # fmt: skip
+        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
+        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
+    classes, width = head
+    if head_sequences:
+        counts.digital_macs += 2 * head_sequences * classes * width
+        # The features are kept once and read in every step.
+        counts.sram_bytes += NUMBER_BYTES * width * (forward.sequences + head_sequences)
+    # AdamW reads and writes state and moments every step; activations are kept once and read back once.
+    counts.digital_macs += worker.optimiser_macs * steps
+    counts.sram_bytes += 2 * worker.state_bytes * steps
+    if worker.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
+        counts.sram_bytes += 2 * ACTIVATION_BYTES * outputs * trained.tokens
+    return counts
+
+
+def inference_events(worker: Worker, size: Size) -> EventCounts:
+    """Answers to `size.sequences` examples, one at a time: a pass each."""
+    work = worker.inference_work
+    return EventCounts(
+        digital_macs=work.macs(size.tokens, size.attention_pairs, size.sequences, size.sequences),
+        sram_bytes=work.sram_bytes(size.tokens, size.sequences, size.sequences),
+    )
