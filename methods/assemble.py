@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
 from .cells import AdaptedModel
-from .costs import DigitalWork, attention_backward, attention_forward, head_backward, head_forward
+from .costs import DigitalWork, attention_backward, attention_forward, head_backward, head_forward, lengthened
 
 NO_WORK = DigitalWork()
 
@@ -23,6 +23,7 @@ def assemble(
     inference_work: DigitalWork = NO_WORK,
     training_work: DigitalWork | None = None,
     backward_work: DigitalWork = NO_WORK,
+    extra_tokens: int = 0,
 ) -> Adaptation:
     """An `Adaptation` from a model whose linears are `CellLinear`s.
 
@@ -34,6 +35,7 @@ def assemble(
         train_head: False when the head is set from class means and left so.
         inference_work, training_work, backward_work: digital work beside attention and head; training_work is that of
             a training forward pass, by default the same as inference.
+        extra_tokens: tokens that the method adds to every sequence; attention works on them too.
     """
     head = dict(model.head.named_parameters(prefix="head"))
     state = {name: parameter for group in groups.values() for name, parameter in group.items()} | head
@@ -42,11 +44,11 @@ def assemble(
     default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)
     hidden, classes = model.head.in_features, model.head.out_features
     through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    forward = attention_forward(backbone.blocks, hidden) + head_forward(hidden, classes)
+    forward = lengthened(attention_forward(backbone.blocks, hidden), extra_tokens) + head_forward(hidden, classes)
     if train_head:
         backward_work += head_backward(hidden, classes, through)
     if through:
-        backward_work += attention_backward(backbone.blocks, hidden)
+        backward_work += lengthened(attention_backward(backbone.blocks, hidden), extra_tokens)
     return Adaptation(
         method=method.name,
         module=model,
@@ -59,4 +61,5 @@ def assemble(
         inference_work=forward + inference_work,
         training_work=forward + (inference_work if training_work is None else training_work),
         backward_work=backward_work,
+        extra_tokens=extra_tokens,
     )

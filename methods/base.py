@@ -7,7 +7,7 @@ A method is one file in this folder that ends with `register(...)`. `attach` tur
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,14 +34,15 @@ class BackboneLike(Protocol):
     def blocks(self) -> int: ...
     def linear_names(self) -> list[str]: ...
     @property
+    def kind(self) -> Literal["text", "image"]: ...
+    @property
     def special_ids(self) -> tuple[int, ...]:
-        """Ids of the special tokens the tokenizer puts around texts; none for a model whose first tokens are special
-        (an image's [CLS])."""
+        """Ids of the special tokens that the tokenizer puts around texts; none for images."""
         ...
 
     @property
     def special_tokens(self) -> int:
-        """Special tokens in one example."""
+        """Special tokens in one example: those around a text, or an image's [CLS], which comes first."""
         ...
 
 
@@ -120,6 +121,8 @@ class Adaptation:
     training_work: DigitalWork
     backward_work: DigitalWork
     l1_names: tuple[str, ...] = ()
+    extra_tokens: int = 0
+    """Tokens that the method adds to every sequence (prompts); the work above has them in it."""
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():

@@ -68,6 +68,24 @@ def clone_encoder(module: nn.Module, linear_names: Iterable[str], make: LinearFa
     return clone.eval()
 
 
+def own_parameters(
+    encoder: nn.Module, kinds: tuple[type[nn.Module], ...], fields: Iterable[str]
+) -> dict[str, nn.Parameter]:
+    """Give every module of the given kinds its own copy of the named parameters, to be trained; returns them by path.
+
+    Parameters that are None (a linear without bias) are left out.
+    """
+    owned = {}
+    for path, module in encoder.named_modules():
+        for field in fields if isinstance(module, kinds) else ():
+            shared = getattr(module, field)
+            if shared is not None:
+                copy_of_it = nn.Parameter(shared.detach().clone())
+                setattr(module, field, copy_of_it)
+                owned[f"{path}.{field}"] = copy_of_it
+    return owned
+
+
 class AdaptedModel(nn.Module):
     """Encoder, mean over the tokens, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
 
@@ -85,6 +103,11 @@ class AdaptedModel(nn.Module):
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Mean of the last hidden states over the tokens, (batch, hidden_size)."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pool(hidden, attention_mask)
+
+    @staticmethod
+    def pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean of hidden states (batch, tokens, hidden_size) over the tokens."""
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
 

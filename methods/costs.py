@@ -8,7 +8,7 @@ the sequence's tokens pass: the least that is possible without batching several 
 written back.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 NUMBER_BYTES = 4  # float32: trained state, gradients, matrices held digitally
@@ -45,6 +45,16 @@ class DigitalWork:
     def sram_bytes(self, tokens: int, sequences: int, passes: int = 1) -> int:
         """Bytes between SRAM and the digital unit."""
         return self.bytes_per_token * tokens + self.bytes_per_sequence * sequences + self.bytes_per_pass * passes
+
+
+def lengthened(work: DigitalWork, tokens: int) -> DigitalWork:
+    """The work on sequences that are `tokens` longer than they are counted: (n + p)^2 = n^2 + 2 p n + p^2 pairs."""
+    return replace(
+        work,
+        per_token=work.per_token + 2 * tokens * work.per_pair,
+        per_sequence=work.per_sequence + tokens * work.per_token + tokens**2 * work.per_pair,
+        bytes_per_sequence=work.bytes_per_sequence + tokens * work.bytes_per_token,
+    )
 
 
 def attention_forward(blocks: int, hidden_size: int) -> DigitalWork:
@@ -86,6 +96,21 @@ def matrix_forward(weights: int) -> DigitalWork:
 def matrix_gradient(weights: int) -> DigitalWork:
     """Outer products g x^T of each token: the weight gradient of matrices of `weights` numbers in all."""
     return DigitalWork(per_token=weights, bytes_per_sequence=2 * NUMBER_BYTES * weights)
+
+
+def sum_gradient(numbers: int) -> DigitalWork:
+    """Gradients of `numbers` numbers that are only added to activations: sums without a product."""
+    return DigitalWork(bytes_per_sequence=2 * NUMBER_BYTES * numbers)
+
+
+def scale_forward(numbers: int) -> DigitalWork:
+    """Vectors of `numbers` numbers in all that each token's activations are multiplied by."""
+    return DigitalWork(per_token=numbers, bytes_per_sequence=NUMBER_BYTES * numbers)
+
+
+def scale_backward(numbers: int) -> DigitalWork:
+    """The gradients of the scaled activations and of the vectors."""
+    return DigitalWork(per_token=2 * numbers, bytes_per_sequence=3 * NUMBER_BYTES * numbers)
 
 
 def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:

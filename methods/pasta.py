@@ -38,6 +38,7 @@ from .base import (
 )
 from .blocks import block_paths, change_block_inputs
 from .cells import AdaptedModel, CellLinear, clone_encoder
+from .costs import sum_gradient
 
 TEXT_SPECIAL_TOKENS = 2
 """Special tokens around one text in BERT ([CLS] text [SEP]) and RoBERTa (<s> text </s>)."""
@@ -52,7 +53,7 @@ class SpecialTokenVectors(nn.Module):
     ids: Tensor
 
     def __init__(self, paths: Sequence[str], special_ids: Sequence[int], vectors: Sequence[Tensor]) -> None:
-        """`paths` of the blocks; `special_ids`: token ids that are special, none for a model whose first tokens are."""
+        """`paths` of the blocks; `special_ids`: token ids that are special, none where the first tokens are."""
         super().__init__()
         self.paths = list(paths)
         self.vectors = nn.ParameterList(vectors)
@@ -119,14 +120,15 @@ class Pasta(Method):
         encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
         model = AdaptedModel(encoder, backbone.hidden_size, classes)
         vectors = self.add_vectors(model, backbone, rng)
-        return assemble(self, backbone, model, groups={"vectors": vectors}, placements={})
+        work = sum_gradient(sum(vector.numel() for vector in vectors.values()))
+        return assemble(self, backbone, model, groups={"vectors": vectors}, placements={}, backward_work=work)
 
     def add_vectors(
         self, model: AdaptedModel, backbone: BackboneLike, rng: np.random.Generator
     ) -> dict[str, nn.Parameter]:
         """Put the vectors into a model made from `backbone`; returns them by name."""
         count = self.special_tokens or backbone.special_tokens
-        if not count:
+        if not count or (backbone.kind == "text" and not backbone.special_ids):
             raise UsageError(
                 "the tokenizer of this model puts no special token around a text: pasta has nothing to add to"
             )

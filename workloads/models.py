@@ -54,6 +54,7 @@ class Backbone:
     max_tokens: int
     fingerprint: str
     block_paths: tuple[str, ...]
+    kind: Literal["text", "image"] = "text"
 
     def linear_names(self) -> list[str]:
         """Module paths of the encoder's linear layers, e.g. "encoder.layer.0.attention.self.query", block by block."""

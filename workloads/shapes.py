@@ -29,26 +29,38 @@ class LinearShape:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """A Transformer block and its linear layers."""
+    """A Transformer block, its linear layers, and the number of its norms (LayerNorm or RMSNorm)."""
 
     name: str
     linears: tuple[LinearShape, ...]
+    norms: int = 2
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The Transformer blocks of a model, encoder first. Embeddings, norms and heads are not part of it."""
+    """The Transformer blocks of a model, encoder first. Embeddings and heads are not part of it.
+
+    `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
+    (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`.
+    """
 
     name: str
     title: str
     source: str
     hidden_size: int
     blocks: tuple[BlockShape, ...]
+    norms_outside: int = 1
+    norm_bias: bool = True
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
         """The linear layers of all blocks."""
         return tuple(linear for block in self.blocks for linear in block.linears)
+
+    @property
+    def norms(self) -> int:
+        """Norms of all blocks and beside them."""
+        return sum(block.norms for block in self.blocks) + self.norms_outside
 
     @property
     def weights(self) -> int:
@@ -78,21 +90,24 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"model shape {path}: {' '.join(str(error).split())}") from error
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
-    fields = _checked(raw, f"{path}", keys, optional={"bias": bool})
+    fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int})
     bias = fields.get("bias", True)
     groups = enumerate(fields["groups"])
     blocks = tuple(block for index, group in groups for block in _group(group, f"{path}, groups[{index}]", bias))
-    return ModelShape(path.stem, fields["title"], fields["source"], _positive(fields, "hidden_size", str(path)), blocks)
+    hidden_size = _positive(fields, "hidden_size", str(path))
+    outside = _positive({"norms_outside": 1, **fields}, "norms_outside", str(path))
+    return ModelShape(path.stem, fields["title"], fields["source"], hidden_size, blocks, outside, norm_bias=bias)
 
 
 def _group(raw: object, where: str, bias: bool) -> list[BlockShape]:
     """`repeat` blocks of the same linears; `{i}` in the path is the number of the block in its group."""
-    fields = _checked(raw, where, {"repeat": int, "path": str, "linears": dict})
+    fields = _checked(raw, where, {"repeat": int, "path": str, "linears": dict}, optional={"norms": int})
+    norms = _positive({"norms": 2, **fields}, "norms", where)
     blocks = []
     for index in range(_positive(fields, "repeat", where)):
         path = fields["path"].replace("{i}", str(index))
         linears = [_linear(path, name, linear, where, bias) for name, linear in fields["linears"].items()]
-        blocks.append(BlockShape(path, tuple(linears)))
+        blocks.append(BlockShape(path, tuple(linears), norms))
     return blocks
 
 

@@ -16,6 +16,7 @@ class TinyBackbone:
     module: nn.Module
     hidden_size: int
     blocks: int
+    kind: str = "text"
     special_ids: tuple[int, ...] = (38, 39)
     special_tokens: int = 2
 

@@ -115,6 +115,7 @@ class Other:
     module: nn.Module
     special_ids: tuple[int, ...]
     special_tokens: int
+    kind: str = "text"
     hidden_size: int = 16
     blocks: int = 2
 
@@ -146,7 +147,7 @@ def vit():
     config = ViTConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, image_size=8, patch_size=4
     )
-    return Other(small(ViTModel, config, add_pooling_layer=False), (), 1)
+    return Other(small(ViTModel, config, add_pooling_layer=False), (), 1, "image")
 
 
 def test_pair_in_roberta_has_four_places(roberta):
@@ -207,5 +208,6 @@ def test_wrong_options(backbone):
     with pytest.raises(UsageError, match="initial_spread of pasta"):
         get_method("pasta", initial_spread=float("nan"))
     bare = Other(backbone.module, (), 0)
-    with pytest.raises(UsageError, match="no special token around a text"):
-        get_method("pasta").attach(bare, 3, np.random.default_rng(0))
+    for special_tokens in (0, 2):
+        with pytest.raises(UsageError, match="no special token around a text"):
+            attach(bare, special_tokens)

@@ -76,6 +76,9 @@ def test_shape_is_that_of_the_model(name: str) -> None:
     assert {linear.name: (linear.out_features, linear.in_features, linear.bias) for linear in shape.linears} == expected
     assert all(linear.name.startswith(f"{block.name}.") for block in shape.blocks for linear in block.linears)
     assert shape.hidden_size == config.hidden_size
+    norms = [module for module in model.modules() if type(module).__name__.endswith("Norm")]
+    assert shape.norms == len(norms)
+    assert {shape.norm_bias} == {len(list(norm.parameters())) == 2 for norm in norms}
 
 
 def _counts(shape: ModelShape) -> tuple[int, int, int]:
