@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import default_pool, load_pool
 from ..workloads.tasks import Task, load_task
 from .graph import INPUTS, LABELS, inference_graph, training_graph, with_defaults
+from .layout import optimise
 from .parity import check_parity, real_batches
 from .weights import FILE, write_weights
 
@@ -92,6 +93,8 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     progress.advance()
     progress.stage("tracing the inference graph")
     models["infer"] = inference_graph(adaptation)
+    for model in models.values():
+        optimise(model)
     with_defaults(models["infer"], adaptation)
     progress.advance()
     with _in_place(out) as folder:
@@ -165,8 +168,10 @@ def write_graphs(folder: Path, models: dict[str, ir.Model]) -> dict[str, form.Gr
 
 
 def session_settings() -> form.SessionSettings:
-    """How onnxruntime is to open the graphs."""
-    return form.SessionSettings()
+    """How onnxruntime is to open the graphs. With patterns of memory it would allocate all activations twice: once
+    while it learns the pattern, once by it.
+    """
+    return form.SessionSettings(memory_pattern=False)
 
 
 def check_graph(path: Path) -> None:
@@ -209,7 +214,7 @@ def describe(
     """The manifest, all but digests and memory plan."""
     group_of = {name: group for group, names in adaptation.groups.items() for name in names}
     order = [*adaptation.trained_names, *(name for name in adaptation.state if name not in group_of)]
-    recipe = asdict(adaptation.recipe)
+    recipe = {field.name: getattr(adaptation.recipe, field.name) for field in fields(form.Recipe)}
     recipe["learning_rates"] = {
         group: rate for group, rate in adaptation.recipe.learning_rates.items() if adaptation.groups.get(group)
     }

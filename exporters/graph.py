@@ -34,6 +34,8 @@ INPUTS = ("input_ids", "attention_mask")
 LABELS = "labels"
 LOSS = "loss"
 GRADIENT = "grad/"
+TOKENS = "batch*tokens"
+"""Name of the extent of a batch whose examples are joined to one row of tokens."""
 
 # Extents of the traced batch. Any two different numbers above 1 that no other extent of a model has would do.
 _BATCH, _TOKENS = 5, 11
@@ -186,10 +188,18 @@ def _finished(program: torch.onnx.ONNXProgram, adaptation: Adaptation, names: di
     _state_as_inputs(program.model, adaptation, names)
     program.optimize()
     model = program.model
-    named = dict(zip(_shape(model.graph.inputs[0]), ("batch", "tokens"), strict=True))
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        value.shape = ir.Shape([named.get(extent, extent) for extent in _shape(value)])
+    _name_extents(model.graph)
     return model
+
+
+def _name_extents(graph: ir.Graph) -> None:
+    """Call the free extents "batch", "tokens" and "batch*tokens" wherever a shape is known."""
+    batch, tokens = (str(extent) for extent in _shape(graph.inputs[0]))
+    names = {batch: "batch", tokens: "tokens", f"{batch}*{tokens}": TOKENS, f"{tokens}*{batch}": TOKENS}
+    values = [output for node in graph.all_nodes() for output in node.outputs]
+    for value in (*graph.inputs, *values):
+        if value.shape is not None:
+            value.shape = ir.Shape([names.get(str(extent), extent) for extent in value.shape])
 
 
 def _shape(value: ir.Value) -> ir.Shape:

@@ -38,7 +38,8 @@ def write_weights(folder: Path, models: Iterable[ir.Model]) -> int:
                     places[key] = file.tell()
                     file.write(content)
                     end = file.tell()
+                shape = ir.Shape(tensor.numpy().shape)
                 value.const_value = ir.ExternalTensor(
-                    FILE, places[key], len(content), tensor.dtype, shape=tensor.shape, name=name, base_dir=folder
+                    FILE, places[key], len(content), tensor.dtype, shape=shape, name=name, base_dir=folder
                 )
     return end

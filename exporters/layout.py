@@ -1,0 +1,23 @@
+"""Rewrite a traced graph for the processor it will run on. The result is plain ONNX and computes the same numbers."""
+
+import onnx_ir as ir
+
+from .attention import unfold_attention
+from .cleanup import forget_origins, simplify, tidy
+from .products import fold_sums, place_weights
+from .rows import pack_rows
+from .rules import shorten_gradients
+
+
+def optimise(model: ir.Model) -> None:
+    """All passes in their order, in place."""
+    forget_origins(model)
+    simplify(model)
+    pack_rows(model)
+    simplify(model)
+    place_weights(model)
+    fold_sums(model)
+    unfold_attention(model)
+    shorten_gradients(model)
+    simplify(model)
+    tidy(model)

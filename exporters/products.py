@@ -1,0 +1,205 @@
+"""Products with frozen matrices: one stored layout for both directions, and sums folded into them.
+
+A training graph multiplies with W going forward and with its transpose going backward. onnxruntime packs a constant
+matrix that stands on the right of a product, anew for each of the two: the weights would be in memory twice, beside
+the file. A matrix on the *left* is read as it lies in the file, at the same speed, if its rows run along the summed
+extent. So each matrix is stored once, with its shorter extent first, S (narrow, wide), and used as
+
+    narrow -> wide   Y   = X S             right operand, may be packed
+    wide -> narrow   Y^T = S X^T           left operand, never packed; the narrow result is transposed back
+
+For a square matrix the forward product is the right one. With packing switched off in the session, the mapped file is
+the only copy of the weights.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .editing import Editor, constant, dependents, extents, permutation, replace
+
+SMALLEST = 4096
+"""Numbers in a matrix below which its layout does not matter."""
+
+
+def place_weights(model: ir.Model) -> None:
+    """Give every frozen matrix one layout and every product its side, in place."""
+    graph = model.graph
+    edit = Editor(graph)
+    matrices = _Matrices(graph)
+    backward = dependents(graph, [value for value in graph.inputs if value.name == "labels"])
+    for node in list(graph):
+        if node.op_type != "MatMul" or len(extents(node.inputs[0]) or ()) != 2:
+            continue
+        left, right = node.inputs
+        found = matrices.find(right)
+        if found is None or left is None:
+            continue
+        matrix, turned = found  # the product is X @ M, with M = matrix or its transpose
+        rows, columns = matrix.shape if not turned else matrix.shape[::-1]
+        result = node.outputs[0]
+        count = (extents(left) or (None,))[0]
+        if rows < columns or (rows == columns and result not in backward):
+            stored = matrices.stored(matrix, turned)
+            replace(result, edit.add(node, "MatMul", [left, stored], [count, columns]))
+        else:
+            stored = matrices.stored(matrix, not turned)
+            product = edit.add(node, "Gemm", [stored, left], [columns, count], {"transB": 1})
+            replace(result, _turned_back(edit, node, product))
+
+
+def _turned_back(edit: Editor, node: ir.Node, product: ir.Value) -> ir.Value:
+    """The transpose of a product. Directly behind it, onnxruntime would swap the operands to save the transpose, and
+    pack the matrix that is then on the right; a reshape that changes nothing keeps them apart.
+    """
+    shape = extents(product)
+    assert shape is not None
+    apart = edit.add(node, "Reshape", [product, edit.constant([shape[0], -1])], (shape[0], None))
+    return edit.add(node, "Transpose", [apart], shape[::-1], {"perm": [1, 0]})
+
+
+@dataclass(eq=False)
+class _Matrix:
+    """A frozen matrix as the model has it; `layouts` are its initialisers, as it is and transposed."""
+
+    name: str
+    shape: tuple[int, int]
+    layouts: dict[bool, ir.Value]
+
+
+class _Matrices:
+    """The large constant matrices of a graph. A matrix and its transpose are one, wherever either was made."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._by_value: dict[ir.Value, tuple[_Matrix, bool]] = {}
+        by_content: dict[str, _Matrix] = {}
+        for value in list(graph.initializers.values()):
+            shape = extents(value) or ()
+            array = constant(value) if len(shape) == 2 else None
+            if array is None or array.dtype != np.float32 or array.size < SMALLEST:
+                continue
+            turned = by_content.get(_digest(array.T))
+            same = by_content.get(_digest(array))
+            if same is not None:
+                self._by_value[value] = (same, False)
+            elif turned is not None:
+                self._by_value[value] = (turned, True)
+                turned.layouts.setdefault(True, value)
+            else:
+                matrix = _Matrix(str(value.name), (array.shape[0], array.shape[1]), {False: value})
+                by_content[_digest(array)] = matrix
+                self._by_value[value] = (matrix, False)
+
+    def find(self, value: ir.Value | None) -> tuple[_Matrix, bool] | None:
+        """The matrix behind a value, and whether the value is its transpose."""
+        if value in self._by_value:
+            return self._by_value[value]
+        maker = value.producer() if value is not None else None
+        if maker is not None and permutation(maker) == (1, 0) and maker.inputs[0] in self._by_value:
+            matrix, turned = self._by_value[maker.inputs[0]]
+            return matrix, not turned
+        return None
+
+    def stored(self, matrix: _Matrix, turned: bool) -> ir.Value:
+        """The initialiser that holds the matrix, or its transpose."""
+        if turned not in matrix.layouts:
+            (other,) = matrix.layouts.values()
+            array = constant(other)
+            assert array is not None
+            value = ir.Value(name=f"{matrix.name}.transposed")
+            value.const_value = ir.tensor(np.ascontiguousarray(array.T), name=value.name)
+            value.shape, value.dtype = ir.Shape(array.shape[::-1]), ir.DataType.FLOAT
+            self.graph.initializers.add(value)
+            matrix.layouts[turned] = value
+        return matrix.layouts[turned]
+
+
+def _digest(array: np.ndarray) -> str:
+    return f"{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
+
+
+def fold_sums(model: ir.Model) -> None:
+    """Let products add up what is added to them: Gemm starts from its third operand instead of from zero."""
+    graph = model.graph
+    edit = Editor(graph)
+    for node in list(graph):
+        if node.op_type == "Add" and not _inside_sum(node.outputs[0]):
+            terms = list(_terms(node))
+            if any(_product(term) is not None for term in terms):
+                _rebuild(edit, node, terms)
+
+
+def _inside_sum(value: ir.Value) -> bool:
+    """Whether a value is only a part of a larger sum."""
+    uses = value.uses()
+    return len(uses) == 1 and not value.is_graph_output() and all(_is_row_sum(use.node) for use in uses)
+
+
+def _is_row_sum(node: ir.Node) -> bool:
+    shape = extents(node.outputs[0])
+    return node.op_type == "Add" and shape is not None and len(shape) == 2
+
+
+def _terms(node: ir.Node) -> Iterator[ir.Value]:
+    """What a tree of additions adds up."""
+    for value in node.inputs:
+        assert value is not None
+        maker = value.producer()
+        if maker is not None and _is_row_sum(maker) and _inside_sum(value):
+            yield from _terms(maker)
+        else:
+            yield value
+
+
+def _product(value: ir.Value) -> ir.Node | None:
+    """The product that makes a term and nothing else: a MatMul of matrices, or a Gemm that is transposed."""
+    maker = value.producer()
+    if maker is None or len(value.uses()) != 1 or value.is_graph_output():
+        return None
+    if maker.op_type == "MatMul":
+        return maker if all(len(extents(operand) or ()) == 2 for operand in maker.inputs) else None
+    if permutation(maker) == (1, 0):
+        apart = maker.inputs[0].producer() if maker.inputs[0] is not None else None
+        gemm = apart.inputs[0].producer() if apart is not None and apart.inputs[0] is not None else None
+        if gemm is not None and gemm.op_type == "Gemm" and len(gemm.inputs) == 2 and len(gemm.outputs[0].uses()) == 1:
+            return gemm
+    return None
+
+
+def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
+    """The sum of `terms` in the place of an addition, with as many of them as possible inside products."""
+    result = node.outputs[0]
+    shape = extents(result)
+    assert shape is not None
+    turned = [p for term in terms if (p := _product(term)) is not None and p.op_type == "Gemm"]
+    straight = [p for term in terms if (p := _product(term)) is not None and p.op_type == "MatMul"]
+    others = [term for term in terms if _product(term) is None]
+    vectors = [term for term in others if extents(term) == shape[1:]]
+    total: ir.Value | None = None
+    if turned:
+        start: ir.Value | None = None
+        for gemm in turned:
+            start = edit.add(node, "Gemm", [*gemm.inputs, *([start] if start else [])], shape[::-1], {"transB": 1})
+        assert start is not None
+        total = _turned_back(edit, node, start)
+    if straight and vectors:
+        total = _plus(edit, node, total, edit.add(node, "Gemm", [*straight.pop(0).inputs, vectors[0]], shape), shape)
+        others.remove(vectors[0])
+    for term in others:
+        total = _plus(edit, node, total, term, shape)
+    for product in straight:
+        total = (
+            edit.add(node, "MatMul", product.inputs, shape)
+            if total is None
+            else edit.add(node, "Gemm", [*product.inputs, total], shape)
+        )
+    assert total is not None
+    replace(result, total)
+
+
+def _plus(edit: Editor, node: ir.Node, total: ir.Value | None, term: ir.Value, shape: tuple) -> ir.Value:
+    return term if total is None else edit.add(node, "Add", [total, term], shape)
