@@ -149,7 +149,7 @@ def _within(budget: int, session: "Session", texts: list[str], options: "TrainOp
     parts = MemoryModel.of(session.manifest.plan).parts(batch, tokens, budget)
     if parts > options.accumulate:
         log.warning("batches of %d are computed in %d parts to stay within %.0f MB", batch, parts, budget / 1e6)
-    return dataclasses.replace(options, accumulate=max(parts, options.accumulate), lean=True)
+    return dataclasses.replace(options, accumulate=max(parts, options.accumulate))
 
 
 def _print(report: "TrainReport", session: "Session", energy: "Energy | None", as_json: bool) -> None:

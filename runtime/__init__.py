@@ -3,7 +3,12 @@
 `Session` trains and predicts from a bundle; `docs/bundle.md` specifies the bundle for clients in other languages.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Newer onnxruntimes keep a data base of events in the home folder and send it to their maker unless this is set before
+# they are imported. A device does neither behind its user's back; whoever wants it sets 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from .session import Session

@@ -36,6 +36,10 @@ class Engine:
         names = (tensor.name for tensor in self.manifest.trained)
         return float(loss), dict(zip(names, gradients, strict=True))
 
+    def loss(self, values: Arrays, batch: Batch) -> float:
+        """Mean cross entropy of the batch, from the training graph."""
+        return float(self._run("train", ["loss"], {**batch.inputs, "labels": batch.labels, **values})[0])
+
     def close(self, name: str) -> None:
         """Give back the memory of a graph; it is opened again when needed."""
         self._open.pop(name, None)

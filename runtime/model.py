@@ -63,10 +63,6 @@ class Model:
         """Share of the examples whose class is the one with the largest logit, 0..1."""
         return float((self.outputs(values, data.encoded, "logits").argmax(axis=1) == data.labels).mean())
 
-    def loss(self, values: Arrays, data: Labelled) -> float:
-        """Mean cross entropy over the examples."""
-        return cross_entropy(self.outputs(values, data.encoded, "logits"), data.labels)
-
 
 class GraphObjective:
     """Loss and gradients from the bundle's graphs."""
@@ -78,6 +74,9 @@ class GraphObjective:
         return self._engine.loss_and_gradients(values, batch)
 
     def loss(self, values: Arrays, batch: Batch) -> float:
+        return self._engine.loss(values, batch)
+
+    def loss_forward_only(self, values: Arrays, batch: Batch) -> float:
         return cross_entropy(self._engine.infer(values, batch.inputs, ["logits"])[0], batch.labels)
 
 
@@ -96,6 +95,8 @@ class HeadObjective:
     def loss(self, values: Arrays, batch: Batch) -> float:
         weight, bias = (values[name] for name in HEAD)
         return cross_entropy(self._features(values, batch) @ weight.T + bias, batch.labels)
+
+    loss_forward_only = loss
 
     def _features(self, values: Arrays, batch: Batch) -> np.ndarray:
         if "features" in batch.inputs:

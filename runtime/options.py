@@ -24,7 +24,6 @@ class TrainOptions:
     later runs. `hold_out` is the share of the examples that decides, by its loss, which epoch's state is taken;
     training stops after `patience` epochs without a better one. `max_drop` is how many points of accuracy a guard set
     may lose. Every `save_every` updates the unfinished run is saved. `epsilon` is the distance of MeZO's two looks.
-    `lean` keeps only one graph in memory at a time.
     """
 
     optimizer: str = "adamw"
@@ -46,7 +45,6 @@ class TrainOptions:
     max_drop: float = 1.0
     save_every: int = 20
     epsilon: float = 1e-3
-    lean: bool = False
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a value no training can have."""

@@ -13,11 +13,16 @@ from .tokens import Batch
 
 
 class Objective(Protocol):
-    """What is minimised: mean loss over a batch, and its gradient by every trained tensor."""
+    """What is minimised: mean loss over a batch, and its gradient by every trained tensor.
+
+    `loss` may use the training graph; `loss_forward_only` does not.
+    """
 
     def loss_and_gradients(self, values: Arrays, batch: Batch) -> tuple[float, Arrays]: ...
 
     def loss(self, values: Arrays, batch: Batch) -> float: ...
+
+    def loss_forward_only(self, values: Arrays, batch: Batch) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class GradientRule:
         return (loss, *self.optimiser.update(values, clip(gradients, self.clip_norm), memory, rates))
 
     def look(self, values: Arrays, batch: Batch) -> float:
-        return self.objective.loss_and_gradients(values, batch)[0]
+        return self.objective.loss(values, batch)
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,11 @@ class MezoRule:
         return (above + below) / 2, moved(values, along, self.rates, scalar), pairs
 
     def look(self, values: Arrays, batch: Batch) -> float:
-        return self.objective.loss(values, batch)
+        return self.objective.loss_forward_only(values, batch)
 
     def _loss(self, values: Arrays, batches: Sequence[Batch]) -> float:
         total = sum(map(len, batches))
-        loss = sum(len(batch) / total * self.objective.loss(values, batch) for batch in batches)
+        loss = sum(len(batch) / total * self.objective.loss_forward_only(values, batch) for batch in batches)
         return add_l1(loss, {}, values, self.l1_names, self.l1)[0]
 
 

@@ -26,12 +26,12 @@ from .sampling import ReplayBuffer, epoch_batches, hold_out
 from .schema import plain
 from .state import CURRENT, Header, RunRecord, Snapshot, prefixed
 from .store import StateStore
-from .tokens import EVALUATION_BATCH, Batch
+from .tokens import EVALUATION_BATCH, Batch, by_length
 
 log = logging.getLogger(__name__)
 
 RUN = "run/"
-NOT_PART_OF_THE_NUMBERS = ("save_every", "max_drop", "lean")
+NOT_PART_OF_THE_NUMBERS = ("save_every", "max_drop")
 
 
 class StopTraining(Exception):
@@ -166,8 +166,8 @@ class TrainingRun:
         values = self.current.part(RUN + CURRENT) if resumes else self._first_values()
         if self.model.head_only and self.plan.epochs:
             self._store_features(values)
-        if self.options.optimizer != "mezo" and (self.held is None or self.options.lean):
-            self.model.engine.close("infer")
+        if self.options.optimizer != "mezo":
+            self.model.engine.close("infer")  # one graph in memory at a time: the weights are most of it
         restored, undone = None, 0
         self.rng = np.random.default_rng(self.options.seed)
         if resumes and record is not None:
@@ -209,6 +209,8 @@ class TrainingRun:
         order = np.argsort([len(ids) for ids in self.train.encoded], kind="stable")
         self.train = self.train.part(order)
         self.features = self.model.outputs(values, self.train.encoded, "features")
+        if self.held is not None:
+            self.held_features = self.model.outputs(values, self.held.encoded, "features")
 
     def _epochs(self) -> None:
         if self.held is not None and self.best is None:
@@ -243,15 +245,19 @@ class TrainingRun:
             return Batch({"features": self.features[rows]}, labels)
         return self.model.batch([self.train.encoded[row] for row in rows], labels)
 
+    def _held_batch(self, rows: np.ndarray) -> Batch:
+        assert self.held is not None
+        if self.model.head_only:
+            return Batch({"features": self.held_features[rows]}, self.held.labels[rows])
+        return self.model.batch([self.held.encoded[row] for row in rows], self.held.labels[rows])
+
     def _judge(self, epoch: int) -> None:
         """Keep the state if its held-out loss is the least so far."""
         assert self.held is not None
-        if self.options.lean:
-            self.model.engine.close("train")
-        loss = self.model.loss(self.learner.values, self.held)
+        parts = by_length(self.held.encoded, self.model.evaluation_batch)
+        looks = [(self.learner.rule.look(self.learner.values, self._held_batch(rows)), len(rows)) for rows in parts]
+        loss = sum(loss * count for loss, count in looks) / len(self.held)
         loss = loss if math.isfinite(loss) else math.inf
-        if self.options.lean:
-            self.model.engine.close("infer")
         if self.best is None or loss < self.best.loss:
             self.best = Best(epoch, loss, self.learner.memory.updates, self.learner.values)
 

@@ -1,5 +1,6 @@
 """The runtime works where nothing of the workstation can be imported."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,13 @@ def test_every_command_of_the_device_with_imports_blocked(bundle: Path, tmp_path
     data.write_text("text,label\n" + "\n".join(map(",".join, zip(*texts(20, 0), strict=True))))
     allowed = ["_version", "errors", "cli", "commands", "runtime"]
     script = SCRIPT.format(blocked=HOST_ONLY, bundle=str(bundle), data=str(data), allowed=allowed)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "[]\n"
+    assert not list(home.iterdir())  # nothing is written behind the user's back
     assert "accuracy" in done.stdout

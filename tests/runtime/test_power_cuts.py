@@ -246,15 +246,21 @@ def test_the_lock_refuses_a_second_writer_until_the_first_ends(bundle: Path) -> 
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        StateStore(bundle, manifest).lock()
-        os.write(write_end, b"!")
-        signal.pause()
-    os.read(read_end, 1)
-    second = StateStore(bundle, manifest)
-    with pytest.raises(EdgeAdaptError, match="another process is changing the state"):
-        second.lock()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        try:
+            first = StateStore(bundle, manifest)
+            first.lock()
+            os.write(write_end, b"!")
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        os.read(read_end, 1)
+        second = StateStore(bundle, manifest)
+        with pytest.raises(EdgeAdaptError, match="another process is changing the state"):
+            second.lock()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     second.lock()
     third = StateStore(bundle, manifest)
     with pytest.raises(EdgeAdaptError, match="another process"):
