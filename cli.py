@@ -13,6 +13,7 @@ from .errors import EdgeAdaptError
 
 COMMANDS = (
     "simulate",
+    "count",
     "explain",
     "pool",
     "methods",

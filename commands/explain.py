@@ -161,6 +161,8 @@ def _behind(explanation: "Explanation") -> dict[str, str]:
 
 
 def _number(value: float) -> str:
+    if value >= 1e9:
+        return f"{value:.8e}"
     return f"{value:,.0f}" if value == round(value) or value > 10**_DIGITS else f"{value:,.{_DIGITS}g}"
 
 

@@ -50,7 +50,8 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         help="epochs of the second adaptation, as a share of the first [0.5]",
     )
-    add("--fidelity", choices=("fast", "ideal"), help="fast: all effects; ideal: none, costs only [fast]")
+    add("--fidelity", choices=("fast", "ideal", "count"),
+        help="fast: all effects; ideal: none, costs only; count: from the model's shapes alone [fast]")  # fmt: skip
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
@@ -63,13 +64,17 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the report, print it."""
     from ..errors import UsageError, require
-
-    for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
-        require(module)
-    from ..reports import check_destination, print_summary, write_report
     from ..studies.config import SimulateConfig, parse_settings, read_config
 
     options = read_config(args.config) if args.config else {}
+    if (args.fidelity or options.get("fidelity")) == "count":
+        from .count import run_as_simulation
+
+        return run_as_simulation(args, options)
+    for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
+        require(module)
+    from ..reports import check_destination, print_summary, write_report
+
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",

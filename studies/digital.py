@@ -10,20 +10,27 @@ from ..simulator import EventCounts
 class Size(Protocol):
     """How much went through the model: `methods.trainer.PassSize` has it."""
 
-    tokens: int
-    attention_pairs: int
-    sequences: int
-    passes: int
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def attention_pairs(self) -> int: ...
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def passes(self) -> int: ...
 
 
 class Worker(Protocol):
     """What a method's digital part needs: `methods.Adaptation` and `methods.footprints.Footprint` have it."""
 
-    inference_work: DigitalWork
-    training_work: DigitalWork
-    backward_work: DigitalWork
-    backward_need: BackwardNeed
-
+    @property
+    def inference_work(self) -> DigitalWork: ...
+    @property
+    def training_work(self) -> DigitalWork: ...
+    @property
+    def backward_work(self) -> DigitalWork: ...
+    @property
+    def backward_need(self) -> BackwardNeed: ...
     @property
     def optimiser_macs(self) -> int: ...
     @property

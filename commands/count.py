@@ -1,0 +1,192 @@
+"""`edge-adapt count`: energy, time, area and programming of a model from its shapes alone."""
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_NUMBERS = ("examples", "tokens", "classes", "epochs", "batch_size", "rank", "pool_size")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser(
+        "count",
+        help="energy, time, area and programming of a model from its shapes alone, in seconds",
+        description="Count what a model of any size needs on a chip, without weights, training or arithmetic: arrays, "
+        "area, one-time programming, one answer, and one adaptation by each method. The same as "
+        "`edge-adapt simulate --fidelity count`.",
+    )
+    add = parser.add_argument
+    add("--model", metavar="NAME|FILE", help="a shape (llama-3-70b, minilm, ...), or your YAML file of one [minilm]")
+    add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
+    add("--method", metavar="NAME[:PLACEMENT]", action="append", nargs="+", help="methods to count; repeatable [all]")
+    add("--examples", metavar="N", type=int, help="labelled examples of one adaptation [80]")
+    add("--tokens", metavar="N", type=int, help="tokens of an example [64]")
+    add("--classes", metavar="N", type=int, help="classes of the task [2]")
+    add("--epochs", metavar="N", type=int, help="passes over the examples [those of the method's recipe]")
+    add("--batch-size", metavar="N", type=int, help="examples of one optimiser step [16]")
+    add("--rank", metavar="N", type=int, help="rank of LoRA and of each module of the pool [16]")
+    add("--pool-size", metavar="N", type=int, help="LoRA modules in the pool [6]")
+    add("--changed-share", metavar="X", type=float, help="share of the weights that a rewrite changes [1: upper bound]")
+    add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
+        help="one number of the chip, such as adc.bits=6; repeatable")  # fmt: skip
+    add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
+    add("--out", metavar="DIR", type=Path, help="also write DIR/report.json, for edge-adapt explain")
+    add("--json", action="store_true", help="print the report object on stdout instead of the summary")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count, print, and write the report where asked."""
+    from ..studies.config import parse_settings
+    from ..studies.count_config import read_count_config
+
+    options = read_count_config(args.config) if args.config else {}
+    for name in ("device", "model", *_NUMBERS, "changed_share", "out"):
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
+    if args.method is not None:
+        options["method"] = method_names(args.method)
+    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    return count_and_print(options, args.words, args.json)
+
+
+def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
+    """`edge-adapt simulate --fidelity count`: its options, and those of its config file, for a count.
+
+    Raises UsageError for the ones that mean nothing here.
+    """
+    from ..errors import UsageError
+    from ..studies.config import parse_settings
+    from ..workloads.tasks import VALIDATION_SHARE
+
+    given = {**options, **{name: value for name, value in vars(args).items() if value is not None}}
+    useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "readapt_share", "jobs")
+    if found := [name for name in useless if name in given]:
+        raise UsageError(f"--{found[0].replace('_', '-')} has no effect with --fidelity count: nothing is simulated")
+    chosen: dict[str, Any] = {name: given[name] for name in ("device", "model", "out") if name in given}
+    if "max_tokens" in given:
+        chosen["tokens"] = given["max_tokens"]
+    if "shots" in given:
+        if len(given["shots"]) > 1:
+            raise UsageError("--fidelity count takes one number of shots")
+        (shots,) = given["shots"]
+        chosen["examples"] = shots - max(1, round(VALIDATION_SHARE * shots))
+    if args.method is not None:
+        chosen["method"] = method_names(args.method)
+    elif "method" in options:
+        chosen["method"] = options["method"]
+    chosen["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    return count_and_print(chosen, args.words, args.json)
+
+
+def method_names(groups: list[list[str]]) -> tuple[str, ...]:
+    """The names of a repeated option that takes several, separated by spaces or commas."""
+    return tuple(part for group in groups for item in group for part in item.split(",") if part)
+
+
+def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) -> int:
+    """Count with these options of `CountConfig` (and `out`)."""
+    from ..errors import require
+
+    for module in ("numba", "pint", *(() if as_json else ("rich",))):
+        require(module)
+    from ..reports import to_json
+    from ..reports.store import check_destination, write_folder
+    from ..studies.count import count
+    from ..studies.count_config import CountConfig
+
+    out = options.pop("out", None)
+    config = CountConfig(**options)
+    if out is not None:
+        check_destination(out)
+    report = count(config, shlex.join(["edge-adapt", *words]))
+    text = to_json(report)
+    if out is not None:
+        write_folder(out, {"report.json": text})
+    if as_json:
+        print(text, end="")
+    else:
+        from rich.console import Console
+
+        _print(report, out, Console(highlight=False))
+    return 0
+
+
+def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ..reports.rows import PLACEMENT_SHORT, method_title, ratio_title
+    from ..reports.values import area, count, duration, ratio, si
+
+    device, programming, model = report["device"], report["programming"], report["model"]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    geometry = device["array"]
+    pool = programming["pool"]
+    facts.add_row(
+        "model",
+        f"{escape(model['title'])}: {si(model['weights_in_cells'])} weights in {model['matrices']} matrices of "
+        f"{model['blocks']} blocks",
+    )
+    facts.add_row(
+        "chip",
+        f"{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × {geometry['columns']}, "
+        f"{area(device['area_square_meters']['total'])}",
+    )
+    facts.add_row(
+        "programming",
+        f"{si(programming['cells'])} cells once, {si(programming['energy_joules'], 'J')}, "
+        f"{duration(programming['time_seconds'])}; {programming['pulses_mean']:.2f} ± "
+        f"{programming['pulses_mean_standard_error']:.2f} pulses a cell (estimated from a programmed sample of "
+        f"{programming['sample_cells']:,} cells)",
+    )
+    if pool is not None:
+        facts.add_row("", f"of which the pool {si(pool['cells'])} cells, {si(pool['energy_joules'], 'J')}")
+    config = report["config"]
+    facts.add_row(
+        "adaptation", f"{config['examples']} examples of {config['tokens']} tokens, {config['classes']} classes"
+    )
+    console.print(facts)
+    console.print()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+    table.add_column("", no_wrap=True)
+    for heading in ("trained", "write\nenergy", "adapt\nenergy", "adapt\ntime", "answer\nenergy", "answer\ntime",
+                    "pipe-\nlined", "one\nevery"):  # fmt: skip
+        table.add_column(heading, justify="right", no_wrap=True)
+    for record in report["results"]:
+        joules = lambda name, record=record: si(record[f"{name}_energy_joules"], "J")
+        seconds = lambda name, record=record: duration(record[f"{name}_seconds"])
+        table.add_row(
+            f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}",
+            count(record["trained_parameters"]), joules("write"), joules("adaptation"), seconds("adaptation_time"),
+            joules("inference"), seconds("inference_time"), seconds("inference_time_pipelined"),
+            seconds("inference_interval"),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
+        "next when all layers are busy[/]\n"
+    )
+    points = Table.grid(padding=(0, 1))
+    ratios = [
+        f"{ratio_title(name)} {ratio(value)}"
+        for name, value in programming["write_read_ratio"].items()
+        if value is not None
+    ]
+    points.add_row("•", f"Energy of a write against a read: {'; '.join(ratios)}.")
+    for record in report["results"]:
+        if record["note"]:
+            points.add_row("•", f"{method_title(record['method'])}, {record['placement']}: {record['note']}.")
+    for message in report["messages"]:
+        points.add_row("!", f"[yellow]{escape(message)}[/]")
+    console.print(points)
+    if out is not None:
+        console.print(f"\n[bold]report:[/] {escape(str(out / 'report.json'))}", soft_wrap=True)

@@ -1,0 +1,309 @@
+"""Energy, time, area and programming of a model from shapes alone: nothing is multiplied, nothing is trained.
+
+Cells, arrays, drives, conversions, bytes, multiply-adds and cycles are counted exactly, with the same functions that
+count a simulated run. What depends on values (pulses, and the energy of conducting cells) is estimated from a
+programmed sample; the report labels the two apart.
+"""
+
+import datetime
+import importlib.metadata
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._version import __version__
+from ..devices import Chip, load_chip, references_used, unknown_numbers
+from ..errors import UsageError
+from ..methods.footprints import FOOTPRINTS, Footprint, Matrix, footprint, placements
+from ..methods.placement import BackwardNeed, Placement
+from ..simulator import CostTable, EventCounts, area
+from ..simulator.costs import described
+from ..simulator.counting import input_cycles, read_events
+from ..simulator.mapping import Layout
+from ..simulator.writing import require_programmable
+from ..workloads.shapes import ModelShape, load_shape
+from . import amortise
+from .count_config import CountConfig
+from .digital import inference_events, training_events
+from .pipeline import reads_in_line
+from .samples import Sample, program_sample
+
+SCHEMA = "edge-adapt/count/1"
+EVALUATION_BATCH = 32  # sequences of a pass that only reads features, as in `methods.trainer`
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Sequences of equal length that pass a model (`digital.Size`)."""
+
+    tokens: int = 0
+    attention_pairs: int = 0
+    sequences: int = 0
+    passes: int = 0
+
+    @staticmethod
+    def of(sequences: int, length: int, passes: int) -> "Passes":
+        """`sequences` of `length` tokens each, in so many passes."""
+        return Passes(sequences * length, sequences * length**2, sequences, passes)
+
+
+def count(config: CountConfig, command: str = "") -> dict[str, Any]:
+    """The whole study; returns the report as plain data (docs/energy.md). Raises UsageError for options that do not
+    fit.
+    """
+    chip = load_chip(config.device, dict(config.settings))
+    require_programmable(chip.cell)
+    shape = load_shape(config.model)
+    footprints = choose(config, shape)
+    sample = program_sample(chip, config.changed_share)
+    counter = Counter(chip, sample)
+    pooled = max(footprints, key=lambda f: f.method == "lorafusion")
+    frozen = {**pooled.backbone, **(pooled.extra if pooled.method == "lorafusion" else {})}
+    deployed = counter.arrays(frozen)
+    results = [result(config, counter, shape, f, deployed) for f in footprints]
+    return {
+        "schema": SCHEMA,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "config": config.as_dict(),
+        "config_hash": config.digest(),
+        "versions": {"edge_adapt": __version__, "numpy": importlib.metadata.version("numpy")},
+        "device": _device(chip, deployed),
+        "model": {
+            "name": shape.name,
+            "title": shape.title,
+            "weights_in_cells": shape.weights,
+            "hidden_size": shape.hidden_size,
+            "blocks": len(shape.blocks),
+            "matrices": len(shape.linears),
+        },
+        "programming": programming(counter, pooled, frozen, results[0], config.tokens),
+        "results": results,
+        "references": references_used(chip),
+        "messages": messages(chip, config, footprints),
+    }
+
+
+def choose(config: CountConfig, shape: ModelShape) -> list[Footprint]:
+    """The methods and placements to count."""
+    chosen: list[Footprint] = []
+    for entry in config.method or tuple(FOOTPRINTS):
+        name, _, wanted = entry.partition(":")
+        try:
+            places = [Placement(wanted.upper())] if wanted else list(placements(name))
+        except ValueError:
+            raise UsageError(f"unknown placement {wanted!r} of {name}; it has {', '.join(placements(name))}") from None
+        found = [footprint(name, place, shape, config.size) for place in places]
+        chosen += [f for f in found if f not in chosen]
+    return chosen
+
+
+class Counter:
+    """Counts reads and writes of matrices by shape on one chip; equal shapes are counted once."""
+
+    def __init__(self, chip: Chip, sample: Sample):
+        self.chip, self.sample = chip, sample
+        self.table, self.cycles = CostTable.of(chip), input_cycles(chip)
+
+    def arrays(self, matrices: Mapping[str, Matrix]) -> int:
+        """Arrays that hold the matrices."""
+        return sum(n * layout.arrays for layout, n in self._layouts(matrices.values()))
+
+    def cells(self, matrices: Mapping[str, Matrix]) -> int:
+        """Cells of the matrices."""
+        return sum(n * layout.cells for layout, n in self._layouts(matrices.values()))
+
+    def reads(self, matrices: Iterable[Matrix], vectors: int, transposed: bool = False) -> EventCounts:
+        """`vectors` products with each matrix; the energy of the cells from the sample."""
+        counts = EventCounts()
+        for layout, n in self._layouts(matrices):
+            counts.add(read_events(self.chip, layout, self.cycles, transposed), n * vectors)
+            counts.cell_read_joules += n * vectors * layout.cells * self.sample.read_joules_per_cell
+        return counts
+
+    def programming(self, matrices: Iterable[Matrix]) -> EventCounts:
+        """First writes of erased cells, from the sample."""
+        return self._writes(matrices, self.sample.programming.events)
+
+    def steps(self, matrices: Iterable[Matrix], times: int) -> EventCounts:
+        """Rewrites in which the sample's share of the weights moves to a neighbouring value."""
+        return self._writes(matrices, self.sample.step.events).scaled(times)
+
+    def _writes(self, matrices: Iterable[Matrix], events: Any) -> EventCounts:
+        counts = EventCounts()
+        for layout, n in self._layouts(matrices):
+            counts.add(events(layout), n)
+        return counts
+
+    def _layouts(self, matrices: Iterable[Matrix]) -> list[tuple[Layout, int]]:
+        numbers: dict[Matrix, int] = {}
+        for matrix in matrices:
+            numbers[matrix] = numbers.get(matrix, 0) + 1
+        return [(Layout.of(self.chip, matrix), n) for matrix, n in numbers.items()]
+
+
+def adaptation_events(config: CountConfig, counter: Counter, method: Footprint) -> tuple[EventCounts, int]:
+    """(events of one adaptation, its optimiser steps), in the order of `methods.trainer`: features of every example for
+    the class means, then the epochs.
+    """
+    examples, length = config.examples, config.tokens
+    epochs = method.epochs if config.epochs is None else config.epochs
+    if not method.trained:
+        epochs = 0
+    steps = epochs * math.ceil(examples / config.batch_size)
+    by_gradient = method.backward_need is not BackwardNeed.NONE
+    forward = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH))
+    trained = Passes.of(epochs * examples, length, steps) if by_gradient else Passes()
+    counts = training_events(
+        method, method.head, method.outputs, forward, trained, steps, 0 if by_gradient else epochs * examples
+    )
+    matrices = method.matrices
+    read = [matrices[name] for name in method.read_in_training]
+    counts.add(counter.reads(read, forward.tokens + trained.tokens))
+    counts.add(counter.reads([matrices[name] for name in method.transposed], trained.tokens, transposed=True))
+    rewritten = [matrices[name] for name in method.rewritten]
+    if method.placement is Placement.NVM_STEP:
+        new = [matrices[name] for name in method.rewritten if name in method.extra]
+        counts.add(counter.programming(new)).add(counter.steps(rewritten, steps))
+    elif method.placement is Placement.NVM_TASK:
+        fresh = method.rewritten and method.rewritten[0] in method.extra
+        counts.add(counter.programming(rewritten) if fresh else counter.steps(rewritten, 1))
+    return counts, steps
+
+
+def result(
+    config: CountConfig, counter: Counter, shape: ModelShape, method: Footprint, deployed: int
+) -> dict[str, Any]:
+    """The record of a method: what one adaptation and one answer cost."""
+    table, chip, length = counter.table, counter.chip, config.tokens
+    own = {name: method.extra[name] for name in method.rewritten if name in method.extra}
+    arrays = deployed + counter.arrays(own)
+    happened, steps = adaptation_events(config, counter, method)
+    counts = table.powered(happened, arrays)
+    answer = inference_events(method, Passes.of(1, length, 1)).add(counter.reads(method.matrices.values(), length))
+    answer = table.powered(answer, arrays)
+    cost, inference = table.cost(counts), table.cost(answer)
+    cycle = counter.cycles * table.array_cycle_seconds
+    rewritten = {name: method.matrices[name] for name in method.rewritten}
+    writes = max_writes(method, steps)
+    share, tasks = amortise.wear(chip, writes)
+    return {
+        "method": method.method,
+        "placement": method.placement.value,
+        "backward_need": method.backward_need.value,
+        "trained_parameters": max(0, method.trained - method.head_numbers),
+        "head_parameters": method.head_numbers if method.trained else 0,
+        "cells_written": round(counts.cells_written),
+        "cells_in_placement": counter.cells(rewritten),
+        "write_energy_joules": table.write_joules(counts),
+        "write_time_seconds": cost.seconds["writes"],
+        "adaptation_energy_joules": cost.total_joules,
+        "adaptation_time_seconds": cost.total_seconds,
+        "adaptation_energy_by_component_joules": cost.joules,
+        "adaptation_time_by_component_seconds": cost.seconds,
+        "adaptation_event_counts": counts.as_dict(),
+        "inference_energy_joules": inference.total_joules,
+        "inference_time_seconds": inference.total_seconds,
+        "inference_time_pipelined_seconds": reads_in_line(shape, length, method.adapted) * cycle
+        + inference.seconds["digital"],
+        "inference_interval_seconds": max(length * cycle, inference.seconds["digital"]),
+        "inference_energy_by_component_joules": inference.joules,
+        "inference_event_counts": answer.as_dict(),
+        "endurance_share_per_task": share,
+        "tasks_until_worn_out": tasks,
+        "train_steps": steps,
+        "label": "estimated",
+        "note": _note(method, config),
+    }
+
+
+def max_writes(method: Footprint, steps: int) -> int:
+    """The most writes that one cell can get in one adaptation."""
+    if not method.rewritten:
+        return 0
+    first = int(any(name in method.extra for name in method.rewritten))
+    return first + steps if method.placement is Placement.NVM_STEP else 1
+
+
+def programming(
+    counter: Counter, method: Footprint, frozen: Mapping[str, Matrix], record: Mapping[str, Any], tokens: int
+) -> dict[str, Any]:
+    """The one-time programming of backbone and pool."""
+    sample, table = counter.sample, counter.table
+    parts = {}
+    for name, matrices in (
+        ("backbone", method.backbone),
+        ("pool", {n: m for n, m in frozen.items() if n in method.extra}),
+    ):
+        cost = table.cost(counter.programming(matrices.values()))
+        parts[name] = {
+            "cells": counter.cells(matrices), "energy_joules": cost.total_joules, "time_seconds": cost.total_seconds
+        }  # fmt: skip
+    counts = counter.programming(frozen.values())
+    cost = table.cost(counts)
+    log = sample.programming.log
+    read = table.cost(counter.reads(frozen.values(), 1))
+    return {
+        "cells": counter.cells(frozen),
+        "pulses_mean": sample.programming.pulses_mean,
+        "pulses_mean_standard_error": sample.programming.pulses_error,
+        "failed_share": float(log.failed.mean()),
+        "energy_joules": cost.total_joules,
+        "time_seconds": cost.total_seconds,
+        "event_counts": counts.as_dict(),
+        "backbone": parts["backbone"],
+        "pool": parts["pool"] if parts["pool"]["cells"] else None,
+        "write_read_ratio": amortise.write_read_ratios(counter.chip, log, read.total_joules / weights(frozen)),
+        "sample_cells": sample.cells,
+        "label": "estimated",
+    }
+
+
+def weights(matrices: Mapping[str, Matrix]) -> int:
+    """Numbers in the matrices."""
+    return sum(out * inputs for out, inputs in matrices.values())
+
+
+def _device(chip: Chip, arrays: int) -> dict[str, Any]:
+    return {
+        "name": chip.name,
+        "title": chip.title,
+        "cell": chip.cell.name,
+        "periphery": chip.periphery.name,
+        "technology": chip.cell.technology,
+        "array": {
+            "rows": chip.array.rows, "columns": chip.array.columns, "slices": chip.array.slices, "arrays_used": arrays
+        },
+        "area_square_meters": area(chip, arrays),
+        "costs": described(chip),
+        "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
+    }  # fmt: skip
+
+
+def _note(method: Footprint, config: CountConfig) -> str:
+    if method.placement is Placement.NVM_STEP:
+        return (
+            f"at every step {100 * config.changed_share:g} % of the weights move to a neighbouring value"
+            + (": an upper bound" if config.changed_share == 1.0 else "")
+        )  # fmt: skip
+    if method.placement is Placement.NVM_TASK and method.rewritten and method.rewritten[0] in method.backbone:
+        return f"{100 * config.changed_share:g} % of the weights move to a neighbouring value"
+    return ""
+
+
+def messages(chip: Chip, config: CountConfig, methods: list[Footprint]) -> list[str]:
+    """What a reader should know."""
+    notes = [
+        "cells, arrays, drives, conversions, bytes, multiply-adds and cycles are counted; pulses, cell currents and "
+        "write times are estimated from a programmed sample of normally distributed weights and inputs",
+        "embeddings, norms, activation functions and the output layer of a language model are not counted; attention "
+        "pairs every token with every other (a causal model needs half of these)",
+    ]
+    if config.changed_share == 1.0 and any(m.placement is Placement.NVM_STEP for m in methods):
+        notes.append(
+            "rewriting at every step is an upper bound: how many weights change is not known without training; take "
+            "cells_written of a simulated run and give --changed-share"
+        )
+    notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
+    return notes

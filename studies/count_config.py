@@ -1,0 +1,96 @@
+"""What a count is asked to do: one frozen object, from defaults, a YAML file, and the command line."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UsageError, unknown_name
+from ..methods.footprints import Size
+
+
+@dataclass(frozen=True)
+class CountConfig:
+    """Options of `edge-adapt count`.
+
+    model: a shape by name, or a YAML file with shapes. method: names, or NAME:PLACEMENT; empty means all that can be
+    counted. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them (None: the
+    method's recipe). rank: of LoRA and of each of the `pool_size` modules of the pool. changed_share: of the weights
+    that a rewrite changes.
+    """
+
+    device: str = "reram"
+    model: str = "minilm"
+    method: tuple[str, ...] = ()
+    examples: int = 80
+    tokens: int = 64
+    classes: int = 2
+    epochs: int | None = None
+    batch_size: int = 16
+    rank: int = 16
+    pool_size: int = 6
+    changed_share: float = 1.0
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("examples", "tokens", "classes", "batch_size", "rank", "pool_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+        if self.epochs is not None and self.epochs < 0:
+            raise UsageError(f"epochs must not be negative; got {self.epochs}")
+        if not 0 <= self.changed_share <= 1:
+            raise UsageError(f"changed-share must lie in 0..1; got {self.changed_share}")
+
+    @property
+    def size(self) -> Size:
+        """What the footprints depend on."""
+        return Size(self.classes, self.rank, self.pool_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for the report."""
+        return dataclasses.asdict(self) | {"method": list(self.method), "settings": dict(self.settings)}
+
+    def digest(self) -> str:
+        """A short hash of all options (not of the files they name)."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_count_config(path: Path) -> dict[str, Any]:
+    """The options in a YAML file (`out` too), with their types checked. UsageError names the file and the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the config file {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content or {}, Mapping):
+        raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
+    return dict(_option(str(key).replace("-", "_"), value, path) for key, value in (content or {}).items())
+
+
+def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
+    defaults = {f.name: f.default for f in dataclasses.fields(CountConfig) if f.name != "settings"}
+    names = [*defaults, "set", "out"]
+    if key not in names:
+        raise UsageError(f"{path}: {unknown_name('option', key, [name.replace('_', '-') for name in names])}")
+    if key == "out":
+        return key, Path(str(value))
+    if key == "set":
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{path}: `set` holds `key: value` pairs; got {value!r}")
+        return "settings", tuple((str(k), str(v)) for k, v in value.items())
+    if key == "method":
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) for item in items):
+            raise UsageError(f"{path}: `method` takes names; got {value!r}")
+        return key, tuple(items)
+    kind = float if key == "changed_share" else str if isinstance(defaults[key], str) else int
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        words = {float: "a number", int: "a whole number", str: "a text"}
+        raise UsageError(f"{path}: `{key.replace('_', '-')}` takes {words[kind]}; got {value!r}")
+    return key, value

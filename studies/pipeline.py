@@ -1,0 +1,35 @@
+"""How long a sequence takes when the layers work on different tokens at the same time.
+
+Every matrix has arrays of its own, so a token can be in one layer while the next token is in the layer before. Only
+attention waits for all tokens of the sequence: it cuts the layers into segments, and a segment of n matrices one after
+another takes n + T - 1 array reads for T tokens. Queries, keys and values are read side by side, gate and up
+projections too; two more matrices beside a linear (LoRA in cells, a pool) make its place in the line one longer.
+"""
+
+from collections.abc import Collection
+
+from ..workloads.shapes import ModelShape
+
+_BESIDE = ({"query", "key", "value"}, {"ffn_gate", "ffn_up"})
+
+
+def segments(shape: ModelShape, adapted: Collection[str] = ()) -> list[int]:
+    """Matrices one after another between two attentions. `adapted`: linears with two more products beside them."""
+    found, depth, before, stage = [], 0, "", 0
+    for linear in shape.linears:
+        own = 2 if linear.name in adapted else 1
+        if any({linear.role, before} <= group for group in _BESIDE):
+            stage = max(stage, own)
+        else:
+            depth += stage
+            stage = own
+            if before in _BESIDE[0]:  # attention follows on queries, keys and values
+                found.append(depth)
+                depth = 0
+        before = linear.role
+    return [*found, depth + stage]
+
+
+def reads_in_line(shape: ModelShape, tokens: int, adapted: Collection[str] = ()) -> int:
+    """Array reads one after another for a sequence of so many tokens, layers pipelined."""
+    return sum(depth + tokens - 1 for depth in segments(shape, adapted))

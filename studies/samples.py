@@ -1,0 +1,102 @@
+"""Expected writes, from a programmed sample of cells: what a study without weights can say of programming.
+
+The sample is a matrix of normally distributed weights, mapped and programmed by the simulator as any other; what a
+cell, a row of cells and a read of it cost on average is then applied to matrices of any size.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..devices import Chip
+from ..simulator import EventCounts, WriteLog
+from ..simulator.arrays import CrossbarMatrix
+from ..simulator.converters import best_range, code_max, drive_load
+from ..simulator.counting import digit_bits, write_events, write_times
+from ..simulator.mapping import Layout
+
+SAMPLE_WEIGHTS = 1 << 17
+INPUTS = 4096
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The events of writing the sample, and the log they come from."""
+
+    layout: Layout
+    chip: Chip
+    log: WriteLog
+
+    def events(self, layout: Layout) -> EventCounts:
+        """The expected events of writing a matrix of this layout: by cells, and turns by rows of cells."""
+        counts = write_events(self.log).scaled(layout.cells / self.layout.cells)
+        turns = _groups(self.chip, layout) / _groups(self.chip, self.layout)
+        return replace(
+            counts, pulse_turns=self.log.pulse_turns * turns, verify_turns=self.log.verify_turns * turns
+        )  # fmt: skip
+
+    @property
+    def pulses_mean(self) -> float:
+        """Pulses of a cell."""
+        return float(self.log.pulses.mean())
+
+    @property
+    def pulses_error(self) -> float:
+        """Standard error of `pulses_mean`."""
+        return float(self.log.pulses.std() / np.sqrt(self.log.pulses.size))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """programming: erased cells get their first values; step: a share of the weights moves to a neighbouring value;
+    read_joules_per_cell: of the cells, in one read.
+    """
+
+    cells: int
+    programming: Writes
+    step: Writes
+    read_joules_per_cell: float
+    changed_share: float
+
+
+def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sample:
+    """Program a sample, and rewrite `changed_share` of its weights by one step up or down.
+
+    The sample has whole groups of cells that are written together, so that its turns are those of full arrays. Inputs
+    of reads are normally distributed too. Same seed, same sample.
+    """
+    rng = np.random.default_rng([seed, 0x5A3])
+    outputs = 4 * Layout.of(chip, (1, 1)).outputs_per_array
+    inputs = -(-SAMPLE_WEIGHTS // (outputs * chip.array.slices))
+    matrix = CrossbarMatrix(chip, (outputs, inputs), rng)
+    first = matrix.write(rng.standard_normal((outputs, inputs), dtype=np.float32))
+    siemens = float(matrix.row_siemens.sum()) / matrix.layout.cells
+    programming = Writes(matrix.layout, chip, first)
+    step = Writes(matrix.layout, chip, matrix.write(_neighbours(matrix, changed_share, rng)))
+    cell = chip.cell
+    joules = siemens * mean_load(chip, rng) * cell.read_voltage_volts**2 * cell.read_seconds
+    return Sample(matrix.layout.cells, programming, step, joules, changed_share)
+
+
+def mean_load(chip: Chip, rng: np.random.Generator) -> float:
+    """Full-voltage cycles that a row is driven for in one read, on average over normally distributed inputs."""
+    x, bits = rng.standard_normal(INPUTS, dtype=np.float32), chip.array.input_bits
+    top = code_max(bits)
+    codes = np.clip(np.rint(np.abs(x) / best_range(x, bits) * top), 0, top).astype(int)
+    return float(drive_load(bits, digit_bits(chip))[codes].mean())
+
+
+def _neighbours(matrix: CrossbarMatrix, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Weights whose integers differ by one from those that the matrix holds, for a share of them: (out, in)."""
+    now, top = matrix.integers.astype(int), matrix.layout.magnitude_max
+    step = np.where(rng.random(now.shape) < 0.5, 1, -1) * (rng.random(now.shape) < share)
+    moved = np.where(np.abs(now + step) > top, now - step, now + step)
+    tile = np.arange(matrix.layout.inputs) // matrix.layout.rows
+    assert matrix.scale is not None, "written before"
+    return (moved * matrix.scale[tile] / top).T.astype(np.float32)
+
+
+def _groups(chip: Chip, layout: Layout) -> int:
+    """Groups of cells that are written one after another."""
+    together = max(1, write_times(chip).cells_together // (2 * layout.slices))
+    return layout.inputs * -(-layout.outputs // together)

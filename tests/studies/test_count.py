@@ -1,0 +1,360 @@
+"""`count`: the same events as a simulated run of the same shapes, exactly; estimates near what cells really do."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from edge_adapt import cli, load_chip
+from edge_adapt.errors import UsageError
+from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, entries, footprint
+from edge_adapt.methods.placement import Placement
+from edge_adapt.reports.explain import explain
+from edge_adapt.studies.count import Counter, adaptation_events, count, result
+from edge_adapt.studies.count_config import CountConfig, read_count_config
+from edge_adapt.studies.pipeline import reads_in_line, segments
+from edge_adapt.studies.samples import mean_load, program_sample
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+WIDTH, INNER, LENGTH, EXAMPLES, CLASSES, RANK = 32, 48, 9, 11, 3, 4
+ROLES = {
+    "query": "query", "key": "key", "value": "value", "attention.output.dense": "attention_output",
+    "intermediate.dense": "ffn_up", "output.dense": "ffn_down",
+}  # fmt: skip
+EXACT = (
+    "reads", "transposed_reads", "word_line_drives", "bit_line_drives", "read_conversions", "sample_holds",
+    "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "sram_bytes", "array_cycles", "transposed_cycles",
+)  # fmt: skip
+SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2"}
+VARIANTS = [(name, place) for name, (places, _) in FOOTPRINTS.items() for place in places]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A random encoder of two blocks, what `ChipTrial` needs around it, and its shape."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = transformers.BertModel(
+            transformers.BertConfig(
+                vocab_size=50, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=INNER,
+                max_position_embeddings=16,
+            ),
+            add_pooling_layer=False,
+        ).eval()  # fmt: skip
+    names = [n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+    linears = [
+        LinearShape(n, next(r for e, r in ROLES.items() if n.endswith(e)), *module.get_submodule(n).weight.shape, True)
+        for n in names
+    ]
+    blocks = tuple(
+        BlockShape(f"encoder.layer.{b}", tuple(x for x in linears if x.name.startswith(f"encoder.layer.{b}.")))
+        for b in range(2)
+    )
+    shape = ModelShape("tiny", "tiny", "random", WIDTH, blocks)
+    backbone = SimpleNamespace(
+        module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=(), special_tokens=0,
+        kind="text", name="tiny",
+    )  # fmt: skip
+    return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
+
+
+def _pool(names):
+    from edge_adapt.workloads.pools import LoraModule, Pool
+
+    rng = np.random.default_rng(0)
+    targets = tuple(n for n in names if n.endswith(("query", "value")))
+    draw = lambda *size: {n: rng.normal(0, 0.1, size).astype(np.float32) for n in targets}
+    modules = tuple(
+        LoraModule(name=f"m{k}", rank=RANK, scale=2.0, a=draw(RANK, WIDTH), b=draw(WIDTH, RANK), task=f"t{k}")
+        for k in range(3)
+    )
+    return Pool(modules, targets, "random", {})
+
+
+@pytest.fixture(scope="module")
+def counter(tiny):
+    return Counter(tiny.chip, program_sample(tiny.chip))
+
+
+def simulated(tiny, name, placement):
+    """Events of one real adaptation and one answer, cells written by it, and the arrays on the chip."""
+    from edge_adapt.methods import get_method
+    from edge_adapt.simulator import program
+    from edge_adapt.studies.trial import ChipTrial
+    from edge_adapt.studies.workbench import Encoded, Variant
+
+    method = get_method(name, rank=RANK) if name == "lora" else get_method(name)
+    rng = np.random.default_rng(1)
+    encoded = Encoded(
+        [rng.integers(0, 50, LENGTH).tolist() for _ in range(EXAMPLES)], [i % CLASSES for i in range(EXAMPLES)]
+    )
+    bench = SimpleNamespace(backbone=tiny.backbone, classes=CLASSES, pool=tiny.pool, chip=tiny.chip)
+    attached = method.attach(tiny.backbone, CLASSES, rng, placement=placement, pool=tiny.pool)
+    frozen = {n: t.detach().numpy() for n, t in attached.cell_tensors.items() if n in tiny.backbone.linear_names()
+              or attached.placements[n] is Placement.NVM_FROZEN}  # fmt: skip
+    base = program(tiny.chip, frozen, rng)
+    trial = ChipTrial(bench, Variant(method, placement), base, 2, 0)
+    trial.deploy(encoded)
+    recipe = dataclasses.replace(method.recipe, epochs=min(2, method.recipe.epochs), min_steps=0)
+    cost = trial.adapt(encoded, recipe)
+    answered = Encoded([encoded.ids[0]], [0])
+    _, answer = trial.inference(answered)
+    model = trial.model
+    return cost, answer, model
+
+
+@pytest.mark.parametrize(("name", "placement"), VARIANTS, ids=[f"{n}:{p}" for n, p in VARIANTS])
+def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement):
+    cost, answer, model = simulated(tiny, name, placement)
+    method = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
+    config = CountConfig(
+        examples=EXAMPLES, tokens=LENGTH, classes=CLASSES, rank=RANK, pool_size=3, epochs=min(2, method.epochs)
+    )
+    counts, steps = adaptation_events(config, counter, method)
+    assert steps == cost.steps
+    assert {n: getattr(counts, n) for n in EXACT} == {n: getattr(cost.counts, n) for n in EXACT}
+    record = result(config, counter, tiny.shape, method, deployed=0)
+    happened = record["inference_event_counts"]
+    assert {n: happened[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
+    matrices = method.matrices
+    assert set(matrices) == set(model.names)
+    layouts = [model.matrix(n).layout for n in model.names]
+    assert counter.cells(matrices) == sum(layout.cells for layout in layouts)
+    assert counter.arrays(matrices) == sum(layout.arrays for layout in layouts)
+    # Every cell that may be written is looked at in every write; pulses come on top.
+    looks = counter.cells({n: matrices[n] for n in method.rewritten}) * (
+        0 if not method.rewritten else steps + (name == "lora") if placement is Placement.NVM_STEP else 1
+    )
+    assert min(counts.verify_conversions, cost.counts.verify_conversions) >= looks
+    assert bool(counts.verify_conversions) == bool(cost.counts.verify_conversions) == bool(looks)
+
+
+@pytest.mark.parametrize("name", FOOTPRINTS)
+def test_footprints_have_the_methods_own_numbers(tiny, name):
+    """Epochs and placements of the registered method; trained numbers and digital work of the attached one."""
+    pytest.importorskip("torch")
+    from edge_adapt.methods import get_method
+
+    method = get_method(name, rank=RANK) if name == "lora" else get_method(name)
+    assert FOOTPRINTS[name][0] == tuple(method.placements)
+    for placement in method.placements:
+        mine = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
+        other = method.attach(
+            tiny.backbone, CLASSES, np.random.default_rng(0), placement=placement, pool=tiny.pool
+        )  # fmt: skip
+        assert (mine.inference_work, mine.training_work, mine.backward_work) == (
+            other.inference_work, other.training_work, other.backward_work,
+        )  # fmt: skip
+        assert (mine.optimiser_macs, mine.state_bytes) == (other.optimiser_macs, other.state_bytes)
+        assert mine.backward_need is other.backward_need and mine.epochs == method.recipe.epochs
+        assert mine.matrices == {n: tuple(t.shape) for n, t in other.cell_tensors.items()}
+        frozen = {n for n in mine.matrices if other.placements[n] is Placement.NVM_FROZEN}
+        assert set(mine.rewritten) == set(mine.matrices) - frozen
+
+
+def test_gradients_stop_at_the_embeddings():
+    names = [linear.name for linear in entries(load_shape("flan-t5-base"))]
+    assert names == [f"{stack}.block.0.layer.0.SelfAttention.{m}" for stack in ("encoder", "decoder") for m in "qkv"]
+
+
+# --- estimates
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reram", "pcm", "sram"])
+def test_the_sample_predicts_another_matrix(name):
+    """Pulses, energy and turns of programming a matrix of another shape, from cells that were never seen."""
+    from edge_adapt.simulator import program
+    from edge_adapt.simulator.counting import write_events
+
+    chip, rng = load_chip(name), np.random.default_rng(7)
+    sample = program_sample(chip)
+    outputs = 3 * sample.programming.layout.outputs_per_array
+    model = program(chip, {"w": rng.standard_normal((outputs, 300))}, rng)
+    found = write_events(model.write_log)
+    expected = sample.programming.events(model.matrix("w").layout)
+    for field in ("verify_conversions", "set_pulses", "cells_written", "pulse_joules", "pulse_turns", "verify_turns"):
+        assert getattr(expected, field) == pytest.approx(getattr(found, field), rel=0.06), field
+    model.matvec("w", rng.standard_normal((200, 300)).astype(np.float32))
+    joules = sample.read_joules_per_cell * model.matrix("w").layout.cells * 200
+    assert joules == pytest.approx(model.counts.cell_read_joules, rel=0.05)
+
+
+def test_the_mean_load_of_one_bit_drives_is_the_mean_number_of_ones():
+    chip, rng = load_chip("reram"), np.random.default_rng(0)
+    x = np.abs(np.random.default_rng(0).standard_normal(4096, dtype=np.float32))
+    from edge_adapt.simulator.converters import best_range
+
+    codes = np.clip(np.rint(x / best_range(x, 8) * 127), 0, 127).astype(int)
+    assert mean_load(chip, rng) == pytest.approx(np.mean([code.bit_count() for code in codes.tolist()]))
+
+
+def test_the_share_of_changed_weights_scales_pulses_but_not_looks():
+    chip = load_chip("reram")
+    few, all_of_them, none = (program_sample(chip, share).step.log for share in (0.25, 1.0, 0.0))
+    assert none.cells_pulsed == 0
+    ratio = (few.set_pulses + few.reset_pulses) / (all_of_them.set_pulses + all_of_them.reset_pulses)
+    assert ratio == pytest.approx(0.25, abs=0.01)
+    assert none.verifies == all_of_them.verifies - all_of_them.set_pulses - all_of_them.reset_pulses
+
+
+# --- time
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_segments_of_known_models():
+    assert segments(load_shape("bert-tiny")) == [1, 4, 3]
+    assert segments(load_shape("llama-3-70b")) == [1, *[4] * 79, 3]
+    adapted = {x.name for x in load_shape("bert-tiny").linears if x.role in ("query", "value")}
+    assert segments(load_shape("bert-tiny"), adapted) == [2, 5, 3]
+
+
+def walk(depths, tokens):
+    """When the last token leaves the last matrix, token by token and matrix by matrix."""
+    start = 0
+    for depth in depths:
+        free = [start] * depth
+        for _ in range(tokens):
+            now = start
+            for stage in range(depth):
+                now = max(now, free[stage]) + 1
+                free[stage] = now
+        start = free[-1]
+    return start
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 4))
+def test_a_pipelined_sequence_walked_through(tokens, blocks):
+    shape = load_shape("minilm")
+    shape = dataclasses.replace(shape, blocks=shape.blocks[:blocks])
+    assert reads_in_line(shape, tokens) == walk(segments(shape), tokens)
+
+
+# --- the whole study and the command
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_of_llamas_size():
+    report = count(CountConfig(model="llama-3-70b"))
+    weights = 80 * (2 * 8192**2 + 2 * 1024 * 8192 + 3 * 28672 * 8192)
+    assert report["model"]["weights_in_cells"] == weights
+    assert report["programming"]["backbone"]["cells"] == 2 * weights
+    # An array holds 128 x 64 weights; every matrix of this model fills its arrays.
+    frozen = next(r for r in report["results"] if r["method"] == "frozen")
+    happened = frozen["inference_event_counts"]
+    assert happened["read_conversions"] == 64 * 7 * weights / 128
+    assert happened["word_line_drives"] == 64 * 7 * weights / 64
+    assert happened["digital_macs"] == 2 * 80 * 8192 * 64**2 + 2 * 8192
+    assert frozen["inference_time_pipelined_seconds"] < frozen["inference_time_seconds"]
+    assert frozen["inference_interval_seconds"] < frozen["inference_time_pipelined_seconds"]
+    pool = 80 * 6 * 16 * (2 * 8192 + 8192 + 1024)
+    assert report["programming"]["pool"]["cells"] == 2 * pool
+    for total in ("adaptation_energy_joules", "inference_time_seconds", "write_energy_joules"):
+        for record in report["results"]:
+            explain(report, total, record)  # the products add up, or it raises
+    explain(report, "programming_energy_joules")
+    explain(report, "area_square_meters")
+
+
+def test_what_the_placement_writes():
+    report = count(CountConfig(model="bert-tiny", method=("lora", "lorafusion", "probe")))
+    by_name = {(r["method"], r["placement"]): r for r in report["results"]}
+    assert by_name["lorafusion", "DIGITAL"]["write_energy_joules"] == 0
+    assert by_name["lora", "DIGITAL"]["cells_written"] == 0 == by_name["lora", "DIGITAL"]["cells_in_placement"]
+    task, step = by_name["lora", "NVM_TASK"], by_name["lora", "NVM_STEP"]
+    assert task["cells_in_placement"] == step["cells_in_placement"] == 2 * 2 * 2 * 16 * 2 * 128
+    assert 0 < task["write_energy_joules"] < step["write_energy_joules"]
+    assert "upper bound" in step["note"] and step["endurance_share_per_task"] > task["endurance_share_per_task"]
+    fewer = count(CountConfig(model="bert-tiny", method=("lora:NVM_STEP",), changed_share=0.1))["results"][0]
+    assert fewer["write_energy_joules"] < 0.5 * step["write_energy_joules"] and "10 %" in fewer["note"]
+    assert fewer["adaptation_event_counts"]["read_conversions"] == step["adaptation_event_counts"]["read_conversions"]
+
+
+def test_it_needs_no_torch():
+    code = (
+        "import sys; from edge_adapt.cli import main; "
+        "assert main(['count', '--model', 'minilm', '--json']) == 0; "
+        "print([m for m in ('torch', 'transformers', 'matplotlib', 'rich') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert json.loads(done.stdout)["schema"] == "edge-adapt/count/1"
+
+
+def test_the_command_prints_and_writes(capsys, tmp_path):
+    words = ["count", "--model", "bert-tiny", "--method", "lora:nvm_step", "--changed-share", "0.2"]
+    assert cli.main([*words, "--out", str(tmp_path / "c")]) == 0
+    out = capsys.readouterr().out
+    for text in ("BERT tiny", "pulses a cell (estimated", "LoRA", "every step", "20 % of the weights"):
+        assert text in " ".join(out.replace("\u00a0", " ").split())
+    report = json.loads((tmp_path / "c" / "report.json").read_text(encoding="utf-8"))
+    assert report["command"].startswith("edge-adapt count --model bert-tiny")
+    assert cli.main([*words, "--out", str(tmp_path / "c")]) == 0, "a former report is replaced"
+    assert cli.main(["explain", str(tmp_path / "c"), "write_energy_joules"]) == 0
+
+
+def test_simulate_with_fidelity_count(capsys):
+    base = ["simulate", "--fidelity", "count", "--model", "bert-tiny", "--method", "probe", "--json"]
+    assert cli.main([*base, "--shots", "100", "--max-tokens", "32"]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert (config["examples"], config["tokens"], config["method"]) == (80, 32, ["probe"])
+    assert cli.main([*base, "--seeds", "3"]) == 2
+    assert "--seeds has no effect with --fidelity count" in capsys.readouterr().err
+    assert cli.main([*base, "--shots", "10", "20"]) == 2
+    assert "one number of shots" in capsys.readouterr().err
+
+
+def test_shapes_and_options_from_files(tmp_path, capsys):
+    shape = tmp_path / "mine.yaml"
+    shape.write_text(
+        "title: Mine\nsource: me\nhidden_size: 64\ngroups:\n  - repeat: 3\n    path: 'layer.{i}'\n    linears:\n"
+        "      q: {role: query, out: 64, in: 64}\n      down: {role: ffn_down, out: 64, in: 64}\n", encoding="utf-8"
+    )  # fmt: skip
+    config = tmp_path / "count.yaml"
+    config.write_text(
+        f"model: {shape}\nmethod: [frozen]\nbatch-size: 4\nchanged_share: 1\nset: {{adc.bits: 6}}\n", encoding="utf-8"
+    )
+    assert cli.main(["count", "--config", str(config), "--tokens", "5", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"]["weights_in_cells"] == 3 * 2 * 64 * 64
+    assert report["config"]["batch_size"] == 4 and report["config"]["settings"] == {"adc.bits": "6"}
+    assert report["results"][0]["inference_event_counts"]["read_conversions"] == 5 * 7 * 6 * 64
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("tokns: 3", "unknown option 'tokns'; did you mean 'tokens'"), ("tokens: many", "`tokens` takes a whole number"),
+    ("changed-share: yes", "`changed-share` takes a number"), ("method: 3", "`method` takes names"),
+    ("- a", "expected `option: value` lines"), ("set: 3", "`set` holds"), ("a: [", "not valid YAML"),
+])  # fmt: skip
+def test_wrong_config_files(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        read_count_config(path)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"tokens": 0}, "tokens must be at least 1"), ({"changed_share": 1.5}, "changed-share must lie in 0..1"),
+    ({"epochs": -1}, "epochs must not be negative"), ({"batch_size": 0}, "batch-size must be at least 1"),
+])  # fmt: skip
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(UsageError, match=message):
+        CountConfig(**options)
+
+
+def test_unknown_methods_and_placements(tiny):
+    with pytest.raises(UsageError, match="unknown method that can be counted 'lorra'; did you mean 'lora'"):
+        count(CountConfig(model="bert-tiny", method=("lorra",)))
+    with pytest.raises(UsageError, match="unknown placement 'nvm' of lora"):
+        count(CountConfig(model="bert-tiny", method=("lora:nvm",)))
+    with pytest.raises(UsageError, match="placement for lorafusion"):
+        footprint("lorafusion", Placement.NVM_STEP, tiny.shape, Size())
+    assert isinstance(footprint("lora", None, tiny.shape, Size()), Footprint)
