@@ -56,7 +56,11 @@ class Recipe:
     mean logit margin on the training examples that the class-mean head starts with. `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
     by heart sees them wide apart, and their class means mislead.
+
+    A recipe of this class trains by AdamW; other optimisers have subclasses (`optimisers.OPTIMISERS`).
     """
+
+    optimiser: ClassVar[str] = "adamw"
 
     learning_rates: Mapping[str, float]
     epochs: int = 8
@@ -80,6 +84,20 @@ class Recipe:
         for group, rate in self.learning_rates.items():
             if not 0 <= rate < float("inf"):
                 raise UsageError(f"the learning rate of {group} must be 0 or more; got {rate}")
+
+    def make_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """torch's optimiser of parameter groups (`Adaptation.parameter_groups`)."""
+        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers the optimiser keeps for each trained one: AdamW's two moments."""
+        return 2
+
+    @property
+    def step_macs(self) -> int:
+        """Multiplications of one step for each trained number. AdamW: moments 2 + 3, correction 2, update 1."""
+        return 8
 
 
 @dataclass(frozen=True)
@@ -155,12 +173,15 @@ class Adaptation:
             if names
         ]
 
-    def regulariser(self, recipe: Recipe | None = None) -> Tensor:
-        """What the method adds to the loss: `l1` times the mean absolute fusion coefficient (a scalar)."""
-        weight = (recipe or self.recipe).l1
+    def regulariser(self, recipe: Recipe | None = None, state: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What the method adds to the loss: `l1` times the mean absolute fusion coefficient (a scalar).
+
+        `state`: by default the adaptation's own.
+        """
+        weight, state = (recipe or self.recipe).l1, state or self.state
         if not self.l1_names or weight == 0.0:
             return torch.zeros(())
-        return weight * torch.cat([self.state[name].flatten() for name in self.l1_names]).abs().mean()
+        return weight * torch.cat([state[name].flatten() for name in self.l1_names]).abs().mean()
 
     def digital_macs(self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True) -> DigitalMacs:
         """Multiply-accumulates done by the digital unit in one pass, (forward, backward).
@@ -196,14 +217,14 @@ class Adaptation:
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of AdamW's two moments of what it trains."""
-        trained = sum(self.state[name].numel() for name in self.trained_names)
-        return 4 * (sum(parameter.numel() for parameter in self.state.values()) + 2 * trained)
+        """Float32 bytes of the state and of what the recipe's optimiser keeps of it (AdamW: two moments)."""
+        kept = self.recipe.kept_numbers * sum(self.state[name].numel() for name in self.trained_names)
+        return 4 * (sum(parameter.numel() for parameter in self.state.values()) + kept)
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one AdamW step: 8 for each trained number (moments 2 + 3, correction 2, update 1)."""
-        return 8 * sum(self.state[name].numel() for name in self.trained_names)
+        """Multiplications of one step of the recipe's optimiser."""
+        return self.recipe.step_macs * sum(self.state[name].numel() for name in self.trained_names)
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the state by name."""

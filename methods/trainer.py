@@ -1,19 +1,23 @@
-"""Training and evaluating an `Adaptation`: AdamW, cross entropy, no dropout, every random choice from one generator."""
+"""Training and evaluating an `Adaptation`: cross entropy, no dropout, every random choice from one generator."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..errors import UsageError
 from ..workloads.batches import Batch, batches
 from .base import Adaptation, BackwardNeed, Recipe
 from .cells import set_class_mean_head
+from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
 
 EVALUATION_BATCH = 32
 
@@ -29,12 +33,13 @@ class PassSize:
     sequences: int = 0
     passes: int = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: Batch, passes: int = 1) -> None:
+        """Count a batch that went through the model so many times."""
         lengths = batch.attention_mask.sum(axis=1, dtype=np.int64)
-        self.tokens += int(lengths.sum())
-        self.attention_pairs += int((lengths**2).sum())
-        self.sequences += len(lengths)
-        self.passes += 1
+        self.tokens += passes * int(lengths.sum())
+        self.attention_pairs += passes * int((lengths**2).sum())
+        self.sequences += passes * len(lengths)
+        self.passes += passes
 
 
 @dataclass
@@ -42,8 +47,12 @@ class TrainLog:
     """What a training run did.
 
     `losses` holds the mean loss of each optimiser step. `forward_only` is what passed the model without a backward
-    pass (the features for the head), `trained` what passed it forward and backward. For the probe, `trained` is empty:
-    its steps work on stored features (`head_sequences` rows of them in all).
+    pass (the features for the head, and all steps of a zeroth-order recipe), `trained` what passed it forward and
+    backward. For the probe, `trained` is empty: its steps work on stored features (`head_sequences` rows of them in
+    all). `changes` is how often the trained numbers changed: what lives in cells is rewritten so often.
+
+    Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
+    `zeroth.replay`.
     """
 
     steps: int = 0
@@ -51,6 +60,9 @@ class TrainLog:
     forward_only: PassSize = field(default_factory=PassSize)
     trained: PassSize = field(default_factory=PassSize)
     head_sequences: int = 0
+    changes: int = 0
+    start: dict[str, Tensor] = field(default_factory=dict)
+    looks: list[Look] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -98,6 +110,7 @@ def train(
     *,
     recipe: Recipe | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_change: Callable[[], None] | None = None,
     again: bool = False,
 ) -> TrainLog:
     """Adapt to the examples: class-mean head first, then the recipe's epochs.
@@ -105,9 +118,11 @@ def train(
     Args:
         encoded: token ids of each example.
         labels: class of each example, 0..classes-1.
-        rng: draws the order of the examples.
+        rng: draws the order of the examples, and the directions of a zeroth-order recipe.
         recipe: default the adaptation's own.
-        on_step: called with the number of steps done after each optimiser step (to rewrite cells, show progress, stop).
+        on_step: called with the number of steps done after each optimiser step (to show progress, stop).
+        on_change: called whenever the trained numbers have changed, before they are read again (to rewrite cells):
+            once a step, with a zeroth-order recipe also each time it moves along a direction or back.
         again: the adaptation has been trained before; the recipe may then keep its head (`new_head_again`).
 
     A gradient step whose loss is not finite raises `UsageError` naming the step: the state is then worthless.
@@ -115,50 +130,95 @@ def train(
     recipe = recipe or adaptation.recipe
     check_labels(adaptation, encoded, labels)
     log, start = TrainLog(), time.perf_counter()
-    if recipe.new_head_again or not again or adaptation.backward_need is BackwardNeed.NONE:
+    head_only = adaptation.backward_need is BackwardNeed.NONE
+    if recipe.new_head_again or not again or head_only:
         features, target = extract_features(adaptation, encoded, labels, log.forward_only)
         set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin)
-    groups = adaptation.parameter_groups(recipe)
-    if groups and recipe.epochs:
+
+    def changed() -> None:
+        log.changes += 1
+        if on_change is not None:
+            on_change()
+
+    def step(forward: Forward, labels: Tensor) -> int:
+        passes = stepper.step(forward, labels)
+        log.steps += 1
+        if on_step is not None:
+            on_step(log.steps)
+        return passes
+
+    if adaptation.parameter_groups(recipe) and recipe.epochs:
         per_epoch = math.ceil(len(encoded) / recipe.batch_size)
         epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch))
-        stepper = Stepper(adaptation, recipe, groups, epochs * per_epoch, log, on_step)
+        stepper = make_stepper(adaptation, recipe, epochs * per_epoch, log, rng, changed)
         for _ in range(epochs):
-            if adaptation.backward_need is BackwardNeed.NONE:
+            if head_only:
                 for rows in np.array_split(rng.permutation(len(target)), per_epoch):
-                    stepper.step(adaptation.module.head(features[rows]), target[rows])
-                    log.head_sequences += len(rows)
+                    passes = step(partial(_head, adaptation.module.head, features[rows]), target[rows])
+                    log.head_sequences += len(rows) * max(1, passes)
                 continue
             for batch in batches(encoded, labels, recipe.batch_size, rng):
                 input_ids, mask, batch_labels = as_tensors(batch)
-                stepper.step(adaptation.module(input_ids, mask), batch_labels)
-                log.trained.add(batch)
+                passes = step(partial(_logits, adaptation.module, input_ids, mask), batch_labels)
+                if passes:
+                    log.forward_only.add(batch, passes)
+                else:
+                    log.trained.add(batch)
     log.seconds = time.perf_counter() - start
     return log
 
 
-class Stepper:
-    """One optimiser step at a time: loss, gradient clipping, AdamW, a rate that falls linearly to zero."""
+def _logits(model: nn.Module, inputs: Tensor, mask: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Logits of a batch, with some parameters replaced."""
+    return model(inputs, mask) if changed is None else functional_call(model, dict(changed), (inputs, mask))
+
+
+def _head(head: nn.Linear, features: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Logits of stored features, with the head's parameters replaced."""
+    if changed is None:
+        return head(features)
+    return functional_call(head, {name.removeprefix("head."): value for name, value in changed.items()}, features)
+
+
+class Stepper(Protocol):
+    """One optimiser step at a time, its rates falling linearly to zero."""
+
+    def step(self, forward: Forward, labels: Tensor) -> int:
+        """Returns how many times the batch passed forward only; 0: once forward and backward."""
+        ...
+
+
+def make_stepper(
+    adaptation: Adaptation,
+    recipe: Recipe,
+    total_steps: int,
+    log: TrainLog,
+    rng: np.random.Generator,
+    on_change: Callable[[], None],
+) -> Stepper:
+    """The stepper that a recipe asks for."""
+    if isinstance(recipe, ZerothRecipe):
+        return ZerothStepper(adaptation, recipe, total_steps, log, rng, on_change)
+    return GradientStepper(adaptation, recipe, total_steps, log, on_change)
+
+
+class GradientStepper:
+    """Loss, gradient, clipping, and the step of the recipe's optimiser."""
 
     def __init__(
-        self,
-        adaptation: Adaptation,
-        recipe: Recipe,
-        groups: list[dict],
-        total_steps: int,
-        log: TrainLog,
-        on_step: Callable[[int], None] | None,
+        self, adaptation: Adaptation, recipe: Recipe, total_steps: int, log: TrainLog, on_change: Callable[[], None]
     ) -> None:
         self.adaptation = adaptation
         self.recipe = recipe
         self.log = log
-        self.on_step = on_step
+        self.on_change = on_change
+        groups = adaptation.parameter_groups(recipe)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        self.optimiser = recipe.make_optimiser(groups)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: 1.0 - done / total_steps)
 
-    def step(self, logits: Tensor, labels: Tensor) -> None:
-        loss = F.cross_entropy(logits, labels) + self.adaptation.regulariser(self.recipe)
+    def step(self, forward: Forward, labels: Tensor) -> int:
+        loss = F.cross_entropy(forward(None), labels) + self.adaptation.regulariser(self.recipe)
         value = loss.item()
         if not math.isfinite(value):
             raise UsageError(
@@ -169,10 +229,9 @@ class Stepper:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         self.optimiser.step()
         self.schedule.step()
-        self.log.steps += 1
         self.log.losses.append(value)
-        if self.on_step is not None:
-            self.on_step(self.log.steps)
+        self.on_change()
+        return 0
 
 
 def check_labels(adaptation: Adaptation, encoded: Encoded, labels: Sequence[int]) -> None:

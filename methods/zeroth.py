@@ -1,0 +1,326 @@
+"""Training with forward passes only: zeroth-order optimisers for any method.
+
+MeZO (Malladi et al., "Fine-Tuning Language Models with Just Forward Passes", NeurIPS 2023, arXiv:2305.17333) is
+simultaneous perturbation (Spall, IEEE TAC 1992) of all trained numbers p along one random direction z, kept as a seed:
+
+    g = (L(p + epsilon z) - L(p - epsilon z)) / (2 epsilon)        E[g z] = dL/dp        p <- p - rate g z
+
+The variants are those of Zhang et al., "Revisiting Zeroth-Order Optimization for Memory-Efficient LLM Fine-Tuning: A
+Benchmark", ICML 2024, arXiv:2402.11592.
+
+Nothing is stored for a backward pass and no array is read transposed. A run is its start and, for each step, a seed and
+how far to go along each of its directions: `replay` makes the same bits from them.
+
+Groups of numbers have rates of their own, so the directions are stretched with them: the numbers of a group are moved
+by epsilon times its rate over the largest one. That is MeZO in coordinates of which the rate of each group is the unit;
+with one rate it is MeZO.
+
+In cells (NVM_STEP) every change of the numbers is a rewrite: a step of MeZO changes them 4 times (forth, back beyond
+the start, to the start, and by the update). `on_change` is called after each, before the next read.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.autograd.forward_ad as duals
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..errors import UsageError, unknown_name
+from .base import Adaptation, Recipe
+
+if TYPE_CHECKING:
+    from .trainer import TrainLog
+
+RULES = ("sgd", "sign", "momentum", "adam", "conservative")
+ESTIMATES = ("two-sided", "one-sided", "forward-gradient")
+DIRECTIONS = ("normal", "signs")
+
+MEMORY = 20
+"""Steps over which the mean square of the slopes runs."""
+
+
+@dataclass(frozen=True)
+class ZerothRecipe(Recipe):
+    """A recipe without a backward pass.
+
+    rule: what becomes of the estimated gradient: "sgd", its "sign", "momentum", "adam", or "conservative": the better
+        of staying, the step and the step back, by three more losses.
+    estimate: "two-sided" differences as above, "one-sided" ones against the loss at p, or the exact slope along z by
+        forward-mode differentiation ("forward-gradient": needs exact reads).
+    directions: "normal" numbers or random "signs".
+    queries: directions in each step, averaged: the variance of the estimate falls as 1 / queries.
+    sparsity: share of the numbers that a direction leaves out (random; the others are stretched: still unbiased).
+    block_wise: one direction for each Transformer block (and the head) in turn instead of one for all numbers.
+    normalise: divide the slopes by the root of their running mean square, so that the rates do not depend on the scale
+        of the loss (no effect on "sign" and "adam").
+    """
+
+    optimiser: ClassVar[str] = "mezo"
+
+    rule: str = "sgd"
+    estimate: str = "two-sided"
+    directions: str = "normal"
+    epsilon: float = 1e-3
+    queries: int = 1
+    sparsity: float = 0.0
+    block_wise: bool = False
+    normalise: bool = True
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for values no training can have."""
+        super().__post_init__()
+        for kind, given, allowed in (
+            ("rule", self.rule, RULES),
+            ("estimate", self.estimate, ESTIMATES),
+            ("directions", self.directions, DIRECTIONS),
+        ):
+            if given not in allowed:
+                raise UsageError(unknown_name(f"{kind} of a zeroth-order recipe", given, allowed))
+        if not 0 < self.epsilon < math.inf:
+            raise UsageError(f"epsilon of a recipe must be above 0; got {self.epsilon}")
+        if self.queries < 1:
+            raise UsageError(f"queries of a recipe must be at least 1; got {self.queries}")
+        for name in ("sparsity", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} of a recipe must be at least 0 and below 1; got {getattr(self, name)}")
+
+    def make_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """What takes the estimated gradient as if it were exact."""
+        if self.rule == "adam":
+            return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        momentum = self.momentum if self.rule == "momentum" else 0.0
+        return torch.optim.SGD(groups, momentum=momentum, weight_decay=self.weight_decay)
+
+    @property
+    def kept_numbers(self) -> int:
+        """The start of a step, to come back to, and the moments of the rule."""
+        return 1 + {"momentum": 1, "adam": 2}.get(self.rule, 0)
+
+    @property
+    def step_macs(self) -> int:
+        """Two multiplications for each direction that is gone along, one to add it up, and those of the rule."""
+        return 3 * self.queries + {"momentum": 2, "adam": 8}.get(self.rule, 1)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a step came to: the seed of its directions, and how far to go against each, before the learning rate."""
+
+    seed: int
+    weights: tuple[float, ...]
+
+
+Forward = Callable[[Mapping[str, Tensor] | None], Tensor]
+"""forward(changed): logits of a batch; `changed` holds tensors, by module path, to use in place of the parameters."""
+
+
+class Directions:
+    """The random directions of a step: for each of them a list of tensors like the trained ones."""
+
+    def __init__(self, names: Sequence[str], parameters: Sequence[nn.Parameter], recipe: ZerothRecipe) -> None:
+        self.parameters = parameters
+        self.recipe = recipe
+        self.blocks = _blocks(names) if recipe.block_wise else [set(range(len(names)))]
+
+    @property
+    def count(self) -> int:
+        """Directions in a step."""
+        return self.recipe.queries * len(self.blocks)
+
+    def __call__(self, seed: int) -> Iterator[list[Tensor]]:
+        rng = np.random.default_rng(seed)
+        for block in self.blocks:
+            for _ in range(self.recipe.queries):
+                yield [
+                    self._draw(rng, parameter) if place in block else torch.zeros_like(parameter)
+                    for place, parameter in enumerate(self.parameters)
+                ]
+
+    def _draw(self, rng: np.random.Generator, like: Tensor) -> Tensor:
+        shape = tuple(like.shape)
+        signs = self.recipe.directions == "signs"
+        z = 2.0 * rng.integers(0, 2, shape) - 1.0 if signs else rng.standard_normal(shape)
+        if self.recipe.sparsity:
+            z = np.where(rng.random(shape) < self.recipe.sparsity, 0.0, z / math.sqrt(1.0 - self.recipe.sparsity))
+        return torch.from_numpy(z).to(like.dtype)
+
+
+def _blocks(names: Sequence[str]) -> list[set[int]]:
+    """Places of the names of each Transformer block, and of those that belong to none (each group by itself)."""
+    found: dict[str, set[int]] = {}
+    for place, name in enumerate(names):
+        parts = name.split(".")
+        found.setdefault(next((part for part in parts if part.isdigit()), parts[0]), set()).add(place)
+    return list(found.values())
+
+
+class ZerothStepper:
+    """One zeroth-order step at a time; the rate falls linearly to zero."""
+
+    def __init__(
+        self,
+        adaptation: Adaptation,
+        recipe: ZerothRecipe,
+        total_steps: int,
+        log: "TrainLog",
+        rng: np.random.Generator,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.adaptation = adaptation
+        self.recipe = recipe
+        self.log = log
+        self.rng = rng
+        self.on_change = on_change
+        self.passes = 0
+        groups = [group for group in adaptation.parameter_groups(recipe) if group["lr"] > 0]
+        self.parameters: list[nn.Parameter] = [parameter for group in groups for parameter in group["params"]]
+        largest = max((group["lr"] for group in groups), default=1.0)
+        self.units = [group["lr"] / largest for group in groups for _ in group["params"]]
+        if not self.parameters:
+            raise UsageError(f"every learning rate of {adaptation.method} is 0: {recipe.optimiser} has nothing to move")
+        names = {id(parameter): name for name, parameter in adaptation.state.items()}
+        self.names = [names[id(parameter)] for parameter in self.parameters]
+        self.directions = Directions(self.names, self.parameters, recipe)
+        self.mean_square = 0.0
+        self.optimiser = recipe.make_optimiser(groups)
+        self.peaks = [group["lr"] for group in groups]
+        self.total_steps = total_steps
+        self.taken = 0
+        log.start = adaptation.state_dict()
+
+    @torch.no_grad()
+    def step(self, forward: Forward, labels: Tensor) -> int:
+        """One step on a batch; returns the forward passes it took."""
+        self.passes = 0
+        seed = int(self.rng.integers(2**63 - 1))
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        values, slopes = self._measure(seed, kept, forward, labels)
+        weights = [self._scaled(slope) if self.recipe.normalise else slope for slope in slopes]
+        look = Look(seed, tuple(weight / self.recipe.queries for weight in weights))
+        if self.recipe.rule == "conservative":
+            look = self._most_careful(look, kept, forward, labels)
+        self.take(look)
+        self.on_change()
+        self.log.looks.append(look)
+        self.log.losses.append(sum(values) / len(values))
+        return self.passes
+
+    @torch.no_grad()
+    def take(self, look: Look) -> None:
+        """Go the way that a step came to: no forward pass, and the same bits every time."""
+        self._estimate(look)
+        if any(look.weights):
+            self.optimiser.step()
+        self.taken += 1
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * (1.0 - self.taken / self.total_steps)
+
+    def _measure(
+        self, seed: int, kept: list[Tensor], forward: Forward, labels: Tensor
+    ) -> tuple[list[float], list[float]]:
+        """(losses seen, slope along each direction of the seed); the parameters are as before."""
+        epsilon, estimate = self.recipe.epsilon, self.recipe.estimate
+        values = [self._loss(forward, labels)] if estimate == "one-sided" else []
+        slopes: list[float] = []
+        for z in self.directions(seed):
+            if estimate == "forward-gradient":
+                value, slope = self._tangent(forward, labels, z)
+                values.append(value)
+                slopes.append(slope)
+                continue
+            self._move(kept, z, epsilon)
+            above = self._loss(forward, labels)
+            if estimate == "two-sided":
+                self._move(kept, z, -epsilon)
+                values += [above, self._loss(forward, labels)]
+                slopes.append((values[-2] - values[-1]) / (2.0 * epsilon))
+            else:
+                slopes.append((above - values[0]) / epsilon)
+            self._move(kept, z, 0.0)
+        return values, slopes
+
+    def _move(self, kept: Sequence[Tensor], z: Sequence[Tensor], distance: float) -> None:
+        """Put the parameters `distance` away from where the step began, along z."""
+        for parameter, start, along, unit in zip(self.parameters, kept, z, self.units, strict=True):
+            parameter.copy_(start + (distance * unit) * along if distance else start)
+        self.on_change()
+
+    def _estimate(self, look: Look) -> None:
+        """Put the sum of the weighted directions into `grad`, in the groups' own units."""
+        total = [torch.zeros_like(parameter) for parameter in self.parameters]
+        for weight, z in zip(look.weights, self.directions(look.seed), strict=True):
+            for part, along in zip(total, z, strict=True):
+                part.add_(along, alpha=weight)
+        for parameter, part in zip(self.parameters, total, strict=True):
+            parameter.grad = part.sign() if self.recipe.rule == "sign" else part
+
+    def _scaled(self, slope: float) -> float:
+        """A slope over the root of the running mean square of all slopes, its own included."""
+        weight = 1.0 / (min(self.taken + 1, MEMORY) * self.directions.count)
+        square = slope * slope
+        self.mean_square = square if not self.mean_square else (1 - weight) * self.mean_square + weight * square
+        return slope / math.sqrt(self.mean_square) if self.mean_square else 0.0
+
+    def _most_careful(self, look: Look, kept: list[Tensor], forward: Forward, labels: Tensor) -> Look:
+        """Of staying, the step and the step back, the one with the smallest loss on the batch."""
+        found = [(self._loss(forward, labels), 0, 0)]
+        self._estimate(look)
+        rates = [group["lr"] for group in self.optimiser.param_groups for _ in group["params"]]
+        for side in (1, -1):
+            for parameter, start, rate in zip(self.parameters, kept, rates, strict=True):
+                parameter.copy_(start - side * rate * parameter.grad)
+            self.on_change()
+            found.append((self._loss(forward, labels), 1, side))
+        self._move(kept, kept, 0.0)
+        side = min(found)[2]
+        return Look(look.seed, tuple(side * weight for weight in look.weights))
+
+    def _loss(self, forward: Forward, labels: Tensor) -> float:
+        self.passes += 1
+        loss = F.cross_entropy(forward(None), labels) + self.adaptation.regulariser(self.recipe)
+        return self._finite(loss.item())
+
+    def _tangent(self, forward: Forward, labels: Tensor, z: Sequence[Tensor]) -> tuple[float, float]:
+        """Loss and its exact slope along z, by dual numbers through the forward pass (which then works twice)."""
+        paths = {id(parameter): path for path, parameter in self.adaptation.module.named_parameters()}
+        self.passes += 2
+        with duals.dual_level(), sdpa_kernel(SDPBackend.MATH):
+            moving = [
+                duals.make_dual(parameter.detach(), unit * along)
+                for parameter, along, unit in zip(self.parameters, z, self.units, strict=True)
+            ]
+            changed = {paths[id(parameter)]: dual for parameter, dual in zip(self.parameters, moving, strict=True)}
+            state = self.adaptation.state | dict(zip(self.names, moving, strict=True))
+            try:
+                loss = F.cross_entropy(forward(changed), labels) + self.adaptation.regulariser(self.recipe, state)
+            except (RuntimeError, NotImplementedError) as error:
+                raise UsageError(
+                    "the forward-gradient estimate needs reads that can be differentiated along a direction, which "
+                    f"those of cells cannot ({str(error).splitlines()[0]}); take the two-sided one"
+                ) from error
+            value, slope = duals.unpack_dual(loss)
+        return self._finite(value.item()), 0.0 if slope is None else slope.item()
+
+    def _finite(self, loss: float) -> float:
+        if math.isfinite(loss):
+            return loss
+        raise UsageError(
+            f"the loss of {self.adaptation.method} is {loss} at step {self.taken}: lower its learning rates"
+        )
+
+
+def replay(adaptation: Adaptation, recipe: ZerothRecipe, start: Mapping[str, Tensor], looks: Sequence[Look]) -> None:
+    """Bring the adaptation to where training from `start` ended by its looks alone: no forward pass, the same bits."""
+    from .trainer import TrainLog
+
+    adaptation.load_state_dict(start)
+    stepper = ZerothStepper(adaptation, recipe, len(looks), TrainLog(), np.random.default_rng(0), lambda: None)
+    for look in looks:
+        stepper.take(look)
