@@ -6,9 +6,11 @@ One of them, with tiny sizes, to see that it works:     python benchmarks/run.py
 
 import argparse
 
+import counting
 import job
 import on_device
 import programming
+import published_chips
 import reading
 import starting
 import wires
@@ -18,6 +20,8 @@ BENCHMARKS = {
     "reading": reading,
     "programming": programming,
     "wires": wires,
+    "counting": counting,
+    "published_chips": published_chips,
     "on_device": on_device,
     "job": job,
 }
