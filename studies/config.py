@@ -88,6 +88,11 @@ class SimulateConfig:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The options in a YAML file, with their types checked. UsageError names the file and the key."""
+    return dict(checked_option(key, value, path) for key, value in read_pairs(path).items())
+
+
+def read_pairs(path: Path) -> dict[str, Any]:
+    """What a YAML file of options holds, unchecked, with `_` for `-` in the names. UsageError names the file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -100,10 +105,11 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
-    return dict(_option(str(k).replace("-", "_"), v, path) for k, v in content.items())
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
 
 
-def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
+def checked_option(key: str, value: Any, path: Path) -> tuple[str, Any]:
+    """One option of a config file as (name, value); UsageError for an unknown name or a value of another type."""
     kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
     names = [*kinds, "set", "out", "jobs"]
     if key not in names or key == "settings":
