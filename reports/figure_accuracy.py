@@ -1,5 +1,6 @@
 """The accuracy figures: against adaptation energy, and over the time since programming."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from .canvas import (
     si_axis,
     text_size,
 )
+from .compare_rows import pareto_front
 from .label_layout import Box, place_labels, spread_vertically
 from .rows import Row, by_shots, labels_of, seeds_in_words
 from .values import duration, percent, si
@@ -30,45 +32,66 @@ _MARKERS = "Markers: ○ digital, □ cells rewritten every step, ◇ cells rewr
 
 def accuracy_against_energy(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation, a panel per number of shots. None without data."""
-    known = [
-        r
-        for r in rows
-        if r.stat("accuracy_chip").mean is not None and r.stat("adaptation_energy_joules").mean is not None
-    ]
-    drawn = [r for r in known if r.stat("adaptation_energy_joules").mean]
-    if not drawn:
+    panels = {f"{shots} shots": group for shots, group in by_shots(rows).items()}
+    return energy_panels(panels, colours, "accuracy-energy", "Accuracy against adaptation energy")
+
+
+def energy_panels(
+    panels: Mapping[str, Sequence[Row]], colours: Mapping[str, str], name: str, title: str, with_front: bool = False
+) -> Drawing | None:
+    """Accuracy on the chip against the energy of one adaptation, a panel per group of rows; None without data.
+
+    `with_front` adds the line of what no other row beats for the same or less energy.
+    """
+    known = {
+        panel: [
+            r
+            for r in rows
+            if r.stat("accuracy_chip").mean is not None and r.stat("adaptation_energy_joules").mean is not None
+        ]
+        for panel, rows in panels.items()
+    }
+    groups = {
+        panel: adapting
+        for panel, rows in known.items()
+        if (adapting := [r for r in rows if r.stat("adaptation_energy_joules").mean])
+    }
+    if not groups:
         return None
-    groups = by_shots(drawn)
+    drawn = [row for group in groups.values() for row in group]
     with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups)) as figure:
-        panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        axes_of = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         _margins(figure)
         low, high = _limits([record["accuracy_chip"] for r in drawn for record in r.records], 0.12)
         energies = [record["adaptation_energy_joules"] for r in drawn for record in r.records]
         energies = [e for e in energies if e]
-        for axes, (shots, group) in zip(panels, groups.items(), strict=True):
+        for axes, (panel, group) in zip(axes_of, groups.items(), strict=True):
             axes.set_xscale("log")
             axes.set_xlim(min(energies) / 4, max(energies) * 4)
             axes.set_ylim(low, high)
-            axes.set_title(f"{shots} shots")
+            axes.set_title(panel)
             axes.set_ylabel("accuracy on the chip, %")
+            line = _front(axes, known[panel]) if with_front else []
             for row in group:
                 _point(axes, row, colours[row.method])
-            still = [r for r in known if r.shots == shots and r not in drawn]
-            _labels(axes, group, colours, _reference_lines(axes, still, colours))
+            still = [r for r in known[panel] if r not in group]
+            _labels(axes, group, colours, [*line, *_reference_lines(axes, still, colours)])
             quiet_axes(axes)
             si_axis(axes.xaxis, "J")
-        panels[-1].set_xlabel("energy of one adaptation (logarithmic)")
+        axes_of[-1].set_xlabel("energy of one adaptation (logarithmic)")
         spoken = "; ".join(
-            f"{r.title}, {r.shots} shots: {percent(r.stat('accuracy_chip'))} % for "
+            f"{r.title}, {panel}: {percent(r.stat('accuracy_chip'))} % for "
             f"{si(r.stat('adaptation_energy_joules').mean, 'J')}"
-            for r in known
+            for panel, rows in known.items()
+            for r in rows
         )
+        front = "Line: what no other method beats for the same or less energy. " if with_front else ""
         return finish(
             figure,
-            "accuracy-energy",
-            "Accuracy against adaptation energy",
+            name,
+            title,
             "Test accuracy on the chip after one adaptation against the energy of that adaptation (reads, digital work "
-            f"and cell writes; the one-time programming is not in it). {_spread_words(drawn)}{_MARKERS} "
+            f"and cell writes; the one-time programming is not in it). {_spread_words(drawn)}{front}{_MARKERS} "
             "Up and to the left is better.",
             f"Scatter plot of accuracy on the chip against adaptation energy. {spoken}.",
             labels_of(drawn),
@@ -181,6 +204,28 @@ def _point(axes: "Axes", row: Row, colour: str) -> None:
     )
 
 
+def _front(axes: "Axes", rows: Sequence[Row]) -> list[Box]:
+    """The Pareto front as a line of steps to the right edge; a row without energy starts it at the left edge. Returns
+    where it runs, for the labels.
+    """
+    left, right = axes.get_xlim()
+    corners = [
+        (row.stat("adaptation_energy_joules").mean or left, 100 * (row.stat("accuracy_chip").mean or 0.0))
+        for row in pareto_front(rows)
+    ]
+    corners = [corner for corner in corners if corner[1] >= axes.get_ylim()[0]]
+    if not corners:
+        return []
+    xs, ys = ([corner[i] for corner in corners] for i in (0, 1))
+    axes.step([*xs, right], [*ys, ys[-1]], where="post", color=MUTED, linewidth=1.1, alpha=0.75, zorder=0.8)
+    points = [(float(x), float(y)) for x, y in axes.transData.transform([*corners, (right, ys[-1])])]
+    return [
+        box
+        for (x, y), (next_x, next_y) in itertools.pairwise(points)
+        for box in (Box(x, y - 1, next_x, y + 1), Box(next_x - 1, y, next_x + 1, next_y))
+    ]
+
+
 def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str]) -> list[Box]:
     """Rows without adaptation energy: a dashed line, or a note in the corner when they are off the axis."""
     notes, taken = [], []
@@ -234,7 +279,8 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
         points.append((x, y))
         boxes += [Box(x - 5, y - 5, x + 5, y + 5), Box(x - 1.5, y - half, x + 1.5, y + half)]
     frame = axes.get_window_extent()
-    sizes = [text_size(axes.figure, row.short_title, 8.5) for row in rows]
+    font = 8.5 if len(rows) <= 10 else 7.5
+    sizes = [text_size(axes.figure, row.short_title, font) for row in rows]
     bounds = Box(frame.x0 + 2, frame.y0 + 2, frame.x1, frame.y1)
     for row, (x, y), box in zip(rows, points, place_labels(points, sizes, boxes, bounds), strict=True):
         middle = ((box.left + box.right) / 2, (box.bottom + box.top) / 2)
@@ -243,7 +289,7 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
             ends = axes.transData.inverted().transform([(x, y), near])
             axes.plot(ends[:, 0], ends[:, 1], color=colours[row.method], linewidth=0.7, alpha=0.7, zorder=1)
         label_x, label_y = (float(v) for v in axes.transData.inverted().transform(middle))
-        axes.text(label_x, label_y, row.short_title, color=colours[row.method], fontsize=8.5, ha="center", va="center")
+        axes.text(label_x, label_y, row.short_title, color=colours[row.method], fontsize=font, ha="center", va="center")
 
 
 def _courses(

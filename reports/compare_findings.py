@@ -1,0 +1,190 @@
+"""What a comparison says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
+
+from collections.abc import Iterator, Sequence
+
+from .compare_rows import (
+    Comparison,
+    common_tasks,
+    devices_of,
+    never_wears,
+    paired,
+    pareto_front,
+    row_like,
+    rows_on,
+    tasks_of,
+)
+from .findings import Finding
+from .rows import Row
+from .values import JOIN, count, digits, si, signed, times
+
+
+def compare_findings(comparison: Comparison) -> list[Finding]:
+    """The findings, most important first. A topic without data gives none."""
+    devices = devices_of(comparison)
+    return [
+        *(finding for device in devices for finding in _budgets(comparison, device)),
+        *_cheapest(comparison),
+        *(finding for device in devices for finding in _drift(device, rows_on(comparison, device))),
+        *(finding for device in devices for finding in _lifetimes(device, rows_on(comparison, device))),
+        *_programming(comparison),
+        *_failures(comparison),
+    ]
+
+
+def _mean(row: Row, name: str) -> float:
+    mean = row.stat(name).mean
+    assert mean is not None, f"{row.title} has no {name}"  # the caller has looked
+    return mean
+
+
+def _energy(row: Row) -> str:
+    return si(_mean(row, "adaptation_energy_joules"), "J")
+
+
+def _accuracy(row: Row, name: str = "accuracy_chip") -> str:
+    return f"{100 * _mean(row, name):.1f}{JOIN}%"
+
+
+def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
+    """Which method wins under which energy budget: the Pareto front, walked from cheap to dear."""
+    rows = rows_on(comparison, device)
+    front = pareto_front(rows)
+    if not front:
+        return
+    steps = []
+    for before, row in zip([None, *front], front, strict=False):
+        if before is None:
+            steps.append(f"from {_energy(row)} {row.title} ({_accuracy(row)})")
+            continue
+        gain = paired(row, before, "accuracy_chip")
+        doubt = ", within the spread" if gain.spread is not None and abs(gain.mean or 0) <= gain.spread else ""
+        steps.append(
+            f"from {_energy(row)} {row.title} ({_accuracy(row)}, {signed(100 * (gain.mean or 0))} points{doubt})"
+        )
+    mine = list(dict.fromkeys(record["task"] for row in rows for record in row.records))
+    alone = "" if len(mine) == len(tasks_of(comparison)) else f" (over {_listed(mine)} alone)"
+    text = f"Most accurate on the chip with a growing budget of energy for one adaptation{alone}: {_joined(steps)}."
+    best, dearest = front[-1], max((r for r in rows if _known(r)), key=lambda r: _mean(r, "adaptation_energy_joules"))
+    multiple = _ratio(dearest, best)
+    if dearest is not best and multiple:
+        text += (
+            f" More energy buys nothing: the dearest, {dearest.title}, takes {_energy(dearest)} "
+            f"({times(multiple)} as much as {best.title}) for {_accuracy(dearest)}."
+        )
+    yield Finding(f"energy budget on {device}", text)
+
+
+def _known(row: Row) -> bool:
+    return None not in (row.stat("adaptation_energy_joules").mean, row.stat("accuracy_chip").mean)
+
+
+def _ratio(row: Row, other: Row, name: str = "adaptation_energy_joules") -> float | None:
+    mine, theirs = row.stat(name).mean, other.stat(name).mean
+    return mine / theirs if mine is not None and theirs else None
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
+
+
+def _cheapest(comparison: Comparison) -> Iterator[Finding]:
+    """On which device adapting, and one answer, costs least, over the tasks that all devices share."""
+    tasks, devices = common_tasks(comparison), devices_of(comparison)
+    if len(devices) < 2 or not tasks:
+        return
+    rows = {device: rows_on(comparison, device, tasks) for device in devices}
+    for name, what in (("adaptation_energy_joules", "one adaptation"), ("inference_energy_joules", "one example")):
+        wins, total = dict.fromkeys(devices, 0), 0
+        for row in rows[devices[0]]:
+            costs = {d: like.stat(name).mean for d in devices if (like := row_like(rows[d], row)) is not None}
+            known = {device: cost for device, cost in costs.items() if cost}
+            if len(known) == len(devices):
+                total += 1
+                for device, cost in known.items():
+                    wins[device] += cost == min(known.values())
+        best = pareto_front(rows[devices[0]])[-1:]
+        if not total or not best:
+            continue
+        won = _listed([f"{device} for {n} of {total}" for device, n in wins.items() if n])
+        costs = {d: like.stat(name).mean for d in devices if (like := row_like(rows[d], best[0])) is not None}
+        listed = ", ".join(f"{device} {si(cost, 'J')}" for device, cost in sorted(costs.items(), key=_by_cost))
+        yield Finding(
+            "cheapest device",
+            f"The energy of {what} is least on {won} methods and placements. {best[0].title}: {listed}.",
+        )
+
+
+def _by_cost(entry: tuple[str, float | None]) -> float:
+    return float("inf") if entry[1] is None else entry[1]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _drift(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
+    """What 30 days take from the methods that adapt, and what adapting again gives back."""
+    names = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
+    known = [r for r in rows if r.stat("adaptation_energy_joules").mean and None not in [r.stat(n).mean for n in names]]
+    if not known:
+        return
+    best = max(known, key=lambda row: _mean(row, "accuracy_chip"))
+    lost = {row.title: 100 * (_mean(row, "accuracy_drifted") - _mean(row, "accuracy_chip")) for row in known}
+    won = {row.title: 100 * (_mean(row, "accuracy_readapted") - _mean(row, "accuracy_drifted")) for row in known}
+    worst = min(lost, key=lambda title: lost[title])
+    if not any(lost.values()):
+        yield Finding(f"drift on {device}", "30 days change no accuracy on the chip of a method that adapts.")
+        return
+    yield Finding(
+        f"drift on {device}",
+        f"30 days change the accuracy on the chip by {signed(sum(lost.values()) / len(lost))} points in the mean of "
+        f"the methods that adapt ({signed(lost[worst])} for {worst}), and adapting again by "
+        f"{signed(sum(won.values()) / len(won))}. {best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
+        f"30 days, {_accuracy(best, names[2])} adapted again.",
+    )
+
+
+def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
+    """How many tasks the cells last, where adapting writes any."""
+    writing = [row for row in rows if row.writes_cells]
+    if not writing:
+        return
+    limited = {row.title: row.tasks_until_worn_out for row in writing}
+    worn = sorted((tasks, title) for title, tasks in limited.items() if isinstance(tasks, float))
+    parts = [f"{title} {count(tasks) if tasks >= 10 else digits(tasks, 2)}" for tasks, title in worn]
+    text = (
+        f"Adaptations until the rated writes of the most written cell are used up: {', '.join(parts)}." if worn else ""
+    )
+    rest = [row for row in writing if limited[row.title] is None]
+    if endless := [row.title for row in rest if never_wears(row)]:
+        text += f" The cells that {_listed(endless)} write{'s' if len(endless) == 1 else ''} do not wear out."
+    if unknown := [row.title for row in rest if not never_wears(row)]:
+        text += (
+            f" The endurance of the cells that {_listed(unknown)} write{'s' if len(unknown) == 1 else ''} is unknown."
+        )
+    still = sum(row.writes_cells is False for row in rows)
+    if still:
+        text += f" The other {still} write no cell."
+    yield Finding(f"lifetime on {device}", text.strip())
+
+
+def _programming(comparison: Comparison) -> Iterator[Finding]:
+    """What the one-time programming costs."""
+    parts = []
+    for device in comparison["devices"]:
+        cost = device["programming"]
+        error = cost["weight_error_relative"]
+        wrong = "" if error is None else f", weight error {_share(error)}"
+        parts.append(f"{device['device']} {si(cost['energy_joules'], 'J')} for {count(cost['cells'])} cells{wrong}")
+    if parts:
+        yield Finding("programming", f"Programming backbone and pool once takes on {'; on '.join(parts)}.")
+
+
+def _share(share: float) -> str:
+    return f"{digits(100 * share, 2)}{JOIN}%"
+
+
+def _failures(comparison: Comparison) -> Iterator[Finding]:
+    failed = [cell for cell in comparison["cells"] if cell["status"] == "failed"]
+    for cell in failed:
+        yield Finding("failed", f"{cell['device']}, {cell['task']}: {cell['message']}")

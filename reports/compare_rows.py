@@ -1,0 +1,70 @@
+"""Groups the records of a comparison: rows per device and task, per device over all tasks, and Pareto fronts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .rows import Row, rows_of
+from .values import Statistic
+
+Comparison = Mapping[str, Any]
+
+
+def devices_of(comparison: Comparison) -> list[str]:
+    """The devices with results, in the order asked for."""
+    return [device["device"] for device in comparison["devices"]]
+
+
+def tasks_of(comparison: Comparison) -> list[str]:
+    """The tasks with results, in the order asked for."""
+    return [task["task"] for task in comparison["tasks"]]
+
+
+def rows_on(comparison: Comparison, device: str, tasks: Iterable[str] | None = None) -> list[Row]:
+    """Rows of one device: each holds the records of all seeds and of all `tasks` (None: every one of the device)."""
+    wanted = None if tasks is None else set(tasks)
+    return rows_of(
+        record
+        for record in comparison["results"]
+        if record["device"] == device and (wanted is None or record["task"] in wanted)
+    )
+
+
+def common_tasks(comparison: Comparison) -> list[str]:
+    """Tasks that every device with results has: over these, devices can be compared."""
+    done = {(cell["device"], cell["task"]) for cell in comparison["cells"] if cell["status"] == "done"}
+    return [task for task in tasks_of(comparison) if all((d, task) in done for d in devices_of(comparison))]
+
+
+def pareto_front(rows: Iterable[Row]) -> list[Row]:
+    """The rows that no other one beats in accuracy on the chip for the same or less energy of adaptation, cheapest
+    first. Rows without either figure are left out.
+    """
+    known: list[tuple[float, float, Row]] = []
+    for row in rows:
+        energy, accuracy = row.stat("adaptation_energy_joules").mean, row.stat("accuracy_chip").mean
+        if energy is not None and accuracy is not None:
+            known.append((energy, accuracy, row))
+    front: list[Row] = []
+    best = -1.0
+    for _, accuracy, row in sorted(known, key=lambda entry: (entry[0], -entry[1])):
+        if accuracy > best:
+            front.append(row)
+            best = accuracy
+    return front
+
+
+def paired(row: Row, other: Row, name: str) -> Statistic:
+    """`row` minus `other` in a record field, over the pairs of task and seed that both have."""
+    theirs = {(record["task"], record["seed"]): record[name] for record in other.records}
+    pairs = [(record[name], theirs.get((record["task"], record["seed"]))) for record in row.records]
+    return Statistic.of([a - b if a is not None and b is not None else None for a, b in pairs])
+
+
+def row_like(rows: Sequence[Row], wanted: Row) -> Row | None:
+    """The row of the same method and placement; None when there is none."""
+    return next((r for r in rows if (r.method, r.placement) == (wanted.method, wanted.placement)), None)
+
+
+def never_wears(row: Row) -> bool:
+    """Whether the endurance of the cells sets no limit: none is written, or they do not wear out."""
+    return row.stat("endurance_share_per_task").mean == 0

@@ -1,0 +1,213 @@
+"""The comparison's page, words and files, on the real assembly of synthetic reports."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.reports.compare import check_folder, with_findings, write_comparison
+from edge_adapt.reports.compare_fields import COMPARE_FIELDS, documented, markdown
+from edge_adapt.reports.compare_page import draw_all
+from edge_adapt.reports.compare_rows import common_tasks, pareto_front, rows_on
+from edge_adapt.reports.rows import Row
+from edge_adapt.reports.values import percent, si
+from edge_adapt.studies.compare_cells import FinishedCell
+from edge_adapt.studies.compare_config import CompareConfig
+from edge_adapt.studies.compare_report import CellOutcome, assemble
+from edge_adapt.studies.config import SimulateConfig
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[2]
+#: method, placement, trained, cells, accuracy, cell writes, write joules, other joules, label
+SERIES = (
+    ("frozen", "DIGITAL", 0, 0, 0.51, 0.0, 0.0, 0.0, "simulated"),
+    ("probe", "DIGITAL", 0, 0, 0.68, 0.0, 0.0, 0.004, "simulated"),
+    ("bitfit", "DIGITAL", 27_000, 0, 0.73, 0.0, 0.0, 0.012, "simulated"),
+    ("lora", "NVM_STEP", 147_456, 294_912, 0.72, 3.1e7, 1.9, 0.026, "simulated"),
+)
+FAILURE = "cell 'pcm' cannot be programmed: <b>no pulses</b>"
+
+
+def comparison(
+    make_report: Callable[..., Any], devices: tuple[str, ...] = ("reram", "pcm"), failed: tuple[Any, ...] = ()
+) -> dict[str, Any]:
+    """Every device 1.5 times as dear as the one before; two tasks; `failed` holds (device, task)."""
+    config = CompareConfig(devices, ("movie", "tweets"), SimulateConfig(method=("all",), seeds=2))
+    outcomes = []
+    for cell in config.cells():
+        factor = 1.5 ** devices.index(cell.device)
+        series = tuple((*s[:6], s[6] * factor, s[7] * factor, s[8]) for s in SERIES)
+        report = make_report((100,), 2, series)
+        report["messages"] = ["for all", f"only {cell.device}"]
+        broken = (cell.device, cell.task) in failed
+        outcomes.append(
+            CellOutcome(cell, message=FAILURE, seconds=1.0) if broken else CellOutcome(cell, FinishedCell(9.0, report))
+        )
+    return with_findings(assemble(config, outcomes, [], "edge-adapt compare"))
+
+
+def texts(found: dict[str, Any], topic: str) -> str:
+    return " ".join(f["text"].replace("\u00a0", " ") for f in found["findings"] if f["topic"] == topic)
+
+
+def row(method: str, energy: float | None, accuracy: float | None) -> Row:
+    record = {"adaptation_energy_joules": energy, "accuracy_chip": accuracy}
+    return Row(method, "DIGITAL", 100, method, (record,))
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, 0.0, 1.0, 2.0, 5.0]), st.sampled_from([None, 0.1, 0.5, 0.9]))))
+def test_the_front_is_what_nothing_beats(points):
+    rows = [row(f"m{n}", *point) for n, point in enumerate(points)]
+    front = pareto_front(rows)
+    known = [p for p in points if None not in p]
+    beaten = lambda p: any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in known)
+    found = [(r.stat("adaptation_energy_joules").mean, r.stat("accuracy_chip").mean) for r in front]
+    assert found == sorted({p for p in known if not beaten(p)})
+
+
+def test_the_words_say_who_wins_under_which_budget(make_report):
+    found = comparison(make_report)
+    for device, unit in (("reram", 1.0), ("pcm", 1.5)):
+        words = texts(found, f"energy budget on {device}")
+        for name, joules in (("Frozen", 0.0), ("Classifier only", 0.004), ("bitfit", 0.012)):
+            assert f"from {si(joules * unit, 'J')} {name} (".replace("\u00a0", " ") in words
+        assert "More energy buys nothing: the dearest, LoRA, takes" in words
+    cheapest = texts(found, "cheapest device")
+    assert "of one adaptation is least on reram for 3 of 3 methods and placements" in cheapest
+    assert "LoRA" in texts(found, "lifetime on pcm") and "The other 3 write no cell." in texts(found, "lifetime on pcm")
+
+
+def test_a_device_that_lacks_a_task_is_compared_over_the_common_ones(make_report):
+    found = comparison(make_report, failed=(("pcm", "tweets"),))
+    assert common_tasks(found) == ["movie"]
+    assert "(over movie alone)" in texts(found, "energy budget on pcm")
+    assert "alone" not in texts(found, "energy budget on reram")
+    assert FAILURE in texts(found, "failed")
+
+
+def test_messages_name_their_devices(make_report):
+    assert comparison(make_report)["messages"] == ["for all", "reram: only reram", "pcm: only pcm"]
+
+
+class Page(HTMLParser):
+    """Collects tags and texts, and insists on properly nested tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_holds_every_figure_table_and_failure(make_report, tmp_path):
+    found = comparison(make_report, failed=(("pcm", "tweets"),))
+    paths = write_comparison(found, tmp_path / "out")
+    text = paths.html.read_text()
+    page = Page(text)
+    for device, tasks in (("reram", ("movie", "tweets")), ("pcm", ("movie",))):
+        for task in tasks:
+            for series in rows_on(found, device, [task]):
+                for name in ("exact", "chip", "drifted", "readapted"):
+                    assert percent(series.stat(f"accuracy_{name}")) in page.texts
+                for name in ("adaptation", "inference", "write"):
+                    assert si(series.stat(f"{name}_energy_joules").mean, "J") in page.texts
+    assert "<b>no pulses</b>" not in text and any(FAILURE in found for found in page.texts), "shown, and escaped"
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert not re.findall(r'(?:src|href)="(?!#|https://(?:doi|arxiv)\.org)', text), "loads nothing"
+    assert {p.name for p in paths.figures} == {f"{kind}-{n}.svg" for kind in ("pareto", "metrics") for n in (1, 2)}
+    assert json.loads(paths.json.read_text()) == found
+
+
+def test_same_comparison_same_bytes(make_report, tmp_path):
+    found = comparison(make_report)
+    first, second = (write_comparison(found, tmp_path / name) for name in ("a", "b"))
+    for a, b in zip((first.html, first.json, *first.figures), (second.html, second.json, *second.figures), strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_table_without_any_result_is_still_a_page(make_report, tmp_path):
+    every = tuple((device, task) for device in ("reram", "pcm") for task in ("movie", "tweets"))
+    found = comparison(make_report, failed=every)
+    paths = write_comparison(found, tmp_path / "out")
+    assert paths.figures == ()
+    assert "every simulation failed" in paths.html.read_text()
+
+
+def test_the_devices_stay_apart_in_the_dot_plot(make_report):
+    """Points of one row and panel never share a place: each device has a line of its own."""
+    drawing = draw_all(comparison(make_report))["metrics-1"]
+    places = [tuple(map(float, found)) for found in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', drawing.svg)]
+    assert len(places) >= 2 * len(SERIES)
+    assert all(abs(a[1] - b[1]) > 4 or abs(a[0] - b[0]) > 4 for a, b in combinations(set(places), 2))
+
+
+def test_the_documentation_is_in_step(make_report):
+    text = (ROOT / "docs" / "compare-schema.md").read_text(encoding="utf-8")
+    assert text == markdown(), "run: python -m edge_adapt.reports.compare_fields > docs/compare-schema.md"
+    found = comparison(make_report, failed=(("pcm", "tweets"),))
+    assert set(found) == documented("")
+    for prefix in ("devices[].", "cells[].", "results[].", "tasks[].", "findings[].", "references[]."):
+        for entry in found[prefix.removesuffix("[].")]:
+            assert set(entry) == documented(prefix), prefix
+    assert len({field.path for field in COMPARE_FIELDS}) == len(COMPARE_FIELDS)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "cells/notes.txt", "figures/photo.png", "report.json", "cells/deeper/x.json"]
+)
+def test_a_folder_with_other_things_is_refused(tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    with pytest.raises(UsageError, match="not of a comparison"):
+        check_folder(tmp_path / "out")
+    assert path.read_text() == "{}"
+
+
+def test_what_a_comparison_leaves_is_accepted(make_report, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    check_folder(out)
+    (out / "cells").mkdir(parents=True)
+    (out / "cells" / "reram-movie-0123.json").write_text("{}")
+    (out / "cells" / "pcm-movie-0123.json.tmp").write_text("{")
+    write_comparison(comparison(make_report), out)
+    (out / "figures" / "pareto-9.svg").write_text("<svg/>")
+    write_comparison(comparison(make_report), out)
+    assert not (out / "figures" / "pareto-9.svg").exists(), "a figure of the former comparison"
+    assert (out / "cells" / "reram-movie-0123.json").read_text() == "{}"
+    monkeypatch.chdir(out)
+    with pytest.raises(UsageError, match="working folder"):
+        check_folder(Path())
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(UsageError, match="link"):
+        check_folder(tmp_path / "link")
+
+
+def test_a_file_that_cannot_be_written_is_one_message(make_report, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(EdgeAdaptError, match=r"No space left.*kept"):
+        write_comparison(comparison(make_report), tmp_path / "out")
