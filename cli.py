@@ -13,6 +13,7 @@ from .errors import EdgeAdaptError
 
 COMMANDS = (
     "simulate",
+    "compare",
     "count",
     "explain",
     "pool",
