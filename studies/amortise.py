@@ -89,12 +89,12 @@ def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:
     return writes_max / endurance, endurance / writes_max
 
 
-def write_read_ratios(chip: Chip, log: WriteLog, read_joules_per_weight: float) -> dict[str, Any]:
+def write_read_ratios(log: WriteLog, read_joules_per_cell: float) -> dict[str, Any]:
     """Energy of writing over energy of reading, at three levels, because the level decides the answer.
 
-    cell_pulse: one mean pulse over one cell read; cell_program_verify: one written cell (pulses, lines, verify
-    currents) over one cell read; array_with_converters: programming everything over reading everything once,
-    converters included.
+    cell_pulse: one mean pulse over one verify read of a cell; cell_program_verify: one written cell (pulses, lines,
+    verify currents) over one verify read; array_with_converters: programming everything over reading everything once,
+    converters included (`read_joules_per_cell`: of all that is on the arrays and their periphery).
     """
     cells = max(1, log.pulses.size)
     written = max(1, log.cells_pulsed)
@@ -104,5 +104,5 @@ def write_read_ratios(chip: Chip, log: WriteLog, read_joules_per_weight: float) 
     return {
         "cell_pulse": ratio(log.cell_joules / pulses, cell_read),
         "cell_program_verify": ratio((log.energy_joules - log.converter_joules) / written, cell_read),
-        "array_with_converters": ratio(log.energy_joules / cells, read_joules_per_weight / 2 / chip.array.slices),
+        "array_with_converters": ratio(log.energy_joules / cells, read_joules_per_cell),
     }

@@ -254,15 +254,10 @@ def programming(
         "event_counts": counts.as_dict(),
         "backbone": parts["backbone"],
         "pool": parts["pool"] if parts["pool"]["cells"] else None,
-        "write_read_ratio": amortise.write_read_ratios(counter.chip, log, read.total_joules / weights(frozen)),
+        "write_read_ratio": amortise.write_read_ratios(log, read.total_joules / counter.cells(frozen)),
         "sample_cells": sample.cells,
         "label": "estimated",
     }
-
-
-def weights(matrices: Mapping[str, Matrix]) -> int:
-    """Numbers in the matrices."""
-    return sum(out * inputs for out, inputs in matrices.values())
 
 
 def _device(chip: Chip, arrays: int) -> dict[str, Any]:

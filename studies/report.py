@@ -8,7 +8,7 @@ import numpy as np
 
 from .._version import __version__
 from ..devices import Chip, references_used, unknown_numbers
-from ..methods import get_method
+from ..methods import BackwardNeed, get_method
 from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
 from ..simulator.counting import write_events
@@ -80,7 +80,7 @@ def assemble(
             "backbone": part(backbone_names),
             "pool": pool_part,
             "event_counts": write_events(total).as_dict(),
-            "write_read_ratio": amortise.write_read_ratios(chip, total, _read_joules(results, bench)),
+            "write_read_ratio": amortise.write_read_ratios(total, _read_joules(results, bench, base)),
             "label": "simulated",
         },
         "conductance_map": conductance_map(base, backbone_names[0]),
@@ -95,16 +95,23 @@ def assemble(
     }  # fmt: skip
 
 
-def _read_joules(results: list[dict[str, Any]], bench: Workbench) -> float:
-    """Inference energy of the arrays and converters for one weight and one token, from the first variant of the run."""
+_READING = ("cells_read", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router")
+
+
+def _read_joules(results: list[dict[str, Any]], bench: Workbench, base: ProgrammedModel) -> float:
+    """Energy of reading one cell with its share of all that is around it, for one token: from the inference of a
+    variant that reads only what is programmed once, where there is one.
+    """
+    record = next((r for r in results if r["cells_in_placement"] == 0), results[0])
     names = set(bench.frozen_tensors)
-    if not get_method(results[0]["method"]).needs_pool:
+    if not get_method(record["method"]).needs_pool:
         names -= set(bench.pool_tensor_names())
-    weights = sum(bench.frozen_tensors[name].size for name in names)
-    parts = results[0]["inference_energy_by_component_joules"]
-    analog = sum(parts[name] for name in ("cells_read", "dac", "adc", "sample_hold", "shift_add", "buffer"))
+    cells = sum(base.matrix(name).layout.cells for name in names)
+    if record["backward_need"] != BackwardNeed.FULL:  # those that rewrite the backbone have no cells beside it
+        cells += record["cells_in_placement"]
+    parts = record["inference_energy_by_component_joules"]
     size = bench.test.size()
-    return analog * size.sequences / size.tokens / weights
+    return float(sum(parts[name] for name in _READING) * size.sequences / size.tokens / cells)
 
 
 def _device(chip: Chip, arrays: int) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_too_few_answers_are_not_judged(pairs):
 def test_write_to_read_ratios():
     model = program(CHIP, {"w": np.random.default_rng(0).normal(size=(40, 128))}, np.random.default_rng(1))
     log = model.write_log
-    ratios = write_read_ratios(CHIP, log, 2e-12)
+    ratios = write_read_ratios(log, 1e-12)
     read = log.verify_joules / log.verifies
     assert ratios["cell_pulse"] == pytest.approx(log.cell_joules / (log.set_pulses + log.reset_pulses) / read)
     written = np.count_nonzero(log.pulses)
@@ -79,6 +79,6 @@ def test_a_chip_that_reads_for_nothing_has_no_ratio():
         pulses=np.ones(1), cells_pulsed=1, set_pulses=1, reset_pulses=0, cell_joules=1.0, energy_joules=1.0,
         converter_joules=0.0, verify_joules=0.0, verifies=2,
     )  # fmt: skip
-    assert write_read_ratios(CHIP, log, 0.0) == dict.fromkeys(
+    assert write_read_ratios(log, 0.0) == dict.fromkeys(
         ("cell_pulse", "cell_program_verify", "array_with_converters")
     )
