@@ -1,5 +1,6 @@
 """What a comparison says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from .compare_rows import (
@@ -26,6 +27,7 @@ def compare_findings(comparison: Comparison) -> list[Finding]:
         *_cheapest(comparison),
         *(finding for device in devices for finding in _drift(device, rows_on(comparison, device))),
         *(finding for device in devices for finding in _lifetimes(device, rows_on(comparison, device))),
+        *_precision(comparison),
         *_programming(comparison),
         *_failures(comparison),
     ]
@@ -166,6 +168,19 @@ def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
     if still:
         text += f" The other {still} write no cell."
     yield Finding(f"lifetime on {device}", text.strip())
+
+
+def _precision(comparison: Comparison) -> Iterator[Finding]:
+    """What the size of the test sets alone leaves open: the binomial standard error of the best accuracy."""
+    known = [r["accuracy_chip"] for r in comparison["results"] if r["accuracy_chip"] is not None]
+    examples = min((task["test_examples"] for task in comparison["tasks"]), default=0)
+    if known and examples:
+        error = 100 * math.sqrt(max(known) * (1 - max(known)) / examples)
+        yield Finding(
+            "precision",
+            f"Methods and devices answer the same {examples:,} test examples of a task. The standard error of sampling "
+            f"near {100 * max(known):.0f}{JOIN}% is {error:.1f} points, which the spread over seeds does not contain.",
+        )
 
 
 def _programming(comparison: Comparison) -> Iterator[Finding]:

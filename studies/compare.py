@@ -113,6 +113,8 @@ def _attempt(cell: SimulateConfig, store: CellStore, progress: "_CellProgress", 
         report = simulate(cell, progress, command_of(cell), jobs)
     except EdgeAdaptError as error:
         return CellOutcome(cell, message=str(error), seconds=time.monotonic() - start)
+    except MemoryError:
+        return CellOutcome(cell, message="not enough memory: try --jobs 1", seconds=time.monotonic() - start)
     finally:
         progress.finish()
     done = FinishedCell(round(time.monotonic() - start, 3), report)

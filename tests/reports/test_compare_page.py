@@ -78,6 +78,9 @@ def test_the_words_say_who_wins_under_which_budget(make_report):
         for name, joules in (("Frozen", 0.0), ("Classifier only", 0.004), ("bitfit", 0.012)):
             assert f"from {si(joules * unit, 'J')} {name} (".replace("\u00a0", " ") in words
         assert "More energy buys nothing: the dearest, LoRA, takes" in words
+    best = max(record["accuracy_chip"] for record in found["results"])
+    error = 100 * (best * (1 - best) / found["tasks"][0]["test_examples"]) ** 0.5
+    assert f"is {error:.1f} points" in texts(found, "precision")
     cheapest = texts(found, "cheapest device")
     assert "of one adaptation is least on reram for 3 of 3 methods and placements" in cheapest
     assert "LoRA" in texts(found, "lifetime on pcm") and "The other 3 write no cell." in texts(found, "lifetime on pcm")
