@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
 from .cells import AdaptedModel
 from .costs import DigitalWork, attention_backward, attention_forward, head_backward, head_forward, lengthened
@@ -49,7 +50,7 @@ def assemble(
         backward_work += head_backward(hidden, classes, through)
     if through:
         backward_work += lengthened(attention_backward(backbone.blocks, hidden), extra_tokens)
-    return Adaptation(
+    adaptation = Adaptation(
         method=method.name,
         module=model,
         state=state,
@@ -63,3 +64,6 @@ def assemble(
         backward_work=backward_work,
         extra_tokens=extra_tokens,
     )
+    if method.warm_start:
+        warm_start.load(adaptation, method.warm_start)
+    return adaptation

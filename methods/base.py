@@ -154,6 +154,17 @@ class Adaptation:
         if missing:
             raise ValueError(f"placements and tensors disagree about {sorted(missing)}")
 
+    def add_group(self, group: str, parameters: Mapping[str, nn.Parameter], backward_work: DigitalWork) -> None:
+        """Train more tensors, held digitally, that have been put into the module; in front of the head's group."""
+        head = {name: self.state.pop(name) for name in list(self.state) if name.startswith("head.")}
+        self.state |= {**parameters, **head}
+        self.groups[group] = list(parameters)
+        self.groups["head"] = self.groups.pop("head")
+        self.placements |= dict.fromkeys(parameters, Placement.DIGITAL)
+        self.backward_work += backward_work
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+
     def use(self, reader: Reader) -> None:
         """Read every matrix that sits in cells through `reader` from now on."""
         for module in self.module.modules():
@@ -245,7 +256,10 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """One way to adapt a frozen backbone. Options of a method are its dataclass fields."""
+    """One way to adapt a frozen backbone. Options of a method are its dataclass fields.
+
+    `warm_start` is a file with the state to start from, trained on other tasks ("" for none): see `warm_start.load`.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -255,6 +269,7 @@ class Method(ABC):
     needs_pool: ClassVar[bool] = False
 
     recipe: Recipe = field(kw_only=True)
+    warm_start: str = field(default="", kw_only=True)
 
     @abstractmethod
     def attach(
