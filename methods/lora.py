@@ -1,4 +1,7 @@
-"""LoRA: a trained low-rank update beside the frozen query and value projections (Hu et al., arXiv 2106.09685)."""
+"""LoRA: a trained low-rank update beside the frozen query and value projections (Hu et al., arXiv 2106.09685).
+
+y = W x + bias + (alpha / rank) B A x        trained: A (rank, in), B (out, rank); B starts at 0
+"""
 
 import math
 from dataclasses import dataclass

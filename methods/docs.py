@@ -1,0 +1,65 @@
+"""The page of the methods: `python -m edge_adapt.methods.docs` prints `docs/methods.md`."""
+
+import inspect
+import sys
+
+from ..workloads.shapes import load_shape
+from . import METHODS
+from .base import Method
+
+MODELS = ("minilm", "bert-base-uncased", "bert-large-cased")
+
+_INTRODUCTION = """# Methods
+
+What each method trains, where it lives, how far its gradient travels and how many numbers it has. Made from the code by
+`python -m edge_adapt.methods.docs > docs/methods.md`; a test keeps the two in step.
+
+Counts are those of a method's default options, without the classifier head; pools have 6 modules of rank 16.
+`edge-adapt methods count` takes other models, ranks, pools and numbers of tokens.
+
+Placements: *DIGITAL* is SRAM, no cell is written; *NVM_TASK* cells are written once a task, *NVM_STEP* cells at every
+step; whatever a method keeps in cells beside that is programmed once. Gradient: *NONE* forward passes only, *THROUGH*
+the frozen backbone (transposed reads), *FULL* also the backbone's weight gradients. Trained by a zeroth-order recipe
+(`mezo`), every method needs forward passes only.
+
+Every method takes `warm_start`, a file with the state to start from (Song et al., PVP, arXiv:2304.13639).
+"""
+
+
+def markdown() -> str:
+    """The text of `docs/methods.md`."""
+    return _INTRODUCTION + "".join(_section(METHODS[name]) for name in sorted(METHODS))
+
+
+def _section(method: Method) -> str:
+    module = inspect.cleandoc(sys.modules[type(method).__module__].__doc__ or "")
+    counts = []
+    for model in MODELS:
+        count = method.count(load_shape(model), rank=getattr(method, "rank", 16))
+        parts = ", ".join(f"{kind} {number:,}" for kind, number in count.trained.items())
+        counts.append(f"| {model} | {count.trained_parameters:,} | {parts or '–'} | {count.cells_frozen:,} |")
+    placements = ", ".join(method.placements)
+    return "\n".join(
+        [
+            f"\n## {method.name}\n",
+            _paragraphs(module),
+            "",
+            f"*Details.* {_paragraphs(inspect.cleandoc(type(method).__doc__ or ''))}",
+            "",
+            f"*Placements* {placements}; *gradient* {method.backward_need}. *Source:* {method.source}.",
+            "",
+            "| Model | Trained | Of these | Weights programmed once beside the model's |",
+            "|---|---|---|---|",
+            *counts,
+            "",
+        ]
+    )
+
+
+def _paragraphs(text: str) -> str:
+    """Docstring as markdown: indented lines are equations, kept as they are."""
+    return "\n".join(line if line.startswith("    ") else line.replace("*", "\\*") for line in text.split("\n"))
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
