@@ -39,10 +39,7 @@ def open_bundle(folder: Path, threads: int | None = None, options: Any = None) -
 
 def remarks_to_stderr() -> None:
     """Print what the runtime has to say, one line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("edge-adapt: %(message)s"))
-    logger = logging.getLogger(f"{__package__.partition('.')[0]}.runtime")
-    logger.handlers, logger.propagate = [handler], False
+    logging.getLogger(f"{__package__.partition('.')[0]}.runtime").handlers = [_Remarks()]
 
 
 def read_labelled(session: "Session", path: Path, on_error: str, teach: tuple[str, ...] = ()) -> list["Example"]:
@@ -61,6 +58,11 @@ def byte_count(text: str) -> int:
     if found is None or found[2].lower() not in units or found[1].count(".") > 1 or found[1] == ".":
         raise ArgumentTypeError(f"{text!r} is no size; write it as 300MB or 1.5GiB")
     return round(float(found[1]) * units[found[2].lower()])
+
+
+class _Remarks(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"edge-adapt: {record.getMessage()}", file=sys.stderr, flush=True)
 
 
 class UpdateLine:
