@@ -79,6 +79,4 @@ def test_a_chip_that_reads_for_nothing_has_no_ratio():
         pulses=np.ones(1), cells_pulsed=1, set_pulses=1, reset_pulses=0, cell_joules=1.0, energy_joules=1.0,
         converter_joules=0.0, verify_joules=0.0, verifies=2,
     )  # fmt: skip
-    assert write_read_ratios(log, 0.0) == dict.fromkeys(
-        ("cell_pulse", "cell_program_verify", "array_with_converters")
-    )
+    assert write_read_ratios(log, 0.0) == dict.fromkeys(("cell_pulse", "cell_program_verify", "array_with_converters"))
