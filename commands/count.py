@@ -24,13 +24,19 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME|FILE", help="a shape (llama-3-70b, minilm, ...), or your YAML file of one [minilm]")
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
-    add("--method", metavar="NAME[:PLACEMENT]", action="append", nargs="+", help="methods to count; repeatable [all]")
+    add(
+        "--method",
+        metavar="NAME[:PLACEMENT]",
+        action="append",
+        nargs="+",
+        help="methods to count, or all; repeatable [frozen full lora lorafusion probe]",
+    )
     add("--examples", metavar="N", type=int, help="labelled examples of one adaptation [80]")
     add("--tokens", metavar="N", type=int, help="tokens of an example [64]")
     add("--classes", metavar="N", type=int, help="classes of the task [2]")
     add("--epochs", metavar="N", type=int, help="passes over the examples [those of the method's recipe]")
     add("--batch-size", metavar="N", type=int, help="examples of one optimiser step [16]")
-    add("--rank", metavar="N", type=int, help="rank of LoRA and of each module of the pool [16]")
+    add("--rank", metavar="N", type=int, help="rank of LoRA, VeRA and of each module of the pool [16; VeRA 256]")
     add("--pool-size", metavar="N", type=int, help="LoRA modules in the pool [6]")
     add("--changed-share", metavar="X", type=float, help="share of the weights that a rewrite changes [1: upper bound]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
@@ -149,7 +155,7 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
         f"{programming['sample_cells']:,} cells)",
     )
     if pool is not None:
-        facts.add_row("", f"of which the pool {si(pool['cells'])} cells, {si(pool['energy_joules'], 'J')}")
+        facts.add_row("", f"of which beside the backbone {si(pool['cells'])} cells, {si(pool['energy_joules'], 'J')}")
     config = report["config"]
     facts.add_row(
         "adaptation", f"{config['examples']} examples of {config['tokens']} tokens, {config['classes']} classes"

@@ -4,8 +4,8 @@ A method has a footprint when it stands in `FOOTPRINTS`; `tests/studies/test_cou
 a simulated run of the method itself.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import BlockShape, LinearShape, ModelShape
@@ -18,22 +18,29 @@ from .costs import (
     fusion_forward,
     head_backward,
     head_forward,
+    lengthened,
     matrix_forward,
     matrix_gradient,
+    scale_backward,
+    scale_forward,
+    sum_gradient,
 )
 from .placement import BackwardNeed, Placement
 
 NO_WORK = DigitalWork()
+SPECIAL_TOKENS, PROMPTS = 2, 8  # of a text; the default of `prompt-tuning`
 Matrix = tuple[int, int]
 """Shape (out, in)."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a footprint depends on beside the model: classes of the task, rank and number of LoRA modules."""
+    """What a footprint depends on beside the model: classes of the task, rank of the low-rank matrices (None: the
+    method's own), LoRA modules in the pool.
+    """
 
     classes: int = 2
-    rank: int = 16
+    rank: int | None = None
     modules: int = 6
 
 
@@ -41,10 +48,11 @@ class Size:
 class Footprint:
     """A method under one placement on one model.
 
-    backbone, extra: matrices in cells by name. rewritten: those of either that the method writes. read_in_training:
-    those read through the cells while training; transposed: those whose transposed matrix is read in a backward pass.
-    adapted: backbone linears that two more products, one after the other, run beside. trained, state: numbers that the
-    optimiser changes, and all numbers of the state, the head's included. epochs: of the method's recipe.
+    backbone, extra: matrices in cells by name. rewritten: those of either that the method writes. read: those that a
+    token is multiplied by, named as often as that happens; read_in_training: those read through the cells while
+    training; transposed: those whose transposed matrix is read in a backward pass. adapted: backbone linears that two
+    more products, one after the other, run beside. trained, state: numbers that the optimiser changes, and all numbers
+    of the state, the head's included. epochs: of the method's recipe. extra_tokens: that it adds to every sequence.
     """
 
     method: str
@@ -53,6 +61,7 @@ class Footprint:
     backbone: Mapping[str, Matrix]
     extra: Mapping[str, Matrix]
     rewritten: tuple[str, ...]
+    read: tuple[str, ...]
     read_in_training: tuple[str, ...]
     transposed: tuple[str, ...]
     adapted: tuple[str, ...]
@@ -63,6 +72,7 @@ class Footprint:
     state: int
     head: Matrix
     epochs: int
+    extra_tokens: int
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -90,16 +100,30 @@ class Footprint:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What differs between methods; `footprint` adds backbone, attention and head."""
+class _Beside:
+    """Two matrices in cells, one after the other, beside a backbone linear: their names."""
 
-    epochs: int
-    backward_need: BackwardNeed
-    trained: int = 0  # beside the head
-    extra: Mapping[str, Matrix] | None = None
-    seconds: tuple[str, ...] = ()  # matrices in `extra` whose input always needs a gradient
+    linear: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What differs between methods; `footprint` adds backbone, attention and head.
+
+    trained: numbers beside the head. extra: matrices in cells, read as `beside` says. before_blocks: something is
+    trained in front of the first block, so that its first matrices need a gradient too.
+    """
+
+    epochs: int = 8
+    backward_need: BackwardNeed = BackwardNeed.THROUGH
+    trained: int = 0
+    extra: Mapping[str, Matrix] = field(default_factory=dict)
+    beside: tuple[_Beside, ...] = ()
     rewritten: tuple[str, ...] = ()
-    adapted: tuple[str, ...] = ()
+    before_blocks: bool = False
+    extra_tokens: int = 0
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
@@ -119,31 +143,33 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
         raise UsageError(unknown_name(f"placement for {method}", str(placement), map(str, offered)))
     plan = FOOTPRINTS[method][1](shape, placement, size)
     backbone = {linear.name: (linear.out_features, linear.in_features) for linear in shape.linears}
-    extra = dict(plan.extra or {})
-    bypassed = set(plan.rewritten) if placement is Placement.NVM_TASK else set()
-    read = tuple(name for name in (*backbone, *extra) if name not in bypassed)
     through = plan.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    first = {linear.name for linear in entries(shape)}
-    without = {name for name in extra if name not in plan.seconds and name.rpartition(".")[0] in first} | first
+    firsts = set() if plan.before_blocks else {linear.name for linear in entries(shape)}
+    read = [*backbone, *(name for pair in plan.beside for name in (pair.first, pair.second))]
+    reached = [name for name in backbone if name not in firsts]
+    for pair in plan.beside:
+        reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
+    bypassed = set(plan.rewritten) if placement is Placement.NVM_TASK else set()
     widths = sum(linear.out_features for linear in shape.linears if linear.role == "query")
     hidden, classes = shape.hidden_size, size.classes
-    forward = attention_forward(1, widths) + head_forward(hidden, classes)
+    forward = lengthened(attention_forward(1, widths), plan.extra_tokens) + head_forward(hidden, classes)
     backward = plan.backward_work
     if plan.train_head:
         backward += head_backward(hidden, classes, through)
     if through:
-        backward += attention_backward(1, widths)
+        backward += lengthened(attention_backward(1, widths), plan.extra_tokens)
     head = classes * (hidden + 1)
     return Footprint(
         method=method,
         placement=placement,
         backward_need=plan.backward_need,
         backbone=backbone,
-        extra=extra,
+        extra=plan.extra,
         rewritten=plan.rewritten,
-        read_in_training=read,
-        transposed=tuple(name for name in read if name not in without) if through else (),
-        adapted=plan.adapted,
+        read=tuple(read),
+        read_in_training=tuple(name for name in read if name not in bypassed),
+        transposed=tuple(name for name in reached if name not in bypassed) if through else (),
+        adapted=tuple(pair.linear for pair in plan.beside),
         inference_work=forward + plan.inference_work,
         training_work=forward + (plan.inference_work if plan.training_work is None else plan.training_work),
         backward_work=backward,
@@ -151,6 +177,7 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
         state=plan.trained + head,
         head=(classes, hidden),
         epochs=plan.epochs,
+        extra_tokens=plan.extra_tokens,
     )
 
 
@@ -181,10 +208,6 @@ def _number(block: BlockShape) -> int:
     return next((int(part) for part in block.name.split(".") if part.isdigit()), 0)
 
 
-def _targets(shape: ModelShape) -> list[LinearShape]:
-    return [linear for linear in shape.linears if linear.role in ("query", "value")]
-
-
 def _frozen(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     return _Plan(epochs=0, backward_need=BackwardNeed.NONE, train_head=False)
 
@@ -194,21 +217,19 @@ def _probe(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _lora(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    rank = size.rank or 16
+    pairs = _pairs(_targets(shape), "lora_a", "lora_b")
     matrices: dict[str, Matrix] = {}
-    for linear in _targets(shape):
-        matrices[f"{linear.name}.lora_a"] = (size.rank, linear.in_features)
-        matrices[f"{linear.name}.lora_b"] = (linear.out_features, size.rank)
+    for linear, pair in zip(_targets(shape), pairs, strict=True):
+        matrices[pair.first], matrices[pair.second] = (rank, linear.in_features), (linear.out_features, rank)
     weights = sum(out * inputs for out, inputs in matrices.values())
     digital, in_cells = matrix_forward(weights), placement is not Placement.DIGITAL
     by_step = placement is Placement.NVM_STEP
     return _Plan(
-        epochs=8,
-        backward_need=BackwardNeed.THROUGH,
         trained=weights,
-        extra=matrices if in_cells else None,
-        seconds=tuple(name for name in matrices if name.endswith("lora_b")),
+        extra=matrices if in_cells else {},
+        beside=pairs if in_cells else (),
         rewritten=tuple(matrices) if in_cells else (),
-        adapted=tuple(linear.name for linear in _targets(shape)) if in_cells else (),
         inference_work=NO_WORK if in_cells else digital,
         training_work=NO_WORK if by_step else digital,
         backward_work=matrix_gradient(weights) + (NO_WORK if by_step else digital),
@@ -216,48 +237,115 @@ def _lora(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    rows = size.modules * size.rank
+    rank = size.rank or 16
+    rows, targets = size.modules * rank, _targets(shape)
+    pairs = _pairs(targets, "pool_a", "pool_b")
     matrices: dict[str, Matrix] = {}
     forward = norms = backward = NO_WORK
-    targets = _targets(shape)
-    for linear in targets:
-        matrices[f"{linear.name}.pool_a"] = (rows, linear.in_features)
-        matrices[f"{linear.name}.pool_b"] = (linear.out_features, rows)
+    for linear, pair in zip(targets, pairs, strict=True):
+        matrices[pair.first], matrices[pair.second] = (rows, linear.in_features), (linear.out_features, rows)
         forward += fusion_forward(rows, linear.out_features, cross_terms=True, magnitude=True)
         backward += fusion_backward(rows, linear.out_features, cross_terms=True, magnitude=True)
-        norms += cross_term_norm(size.modules, linear.out_features, size.rank)
+        norms += cross_term_norm(size.modules, linear.out_features, rank)
     blocks = sum(any(linear in targets for linear in block.linears) for block in shape.blocks)
     return _Plan(
-        epochs=8,
-        backward_need=BackwardNeed.THROUGH,
         trained=size.modules * blocks + sum(linear.out_features for linear in targets),
         extra=matrices,
-        seconds=tuple(name for name in matrices if name.endswith("pool_b")),
-        adapted=tuple(linear.name for linear in targets),
+        beside=pairs,
         inference_work=forward,
         training_work=forward + norms,
         backward_work=backward,
     )
 
 
+def _vera(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    rank, targets = size.rank or 256, _targets(shape)
+    matrices: dict[str, Matrix] = {}
+    pairs = []
+    for linear in targets:
+        pair = _Beside(linear.name, f"vera.a.{linear.in_features}", f"vera.b.{linear.out_features}")
+        matrices[pair.first], matrices[pair.second] = (rank, linear.in_features), (linear.out_features, rank)
+        pairs.append(pair)
+    numbers = sum(rank + linear.out_features for linear in targets)
+    return _Plan(
+        trained=numbers,
+        extra=matrices,
+        beside=tuple(pairs),
+        inference_work=scale_forward(numbers),
+        backward_work=scale_backward(numbers),
+    )
+
+
 def _full(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     digital = matrix_forward(shape.weights) if placement is Placement.NVM_TASK else NO_WORK
-    biases = sum(linear.out_features for linear in shape.linears if linear.bias)
     return _Plan(
-        epochs=8,
         backward_need=BackwardNeed.FULL,
-        trained=shape.weights + biases,
+        trained=shape.weights + _biases(shape),
         rewritten=tuple(linear.name for linear in shape.linears),
         training_work=digital,
         backward_work=digital + matrix_gradient(shape.weights),
     )
 
 
+def _bitfit(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    numbers = _biases(shape) + (shape.norms * shape.hidden_size if shape.norm_bias else 0)
+    return _Plan(trained=numbers, before_blocks=shape.norm_bias, backward_work=sum_gradient(numbers))
+
+
+def _ln_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    gains = shape.norms * shape.hidden_size
+    biases = gains if shape.norm_bias else 0
+    work = matrix_gradient(gains) + sum_gradient(biases)
+    return _Plan(trained=gains + biases, before_blocks=True, backward_work=work)
+
+
+def _ia3(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    numbers = sum(linear.out_features for linear in shape.linears if linear.role in ("key", "value"))
+    numbers += sum(linear.in_features for linear in shape.linears if linear.role == "ffn_down")
+    return _Plan(trained=numbers, inference_work=scale_forward(numbers), backward_work=scale_backward(numbers))
+
+
+def _pasta(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    numbers = SPECIAL_TOKENS * len(shape.blocks) * shape.hidden_size
+    return _Plan(trained=numbers, before_blocks=True, backward_work=sum_gradient(numbers))
+
+
+def _pasta_lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    vectors, fused = _pasta(shape, placement, size), _lorafusion(shape, placement, size)
+    work = fused.backward_work + vectors.backward_work
+    return replace(fused, trained=fused.trained + vectors.trained, before_blocks=True, backward_work=work)
+
+
+def _prompt_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    numbers = PROMPTS * shape.hidden_size
+    return _Plan(trained=numbers, before_blocks=True, extra_tokens=PROMPTS, backward_work=sum_gradient(numbers))
+
+
+def _targets(shape: ModelShape) -> list[LinearShape]:
+    return [linear for linear in shape.linears if linear.role in ("query", "value")]
+
+
+def _biases(shape: ModelShape) -> int:
+    return sum(linear.out_features for linear in shape.linears if linear.bias)
+
+
+def _pairs(linears: Sequence[LinearShape], first: str, second: str) -> tuple[_Beside, ...]:
+    return tuple(_Beside(x.name, f"{x.name}.{first}", f"{x.name}.{second}") for x in linears)
+
+
+_DIGITAL = (Placement.DIGITAL,)
 FOOTPRINTS: Mapping[str, tuple[tuple[Placement, ...], Callable[[ModelShape, Placement, Size], _Plan]]] = {
-    "frozen": ((Placement.DIGITAL,), _frozen),
-    "probe": ((Placement.DIGITAL,), _probe),
-    "lorafusion": ((Placement.DIGITAL,), _lorafusion),
+    "frozen": (_DIGITAL, _frozen),
+    "probe": (_DIGITAL, _probe),
+    "lorafusion": (_DIGITAL, _lorafusion),
     "lora": ((Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL), _lora),
+    "vera": (_DIGITAL, _vera),
+    "bitfit": (_DIGITAL, _bitfit),
+    "ln-tuning": (_DIGITAL, _ln_tuning),
+    "ia3": (_DIGITAL, _ia3),
+    "pasta": (_DIGITAL, _pasta),
+    "pasta+lorafusion": (_DIGITAL, _pasta_lorafusion),
+    "prompt-tuning": (_DIGITAL, _prompt_tuning),
     "full": ((Placement.NVM_TASK, Placement.NVM_STEP), _full),
 }
-"""Name of a method -> the placements it offers, and its plan."""
+"""Name of a method -> the placements it offers, and its plan. Options of a method have their defaults."""

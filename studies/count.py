@@ -8,6 +8,7 @@ programmed sample; the report labels the two apart.
 import datetime
 import importlib.metadata
 import math
+from collections import Counter as Multiplicity
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
 SCHEMA = "edge-adapt/count/1"
+DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")  # as in `simulate`
 EVALUATION_BATCH = 32  # sequences of a pass that only reads features, as in `methods.trainer`
 
 
@@ -58,9 +60,9 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
     footprints = choose(config, shape)
     sample = program_sample(chip, config.changed_share)
     counter = Counter(chip, sample)
-    pooled = max(footprints, key=lambda f: f.method == "lorafusion")
-    frozen = {**pooled.backbone, **(pooled.extra if pooled.method == "lorafusion" else {})}
-    deployed = counter.arrays(frozen)
+    once = {name: m for f in footprints for name, m in f.extra.items() if name not in f.rewritten}
+    backbone = footprints[0].backbone
+    deployed = counter.arrays({**backbone, **once})
     results = [result(config, counter, shape, f, deployed) for f in footprints]
     return {
         "schema": SCHEMA,
@@ -78,7 +80,7 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
             "blocks": len(shape.blocks),
             "matrices": len(shape.linears),
         },
-        "programming": programming(counter, pooled, frozen, results[0], config.tokens),
+        "programming": programming(counter, backbone, once),
         "results": results,
         "references": references_used(chip),
         "messages": messages(chip, config, footprints),
@@ -88,7 +90,8 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
 def choose(config: CountConfig, shape: ModelShape) -> list[Footprint]:
     """The methods and placements to count."""
     chosen: list[Footprint] = []
-    for entry in config.method or tuple(FOOTPRINTS):
+    given = config.method or DEFAULT_METHODS
+    for entry in (name for item in given for name in (FOOTPRINTS if item == "all" else (item,))):
         name, _, wanted = entry.partition(":")
         try:
             places = [Placement(wanted.upper())] if wanted else list(placements(name))
@@ -160,8 +163,10 @@ def adaptation_events(config: CountConfig, counter: Counter, method: Footprint) 
     )
     matrices = method.matrices
     read = [matrices[name] for name in method.read_in_training]
-    counts.add(counter.reads(read, forward.tokens + trained.tokens))
-    counts.add(counter.reads([matrices[name] for name in method.transposed], trained.tokens, transposed=True))
+    added = method.extra_tokens
+    vectors = [size.tokens + added * size.sequences for size in (forward, trained)]
+    counts.add(counter.reads(read, sum(vectors)))
+    counts.add(counter.reads([matrices[name] for name in method.transposed], vectors[1], transposed=True))
     rewritten = [matrices[name] for name in method.rewritten]
     if method.placement is Placement.NVM_STEP:
         new = [matrices[name] for name in method.rewritten if name in method.extra]
@@ -181,11 +186,14 @@ def result(
     arrays = deployed + counter.arrays(own)
     happened, steps = adaptation_events(config, counter, method)
     counts = table.powered(happened, arrays)
-    answer = inference_events(method, Passes.of(1, length, 1)).add(counter.reads(method.matrices.values(), length))
-    answer = table.powered(answer, arrays)
+    driven, matrices = length + method.extra_tokens, method.matrices
+    answer = inference_events(method, Passes.of(1, length, 1))
+    answer = table.powered(answer.add(counter.reads([matrices[name] for name in method.read], driven)), arrays)
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
-    rewritten = {name: method.matrices[name] for name in method.rewritten}
+    busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
+    line = max(busiest, reads_in_line(shape, driven, method.adapted))
+    rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
     return {
@@ -205,9 +213,8 @@ def result(
         "adaptation_event_counts": counts.as_dict(),
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,
-        "inference_time_pipelined_seconds": reads_in_line(shape, length, method.adapted) * cycle
-        + inference.seconds["digital"],
-        "inference_interval_seconds": max(length * cycle, inference.seconds["digital"]),
+        "inference_time_pipelined_seconds": line * cycle + inference.seconds["digital"],
+        "inference_interval_seconds": max(busiest * cycle, inference.seconds["digital"]),
         "inference_energy_by_component_joules": inference.joules,
         "inference_event_counts": answer.as_dict(),
         "endurance_share_per_task": share,
@@ -226,20 +233,19 @@ def max_writes(method: Footprint, steps: int) -> int:
     return first + steps if method.placement is Placement.NVM_STEP else 1
 
 
-def programming(
-    counter: Counter, method: Footprint, frozen: Mapping[str, Matrix], record: Mapping[str, Any], tokens: int
-) -> dict[str, Any]:
-    """The one-time programming of backbone and pool."""
-    sample, table = counter.sample, counter.table
-    parts = {}
-    for name, matrices in (
-        ("backbone", method.backbone),
-        ("pool", {n: m for n, m in frozen.items() if n in method.extra}),
-    ):
+def programming(counter: Counter, backbone: Mapping[str, Matrix], once: Mapping[str, Matrix]) -> dict[str, Any]:
+    """The one-time programming of the backbone and of what else is programmed `once` (a pool, VeRA's matrices)."""
+    sample, table, frozen = counter.sample, counter.table, {**backbone, **once}
+    parts = []
+    for matrices in (backbone, once):
         cost = table.cost(counter.programming(matrices.values()))
-        parts[name] = {
-            "cells": counter.cells(matrices), "energy_joules": cost.total_joules, "time_seconds": cost.total_seconds
-        }  # fmt: skip
+        parts.append(
+            {
+                "cells": counter.cells(matrices),
+                "energy_joules": cost.total_joules,
+                "time_seconds": cost.total_seconds,
+            }
+        )
     counts = counter.programming(frozen.values())
     cost = table.cost(counts)
     log = sample.programming.log
@@ -252,8 +258,8 @@ def programming(
         "energy_joules": cost.total_joules,
         "time_seconds": cost.total_seconds,
         "event_counts": counts.as_dict(),
-        "backbone": parts["backbone"],
-        "pool": parts["pool"] if parts["pool"]["cells"] else None,
+        "backbone": parts[0],
+        "pool": parts[1] if once else None,
         "write_read_ratio": amortise.write_read_ratios(log, read.total_joules / counter.cells(frozen)),
         "sample_cells": sample.cells,
         "label": "estimated",

@@ -18,10 +18,10 @@ from ..methods.footprints import Size
 class CountConfig:
     """Options of `edge-adapt count`.
 
-    model: a shape by name, or a YAML file with shapes. method: names, or NAME:PLACEMENT; empty means all that can be
-    counted. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them (None: the
-    method's recipe). rank: of LoRA and of each of the `pool_size` modules of the pool. changed_share: of the weights
-    that a rewrite changes.
+    model: a shape by name, or a YAML file with shapes. method: names, NAME:PLACEMENT, or "all"; empty means the
+    default ones. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them (None: the
+    method's recipe). rank: of LoRA, VeRA, and of each of the `pool_size` modules of the pool (None: the method's own).
+    changed_share: of the weights that a rewrite changes.
     """
 
     device: str = "reram"
@@ -32,14 +32,14 @@ class CountConfig:
     classes: int = 2
     epochs: int | None = None
     batch_size: int = 16
-    rank: int = 16
+    rank: int | None = None
     pool_size: int = 6
     changed_share: float = 1.0
     settings: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("examples", "tokens", "classes", "batch_size", "rank", "pool_size"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
         if self.epochs is not None and self.epochs < 0:
             raise UsageError(f"epochs must not be negative; got {self.epochs}")

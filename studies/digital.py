@@ -32,6 +32,8 @@ class Worker(Protocol):
     @property
     def backward_need(self) -> BackwardNeed: ...
     @property
+    def extra_tokens(self) -> int: ...
+    @property
     def optimiser_macs(self) -> int: ...
     @property
     def state_bytes(self) -> int: ...
@@ -61,7 +63,8 @@ def training_events(
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
     if worker.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
-        counts.sram_bytes += 2 * ACTIVATION_BYTES * outputs * trained.tokens
+        tokens = trained.tokens + worker.extra_tokens * trained.sequences
+        counts.sram_bytes += 2 * ACTIVATION_BYTES * outputs * tokens
     return counts
 
 

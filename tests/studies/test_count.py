@@ -31,6 +31,7 @@ EXACT = (
     "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "sram_bytes", "array_cycles", "transposed_cycles",
 )  # fmt: skip
 SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2"}
+RANKED = ("lora", "vera")
 VARIANTS = [(name, place) for name, (places, _) in FOOTPRINTS.items() for place in places]
 
 
@@ -44,7 +45,7 @@ def tiny():
         module = transformers.BertModel(
             transformers.BertConfig(
                 vocab_size=50, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=INNER,
-                max_position_embeddings=16,
+                max_position_embeddings=32,
             ),
             add_pooling_layer=False,
         ).eval()  # fmt: skip
@@ -59,7 +60,7 @@ def tiny():
     )
     shape = ModelShape("tiny", "tiny", "random", WIDTH, blocks)
     backbone = SimpleNamespace(
-        module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=(), special_tokens=0,
+        module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=(48, 49), special_tokens=2,
         kind="text", name="tiny",
     )  # fmt: skip
     return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
@@ -90,10 +91,11 @@ def simulated(tiny, name, placement):
     from edge_adapt.studies.trial import ChipTrial
     from edge_adapt.studies.workbench import Encoded, Variant
 
-    method = get_method(name, rank=RANK) if name == "lora" else get_method(name)
+    method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
     rng = np.random.default_rng(1)
     encoded = Encoded(
-        [rng.integers(0, 50, LENGTH).tolist() for _ in range(EXAMPLES)], [i % CLASSES for i in range(EXAMPLES)]
+        [[48, *rng.integers(0, 48, LENGTH - 2).tolist(), 49] for _ in range(EXAMPLES)],
+        [i % CLASSES for i in range(EXAMPLES)],
     )
     bench = SimpleNamespace(backbone=tiny.backbone, classes=CLASSES, pool=tiny.pool, chip=tiny.chip)
     attached = method.attach(tiny.backbone, CLASSES, rng, placement=placement, pool=tiny.pool)
@@ -142,7 +144,7 @@ def test_footprints_have_the_methods_own_numbers(tiny, name):
     pytest.importorskip("torch")
     from edge_adapt.methods import get_method
 
-    method = get_method(name, rank=RANK) if name == "lora" else get_method(name)
+    method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
     assert FOOTPRINTS[name][0] == tuple(method.placements)
     for placement in method.placements:
         mine = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
@@ -276,6 +278,22 @@ def test_what_the_placement_writes():
     fewer = count(CountConfig(model="bert-tiny", method=("lora:NVM_STEP",), changed_share=0.1))["results"][0]
     assert fewer["write_energy_joules"] < 0.5 * step["write_energy_joules"] and "10 %" in fewer["note"]
     assert fewer["adaptation_event_counts"]["read_conversions"] == step["adaptation_event_counts"]["read_conversions"]
+
+
+def test_all_methods_and_the_matrices_that_layers_share():
+    report = count(CountConfig(model="minilm", method=("all",), tokens=20))
+    assert {r["method"] for r in report["results"]} == set(FOOTPRINTS)
+    by_name = {r["method"]: r for r in report["results"]}
+    # MiniLM has 12 adapted linears: VeRA's two matrices are read for each of them, one after another.
+    assert by_name["vera"]["inference_interval_seconds"] == pytest.approx(
+        12 * by_name["frozen"]["inference_interval_seconds"]
+    )
+    # Eight prompts more in every sequence.
+    reads = {name: record["inference_event_counts"]["reads"] for name, record in by_name.items()}
+    assert reads["prompt-tuning"] / reads["frozen"] == pytest.approx(28 / 20)
+    shared = 2 * 2 * 256 * 384
+    pool = 2 * 12 * 6 * 16 * 2 * 384
+    assert report["programming"]["pool"]["cells"] == shared + pool
 
 
 def test_it_needs_no_torch():
