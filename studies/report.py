@@ -8,7 +8,7 @@ import numpy as np
 
 from .._version import __version__
 from ..devices import Chip, references_used, unknown_numbers
-from ..methods import BackwardNeed, get_method
+from ..methods import BackwardNeed
 from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
 from ..simulator.counting import write_events
@@ -103,9 +103,7 @@ def _read_joules(results: list[dict[str, Any]], bench: Workbench, base: Programm
     variant that reads only what is programmed once, where there is one.
     """
     record = next((r for r in results if r["cells_in_placement"] == 0), results[0])
-    names = set(bench.frozen_tensors)
-    if not get_method(record["method"]).needs_pool:
-        names -= set(bench.pool_tensor_names())
+    names = set(bench.tensors_of(record["method"]))
     cells = sum(base.matrix(name).layout.cells for name in names)
     if record["backward_need"] != BackwardNeed.FULL:  # those that rewrite the backbone have no cells beside it
         cells += record["cells_in_placement"]

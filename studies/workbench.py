@@ -14,6 +14,7 @@ import numpy as np
 from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement, get_method
+from ..methods.base import BackwardNeed
 from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
@@ -80,25 +81,39 @@ class Workbench:
 
     @cached_property
     def frozen_tensors(self) -> dict[str, np.ndarray]:
-        """Every matrix that is programmed once: the backbone's, then the pool's. (out, in) float32."""
-        tensors: dict[str, np.ndarray] = {}
+        """Every matrix that is programmed once: the backbone's, then what methods keep beside it (the pool's LoRA
+        modules, VeRA's random matrices). (out, in) float32.
+        """
         linears = dict(self.backbone.module.named_modules())
-        for name in self.backbone.linear_names():
-            tensors[name] = linears[name].weight.detach().numpy()
+        tensors = {name: linears[name].weight.detach().numpy() for name in self.backbone.linear_names()}
+        for beside in self._beside.values():
+            tensors |= beside
+        return tensors
+
+    def tensors_of(self, method: str) -> list[str]:
+        """Names of what a method reads of `frozen_tensors`: the backbone, and what it keeps beside it."""
+        return [*self.backbone.linear_names(), *self._beside.get(method, ())]
+
+    @cached_property
+    def _beside(self) -> dict[str, dict[str, np.ndarray]]:
+        """For each method, the matrices it keeps beside the backbone and that are programmed once."""
+        kept: dict[str, dict[str, np.ndarray]] = {}
+        backbone = set(self.backbone.linear_names())
         for variant in self.variants:
-            if variant.method.needs_pool:
+            if variant.method.backward_need is BackwardNeed.THROUGH:  # others keep nothing beside the backbone
                 attached = variant.method.attach(
                     self.backbone, self.classes, np.random.default_rng(0), placement=variant.placement, pool=self.pool
                 )
-                for name, tensor in attached.cell_tensors.items():
-                    if attached.placements[name] is Placement.NVM_FROZEN and name not in tensors:
-                        tensors[name] = tensor.detach().numpy()
-        return tensors
+                kept[variant.method.name] = {
+                    name: tensor.detach().numpy()
+                    for name, tensor in attached.cell_tensors.items()
+                    if attached.placements[name] is Placement.NVM_FROZEN and name not in backbone
+                }
+        return kept
 
     def pool_tensor_names(self) -> list[str]:
-        """Names of the frozen matrices that are not the backbone's."""
-        backbone = set(self.backbone.linear_names())
-        return [name for name in self.frozen_tensors if name not in backbone]
+        """Names of the frozen matrices that hold the pool's modules."""
+        return [name for name in self.frozen_tensors if name.endswith((".pool_a", ".pool_b"))]
 
     def program(self, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
         """Write backbone and pool to a fresh chip, pulse by pulse. All seeds of a run share this one chip."""

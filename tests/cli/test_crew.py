@@ -71,3 +71,12 @@ def test_helpers_end_with_their_input():
 
 def test_there_is_always_one_job():
     assert crew.default_jobs() >= 1
+
+
+def test_random_matrices_of_vera_are_programmed_and_read_from_cells(local):
+    report = simulate(small(local, method=("vera", "ia3")))
+    by_method = {record["method"]: record for record in report["results"]}
+    assert report["programming"]["cells"] > report["programming"]["backbone"]["cells"]
+    assert report["programming"]["pool"]["cells"] == 0
+    reads = {name: record["inference_event_counts"]["read_conversions"] for name, record in by_method.items()}
+    assert reads["vera"] > reads["ia3"]
