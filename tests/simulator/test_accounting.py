@@ -1,6 +1,7 @@
 """Counts from the geometry by hand, energy as counts times cost, and conservation: parts add up to the whole."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,3 +255,9 @@ def test_every_cost_names_numbers_of_the_chip_with_their_sources(reram):
     adc = next(row for row in rows if row["event"] == "conversions of reads")
     assert adc["numbers"][0]["key"] == "periphery.adc.energy" and adc["numbers"][0]["source"] == "accelergy-isaac"
     assert adc["value"] == reram.periphery.adc_energy_joules
+
+
+def test_every_event_is_explained_on_the_page():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")
+    for name, meaning in EventCounts.meanings().items():
+        assert f"| `{name}` | {meaning} |" in page

@@ -72,3 +72,12 @@ def test_the_tables_are_printed(chips, capsys):
     chips.run(quick=True)
     out = capsys.readouterr().out
     assert "published_neurram" in out and "published_isaac" in out and "GOPS/W" in out
+
+
+def test_the_page_shows_these_figures(chips):
+    page = (FILE.parents[1] / "docs" / "energy.md").read_text(encoding="utf-8")
+    for point in chips.NEURRAM:
+        found = chips.neurram(*point)
+        row = next(line for line in page.splitlines() if line.startswith(f"| {point[0]}/{point[1]} |"))
+        assert f"| {found.tops:.3f} |" in row and f"| {found.tops_per_watt:.2f} |" in row, row
+    assert f"| {sum(chips.isaac().watts.values()):.4g} |" in page
