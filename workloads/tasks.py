@@ -1,7 +1,7 @@
 """Labelled tasks: shipped by name or read from a user's file, with one fixed test split and few-shot draws by seed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,14 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Example:
-    """A text and the index of its label in `Task.labels`."""
+    """A text, or an image, and the index of its label in `Task.labels`.
+
+    `image`: (height, width) or (height, width, 3) uint8; `text` is then what tells images apart, a digest of it.
+    """
 
     text: str
     label: int
+    image: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

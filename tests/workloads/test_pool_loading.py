@@ -25,7 +25,7 @@ def backbone() -> Backbone:
     return Backbone(
         name="small",
         module=module,
-        tokenizer=Tokenizer(WordLevel({"a": 0}, unk_token="a")),
+        preprocessor=Tokenizer(WordLevel({"a": 0}, unk_token="a")),
         pooling="mean",
         hidden_size=16,
         blocks=2,

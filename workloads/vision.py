@@ -1,0 +1,152 @@
+"""Vision Transformers: ViT and DINOv2 folders of Hugging Face, and a DINOv2 that was published as an ONNX file.
+
+The table of positions is resized once, when the model is loaded, to the grid of patches that it will see (bicubic, as
+DINOv2 does it: Oquab et al., TMLR 2024, arXiv:2304.07193), so that inputs may be smaller than those of the training.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EdgeAdaptError, UsageError, require
+from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig
+
+VISION_TYPES = ("vit", "dinov2")
+"""Model types of Hugging Face whose sequence is [CLS], then the patches."""
+
+_BACKBONE = "backbone."
+_HIDDEN_PER_HEAD = 64  # of every DINOv2
+_CURRENT_NAMES = (  # names of the published graph -> of the transformers that is pinned
+    ("attention.attention.query", "attention.q_proj"),
+    ("attention.attention.key", "attention.k_proj"),
+    ("attention.attention.value", "attention.v_proj"),
+    ("attention.output.dense", "attention.o_proj"),
+)
+
+
+def read_onnx_dinov2(path: Path) -> "nn.Module":
+    """A DINOv2 from the initialisers of an ONNX graph that holds one as `backbone.*`; whatever else it holds is left.
+
+    The matrices have no names of their own there: a matrix is known by the `MatMul` that takes it, and is transposed.
+    The table of positions are the two constants that the position code joins: that of [CLS], and those of the grid.
+
+    Raises:
+        EdgeAdaptError: the file cannot be read, or holds another model.
+    """
+    require("onnx")
+    import onnx
+    import torch
+    from onnx import numpy_helper
+
+    try:
+        graph = onnx.load(str(path)).graph
+    except Exception as error:  # protobuf raises errors of its own
+        raise EdgeAdaptError(f"{path} cannot be read as an ONNX file: {type(error).__name__}") from error
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    array = lambda name: torch.from_numpy(numpy_helper.to_array(values[name]).copy())
+    state: dict[str, Tensor] = {
+        name.removeprefix(_BACKBONE): array(name) for name in values if name.startswith(_BACKBONE)
+    }
+    places: dict[tuple[int, ...], str] = {}
+    for node in graph.node:
+        given = [name for name in node.input if name in values and not name.startswith(_BACKBONE)]
+        if node.op_type == "MatMul" and given and node.name.startswith(f"/{_BACKBONE[:-1]}/"):
+            owner = node.name.removeprefix(f"/{_BACKBONE[:-1]}/").removesuffix("/MatMul").replace("/", ".")
+            state[f"{owner}.weight"] = array(given[0]).T.contiguous()
+        elif node.name.startswith(f"/{_BACKBONE[:-1]}/embeddings/"):
+            places |= {tuple(values[name].dims): name for name in given}
+    tables = sorted((shape, name) for shape, name in places.items() if len(shape) == 3)
+    try:
+        state["embeddings.position_embeddings"] = torch.cat([array(name) for _, name in tables], 1)
+        return _build_dinov2(state)
+    except (RuntimeError, KeyError, IndexError, ValueError) as error:
+        raise EdgeAdaptError(f"{path} does not hold a DINOv2: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def _build_dinov2(state: "dict[str, Tensor]") -> "nn.Module":
+    """The module that fits the shapes of a state with the published graph's names."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    patches = state["embeddings.patch_embeddings.projection.weight"]
+    width, channels, _, patch = patches.shape
+    grid = math.isqrt(state["embeddings.position_embeddings"].shape[1] - 1)
+    layers = {int(found[1]) for name in state if (found := re.match(r"encoder\.layer\.(\d+)\.", name))}
+    inner = state["encoder.layer.0.mlp.fc1.bias"].shape[0]
+    config = Dinov2Config(
+        hidden_size=width,
+        num_hidden_layers=len(layers),
+        num_attention_heads=width // _HIDDEN_PER_HEAD,
+        mlp_ratio=inner // width,
+        image_size=grid * patch,
+        patch_size=patch,
+        num_channels=channels,
+        use_mask_token=False,
+    )
+    module = Dinov2Model(config)
+    module.load_state_dict({_current_name(name): tensor for name, tensor in state.items()})
+    return module.eval()
+
+
+def _current_name(name: str) -> str:
+    for old, new in _CURRENT_NAMES:
+        name = name.replace(old, new)
+    return name
+
+
+def check_vision_config(config: "PretrainedConfig", folder: Path) -> None:
+    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`."""
+    if config.model_type not in VISION_TYPES:
+        raise UsageError(
+            f"{folder}: a {config.model_type!r} model is not a vision encoder that is known here; allowed are "
+            f"{' and '.join(VISION_TYPES)}"
+        )
+
+
+def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:
+    """What the model does to images: from `preprocessor_config.json`, else with ImageNet's mean and deviation."""
+    patch = _first(module.get_submodule("embeddings.patch_embeddings"), "patch_size")
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return ImageReader(side, patch, IMAGENET_MEAN, IMAGENET_DEVIATION)
+    try:
+        given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        mean, deviation = (tuple(map(float, given[key])) for key in ("image_mean", "image_std"))
+        return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EdgeAdaptError(f"{path} is not usable: {error}") from error
+
+
+def native_side(module: "nn.Module") -> int:
+    """Pixels on a side of the images that the table of positions was trained for."""
+    return _first(module.get_submodule("embeddings.patch_embeddings"), "image_size")
+
+
+def _first(owner: Any, name: str) -> int:
+    """A size that is given as a number, or as height and width."""
+    size = getattr(owner, name)
+    return int(size[0] if isinstance(size, tuple | list) else size)
+
+
+def resize_positions(module: "nn.Module", reader: ImageReader) -> None:
+    """Let the model take squares of `reader.side` pixels: its table of positions is resized to their grid."""
+    import torch
+    from torch import nn
+
+    embeddings: Any = module.get_submodule("embeddings")
+    table = embeddings.position_embeddings.detach()
+    before, after = math.isqrt(table.shape[1] - 1), reader.side // reader.patch
+    if after != before:
+        grid = table[:, 1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
+        grid = nn.functional.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+        grid = grid.permute(0, 2, 3, 1).reshape(1, after**2, -1)
+        embeddings.position_embeddings = nn.Parameter(torch.cat([table[:, :1], grid], 1))
+    for owner in (embeddings, embeddings.patch_embeddings):
+        if hasattr(owner, "image_size"):
+            owner.image_size = (reader.side, reader.side)
+    embeddings.patch_embeddings.num_patches = after**2
