@@ -17,6 +17,7 @@ _STATUS_STYLE = {
     "derived": "blue",
     "unverified": "yellow",
     "override": "bold magenta",
+    "default": "dim",
     "unknown": "red",
     "inapplicable": "dim",
 }

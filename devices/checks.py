@@ -22,6 +22,7 @@ _TOGETHER = {
         ("drift_t0_seconds", "drift_exponent_coefficients", "drift_exponent_limits"),
         ("drift_exponent_sigma_coefficients", "drift_exponent_sigma_limits"),
         ("set_nonlinearity", "reset_nonlinearity", "range_pulses"),
+        ("relaxation_log_sigma", "relaxation_log_mean_siemens"),
     ),
     "array": (),
     "periphery": (),

@@ -97,6 +97,7 @@ def _plain(value: Any) -> Any:
         return {
             "time_seconds": value.time_seconds,
             "sigma_coefficients_siemens": list(value.sigma_coefficients_siemens),
+            **({"mean_coefficients_siemens": list(means)} if (means := value.mean_coefficients_siemens) else {}),
         }
     if isinstance(value, tuple):
         return list(value) or None
@@ -107,8 +108,11 @@ def _text(value: Any, unit: str) -> str:
     if value is None or value == ():
         return "unknown"
     if isinstance(value, RelaxationPoint):
-        sigma = ", ".join(f"{c * 1e6:.6g}" for c in value.sigma_coefficients_siemens)
-        return f"{pretty(value.time_seconds, 's')}: [{sigma}] uS"
+        sigma, mean = (
+            ", ".join(f"{c * 1e6:.6g}" for c in coefficients)
+            for coefficients in (value.sigma_coefficients_siemens, value.mean_coefficients_siemens)
+        )
+        return f"{pretty(value.time_seconds, 's')}: [{sigma}] uS" + (f", mean [{mean}] uS" if mean else "")
     if isinstance(value, tuple):
         return f"[{', '.join(f'{item:.6g}' for item in value)}]"
     return value if isinstance(value, str) else pretty(value, unit)

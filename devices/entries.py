@@ -10,7 +10,7 @@ from .units import parse_list, parse_number
 from .yamlfile import Place
 
 _ENTRY_KEYS = ("value", "source", "status", "note")
-_POINT_KEYS = ("time", "sigma", "source", "status", "note")
+_POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,14 @@ def _read_points(name: str, node: Place, spec: Spec, sources: Collection[str]) -
         if length is not None and len(sigma) != length:
             sigma_place.fail(f"{name}: {len(sigma)} coefficients, but the first point has {length}")
         length = len(sigma)
-        points.append(RelaxationPoint(time, sigma))
-        provenances.append(_provenance(name, item, parts, f"{time_text}: {sigma_text}", sources))
+        mean: tuple[float, ...] = ()
+        text = f"{time_text}: {sigma_text}"
+        if "mean" in parts:
+            mean_text = parts["mean"][1].text("mean")
+            mean = _parse(f"{name} mean", parts["mean"][1], mean_text, coefficients)
+            text += f", mean {mean_text}"
+        points.append(RelaxationPoint(time, sigma, mean))
+        provenances.append(_provenance(name, item, parts, text, sources))
     if not points:
         node.fail(f"{name} is an empty list; write {{value: null, note: ...}} when there is no data")
     return Entry(node.where, tuple(points), provenances[0], points=tuple(provenances))

@@ -82,12 +82,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class RelaxationPoint:
-    """Spread of the conductance a time after the write: sigma(G) = sum_i c_i (G / reference)^i, clipped at >= 0."""
+    """Conductance around its target a time after the write, see `relaxation_form`: the coefficients of sigma(G), and of
+    the mean distance from the target, sum_i c_i (G / reference)^i (empty: 0).
+    """
 
     time_seconds: float
     sigma_coefficients_siemens: tuple[float, ...]
+    mean_coefficients_siemens: tuple[float, ...] = ()
 
 
+_ALIKE = "all are alike"
+_NO_FLICKER = "no 1/f noise that grows with time"
+_NO_LOG = "no relaxation law in log time"
 _LINEAR = "the step of a pulse does not depend on the conductance"
 
 
@@ -105,6 +111,14 @@ class Cell:
     levels: int = _spec("conductance.levels", "", "levels a cell is programmed to", kind="integer", low=2, high=65536)
     program_tolerance_siemens: float = _spec(
         "programming.tolerance", "S", "verify accepts target ± this", open_low=True
+    )
+    program_tolerance_relative: float | None = _spec(
+        "programming.tolerance_relative",
+        "",
+        "added to the tolerance: this part of the target",
+        nullable=True,
+        high=1.0,
+        absent="the tolerance is the same for all targets",
     )
     pulses_max: int = _spec("programming.pulses_max", "", "pulses before giving up", kind="integer", low=1, high=100000)
     pulses_mean_published: float | None = _spec(
@@ -178,6 +192,107 @@ class Cell:
     read_voltage_volts: float = _spec("read.voltage", "V", "read voltage", open_low=True)
     read_seconds: float = _spec("read.time", "s", "length of a verify read", open_low=True)
     read_noise_relative: float | None = _spec("read.noise", "", "sigma(G)/G of each read", nullable=True, high=1.0)
+    read_noise_saturation_siemens: tuple[float, ...] | None = _spec(
+        "read.noise_saturation",
+        "S",
+        "(A, B): sigma(G) = A (1 - exp(-G / B)) of each read, G the target",
+        kind="list",
+        length=2,
+        nullable=True,
+        absent="no noise of this form",
+    )
+    flicker_seconds: float | None = _spec(
+        "flicker.time",
+        "s",
+        "t_read of 1/f noise: sigma(G)/G = Q sqrt(ln((t + t_read) / (2 t_read)))",
+        nullable=True,
+        open_low=True,
+        absent=_NO_FLICKER,
+    )
+    flicker_power: tuple[float, ...] | None = _spec(
+        "flicker.power",
+        "",
+        "(q, p) of Q = q (G/g_max)^p",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+        absent=_NO_FLICKER,
+    )
+    flicker_line: tuple[float, ...] | None = _spec(
+        "flicker.line",
+        "",
+        "(a, b) of Q = a·ln(G/g_max) + b",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+        absent=_NO_FLICKER,
+    )
+    flicker_limits: tuple[float, ...] | None = _spec(
+        "flicker.limits",
+        "",
+        "(low, high) limits of Q",
+        kind="list",
+        length=2,
+        nullable=True,
+        absent="Q has no limits",
+    )
+    flicker_above: tuple[float, ...] | None = _spec(
+        "flicker.above",
+        "",
+        "(x0, c0, c1, ...): from G/g_max = x0 on, Q = c0 + c1·G/g_max + ...",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent="the law of Q holds for all G",
+    )
+    flicker_siemens: tuple[float, ...] | None = _spec(
+        "flicker.siemens",
+        "S",
+        "(a, b): sigma(G), instead of sigma(G)/G, with a·ln(G/g_max) + b in the place of Q",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+        absent="1/f noise is a part of the conductance",
+    )
+    relaxation_form: str = _spec(
+        "relaxation.form",
+        "",
+        "sigma of the points: polynomial of G / reference, or saturating: (A, B) of A (1 - exp(-G / B))",
+        kind="choice",
+        choices=("polynomial", "saturating"),
+        absent="polynomial",
+        default="polynomial",
+    )
+    relaxation_log_sigma: tuple[float, ...] | None = _spec(
+        "relaxation.log_sigma",
+        "S",
+        "(s0, s1) of a spread s0 + s1·ln(t / 1 s), instead of points",
+        kind="list",
+        length=2,
+        nullable=True,
+        low=-math.inf,
+        absent=_NO_LOG,
+    )
+    relaxation_log_mean_siemens: float | None = _spec(
+        "relaxation.log_mean",
+        "S",
+        "mean distance from the target, per ln(t / 1 s)",
+        nullable=True,
+        low=-math.inf,
+        absent=_NO_LOG,
+    )
+    relaxation_programming_sigma: tuple[float, ...] | None = _spec(
+        "relaxation.programming_sigma",
+        "S",
+        "polynomial of G / reference: the spread after programming, beside log_sigma in squares",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent=_NO_LOG,
+    )
     relaxation_reference_siemens: float | None = _spec(
         "relaxation.reference",
         "S",
@@ -207,6 +322,15 @@ class Cell:
     drift_exponent_limits: tuple[float, ...] | None = _spec(
         "drift.exponent_limits", "", "(low, high) limits of nu", kind="list", length=2, nullable=True, low=-math.inf
     )
+    drift_exponent_above: tuple[float, ...] | None = _spec(
+        "drift.exponent_above",
+        "",
+        "(x0, c0, c1, ...): from G/g_max = x0 on, nu = c0 + c1·G/g_max + ...",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent="the law of nu holds for all G",
+    )
     drift_exponent_sigma_coefficients: tuple[float, ...] | None = _spec(
         "drift.exponent_sigma_coefficients",
         "",
@@ -219,8 +343,25 @@ class Cell:
     drift_exponent_sigma_limits: tuple[float, ...] | None = _spec(
         "drift.exponent_sigma_limits", "", "(low, high) limits of the sigma of nu", kind="list", length=2, nullable=True
     )
+    drift_exponent_sigma_above: tuple[float, ...] | None = _spec(
+        "drift.exponent_sigma_above",
+        "",
+        "the same of the sigma of nu",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent="the law of the sigma of nu holds for all G",
+    )
     stuck_low_fraction: float | None = _spec("faults.stuck_low", "", "cells stuck at g_min", nullable=True, high=1.0)
     stuck_high_fraction: float | None = _spec("faults.stuck_high", "", "cells stuck at g_max", nullable=True, high=1.0)
+    fault_cluster_cells: float | None = _spec(
+        "faults.cluster_cells",
+        "",
+        "mean length of runs of stuck cells along a bit line",
+        nullable=True,
+        low=1.0,
+        absent="cells are stuck independently of each other",
+    )
     endurance_writes: float | None = _spec(
         "endurance.writes",
         "",
@@ -235,6 +376,13 @@ class Cell:
     endurance_writes_max: float | None = _spec(
         "endurance.writes_max", "", "highest published endurance", nullable=True, low=1, unlimited=True
     )
+    endurance_spread: float | None = _spec(
+        "endurance.spread",
+        "",
+        "cell-to-cell sigma of the logarithm of the endurance; worn-out cells stay as they are",
+        nullable=True,
+        absent="no cell dies of writes; wear is only counted",
+    )
     area_f2: float | None = _spec(
         "layout.area_f2", "", "cell area in squares of the feature size", nullable=True, open_low=True
     )
@@ -243,19 +391,37 @@ class Cell:
 
 @dataclass(frozen=True)
 class Array:
-    """Geometry and coding of one crossbar array; a weight is a differential pair of cells per slice."""
+    """Geometry and coding of one crossbar array."""
 
     rows: int = _spec("array.rows", "", "word lines", kind="integer", low=1, high=65536)
     columns: int = _spec("array.columns", "", "bit lines", kind="integer", low=1, high=65536)
     slices: int = _spec(
         "array.slices",
         "",
-        "cells that a weight's magnitude is cut into (digits to base `levels`)",
+        "digits to base `levels` that a weight is cut into",
         kind="integer",
         low=1,
         high=32,
     )
     input_bits: int = _spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=32)
+    mapping: str = _spec(
+        "array.mapping",
+        "",
+        "the sign of a weight: a pair of cells, or an offset and a reference column in each array",
+        kind="choice",
+        choices=("differential", "offset"),
+        absent="differential",
+        default="differential",
+    )
+    spare_columns: int = _spec(
+        "array.spare_columns",
+        "",
+        "bit lines of an array kept to stand in for faulty ones",
+        kind="integer",
+        high=65535,
+        absent="none",
+        default=0,
+    )
     scale: str = _spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))
 
 
@@ -284,6 +450,33 @@ class Periphery:
         "when conversions run: during the next array read (overlapped), or before it (sequential)",
         kind="choice",
         choices=("overlapped", "sequential"),
+    )
+    adc_kind: str | None = _spec(
+        "adc.kind",
+        "",
+        "how a conversion works; decides the shape of its curvature",
+        kind="choice",
+        nullable=True,
+        choices=("sar", "ramp", "flash"),
+        absent="not stated",
+    )
+    adc_offset_sigma: float | None = _spec(
+        "adc.offset_sigma", "", "offset of converters, in steps (LSB)", nullable=True, absent=_ALIKE
+    )
+    adc_gain_sigma: float | None = _spec(
+        "adc.gain_sigma", "", "relative gain error of converters", nullable=True, high=1.0, absent=_ALIKE
+    )
+    adc_inl_sigma: float | None = _spec(
+        "adc.inl_sigma", "", "curvature (INL) of converters, in steps (LSB)", nullable=True, absent=_ALIKE
+    )
+    dac_offset_sigma: float | None = _spec(
+        "dac.offset_sigma", "", "offset of row drivers, in steps (LSB)", nullable=True, absent=_ALIKE
+    )
+    dac_gain_sigma: float | None = _spec(
+        "dac.gain_sigma", "", "relative gain error of row drivers", nullable=True, high=1.0, absent=_ALIKE
+    )
+    dac_inl_sigma: float | None = _spec(
+        "dac.inl_sigma", "", "curvature (INL) of row drivers, in steps (LSB)", nullable=True, absent=_ALIKE
     )
     sample_hold_energy_joules: float | None = _spec(
         "sample_hold.energy", "J", "one sample of one column", nullable=True, by="dac.bits", any_bits=True

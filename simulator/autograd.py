@@ -36,7 +36,7 @@ class _CrossbarRead(torch.autograd.Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             ctx.reader.chip_model.count_transposed(ctx.name, len(gradient))
-            grad_x = gradient @ torch.from_numpy(ctx.reader.chip_model.held(ctx.name))
+            grad_x = torch.from_numpy(ctx.reader.chip_model.transposed_product(ctx.name, gradient.numpy()))
             if rows is not None:
                 grad_x = _spread(grad_x, rows, total)
         if ctx.needs_input_grad[1]:
@@ -57,14 +57,16 @@ class TorchProducts(Products):
     of the noise, within 0.5 %.
     """
 
+    parts = False  # torch has its own threads
+
     def __init__(self) -> None:
         self.half_variance = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
-    def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        tiles = [torch.from_numpy(pairs) for pairs in matrix.pairs]
+    def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
+        tiles = [torch.from_numpy(digits) for digits in weights]
         self._tiled(torch.from_numpy(codes), tiles, matrix.layout.rows, torch.from_numpy(out))
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
@@ -79,7 +81,7 @@ class TorchProducts(Products):
 
     @staticmethod
     def _tiled(x: Tensor, slices: list[Tensor], rows: int, out: Tensor) -> None:
-        """out (slices * row_tiles, vectors, outputs): x (vectors, in) times each tile of each slice (in, outputs)."""
+        """out (slices * row_tiles, vectors, sensed): x (vectors, in) times each tile of each slice (in, sensed)."""
         inputs = x.shape[1]
         tiles, full = -(-inputs // rows), inputs // rows
         for s, weights in enumerate(slices):

@@ -1,7 +1,6 @@
 """A chip with matrices in its crossbars: program, read, write again, let time pass; every event is counted."""
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,15 +8,15 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError, unknown_name
-from . import kernels, randoms
+from . import randoms
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
-from .converters import best_range, code_max, drive_load
-from .counting import digit_bits, input_cycles, read_events, write_events
+from .counting import input_cycles, read_events, write_events
 from .products import Products
-from .writing import WriteLog, require_programmable
+from .reading import Ranges, Reader
+from .writing import WriteLog, WriteSum, require_programmable
 
-FIDELITIES = ("ideal", "fast")
+FIDELITIES = ("ideal", "fast", "bitserial")
 # Vectors kept per matrix while calibrating: enough for a quantile, small enough to hold for every matrix.
 CALIBRATION_VECTORS = 96
 
@@ -27,7 +26,9 @@ class ProgrammedModel:
 
     write_log: the log of the one-time programming. `counts`: every event of reading and rewriting since (see
     `EventCounts`). `fidelity` "fast": converters, read noise and everything the cells do, inputs applied as analog
-    levels; "ideal": reads are exact products with the original weights (for comparisons), events are still counted.
+    levels; "bitserial": the digits of an input one after another, as the DAC applies them, each with noise and
+    conversion of its own; "ideal": reads are exact products with the original weights (for comparisons), events are
+    still counted.
     """
 
     def __init__(self, chip: Chip, rng: np.random.Generator, fidelity: str = "fast"):
@@ -38,28 +39,30 @@ class ProgrammedModel:
         self._rng = rng
         self._matrices: dict[str, CrossbarMatrix] = {}
         self._ideal: dict[str, np.ndarray] = {}
-        self._ranges: dict[str, tuple[float, np.ndarray]] = {}
+        self._ranges: dict[str, Ranges] = {}
         self._samples: dict[str, list[np.ndarray]] | None = None
-        self._logs: list[WriteLog] = []
-        self._log: WriteLog | None = None
-        self._read_seed = randoms.draw_seed(rng)
-        self._reads = 0
+        self._written = WriteSum()
+        self._reader = Reader(chip, fidelity, randoms.draw_seed(rng))
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
-        self.products = Products()  # `autograd.ChipReader` puts torch's faster ones here
-        self._memory: dict[str, np.ndarray] = {}
-        self._load = drive_load(chip.array.input_bits, digit_bits(chip))
 
     # --- writing
     # -------------------------------------------------------------------------------------------------------------
 
     @property
     def write_log(self) -> WriteLog:
-        """The one-time programming of every matrix, as one log (per-cell arrays joined end to end)."""
-        if self._log is None:
-            self._log = WriteLog.total(self._logs)
-        return self._log
+        """The one-time programming of every matrix, as one log; its cells are sorted by pulses."""
+        return self._written.log()
+
+    @property
+    def products(self) -> Products:
+        """What multiplies matrices in a read; `autograd.ChipReader` puts torch's faster products here."""
+        return self._reader.products
+
+    @products.setter
+    def products(self, products: Products) -> None:
+        self._reader.products = products
 
     def add(self, name: str, weight: np.ndarray, scale: np.ndarray | None = None) -> WriteLog:
         """Program one more matrix (out, in) into erased arrays; `scale` (row_tiles, out) fixes the weight range,
@@ -75,8 +78,7 @@ class ProgrammedModel:
         self._matrices[name] = matrix
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
-        self._logs.append(log)
-        self._log = None
+        self._written.add(log)
         return log
 
     def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False) -> WriteLog:
@@ -123,13 +125,30 @@ class ProgrammedModel:
         return self._matrices[name]
 
     def effective_weight(self, name: str) -> np.ndarray:
-        """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise."""
-        return self.held(name).copy()
+        """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise: the
+        caller's own.
+        """
+        return self._ideal[name].copy() if self.fidelity == "ideal" else self.matrix(name).effective
 
-    def held(self, name: str) -> np.ndarray:
-        """Like `effective_weight`, without the copy: changes when the matrix is rewritten, and is not to be changed."""
+    def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
+        """y (vectors, out) times the transposed of what the cells hold, exactly: (vectors, in) float32; not counted."""
         matrix = self.matrix(name)
-        return self._ideal[name] if self.fidelity == "ideal" else matrix.effective
+        if self.fidelity == "ideal":
+            return self.products.multiply(y, self._ideal[name])
+        return matrix.transposed_product(y, self.products.multiply)
+
+    def freeze_reading(self) -> None:
+        """Keep what reads need at the present time, and let go of the cells: about half of the memory. After that the
+        chip can be read and forked; matrices may be added, but those that are there neither rewritten nor aged.
+        """
+        for matrix in self._matrices.values():
+            matrix.freeze_reading()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the matrices take, in bytes."""
+        own = sum(matrix.nbytes for matrix in self._matrices.values())
+        return own + sum(weight.nbytes for weight in self._ideal.values())
 
     def set_time(self, seconds: float) -> None:
         """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write."""
@@ -145,8 +164,9 @@ class ProgrammedModel:
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
         twin._ideal, twin._ranges = dict(self._ideal), dict(self._ranges)
         twin._activity_per_read = dict(self._activity_per_read)
-        twin._logs = list(self._logs)
-        twin._read_seed, twin._reads = randoms.draw_seed(rng), 0
+        twin._written = self._written.copy()
+        twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
+        twin._reader.products = self.products
         twin.counts = EventCounts()
         return twin
 
@@ -167,59 +187,35 @@ class ProgrammedModel:
         # The sum of the numbers tells at once; only a sum too large for a float needs the second look.
         if not (np.isfinite(vectors.sum()) or np.isfinite(vectors).all()):
             raise UsageError(f"the inputs of {name!r} hold NaN or infinite values; a converter cannot apply them")
-        if self._samples is not None:
-            kept = sum(len(s) for s in self._samples.setdefault(name, []))
-            step = max(1, len(vectors) // CALIBRATION_VECTORS)
-            if kept < CALIBRATION_VECTORS:
-                self._samples[name].append(vectors[::step][: CALIBRATION_VECTORS - kept].copy())
-            y = self.products.multiply(vectors, self.held(name).T)
-        else:
-            ranges = self._ranges.get(name) or self._find_ranges(matrix, vectors[:CALIBRATION_VECTORS])
-            if vectors.any():  # zeros calibrate nothing
-                self._ranges[name] = ranges
-            y = self._read(name, matrix, vectors, ranges)
+        y = self._read(name, matrix, vectors) if self._samples is None else self._sample(name, matrix, vectors)
         return y[0] if np.ndim(x) == 1 else y
 
-    def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray, ranges: tuple[float, np.ndarray]) -> np.ndarray:
-        layout, array, periphery = matrix.layout, self.chip.array, self.chip.periphery
-        full_scale, adc_range = ranges
-        noisy = self.fidelity == "fast" and matrix.noise_bits.size > 0
-        codes = self._scratch("codes", x.shape)
-        squares = self._scratch("squares", x.shape if noisy else (0, 0))
-        activity = np.empty(len(x))
-        kernels.drive_rows(
-            x, full_scale, code_max(array.input_bits), self._load, matrix.row_siemens, codes, squares, activity
-        )
-        self._count_reads(name, matrix, len(x), float(activity.sum()))
+    def _sample(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
+        """An exact product; some of its inputs are kept."""
+        assert self._samples is not None
+        kept = sum(len(s) for s in self._samples.setdefault(name, []))
+        step = max(1, len(x) // CALIBRATION_VECTORS)
+        if kept < CALIBRATION_VECTORS:
+            self._samples[name].append(x[::step][: CALIBRATION_VECTORS - kept].copy())
         if self.fidelity == "ideal":
             return self.products.multiply(x, self._ideal[name].T)
-        chunks = layout.slices * layout.row_tiles
-        shape = (chunks, len(x), layout.outputs)
-        partial, variance = (
-            self._scratch("partial", shape),
-            self._scratch("variance", shape if noisy else (0, 0, 0)),
-        )
-        self.products.sums(codes, matrix, partial)
-        if noisy:
-            self.products.variances(squares, matrix, variance)
-        gains = matrix.gains.reshape(chunks, layout.outputs) * np.float32(full_scale)
-        bits = periphery.adc_bits
-        top = code_max(bits) if bits else 0
-        lsb = np.repeat(adc_range / top if top else np.zeros_like(adc_range), layout.row_tiles).astype(np.float32)
-        out = np.empty((len(x), layout.outputs), np.float32)
-        self._reads += 1
-        seed = randoms.draw_seed(np.random.default_rng([int(self._read_seed), self._reads]))
-        kernels.convert_rows(partial, variance, gains, lsb, np.float32(top), seed, out)
-        return out
+        return matrix.product(x, self.products.multiply)
 
-    def _scratch(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Uninitialised float32 memory that is used again by the next read: fresh pages cost more than the
-        arithmetic.
-        """
-        size = math.prod(shape)
-        if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size, np.float32)
-        return self._memory[name][:size].reshape(shape)
+    def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
+        ranges = self._ranges.get(name)
+        if ranges is None:
+            ranges = self._reader.find_ranges(matrix, x[:CALIBRATION_VECTORS])
+            if x.any():  # zeros calibrate nothing
+                self._ranges[name] = ranges
+        if self.fidelity == "ideal":
+            per_vector = np.empty(len(x))
+            self._reader.drive(matrix, x, ranges.dac, False, per_vector)
+            activity = float(per_vector.sum())
+            y = self.products.multiply(x, self._ideal[name].T)
+        else:
+            y, activity = self._reader.read(matrix, x, ranges)
+        self._count_reads(name, matrix, len(x), activity)
+        return y
 
     def input_cycles(self) -> int:
         """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
@@ -257,20 +253,7 @@ class ProgrammedModel:
         finally:
             self._samples = None
         for name, kept in samples.items():
-            self._ranges[name] = self._find_ranges(self.matrix(name), np.concatenate(kept))
-
-    def _find_ranges(self, matrix: CrossbarMatrix, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """(DAC range in input units, ADC range of each slice in units of full drive times (g_max - g_min))."""
-        top = code_max(self.chip.array.input_bits)
-        full_scale = best_range(x, self.chip.array.input_bits)
-        codes = np.clip(np.rint(x / full_scale * top), -top, top).astype(np.float32) / np.float32(top)
-        adc = np.ones(matrix.layout.slices)
-        tiles = matrix.layout.row_tiles
-        sums = np.empty((matrix.layout.slices * tiles, len(x), matrix.layout.outputs), np.float32)
-        self.products.sums(codes, matrix, sums)
-        for s in range(matrix.layout.slices):
-            adc[s] = best_range(sums[s * tiles : (s + 1) * tiles], self.chip.periphery.adc_bits or 8)
-        return full_scale, adc
+            self._ranges[name] = self._reader.find_ranges(self.matrix(name), np.concatenate(kept))
 
 
 def program(

@@ -58,22 +58,23 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
     A transposed read drives the outputs' columns and senses the inputs' rows. The slices of a weight share a row, so
     they are read one after another.
     """
-    driven, sensed = (layout.outputs, layout.inputs) if transposed else (layout.inputs, layout.outputs)
+    driven, sensed = (layout.sensed, layout.inputs) if transposed else (layout.inputs, layout.sensed)
     drive_tiles, sense_tiles = (
         (layout.row_tiles, layout.column_tiles) if transposed else (layout.column_tiles, layout.row_tiles)
     )
     conversions = sensed * sense_tiles * layout.slices * cycles
     # Each driven line crosses every array beside it; a transposed read drives both cells of a pair.
-    drives = driven * drive_tiles * cycles * (2 * layout.slices if transposed else 1)
-    input_bytes = driven * chip.array.input_bits / 8
+    drives = driven * drive_tiles * cycles * (layout.cells_per_weight if transposed else 1)
+    given, results = (layout.outputs, layout.inputs) if transposed else (layout.inputs, layout.outputs)
+    input_bytes = given * chip.array.input_bits / 8
     return EventCounts(
         word_line_drives=0 if transposed else drives,
         bit_line_drives=drives if transposed else 0,
         read_conversions=conversions,
         sample_holds=conversions,
         shift_adds=conversions,
-        buffer_bytes=input_bytes + sensed * RESULT_BYTES,
-        router_bytes=input_bytes * drive_tiles + sensed * RESULT_BYTES * sense_tiles,
+        buffer_bytes=input_bytes + results * RESULT_BYTES,
+        router_bytes=input_bytes * drive_tiles + results * RESULT_BYTES * sense_tiles,
         array_cycles=0 if transposed else cycles,
         transposed_cycles=cycles * layout.slices if transposed else 0,
         transposed_reads=float(transposed),

@@ -1,9 +1,14 @@
-"""From weights to conductance levels: differential pairs, bit slices, tiles and scales.
+"""From weights to conductance levels: pairs or offset columns, bit slices, tiles and scales.
 
-A weight (out, in) becomes an integer magnitude q in 0 .. levels^slices - 1 times a scale; each base-`levels` digit
-of q sits in a pair of cells whose difference carries the sign: the digit in the plus cell for w > 0, in the minus
-cell for w < 0, the partner at g_min. Word lines are inputs; the cells of one output (pair x slices) are neighbouring
-columns, so an array of C columns serves C // (2 slices) outputs.
+A weight (out, in) becomes a signed integer q times a scale; base-`levels` digits of q sit in the cells of a weight,
+one slice each. Two ways to carry the sign:
+
+differential: |q| <= levels^slices - 1, each digit in a pair of cells whose difference is read: in the plus cell for
+    w > 0, in the minus cell for w < 0, the partner at g_min.
+offset: one cell a digit holds the digits of q + M, with M half of the largest number; each array has one more column a
+    slice that holds the digits of M itself (a weight of zero), and every output is taken against it after conversion.
+
+Word lines are inputs; the cells of one output (polarities x slices) are neighbouring columns.
 """
 
 from dataclasses import dataclass
@@ -19,11 +24,16 @@ from .writing import program_cells
 PLUS, MINUS = 0, 1
 SAMPLE = 256  # cells of each level
 CLIPPING = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
+BITS_MOST = 24  # of a weight: the tables of the mapping have an entry for each number
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a matrix (out, in) is spread over arrays; all counts are integers."""
+    """How a matrix (out, in) is spread over arrays; all counts are integers.
+
+    columns: bit lines of an array that hold weights or references, spare ones left out. polarities: cells of a digit, 2
+    (differential) or 1 (offset).
+    """
 
     outputs: int
     inputs: int
@@ -31,6 +41,7 @@ class Layout:
     columns: int
     slices: int
     levels: int
+    polarities: int = 2
 
     @staticmethod
     def of(chip: Chip, shape: tuple[int, int]) -> "Layout":
@@ -42,15 +53,30 @@ class Layout:
             raise UsageError(f"cell {chip.cell.name!r} has {levels} conductance levels; at least 2 are needed")
         if levels > 256:
             raise UsageError(f"cell {chip.cell.name!r} has {levels} levels; at most 256 are supported, use bit slices")
-        if array.columns < 2 * array.slices:
+        layout = Layout(
+            shape[0], shape[1], array.rows, array.columns - array.spare_columns, array.slices, levels,
+            1 if array.mapping == "offset" else 2,
+        )  # fmt: skip
+        if layout.outputs_per_array < 1:
+            needed = layout.cells_per_weight + layout.reference_group
             raise UsageError(
-                f"{array.slices} slices need {2 * array.slices} columns an output; the array has {array.columns}"
+                f"{array.slices} slices need {needed} columns for one output; array.columns is {array.columns}, "
+                f"array.spare_columns {array.spare_columns}"
             )
-        return Layout(shape[0], shape[1], array.rows, array.columns, array.slices, levels)
+        return layout
+
+    @property
+    def cells_per_weight(self) -> int:
+        return self.polarities * self.slices
+
+    @property
+    def reference_group(self) -> int:
+        """Columns of an array that hold its reference."""
+        return self.slices if self.polarities == 1 else 0
 
     @property
     def outputs_per_array(self) -> int:
-        return self.columns // (2 * self.slices)
+        return max(0, self.columns - self.reference_group) // self.cells_per_weight
 
     @property
     def row_tiles(self) -> int:
@@ -65,18 +91,43 @@ class Layout:
         return self.row_tiles * self.column_tiles
 
     @property
+    def references(self) -> int:
+        """Reference outputs: one for each array beside another, or none."""
+        return self.column_tiles if self.polarities == 1 else 0
+
+    @property
+    def sensed(self) -> int:
+        """Outputs that are sensed and converted: the matrix's, then the references."""
+        return self.outputs + self.references
+
+    @property
     def cells(self) -> int:
-        return 2 * self.slices * self.outputs * self.inputs
+        return self.cells_per_weight * self.sensed * self.inputs
+
+    @property
+    def largest(self) -> int:
+        """The largest number that the digits of a weight can hold."""
+        return int(self.levels**self.slices) - 1
 
     @property
     def magnitude_max(self) -> int:
         """The largest integer magnitude a weight can have."""
-        return self.levels**self.slices - 1
+        return self.largest if self.polarities == 2 else max(1, self.largest // 2)
+
+    @property
+    def offset(self) -> int:
+        """What is added to a weight's integer before it is cut into digits."""
+        return 0 if self.polarities == 2 else self.magnitude_max
 
     @property
     def cell_shape(self) -> tuple[int, int, int, int]:
-        """(slices, 2, inputs, outputs): the shape of every per-cell array of this matrix."""
-        return (self.slices, 2, self.inputs, self.outputs)
+        """(slices, polarities, inputs, sensed): the shape of every per-cell array of this matrix."""
+        return (self.slices, self.polarities, self.inputs, self.sensed)
+
+    def array_of_output(self) -> np.ndarray:
+        """(sensed,) which of the arrays beside each other an output, or a reference, is in."""
+        outputs = np.arange(self.outputs) // self.outputs_per_array
+        return np.concatenate([outputs, np.arange(self.references)])
 
 
 def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
@@ -99,15 +150,22 @@ def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
 
 
 def error_variance(chip: Chip, layout: Layout) -> np.ndarray:
-    """Expected squared error of pairs that hold each magnitude, in units of the scale squared: (magnitude_max + 1,).
+    """Expected squared error of the cells of a weight, for each integer from -magnitude_max to magnitude_max, in units
+    of the scale squared: (2 magnitude_max + 1,).
 
-    A cell's error is that of the first relaxation measurement, and at least what program-and-verify leaves.
+    A cell's error is that of the first relaxation measurement, and at least what program-and-verify leaves. UsageError
+    for weights of too many bits.
     """
+    if layout.largest >= 2**BITS_MOST:
+        raise UsageError(
+            f"array.slices ({layout.slices}) of conductance.levels ({layout.levels}) make more than {BITS_MOST} bits a "
+            "weight"
+        )
     cell, levels = chip.cell, level_siemens(chip)
     sigma = relaxation_sigma(cell, levels, fresh_seconds(cell))
     variance = np.maximum(sigma**2, programming_variance(cell)) / (levels[-1] - levels[0]) ** 2
-    digits = to_levels(np.arange(layout.magnitude_max + 1), layout)[:, PLUS]
-    return (slice_gain(layout)[:, None] ** 2 * (variance[digits] + variance[0])).sum(0)
+    digits = to_levels(np.arange(-layout.magnitude_max, layout.magnitude_max + 1), layout)
+    return (slice_gain(layout)[:, None] ** 2 * variance[digits].sum(1)).sum(0)
 
 
 @lru_cache(maxsize=32)
@@ -139,7 +197,7 @@ def fit_scale(weight: np.ndarray, layout: Layout, per: str, variance: np.ndarray
     for share in CLIPPING:
         scaled = normal * np.float32(top / share)
         q = np.clip(np.rint(scaled), -top, top)
-        error = ((scaled - q) / np.float32(top)) ** 2 + table[np.abs(q).astype(np.int32)]
+        error = ((scaled - q) / np.float32(top)) ** 2 + table[q.astype(np.int32) + top]
         total = np.add.reduceat(error, starts, axis=0) * share**2
         total = _shared(total, layout, per)
         better = total < best_error
@@ -167,17 +225,23 @@ def integers(weight: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarra
 
 def integer_type(layout: Layout) -> type[np.signedinteger]:
     """The smallest integer type that holds every magnitude and its sign."""
-    return np.int16 if layout.magnitude_max < 2**15 else np.int32
+    for kind in (np.int8, np.int16):
+        if layout.magnitude_max <= np.iinfo(kind).max:
+            return kind
+    return np.int32
 
 
 def to_levels(values: np.ndarray, layout: Layout) -> np.ndarray:
-    """The cell levels of signed integers (any shape): (slices, 2, ...) uint8, least significant slice first."""
-    levels = np.zeros((layout.slices, 2, *values.shape), np.uint8)
-    magnitude = np.abs(values)
+    """The cell levels of signed integers (any shape): (slices, polarities, ...) uint8, least significant first."""
+    levels = np.zeros((layout.slices, layout.polarities, *values.shape), np.uint8)
+    rest = np.abs(values.astype(np.int32)) if layout.polarities == 2 else values.astype(np.int32) + layout.offset
     for s in range(layout.slices):
-        magnitude, digit = np.divmod(magnitude, layout.levels)
-        levels[s, PLUS] = np.where(values > 0, digit, 0)
-        levels[s, MINUS] = np.where(values < 0, digit, 0)
+        rest, digit = np.divmod(rest, layout.levels) if layout.slices > 1 else (rest, rest)
+        if layout.polarities == 1:
+            levels[s, PLUS] = digit
+        else:
+            levels[s, PLUS] = np.where(values > 0, digit, 0)
+            levels[s, MINUS] = np.where(values < 0, digit, 0)
     return levels
 
 
@@ -188,6 +252,8 @@ def level_siemens(chip: Chip) -> np.ndarray:
 
 
 def slice_gain(layout: Layout) -> np.ndarray:
-    """What a full-scale pair (G+ - G- = g_max - g_min) of each slice adds, in units of the scale: (slices,) float64."""
+    """What a full-scale digit (a difference of g_max - g_min) of each slice adds, in units of the scale: (slices,)
+    float64.
+    """
     powers = float(layout.levels) ** np.arange(layout.slices)
     return powers * (layout.levels - 1) / layout.magnitude_max

@@ -4,28 +4,43 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import read_kernels
 from .arrays import CrossbarMatrix
+
+FEW = 4  # vectors up to which a plain loop is faster than a product
 
 
 class Products:
     """What a read multiplies. `codes` and `squares` are (vectors, in) float32; results go to `out` (slices *
-    row_tiles, vectors, outputs), one product for each stack of arrays that is converted on its own.
+    row_tiles, vectors, sensed), one product for each stack of arrays that is converted on its own. `parts`: whether
+    large reads are done in parts on several threads, and not each product.
     """
+
+    parts = True
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a (m, k) times b (k, n)."""
         return a @ b
 
-    def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        """Bit-line sums of the drive `codes`, in units of full drive times (g_max - g_min)."""
+    def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
+        """Bit-line sums of the drive `codes` over `weights` (slices, in, sensed), float32."""
+        if len(codes) <= FEW:
+            read_kernels.sum_few(codes, weights, matrix.layout.rows, out)
+            return
         for c, (s, rows) in enumerate(chunks(matrix)):
-            np.matmul(codes[:, rows], matrix.pairs[s, rows], out=out[c])
+            np.matmul(codes[:, rows], weights[s, rows], out=out[c])
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
         """Variance of the read noise on the sums; `squares` are the squared codes."""
-        noise = matrix.noise
+        bits = matrix.noise_bits
+        if len(squares) <= FEW:
+            read_kernels.sum_few_bits(squares, bits, matrix.layout.rows, out)
+            return
+        wide = np.empty((min(matrix.layout.rows, matrix.layout.inputs), bits.shape[2]), np.float32)
         for c, (s, rows) in enumerate(chunks(matrix)):
-            np.matmul(squares[:, rows], noise[s, rows], out=out[c])
+            noise = wide[: rows.stop - rows.start]
+            read_kernels.widen(bits[s, rows], noise)
+            np.matmul(squares[:, rows], noise, out=out[c])
 
 
 def chunks(matrix: CrossbarMatrix) -> Iterator[tuple[int, slice]]:

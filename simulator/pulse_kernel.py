@@ -12,17 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from .randoms import CENTRE, GOLDEN, UNIT, mix, normal_tail, quantile_centre, start
+from .randoms import GOLDEN, normals_of, start
 
 HEALTHY, STUCK_LOW, STUCK_HIGH, WORN_OUT = 0, 1, 2, 3
 # Columns of the tally of `program_blocks`.
-CELL_JOULES, LINE_JOULES, VERIFY_JOULES, VERIFIES, REVERSALS = range(5)
-TALLY = 5
+CELL_JOULES, LINE_JOULES, VERIFY_JOULES, VERIFIES, REVERSALS, SETS, RESETS = range(7)
+TALLY = 7
 BLOCK = 512  # cells
-_S11 = np.uint64(11)
-# Where the lanes of a block keep their numbers: nine that move when cells close up, and two for the draw.
-_G, _GOAL, _REACH, _FACTOR, _MOVES, _WAY, _STEPS, _UPS, _LIVE, _Z, _Q = (field * BLOCK for field in range(11))
-_KEPT, _FIELDS = 9, 11
+# Where the lanes of a block keep their numbers: nine that move when cells close up, and the draw.
+_G, _GOAL, _REACH, _FACTOR, _MOVES, _WAY, _STEPS, _UPS, _LIVE, _Z = (field * BLOCK for field in range(10))
+_KEPT, _FIELDS = 9, 10
 
 
 class Pulses(NamedTuple):
@@ -60,57 +59,60 @@ class Pulses(NamedTuple):
 
 
 @njit(parallel=True, cache=True, error_model="numpy", fastmath=True)
-def program_blocks(
-    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed, p
-):
+def program_blocks(index, conductance, target, stuck, pulses, failed, busy_seconds, tally, spread_seed, pulse_seed, p):
     """Program-and-verify of every cell of `conductance` (cells,) float64, in place.
 
-    All arrays (cells,): `target` float64; `index` uint32, a cell's number in its matrix; `stuck` uint8; pulses uint16;
-    busy_seconds float32: how long a cell was at it. `tally` (blocks, TALLY) float64. A cell's factor comes from stream
-    (spread_seed, index), the noise of its pulses from (pulse_seed, index).
+    All arrays (cells,): `target` float64; `index` uint32, a cell's number in its matrix (of size 0: its place);
+    `stuck` uint8 (of size 0: none is); and the results `pulses` uint16, `failed` bool, `busy_seconds` float32: how long
+    a cell was at it. `tally` (blocks, TALLY) float64. A cell's factor comes from stream (spread_seed, index), the noise
+    of its pulses from (pulse_seed, index).
     """
     for block in prange(len(tally)):
         first = block * BLOCK
         last = min(first + BLOCK, len(conductance))
         _program_block(
-            index[first:last], conductance[first:last], target[first:last], stuck[first:last], set_pulses[first:last],
-            reset_pulses[first:last], busy_seconds[first:last], tally[block], spread_seed, pulse_seed, p,
+            first, index[first:last], conductance[first:last], target[first:last], stuck[first:last],
+            pulses[first:last], failed[first:last], busy_seconds[first:last], tally[block], spread_seed, pulse_seed, p,
         )  # fmt: skip
 
 
 @njit(error_model="numpy", fastmath=True)
 def _program_block(
-    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed, p
+    first, index, conductance, target, stuck, pulses, failed, busy_seconds, tally, spread_seed, pulse_seed, p
 ):
     place = np.empty(BLOCK, np.int32)
     state = np.empty(BLOCK, np.uint64)
     chosen = np.empty(BLOCK + 1, np.int32)
+    centred = np.empty(BLOCK)
     lane = np.empty(_FIELDS * BLOCK)
     sums = np.zeros(4)  # joules of pulses, squared volts of pulses, siemens seen by verifies, reversals
     n = 0
     for j in range(len(conductance)):
         sums[2] += conductance[j]
         reach = p.tolerance + p.tolerance_relative * target[j]
-        set_pulses[j] = reset_pulses[j] = 0
-        busy_seconds[j] = p.read_seconds
-        if abs(conductance[j] - target[j]) > reach:
+        pulses[j], busy_seconds[j] = 0, p.read_seconds
+        failed[j] = abs(conductance[j] - target[j]) > reach
+        if failed[j]:
             place[n] = j
             lane[_G + n], lane[_GOAL + n], lane[_REACH + n] = conductance[j], target[j], reach
-            lane[_MOVES + n] = 1.0 if stuck[j] == HEALTHY else 0.0
+            lane[_MOVES + n] = 1.0 if stuck.size == 0 or stuck[j] == HEALTHY else 0.0
             lane[_WAY + n] = lane[_STEPS + n] = lane[_UPS + n] = 0.0
             lane[_LIVE + n] = lane[_FACTOR + n] = 1.0
             n += 1
     if p.spread_sigma > 0.0:
         for t in range(n):
-            state[t] = start(spread_seed, np.uint64(index[place[t]]))
-        _normals(state, np.uint64(0), n, lane, chosen)
+            number = first + place[t] if index.size == 0 else index[place[t]]
+            state[t] = start(spread_seed, np.uint64(number))
+        normals_of(state, np.uint64(0), n, lane, _Z, centred, chosen)
         for t in range(n):
             lane[_FACTOR + t] = math.exp(p.spread_sigma * lane[_Z + t])
     for t in range(n):
-        state[t] = start(pulse_seed, np.uint64(index[place[t]]))
+        number = first + place[t] if index.size == 0 else index[place[t]]
+        state[t] = start(pulse_seed, np.uint64(number))
     verifies, needed, given = len(conductance), n, 0
+    sets, resets = 0.0, 0.0
     while needed > 0 and given < p.pulses_max:
-        _normals(state, GOLDEN * np.uint64(given), n, lane, chosen)
+        normals_of(state, GOLDEN * np.uint64(given), n, lane, _Z, centred, chosen)
         _pulse(lane, n, given, sums, p)
         verifies += needed
         given += 1
@@ -122,8 +124,9 @@ def _program_block(
         for i in range(done):
             t, j = chosen[i], place[chosen[i]]
             ups = lane[_UPS + t]
-            conductance[j] = lane[_G + t]
-            set_pulses[j], reset_pulses[j] = np.uint16(ups), np.uint16(given - ups)
+            conductance[j], pulses[j], failed[j] = lane[_G + t], given, lane[_Z + t] > 0.0
+            sets += ups
+            resets += given - ups
             busy_seconds[j] = ups * p.set_seconds + (given - ups) * p.reset_seconds + (given + 1) * p.read_seconds
             lane[_LIVE + t] = 0.0
         needed -= done
@@ -134,6 +137,8 @@ def _program_block(
     tally[VERIFY_JOULES] = p.read_volts * p.read_volts * p.read_seconds * sums[2]
     tally[VERIFIES] = verifies
     tally[REVERSALS] = sums[3]
+    tally[SETS] = sets
+    tally[RESETS] = resets
 
 
 @njit(error_model="numpy", fastmath=True)
@@ -178,18 +183,3 @@ def _close_up(lane, n, place, state, chosen):
     for i in range(kept):
         place[i], state[i] = place[chosen[i]], state[chosen[i]]
     return kept
-
-
-@njit(error_model="numpy", fastmath=True)
-def _normals(state, offset, n, lane, chosen):
-    """Into _Z the normal numbers of the states + offset: what `randoms.normal` gives one by one."""
-    for t in range(n):
-        lane[_Q + t] = (float(mix(state[t] + offset) >> _S11) + 0.5) * UNIT - 0.5
-    for t in range(n):
-        lane[_Z + t] = quantile_centre(lane[_Q + t])
-    far = 0
-    for t in range(n):
-        chosen[far] = t
-        far += abs(lane[_Q + t]) > CENTRE
-    for i in range(far):
-        lane[_Z + chosen[i]] = normal_tail(lane[_Q + chosen[i]])

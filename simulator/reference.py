@@ -6,7 +6,18 @@ Same arguments, same random streams, same results up to the last bits of floatin
 import numpy as np
 
 from . import randoms
-from .pulse_kernel import BLOCK, CELL_JOULES, HEALTHY, LINE_JOULES, REVERSALS, TALLY, VERIFIES, VERIFY_JOULES
+from .pulse_kernel import (
+    BLOCK,
+    CELL_JOULES,
+    HEALTHY,
+    LINE_JOULES,
+    RESETS,
+    REVERSALS,
+    SETS,
+    TALLY,
+    VERIFIES,
+    VERIFY_JOULES,
+)  # fmt: skip
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
@@ -27,11 +38,14 @@ def quantile(q: np.ndarray) -> np.ndarray:
     q = np.asarray(q, float)
     r = randoms.CENTRE**2 - q * q
     centre = q * np.polyval(randoms.P, r) / np.polyval(randoms.Q, r)
+    return np.where(np.abs(q) <= randoms.CENTRE, centre, _tail(q))
+
+
+def _tail(q: np.ndarray) -> np.ndarray:
     t = np.sqrt(-np.log(0.5 - np.abs(q)))
     near = np.polyval(randoms.C, t - 1.6) / np.polyval(randoms.D, t - 1.6)
     far = np.polyval(randoms.E, t - 5.0) / np.polyval(randoms.F, t - 5.0)
-    tail = np.sign(q) * np.where(t <= 5.0, near, far)
-    return np.where(np.abs(q) <= randoms.CENTRE, centre, tail)
+    return np.sign(q) * np.where(t <= 5.0, near, far)
 
 
 def normals(state: np.ndarray) -> np.ndarray:
@@ -40,9 +54,11 @@ def normals(state: np.ndarray) -> np.ndarray:
 
 
 def program_blocks(
-    index, conductance, target, stuck, set_pulses, reset_pulses, busy_seconds, tally, spread_seed, pulse_seed, p
+    index, conductance, target, stuck, pulses, failed, busy_seconds, tally, spread_seed, pulse_seed, p
 ) -> None:
     """Program-and-verify, all cells at once: one loop turn is one verify and, where needed, one pulse."""
+    index = index if index.size else np.arange(len(target))
+    stuck = stuck if stuck.size else np.zeros(len(target), np.uint8)
     g, goal = conductance.astype(float), target.astype(float)
     reach = p.tolerance + p.tolerance_relative * goal
     factor = np.exp(p.spread_sigma * normals(stream_start(spread_seed, index)))
@@ -78,62 +94,84 @@ def program_blocks(
         downs += active & ~up
         verifies += active
         k += active
-    conductance[...] = g
-    set_pulses[...], reset_pulses[...] = ups, downs
+    conductance[...], pulses[...], failed[...] = g, ups + downs, np.abs(g - goal) > reach
     busy_seconds[...] = ups * p.set_seconds + downs * p.reset_seconds + verifies * p.read_seconds
     columns = {
         CELL_JOULES: cell, LINE_JOULES: line, VERIFY_JOULES: verify, VERIFIES: verifies, REVERSALS: reversals,
+        SETS: ups, RESETS: downs,
     }  # fmt: skip
     starts = np.arange(0, len(g), BLOCK)
     tally[...] = np.stack([np.add.reduceat(columns[c], starts) for c in range(TALLY)], 1)
 
 
-def age_rows(
-    index,
-    programmed,
-    level,
-    epoch,
-    stuck,
-    writes,
-    spread,
-    exponent_mean,
-    exponent_sigma,
-    log_time,
-    seed,
-    exponent_seed,
-    out,
+def age_cells(
+    index, programmed, level, epoch, stuck, rewrites, seed, exponent_seed, tables, log_time, relaxes, out
 ) -> None:
-    """Relaxation, then drift; see `kernels.age_rows`."""
+    """Relaxation, then drift; see `kernels.age_cells`."""
+    cells = len(out)
+    index = index if index.size else np.arange(cells)
+    epoch, rewrites, stuck = (a if a.size else np.zeros(cells, np.uint8) for a in (epoch, rewrites, stuck))
+    target, reach, shift, spread, mean, sigma = (table[epoch, level] for table in tables)
     with np.errstate(over="ignore"):
-        state = stream_start(seed, index) + randoms.GOLDEN * writes.astype(np.uint64)
-    g = np.maximum(0.0, programmed.astype(float) + spread[epoch, level] * normals(state))
-    nu = exponent_mean[level] + exponent_sigma[level] * normals(stream_start(exponent_seed, index))
-    out[...] = np.where(stuck == HEALTHY, g * np.exp(-log_time[epoch] * np.maximum(0.0, nu)), programmed)
+        state = stream_start(seed, index) + randoms.GOLDEN * (rewrites.astype(np.uint64) + np.uint64(1))
+    g = programmed.astype(float)
+    if relaxes:
+        kept = np.where(np.abs(g - target) <= reach, target, g)
+        g = np.maximum(0.0, kept + shift + spread * normals(state))
+    nu = np.abs(mean + sigma * normals(stream_start(exponent_seed, index)))
+    out[...] = np.where(stuck == HEALTHY, g * np.exp(-log_time[epoch] * nu), programmed)
 
 
-def convert_rows(partial, variance, gains, lsb, code_max, seed, out) -> None:
-    """Read noise, conversion and the sum over chunks; see `kernels.convert_rows`."""
-    chunks, vectors, outputs = partial.shape
-    y = partial.astype(float)
+def read_quantile(q: np.ndarray) -> np.ndarray:
+    """Standard normal quantile at probability q + 1/2 as reads have it."""
+    r = randoms.READ_CENTRE**2 - q * q
+    centre = q * np.polyval(randoms.READ_P, r) / np.polyval(randoms.READ_Q, r)
+    return np.where(np.abs(q) <= randoms.READ_CENTRE, centre, _tail(q))
+
+
+def read_normals(seed: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Standard normals of the numbers (any shape) of seeds: a word makes two, of its low and of its high half."""
+    with np.errstate(over="ignore"):
+        words = _mix(seed + randoms.GOLDEN * (number.astype(np.uint64) >> np.uint64(1)))
+    half = np.where(number % 2 == 0, words & np.uint64(0xFFFFFFFF), words >> np.uint64(32))
+    return read_quantile((half.astype(np.uint32).view(np.int32).astype(float) + 0.5) * 2.0**-32)
+
+
+def convert_rows(
+    partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out
+) -> None:
+    """Read noise, conversion and the sum over chunks; see `read_kernels.convert_rows`."""
+    chunks, _, sensed = partial.shape
+    vectors, outputs = out.shape
+    sums = partial.astype(float).reshape(chunks, len(digits), vectors, sensed)
     if variance.size:
+        row = (first + np.arange(vectors))[None] * len(digits) + np.arange(len(digits))[:, None]
         with np.errstate(over="ignore"):
-            rows = _mix(seed + randoms.GOLDEN * np.arange(vectors, dtype=np.uint64))
-            counter = np.arange(chunks * outputs, dtype=np.uint64).reshape(chunks, 1, outputs)
-            words = _mix(rows[None, :, None] + randoms.GOLDEN * counter)
-        centred = ((words >> np.uint64(32)).astype(np.uint32).view(np.int32).astype(float) + 0.5) * 2.0**-32
-        y = y + np.sqrt(variance) * quantile(centred)
-    step = lsb[:, None, None].astype(float)
-    rounded = np.clip(np.rint(y / np.where(step > 0, step, 1.0)), -code_max, code_max) * step
-    out[...] = (gains[:, None, :] * np.where(step > 0, rounded, y)).sum(0)
+            seeds = _mix(seed + randoms.GOLDEN * row.astype(np.uint64))
+        number = np.arange(chunks)[:, None] * (sensed + sensed % 2) + np.arange(sensed)
+        z = read_normals(seeds[None, :, :, None], number[:, None, None, :])
+        sums = sums + np.sqrt(variance.reshape(sums.shape)) * z
+    step = lsb[:, None, None, None].astype(float)
+    ideal = sums / np.where(step > 0, step, 1.0)
+    if adc.size:
+        ideal = ideal * adc[0][:, None, None] + adc[1][:, None, None]
+        if curves.size:
+            code = np.clip(np.rint(ideal), -top, top).astype(int) + int(top)
+            ideal = ideal + curves[curve_of[:, None, None, :], code]
+    values = np.where(step > 0, np.clip(np.rint(ideal), -top, top) * step, sums)
+    held = values[..., reference] if reference.size else 0.0
+    out[...] = (digits[:, None, None] * gains[:, None, None] * (values[..., :outputs] - held)).sum((0, 1))
 
 
-def drive_rows(x, full_scale, top, load, row_siemens, codes, squares, activity) -> None:
-    """The input converters and what they drive; see `kernels.drive_rows`."""
+def drive_rows(x, full_scale, top, load, row_siemens, levels, codes, squares, activity) -> None:
+    """The input converters and what they drive; see `read_kernels.drive_rows`."""
     code = np.clip(np.rint(x * (np.float32(top) / np.float32(full_scale))), -top, top)
-    codes[...] = code * (np.float32(1.0) / np.float32(top))
+    size = np.abs(code).astype(int)
+    exact = code * (np.float32(1.0) / np.float32(top))
+    codes[...] = np.copysign(levels[np.arange(x.shape[1]), size], code) if levels.size else exact
     if squares.size:
         squares[...] = codes * codes
-    activity[...] = load[np.abs(code).astype(int)].astype(float) @ row_siemens
+    activity[...] = load[size].astype(float) @ row_siemens
 
 
 def rounding_errors(values, steps, code_max) -> np.ndarray:

@@ -73,7 +73,7 @@ def pulse_numbers(cell: Cell, line_farads: float) -> Pulses:
         floor, ceiling = 0.0, UNBOUNDED
     return Pulses(
         tolerance=known(cell.program_tolerance_siemens),
-        tolerance_relative=0.0,
+        tolerance_relative=known(cell.program_tolerance_relative),
         pulses_max=int(cell.pulses_max),
         up_step=up[0], up_slope=up[1], down_step=down[0], down_slope=down[1],
         growth=known(cell.pulse_step_growth),

@@ -58,16 +58,37 @@ class WriteLog:
         """How many cells received at least one pulse."""
         return int(np.count_nonzero(self.pulses))
 
-    @staticmethod
-    def total(logs: "list[WriteLog]") -> "WriteLog":
-        """The sum of several logs; per-cell arrays are joined end to end."""
-        empty = np.zeros(0, np.uint16)
-        add = lambda name: sum(getattr(log, name) for log in logs)
-        return WriteLog(
-            pulses=np.concatenate([log.pulses.ravel() for log in logs]) if logs else empty,
-            failed=np.concatenate([log.failed.ravel() for log in logs]) if logs else empty.astype(bool),
-            **{name: add(name) for name in _SUMS},
-        )
+
+class WriteSum:
+    """The sum of many logs, in little memory: how many cells took how many pulses, but not which."""
+
+    def __init__(self) -> None:
+        self._cells = np.zeros(1, np.int64)
+        self._failed = 0
+        self._sums: dict[str, Any] = dict.fromkeys(_SUMS, 0)
+
+    def add(self, log: WriteLog) -> None:
+        """Add a log."""
+        mine, theirs = self._cells, np.bincount(log.pulses.ravel(), minlength=1)
+        self._cells = np.zeros(max(len(mine), len(theirs)), np.int64)
+        self._cells[: len(mine)] += mine
+        self._cells[: len(theirs)] += theirs
+        self._failed += int(np.count_nonzero(log.failed))
+        for name in _SUMS:
+            self._sums[name] += getattr(log, name)
+
+    def copy(self) -> "WriteSum":
+        """A sum that goes on by itself."""
+        twin = WriteSum()
+        twin._cells, twin._failed, twin._sums = self._cells.copy(), self._failed, dict(self._sums)
+        return twin
+
+    def log(self) -> WriteLog:
+        """One log of everything; its cells are sorted by pulses, and the failed ones come last."""
+        pulses = np.repeat(np.arange(len(self._cells), dtype=np.uint16), self._cells)
+        failed = np.zeros(pulses.size, bool)
+        failed[pulses.size - self._failed :] = True
+        return WriteLog(pulses=pulses, failed=failed, **self._sums)
 
 
 _SUMS = (
@@ -135,33 +156,33 @@ def program_cells(
         # One pass each: comparisons with NaN are false.
         if values.size and not (values.min() >= 0.0 and values.max() < np.inf):
             raise UsageError(f"{name} must be finite and not negative; conductances are in siemens")
-    stuck = np.zeros(target.size, np.uint8) if stuck is None else np.ascontiguousarray(stuck, np.uint8).ravel()
-    index = np.arange(target.size, dtype=np.uint32) if index is None else np.ascontiguousarray(index, np.uint32).ravel()
-    ups, downs = np.empty(target.size, np.uint16), np.empty(target.size, np.uint16)
+    none = np.empty(0, np.uint8)
+    pulses, failed = np.empty(target.size, np.uint16), np.empty(target.size, bool)
     busy = np.empty(target.size, np.float32)
     tally = np.zeros((-(-target.size // pulse_kernel.BLOCK), pulse_kernel.TALLY))
     family = randoms.draw_seed(rng) if spread_seed is None else spread_seed
     implementation(
-        index, conductance.reshape(-1), target.reshape(-1), stuck, ups, downs, busy, tally, family,
-        randoms.draw_seed(rng), pulse_numbers(cell, line_farads),
+        none.astype(np.uint32) if index is None else np.ascontiguousarray(index, np.uint32).ravel(),
+        conductance.reshape(-1), target.reshape(-1),
+        none if stuck is None else np.ascontiguousarray(stuck, np.uint8).ravel(),
+        pulses, failed, busy, tally, family, randoms.draw_seed(rng), pulse_numbers(cell, line_farads),
     )  # fmt: skip
     sums = tally.sum(0)
     parts: dict[str, Any] = {
         "cell_joules": float(sums[pulse_kernel.CELL_JOULES]),
         "line_joules": float(sums[pulse_kernel.LINE_JOULES]),
         "verify_joules": float(sums[pulse_kernel.VERIFY_JOULES]),
+        "verifies": int(sums[pulse_kernel.VERIFIES]),
+        "set_pulses": int(sums[pulse_kernel.SETS]),
+        "reset_pulses": int(sums[pulse_kernel.RESETS]),
+        "reversals": int(sums[pulse_kernel.REVERSALS]),
     }
-    small = np.uint8 if cell.pulses_max <= np.iinfo(np.uint8).max else np.uint16
     rows = busy.reshape(-1, max(1, [1, *target.shape][-1]))
     log = WriteLog(
-        pulses=np.add(ups, downs, dtype=small, casting="unsafe").reshape(target.shape),
-        failed=np.abs(conductance - target) > tolerance_siemens(cell, target),
-        energy_joules=sum(parts.values()),
+        pulses=pulses.astype(np.uint8 if cell.pulses_max < 256 else np.uint16).reshape(target.shape),
+        failed=failed.reshape(target.shape),
+        energy_joules=float(sums[: pulse_kernel.VERIFY_JOULES + 1].sum()),
         time_seconds=float(rows.max(axis=1).sum(dtype=np.float64)) if busy.size else 0.0,
-        verifies=int(sums[pulse_kernel.VERIFIES]),
-        set_pulses=int(ups.sum(dtype=np.int64)),
-        reset_pulses=int(downs.sum(dtype=np.int64)),
-        reversals=int(sums[pulse_kernel.REVERSALS]),
         **parts,
     )
     return conductance, log
@@ -169,4 +190,4 @@ def program_cells(
 
 def tolerance_siemens(cell: Cell, target_siemens: np.ndarray) -> np.ndarray:
     """How far from its target a cell may be when it is verified; shape of the targets."""
-    return np.full_like(target_siemens, cell.program_tolerance_siemens)
+    return cell.program_tolerance_siemens + (cell.program_tolerance_relative or 0.0) * np.asarray(target_siemens)

@@ -140,7 +140,7 @@ def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> dict[st
     """A corner of the first array of a matrix: wanted and programmed conductance, pairs in neighbouring columns."""
     matrix = base.matrix(name)
     lines = lambda g: np.moveaxis(g[:, :, :size, :size], 2, 0).transpose(0, 3, 1, 2).reshape(min(size, g.shape[2]), -1)
-    target, programmed = lines(matrix.levels[matrix.level]), lines(matrix.programmed)
+    target, programmed = lines(matrix.target_siemens()), lines(matrix.cells.programmed)
     return {
         "tensor": name,
         "target_siemens": target[:, :size].tolist(),

@@ -21,7 +21,7 @@ from edge_adapt.devices import (
     unknown_numbers,
     validate,
 )
-from edge_adapt.devices.schema import KINDS, NULL_STATUSES, PARTS, STATUSES, specs
+from edge_adapt.devices.schema import DEFAULT, KINDS, NULL_STATUSES, PARTS, STATUSES, specs
 
 PATHS = [path for kind in KINDS for path in preset_paths(kind)]
 CHIPS = list_presets("chip")
@@ -76,6 +76,8 @@ def test_every_number_has_a_source_a_status_and_where_needed_a_note(path):
             assert row["status"] in NULL_STATUSES
             assert row["source"] is None
             assert row["note"]
+        elif row["status"] == DEFAULT:
+            assert row["note"].startswith("not in the file")
         else:
             assert row["status"] in STATUSES
             assert row["source"] in keys

@@ -230,10 +230,9 @@ def test_a_rewrite_is_charged_to_writes_verifies_and_time(reram, rng):
 
 def test_write_turns_counted_by_hand(reram, rng):
     """One row of 70 outputs: the cells of 64 go together, then those of 6; each group waits for its slowest cell."""
-    model = program(reram, {"w": rng.standard_normal((70, 1))}, rng)
-    pulses = model.write_log.pulses.reshape(2, 70).max(0)
+    log, times = program(reram, {}, rng).add("w", rng.standard_normal((70, 1))), write_times(reram)
+    pulses = log.pulses.reshape(2, 70).max(0).astype(int)
     turns = pulses[:64].max() + pulses[64:].max()
-    log, times = model.write_log, write_times(reram)
     assert (log.pulse_turns, log.verify_turns) == (turns, turns + 2)
     assert (times.pulse_seconds, times.arrays) == (1e-6, 8)
     assert log.time_seconds == pytest.approx((turns * 1e-6 + (turns + 2) * 100e-9) / 8)

@@ -89,7 +89,7 @@ def test_torch_products_are_numpys(reram, rng, slices, inputs):
     shape = (slices * matrix.layout.row_tiles, 9, 70)
     plain, torchs = np.empty((4, *shape), np.float32).reshape(2, 2, *shape)
     for products, (sums, variances) in ((Products(), plain), (TorchProducts(), torchs)):
-        products.sums(codes, matrix, sums)
+        products.sums(codes, matrix, matrix.pairs, sums)
         products.variances(codes**2, matrix, variances)
     assert np.allclose(plain[0], torchs[0], atol=1e-5)
     assert np.abs(torchs[1] / plain[1] - 1).max() < 0.01

@@ -5,6 +5,8 @@ from edge_adapt.simulator import randoms, reference
 from numba import njit
 from scipy import stats
 
+TAILS = np.empty(randoms.BLOCK + 1, np.int32)
+
 
 @njit
 def _normals(seed, count):
@@ -15,13 +17,10 @@ def _normals(seed, count):
 
 
 def _filled(seed, count):
-    out, scratch, tails = (
-        np.empty(count, np.float32),
-        np.empty(randoms.BLOCK, np.float32),
-        np.empty(randoms.BLOCK, np.int32),
-    )
+    out, words = np.empty(count, np.float32), np.empty(randoms.BLOCK // 2, np.uint64)
+    centred = np.empty(randoms.BLOCK, np.float32)
     for first in range(0, count, randoms.BLOCK):
-        randoms.fill_normals(np.uint64(seed), np.uint64(first), out[first : first + randoms.BLOCK], scratch, tails)
+        randoms.fill_normals(np.uint64(seed), first, out[first : first + randoms.BLOCK], words, centred, TAILS)
     return out
 
 
@@ -43,8 +42,24 @@ def test_cell_streams_are_standard_normal_and_equal_the_reference():
 def test_read_normals_are_standard_normal_and_uncorrelated():
     z = _filled(5, 400 * randoms.BLOCK).astype(float)
     assert stats.kstest(z, "norm").pvalue > 1e-3
-    assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) < 4 / np.sqrt(len(z))
+    for lag in (1, 2, 3):  # 1: the two halves of a word
+        assert abs(np.corrcoef(z[:-lag], z[lag:])[0, 1]) < 4 / np.sqrt(len(z))
     assert np.abs(z).max() > 4.0
+
+
+def test_read_normals_are_those_of_the_reference_wherever_a_read_starts():
+    z = _filled(7, 4 * randoms.BLOCK)
+    assert np.allclose(z, reference.read_normals(np.uint64(7), np.arange(len(z))), rtol=0, atol=1e-5)
+    some = np.empty(301, np.float32)
+    randoms.fill_normals(np.uint64(7), 640, some, np.empty(256, np.uint64), np.empty(512, np.float32), TAILS)
+    assert np.array_equal(some, z[640:941])
+
+
+def test_quantile_of_reads_is_the_normal_quantile():
+    p = np.concatenate([np.linspace(1e-6, 1 - 1e-6, 20001), 10.0 ** -np.arange(2, 10)])
+    exact = stats.norm.ppf(p)
+    away = np.abs(exact) > 1e-6
+    assert np.abs(reference.read_quantile(p - 0.5)[away] / exact[away] - 1).max() < 1.2e-5
 
 
 def test_different_seeds_give_different_streams():

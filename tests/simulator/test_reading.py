@@ -6,7 +6,8 @@ import numba
 import numpy as np
 import pytest
 from edge_adapt.errors import UsageError
-from edge_adapt.simulator import kernels, program, reference
+from edge_adapt.simulator import program, read_kernels, reference
+from edge_adapt.simulator.arrays import from_bfloat16, to_bfloat16
 from edge_adapt.simulator.converters import best_range, code_max, drive_load
 
 
@@ -53,7 +54,7 @@ def test_read_noise_has_the_variance_of_the_cells_summed(reram, rng, change_cell
     model = program(chip, {"w": weight}, rng)
     x = rng.standard_normal((1, 200)).astype(np.float32)
     with model.calibrating():  # inputs twice as large, so that nothing of x saturates
-        model.matvec("w", np.concatenate([2 * x, -2 * x]))
+        model.matvec("w", np.concatenate([2.1 * x, -2.1 * x]))
     reads = model.matvec("w", np.repeat(x, 20000, axis=0)).astype(float)
     full_scale = model._ranges["w"][0]
     codes = np.clip(np.rint(x[0] / full_scale * 127), -127, 127) / 127
@@ -85,32 +86,79 @@ def test_reads_do_not_depend_on_the_number_of_threads(reram, rng):
     assert np.array_equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
 
 
+NOTHING, FLAT = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+
+
 @pytest.mark.parametrize("noisy", [True, False])
-def test_convert_kernel_equals_the_reference(rng, noisy):
-    partial = rng.standard_normal((3, 5, 700)).astype(np.float32)
-    variance = (
-        np.abs(rng.standard_normal(partial.shape)).astype(np.float32) if noisy else np.empty((0, 0, 0), np.float32)
-    )
-    gains = rng.uniform(0.5, 2, (3, 700)).astype(np.float32)
-    lsb = np.array([0.05, 0.0, 0.11], np.float32)
-    fast, slow = np.empty((5, 700), np.float32), np.empty((5, 700), np.float32)
-    kernels.convert_rows(partial, variance, gains, lsb, np.float32(31), np.uint64(9), fast)
-    reference.convert_rows(partial, variance, gains, lsb, np.float32(31), np.uint64(9), slow)
-    # A value on a rounding boundary may fall to either side in float32: at most one step, and rarely.
-    off = np.abs(fast - slow) > 1e-4
-    assert off.mean() < 2e-3 and np.abs(fast - slow).max() < 2 * 0.11 * 1.01
+@pytest.mark.parametrize("references", [0, 3])
+@pytest.mark.parametrize("errors", ["none", "linear", "curved"])
+def test_convert_kernel_equals_the_reference(rng, noisy, references, errors):
+    chunks, digits, vectors, outputs, top = 3, 2, 5, 701, 31
+    shape = (chunks, digits * vectors, outputs + references)
+    partial = rng.standard_normal(shape).astype(np.float32)
+    variance = np.abs(rng.standard_normal(shape)).astype(np.float32) if noisy else NOTHING
+    gains = rng.uniform(0.5, 2, (chunks, outputs)).astype(np.float32)
+    lsb, worth = np.array([0.05, 0.0, 0.11], np.float32), np.array([1.0, 2.0], np.float32)
+    reference_of = outputs + np.arange(outputs, dtype=np.int32) % references if references else np.empty(0, np.int32)
+    adc, curves, curve_of = NOTHING, FLAT, np.empty((0, 0), np.int32)
+    if errors != "none":
+        gain = rng.normal(1, 0.02, (chunks, shape[2]))
+        adc = np.stack([gain, rng.normal(0, 0.7, gain.shape)]).astype(np.float32)
+    if errors == "curved":
+        curves = rng.normal(0, 0.5, (4, 2 * top + 1)).astype(np.float32)
+        curve_of = rng.integers(0, 4, adc.shape[1:]).astype(np.int32)
+    results = []
+    for implementation in (read_kernels.convert_rows, reference.convert_rows):
+        out = np.empty((vectors, outputs), np.float32)
+        implementation(partial, variance, gains, lsb, np.float32(top), np.uint64(9), 3, worth,
+                       reference_of.astype(np.int32), adc, curves, curve_of, out)  # fmt: skip
+        results.append(out)
+    # A value on a rounding boundary may fall to either side in float32: at most a few steps, and rarely.
+    off = np.abs(results[0] - results[1])
+    assert (off > 1e-4).mean() < 5e-3 and off.max() < 2 * 2 * 2 * 0.11 * 1.01
 
 
-def test_drive_kernel_equals_the_reference(rng):
+def test_noise_of_a_vector_does_not_depend_on_how_many_are_read_at_a_time(rng):
+    partial, variance = rng.standard_normal((2, 2, 6, 33)).astype(np.float32) ** 2
+    arguments = (np.ones((2, 33), np.float32), np.full(2, 0.1, np.float32), np.float32(127), np.uint64(4))
+    rest = (np.ones(1, np.float32), np.empty(0, np.int32), NOTHING, FLAT, np.empty((0, 0), np.int32))
+    whole, parts = np.empty((6, 33), np.float32), np.empty((6, 33), np.float32)
+    read_kernels.convert_rows(partial, variance, *arguments, 0, *rest, whole)
+    for first, last in ((0, 2), (2, 6)):
+        some = [np.ascontiguousarray(a[:, first:last]) for a in (partial, variance)]
+        read_kernels.convert_rows(*some, *arguments, first, *rest, parts[first:last])
+    assert np.array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("uneven", [True, False])
+def test_drive_kernel_equals_the_reference(rng, uneven):
     x = rng.standard_normal((6, 300)).astype(np.float32)
     load, rows = drive_load(8, 1), rng.uniform(1e-6, 1e-4, 300)
+    levels = rng.uniform(0, 1, (300, 128)).astype(np.float32) if uneven else FLAT
     outputs = []
-    for implementation in (kernels.drive_rows, reference.drive_rows):
+    for implementation in (read_kernels.drive_rows, reference.drive_rows):
         codes, squares, activity = np.empty_like(x), np.empty_like(x), np.empty(6)
-        implementation(x, 2.5, 127, load, rows, codes, squares, activity)
+        implementation(x, 2.5, 127, load, rows, levels, codes, squares, activity)
         outputs.append((codes, squares, activity))
     for fast, slow in zip(*outputs, strict=True):
         assert np.allclose(fast, slow, rtol=1e-5)
+
+
+def test_sums_of_few_vectors_are_products(rng):
+    codes = rng.standard_normal((3, 75)).astype(np.float32)
+    weights = rng.standard_normal((2, 75, 19)).astype(np.float32)
+    out, slow = np.empty((2 * 3, 3, 19), np.float32), np.empty((2 * 3, 3, 19), np.float32)
+    read_kernels.sum_few(codes, weights, 30, out)
+    tiles = [slice(0, 30), slice(30, 60), slice(60, 75)]
+    slow[:] = [codes[:, t] @ weights[s, t] for s in range(2) for t in tiles]
+    assert np.allclose(out, slow, atol=1e-5)
+    bits = to_bfloat16(weights)
+    read_kernels.sum_few_bits(codes, bits, 30, out)
+    wide = np.empty((2 * 75, 19), np.float32)
+    read_kernels.widen(bits.reshape(-1, 19), wide)
+    assert np.array_equal(wide.reshape(weights.shape), from_bfloat16(bits))
+    slow[:] = [codes[:, t] @ from_bfloat16(bits)[s, t] for s in range(2) for t in tiles]
+    assert np.allclose(out, slow, atol=1e-5)
 
 
 def test_drive_load_of_a_bit_serial_dac_is_the_number_of_ones():

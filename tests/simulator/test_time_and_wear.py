@@ -5,7 +5,7 @@ import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import kernels, program, pulse_kernel, reference
-from edge_adapt.simulator.mapping import level_siemens
+from edge_adapt.simulator.mapping import level_siemens, to_levels
 from edge_adapt.simulator.retention import aging, held_message, relaxation_sigma
 
 DAY = 86400.0
@@ -38,14 +38,32 @@ def test_cells_spread_around_their_target_as_the_table_says(reram, age):
     model = program(reram, {"w": rng.uniform(-1, 1, (300, 300)).astype(np.float32)}, rng)
     model.set_time(age)
     matrix = model.matrix("w")
-    targets = level_siemens(reram)
-    error = matrix.conductance_siemens() - targets[matrix.level]
-    converged = np.abs(matrix.programmed - targets[matrix.level]) <= reram.cell.program_tolerance_siemens * 1.0001
-    sane = (matrix.stuck == pulse_kernel.HEALTHY) & converged
-    for level in (5, 8, 11):
-        chosen = error[sane & (matrix.level == level)]
-        # The loop's own error is not exactly uniform.
-        assert np.std(chosen) == pytest.approx(relaxation_sigma(reram.cell, targets[[level]], age)[0], rel=0.05)
+    targets, levels = level_siemens(reram), to_levels(matrix.integers, matrix.layout)
+    error = matrix.conductance_siemens() - targets[levels]
+    written = matrix.cells.programmed - targets[levels]
+    sane = (matrix.stuck == pulse_kernel.HEALTHY) & (np.abs(written) <= reram.cell.program_tolerance_siemens * 1.0001)
+    for level in (5, 8, 11, 15):
+        chosen = error[sane & (levels == level)]
+        assert np.std(chosen) == pytest.approx(relaxation_sigma(reram.cell, targets[[level]], age)[0], rel=0.04)
+    # Erased cells too: they took no pulse, but are no better than the others. Their lower side is cut off at 0.
+    erased = targets[0] + error[sane & (levels == 0)]
+    sigma = relaxation_sigma(reram.cell, targets[[0]], age)[0]
+    assert np.median(erased) == pytest.approx(targets[0], abs=0.02 * sigma)
+    assert np.quantile(erased, 0.8413) - targets[0] == pytest.approx(sigma, rel=0.04)
+
+
+def test_cells_that_failed_keep_their_distance(reram, change_cell):
+    """One pulse is allowed: most cells stay far from their target, and relax around where they are."""
+    chip = change_cell(reram, pulses_max=1, stuck_low_fraction=0.0, stuck_high_fraction=0.0)
+    model = program(chip, {"w": np.ones((40, 100), np.float32)}, np.random.default_rng(0))
+    cells = model.matrix("w").cells
+    plus, target = cells.programmed[0, 0].astype(float), level_siemens(chip)[-1]
+    far = target - plus > chip.cell.program_tolerance_siemens
+    now = cells.present()[0, 0].astype(float)
+    sigma = relaxation_sigma(chip.cell, np.array([target]), 1.0)[0]
+    assert far.mean() > 0.9
+    assert (now - plus)[far].mean() == pytest.approx(0.0, abs=4 * sigma / np.sqrt(far.sum()))
+    assert (now - plus)[far].std() == pytest.approx(sigma, rel=0.06)
 
 
 def test_power_law_drift_has_its_closed_form():
@@ -54,18 +72,17 @@ def test_power_law_drift_has_its_closed_form():
     quiet = aging(cell, level_siemens(chip), 1000.0)
     ratio = (1000.0 + cell.drift_t0_seconds) / cell.drift_t0_seconds
     assert quiet.log_time == pytest.approx(np.log(ratio))
-    programmed = np.full((4, 500), 25e-6, np.float32)
-    index = np.arange(programmed.size, dtype=np.uint32).reshape(programmed.shape)
+    programmed = np.full(2000, 25e-6, np.float32)
     top = np.full(programmed.shape, cell.levels - 1, np.uint8)
-    zero8, zero32 = np.zeros(programmed.shape, np.uint8), np.zeros(programmed.shape, np.uint32)
-    out, slow = np.empty_like(programmed), np.empty_like(programmed)
-    no_spread = np.zeros((1, cell.levels))
+    none, out, slow = np.empty(0, np.uint8), np.empty_like(programmed), np.empty_like(programmed)
+    zero = np.zeros(cell.levels)
+    tables = np.array([[zero], [zero], [zero], [zero], [quiet.exponent_mean], [quiet.exponent_sigma]])
     arguments = (
-        index, programmed, top, zero8, zero8, zero32, no_spread, quiet.exponent_mean, quiet.exponent_sigma,
-        np.array([quiet.log_time]), np.uint64(1), np.uint64(2),
+        none.astype(np.uint32), programmed, top, none, none, none.astype(np.uint16), np.uint64(1), np.uint64(2),
+        tables, np.array([quiet.log_time]), False,
     )  # fmt: skip
-    kernels.age_rows(*arguments, out)
-    reference.age_rows(*arguments, slow)
+    kernels.age_cells(*arguments, out)
+    reference.age_cells(*arguments, slow)
     assert np.allclose(out, slow, rtol=1e-6)
     nu = -np.log(out.astype(float) / 25e-6) / np.log(ratio)
     assert nu.mean() == pytest.approx(quiet.exponent_mean[-1], rel=0.02)

@@ -1,0 +1,212 @@
+"""Numba kernels of a read: the drive of the word lines, sums for a few vectors, and the conversion of the sums.
+
+Each has a plain-numpy twin in `reference.py`. They run on the thread that calls them and let others run meanwhile; a
+large read calls them from several threads (see `threads`).
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .randoms import BLOCK, GOLDEN, fill_normals, mix
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def drive_rows(x, full_scale, top, load, row_siemens, levels, codes, squares, activity):
+    """Convert the inputs (DAC) and tally what they drive.
+
+    x (vectors, inputs) float32; codes = clip(round(x / full_scale * top), +-top) / top, in [-1, 1]; squares = codes^2
+    (skipped when it has zero size). levels (inputs, top + 1) float32: what the driver of an input makes of a code of
+    each magnitude, over full drive (of size 0: code / top). load (top + 1,) float32: what a code of that magnitude
+    conducts, in full-voltage cycles (see `drive_load`); activity (vectors,) float64 gets the sum over inputs of load *
+    row_siemens.
+    """
+    for b in range(len(x)):
+        activity[b] = _drive(x[b], full_scale, top, load, row_siemens, levels, codes[b], squares, b)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _drive(x, full_scale, top, load, row_siemens, levels, codes, squares, b):
+    inputs = len(x)
+    steps = np.float32(top)
+    scale = steps / np.float32(full_scale)
+    back = np.float32(1.0) / steps
+    for i in range(inputs):
+        codes[i] = min(max(np.rint(x[i] * scale), -steps), steps)
+    total = np.float64(0.0)
+    for i in range(inputs):
+        total += load[int(abs(codes[i]))] * row_siemens[i]
+    if levels.size == 0:
+        for i in range(inputs):
+            codes[i] *= back
+    else:
+        for i in range(inputs):
+            codes[i] = math.copysign(levels[i, int(abs(codes[i]))], codes[i])
+    if squares.size > 0:
+        for i in range(inputs):
+            squares[b, i] = codes[i] * codes[i]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def sum_few(codes, weights, rows, out):
+    """Sums of a few vectors: codes (vectors, in) times weights (slices, in, sensed), float32, for each slice and stack
+    of `rows` word lines, into out (slices * row_tiles, vectors, sensed).
+    """
+    vectors, inputs = codes.shape
+    slices, _, sensed = weights.shape
+    tiles = -(-inputs // rows)
+    for s in range(slices):
+        for tile in range(tiles):
+            for b in range(vectors):
+                total = out[s * tiles + tile, b]
+                total[:] = np.float32(0.0)
+                first, last = tile * rows, min((tile + 1) * rows, inputs)
+                while first + 4 <= last:
+                    a0, a1, a2, a3 = codes[b, first], codes[b, first + 1], codes[b, first + 2], codes[b, first + 3]
+                    w = weights[s, first : first + 4]
+                    for j in range(sensed):
+                        total[j] += (a0 * w[0, j] + a1 * w[1, j]) + (a2 * w[2, j] + a3 * w[3, j])
+                    first += 4
+                for i in range(first, last):
+                    a0 = codes[b, i]
+                    for j in range(sensed):
+                        total[j] += a0 * weights[s, i, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def sum_few_bits(codes, bits, rows, out):
+    """The same with weights as bfloat16 bits (uint16)."""
+    vectors, inputs = codes.shape
+    slices, _, sensed = bits.shape
+    tiles = -(-inputs // rows)
+    wide = np.empty(sensed, np.uint32)
+    values = wide.view(np.float32)
+    for s in range(slices):
+        for tile in range(tiles):
+            for b in range(vectors):
+                out[s * tiles + tile, b, :] = np.float32(0.0)
+            for i in range(tile * rows, min((tile + 1) * rows, inputs)):
+                for j in range(sensed):
+                    wide[j] = np.uint32(bits[s, i, j]) << np.uint32(16)
+                for b in range(vectors):
+                    total = out[s * tiles + tile, b]
+                    for j in range(sensed):
+                        total[j] += codes[b, i] * values[j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def widen(bits, out):
+    """float32 values of bfloat16 bits, both (rows, columns)."""
+    as_bits = out.view(np.uint32)
+    for i in range(len(bits)):
+        for j in range(bits.shape[1]):
+            as_bits[i, j] = np.uint32(bits[i, j]) << np.uint32(16)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def convert_rows(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out):
+    """Add read noise to the partial sums, convert them (ADC), and add the chunks with their gains.
+
+    partial, variance (chunks, digits * vectors, sensed) float32; variance may have zero size (no read noise); gains
+    (chunks, outputs), lsb (chunks,) float32; digits (digits,) float32: the worth of each input digit. code =
+    clip(round((partial + sqrt(variance) z) / lsb), +-top), value = code * lsb; a chunk with lsb = 0 is not rounded.
+    reference (outputs,) int32: the sensed column that an output is taken against (of size 0: none). The converters'
+    errors, of size 0 where they have none: adc (2, chunks, sensed) float32, gain and offset in codes; curves (curves,
+    2 top + 1) float32, what is added to each code; curve_of (chunks, sensed) int32. out (vectors, outputs) = sum of
+    digit * gain * (value - value of the reference). The normal number of (vector, digit, chunk, column) depends on the
+    seed, `first` + vector, and the rest of that index only.
+    """
+    for b in range(len(out)):
+        _convert(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out, b)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _convert(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out, b):
+    vectors = len(out)
+    chunks, _, sensed = partial.shape
+    noisy = variance.size > 0
+    z = np.empty(sensed, np.float32)
+    centred, words = np.empty(BLOCK, np.float32), np.empty(BLOCK // 2, np.uint64)
+    tails = np.empty(BLOCK + 1, np.int32)
+    total = out[b]
+    total[:] = np.float32(0.0)
+    for d in range(len(digits)):
+        row = d * vectors + b
+        row_seed = mix(seed + GOLDEN * np.uint64((first + b) * len(digits) + d))
+        for c in range(chunks):
+            if noisy:
+                for start in range(0, sensed, BLOCK):
+                    stop = min(start + BLOCK, sensed)
+                    fill_normals(row_seed, c * (sensed + sensed % 2) + start, z[start:stop], words, centred, tails)
+                _add_noise(partial[c, row], variance[c, row], z)
+            worth = digits[d] * lsb[c] if lsb[c] > 0 else digits[d]
+            inverse = np.float32(1.0) / lsb[c] if lsb[c] > 0 else np.float32(0.0)
+            sums = z if noisy else partial[c, row]
+            if adc.size == 0 and reference.size == 0:
+                _round_and_add(sums, inverse, top, worth, gains[c], total)
+                continue
+            if adc.size == 0:
+                _round(sums, inverse, top, z)
+            else:
+                _round_unequal(sums, inverse, top, adc, curves, curve_of, c, z)
+            if reference.size == 0:
+                for j in range(len(total)):
+                    total[j] += worth * gains[c, j] * z[j]
+            else:
+                for j in range(len(total)):
+                    total[j] += worth * gains[c, j] * (z[j] - z[reference[j]])
+
+
+@njit(error_model="numpy", fastmath=True)
+def _add_noise(partial, variance, z):
+    for j in range(len(z)):
+        z[j] = partial[j] + z[j] * np.float32(math.sqrt(variance[j]))
+
+
+@njit(error_model="numpy", fastmath=True)
+def _round_and_add(sums, inverse, top, worth, gains, total):
+    if inverse > 0:
+        for j in range(len(total)):
+            total[j] += worth * gains[j] * min(max(np.rint(sums[j] * inverse), -top), top)
+    else:
+        for j in range(len(total)):
+            total[j] += worth * gains[j] * sums[j]
+
+
+@njit(error_model="numpy", fastmath=True)
+def _round(sums, inverse, top, codes):
+    for j in range(len(codes)):
+        codes[j] = min(max(np.rint(sums[j] * inverse), -top), top) if inverse > 0 else sums[j]
+
+
+@njit(error_model="numpy", fastmath=True)
+def _round_unequal(sums, inverse, top, adc, curves, curve_of, chunk, codes):
+    """Codes of converters that differ; without steps (inverse = 0) they are exact."""
+    if inverse == 0:
+        codes[:] = sums
+        return
+    for j in range(len(codes)):
+        ideal = sums[j] * inverse * adc[0, chunk, j] + adc[1, chunk, j]
+        if curves.size > 0:
+            ideal += curves[curve_of[chunk, j], int(min(max(np.rint(ideal), -top), top) + top)]
+        codes[j] = min(max(np.rint(ideal), -top), top)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def split_digits(whole, top, bits, levels, codes):
+    """The digits of inputs: whole (vectors, in) float32, codes over `top`, into codes (digits, vectors, in) float32,
+    each over full drive and with the sign of the input. levels (in, 2^bits): what a driver makes of each digit (of size
+    0: digit / (2^bits - 1)).
+    """
+    digits, vectors, inputs = codes.shape
+    largest = (1 << bits) - 1
+    back = np.float32(1.0) / np.float32(largest)
+    for b in range(vectors):
+        for d in range(digits):
+            for i in range(inputs):
+                code = int(np.rint(whole[b, i] * np.float32(top)))
+                digit = (abs(code) >> (d * bits)) & largest
+                value = np.float32(digit) * back if levels.size == 0 else levels[i, digit]
+                codes[d, b, i] = value if code >= 0 else -value
