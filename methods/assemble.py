@@ -6,8 +6,16 @@ from torch import Tensor, nn
 
 from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
-from .cells import AdaptedModel
-from .costs import DigitalWork, attention_backward, attention_forward, head_backward, head_forward, lengthened
+from .cells import AdaptedModel, patch_projection
+from .costs import (
+    DigitalWork,
+    attention_backward,
+    attention_forward,
+    head_backward,
+    head_forward,
+    lengthened,
+    patches_forward,
+)
 
 NO_WORK = DigitalWork()
 
@@ -46,6 +54,8 @@ def assemble(
     hidden, classes = model.head.in_features, model.head.out_features
     through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
     forward = lengthened(attention_forward(backbone.blocks, hidden), extra_tokens) + head_forward(hidden, classes)
+    if backbone.kind == "image":
+        forward += patches_forward(patch_projection(model.encoder).weight.numel())
     if train_head:
         backward_work += head_backward(hidden, classes, through)
     if through:

@@ -6,6 +6,7 @@ A method is one file in this folder that ends with `register(...)`. `attach` tur
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -122,9 +123,9 @@ class ParameterCount:
 class Adaptation:
     """A backbone made ready for one task by one method.
 
-    `module(input_ids, attention_mask)` gives logits (batch, classes). `state` holds what is trained, by name, the head
-    (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in cells, by its unique cell name;
-    `placements` has one entry for each name in either.
+    `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
+    what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
+    cells, by its unique cell name; `placements` has one entry for each name in either.
     """
 
     method: str
@@ -141,6 +142,8 @@ class Adaptation:
     l1_names: tuple[str, ...] = ()
     extra_tokens: int = 0
     """Tokens that the method adds to every sequence (prompts); the work above has them in it."""
+    keep_head: bool = False
+    """Whether training goes on from the head as it is, not from class means."""
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():
@@ -170,6 +173,18 @@ class Adaptation:
         for module in self.module.modules():
             if isinstance(module, CellLinear):
                 module.reader = reader
+
+    @contextmanager
+    def dropping(self) -> Iterator[None]:
+        """While it lasts, what the method has added to the encoder drops a share of its numbers, where it does so."""
+        added = [child for name, child in self.module.named_children() if name not in ("encoder", "head")]
+        for child in added:
+            child.train()
+        try:
+            yield
+        finally:
+            for child in added:
+                child.eval()
 
     def parameter_groups(self, recipe: Recipe | None = None) -> list[dict[str, Any]]:
         """Optimiser groups: `params`, `lr` (the recipe's peak rate for the group) and `name`."""
@@ -267,6 +282,7 @@ class Method(ABC):
     placements: ClassVar[tuple[Placement, ...]]
     backward_need: ClassVar[BackwardNeed]
     needs_pool: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
 
     recipe: Recipe = field(kw_only=True)
     warm_start: str = field(default="", kw_only=True)

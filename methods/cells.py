@@ -86,22 +86,31 @@ def own_parameters(
     return owned
 
 
+def patch_projection(encoder: nn.Module) -> nn.Conv2d:
+    """The projection of a vision encoder's patches, (hidden_size, channels, patch, patch): done digitally."""
+    return next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+
+
 class AdaptedModel(nn.Module):
     """Encoder, mean over the tokens, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
 
-    Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding.
+    Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
+    takes pixels (batch, channels, side, side) in place of the ids, and its features are those of [CLS].
     """
 
     def __init__(self, encoder: nn.Module, hidden_size: int, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
+        self.of_images = getattr(encoder, "main_input_name", "") == "pixel_values"
         self.head = nn.Linear(hidden_size, classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.head.to(next(encoder.parameters()).dtype)
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of the last hidden states over the tokens, (batch, hidden_size)."""
+        """Mean of the last hidden states over the tokens, or that of an image's [CLS], (batch, hidden_size)."""
+        if self.of_images:
+            return self.encoder(pixel_values=input_ids).last_hidden_state[:, 0]
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return self.pool(hidden, attention_mask)
 

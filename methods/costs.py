@@ -73,6 +73,11 @@ def attention_backward(blocks: int, hidden_size: int) -> DigitalWork:
     return DigitalWork(per_pair=4 * blocks * hidden_size, bytes_per_token=7 * blocks * hidden_size * ACTIVATION_BYTES)
 
 
+def patches_forward(weights: int) -> DigitalWork:
+    """The projection of an image's patches by a matrix of `weights` numbers: of every token but [CLS]."""
+    return DigitalWork(per_token=weights, per_sequence=-weights, bytes_per_sequence=NUMBER_BYTES * weights)
+
+
 def head_forward(hidden_size: int, classes: int) -> DigitalWork:
     """The classifier, once for each sequence."""
     weights = hidden_size * classes

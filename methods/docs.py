@@ -7,7 +7,9 @@ from ..workloads.shapes import load_shape
 from . import METHODS
 from .base import Method
 
-MODELS = ("minilm", "bert-base-uncased", "bert-large-cased")
+MODELS = {
+    "text": ("minilm", "bert-base-uncased", "bert-large-cased"), "image": ("vit-s", "vit-base-patch16-224")
+}  # fmt: skip
 
 _INTRODUCTION = """# Methods
 
@@ -34,7 +36,7 @@ def markdown() -> str:
 def _section(method: Method) -> str:
     module = inspect.cleandoc(sys.modules[type(method).__module__].__doc__ or "")
     counts = []
-    for model in MODELS:
+    for model in (model for kind in method.kinds for model in MODELS[kind]):
         count = method.count(load_shape(model), rank=getattr(method, "rank", 16))
         parts = ", ".join(f"{kind} {number:,}" for kind, number in count.trained.items())
         counts.append(f"| {model} | {count.trained_parameters:,} | {parts or '–'} | {count.cells_frozen:,} |")
@@ -46,7 +48,8 @@ def _section(method: Method) -> str:
             "",
             f"*Details.* {_paragraphs(inspect.cleandoc(type(method).__doc__ or ''))}",
             "",
-            f"*Placements* {placements}; *gradient* {method.backward_need}. *Source:* {method.source}.",
+            f"*For* {' and '.join(f'{kind}s' for kind in method.kinds)}; *placements* {placements}; "
+            f"*gradient* {method.backward_need}. *Source:* {method.source}.",
             "",
             "| Model | Trained | Of these | Weights programmed once beside the model's |",
             "|---|---|---|---|",

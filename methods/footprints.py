@@ -21,6 +21,7 @@ from .costs import (
     lengthened,
     matrix_forward,
     matrix_gradient,
+    patches_forward,
     scale_backward,
     scale_forward,
     sum_gradient,
@@ -28,7 +29,8 @@ from .costs import (
 from .placement import BackwardNeed, Placement
 
 NO_WORK = DigitalWork()
-SPECIAL_TOKENS, PROMPTS = 2, 8  # of a text; the default of `prompt-tuning`
+SPECIAL_TOKENS = 2  # of a text; an image has one
+PROMPTS, VISUAL_PROMPTS = 8, 10  # the defaults of `prompt-tuning`, and of `vpt` and `vpt-shallow`
 Matrix = tuple[int, int]
 """Shape (out, in)."""
 
@@ -153,6 +155,8 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
     widths = sum(linear.out_features for linear in shape.linears if linear.role == "query")
     hidden, classes = shape.hidden_size, size.classes
     forward = lengthened(attention_forward(1, widths), plan.extra_tokens) + head_forward(hidden, classes)
+    if shape.patch_weights:
+        forward += patches_forward(shape.patch_weights)
     backward = plan.backward_work
     if plan.train_head:
         backward += head_backward(hidden, classes, through)
@@ -186,6 +190,12 @@ def placements(method: str) -> tuple[Placement, ...]:
     if method not in FOOTPRINTS:
         raise UsageError(unknown_name("method that can be counted", method, FOOTPRINTS))
     return FOOTPRINTS[method][0]
+
+
+def fitting(shape: ModelShape) -> list[str]:
+    """The methods for what the model reads, texts or images."""
+    others = ("prompt-tuning",) if shape.patch_weights else ("vpt", "vpt-shallow")
+    return [name for name in FOOTPRINTS if name not in others]
 
 
 def entries(shape: ModelShape) -> list[LinearShape]:
@@ -306,7 +316,7 @@ def _ia3(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _pasta(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    numbers = SPECIAL_TOKENS * len(shape.blocks) * shape.hidden_size
+    numbers = (1 if shape.patch_weights else SPECIAL_TOKENS) * len(shape.blocks) * shape.hidden_size
     return _Plan(trained=numbers, before_blocks=True, backward_work=sum_gradient(numbers))
 
 
@@ -317,8 +327,25 @@ def _pasta_lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _P
 
 
 def _prompt_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    if shape.patch_weights:
+        raise UsageError(f"prompt-tuning is for models of texts, and {shape.name} reads images; take vpt")
     numbers = PROMPTS * shape.hidden_size
     return _Plan(trained=numbers, before_blocks=True, extra_tokens=PROMPTS, backward_work=sum_gradient(numbers))
+
+
+def _vpt(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    return _visual_prompts(shape, len(shape.blocks))
+
+
+def _vpt_shallow(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    return _visual_prompts(shape, 1)
+
+
+def _visual_prompts(shape: ModelShape, blocks: int) -> _Plan:
+    if not shape.patch_weights:
+        raise UsageError(f"visual prompts are for models of images, and {shape.name} reads texts; take prompt-tuning")
+    numbers = blocks * VISUAL_PROMPTS * shape.hidden_size
+    return _Plan(trained=numbers, before_blocks=True, extra_tokens=VISUAL_PROMPTS, backward_work=sum_gradient(numbers))
 
 
 def _targets(shape: ModelShape) -> list[LinearShape]:
@@ -346,6 +373,8 @@ FOOTPRINTS: Mapping[str, tuple[tuple[Placement, ...], Callable[[ModelShape, Plac
     "pasta": (_DIGITAL, _pasta),
     "pasta+lorafusion": (_DIGITAL, _pasta_lorafusion),
     "prompt-tuning": (_DIGITAL, _prompt_tuning),
+    "vpt": (_DIGITAL, _vpt),
+    "vpt-shallow": (_DIGITAL, _vpt_shallow),
     "full": ((Placement.NVM_TASK, Placement.NVM_STEP), _full),
 }
 """Name of a method -> the placements it offers, and its plan. Options of a method have their defaults."""

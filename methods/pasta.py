@@ -141,9 +141,8 @@ class Pasta(Method):
         return special.state()
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        return ParameterCount(
-            {"vectors": (self.special_tokens or TEXT_SPECIAL_TOKENS) * len(shape.blocks) * shape.hidden_size}
-        )
+        own = 1 if shape.patch_weights else TEXT_SPECIAL_TOKENS
+        return ParameterCount({"vectors": (self.special_tokens or own) * len(shape.blocks) * shape.hidden_size})
 
 
 # The rate is the paper's for named entities, where training is short; it has not been searched.

@@ -80,6 +80,7 @@ class PromptTuning(Method):
     source = "Lester et al., The Power of Scale for Parameter-Efficient Prompt Tuning, EMNLP 2021, arXiv:2104.08691"
     placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.THROUGH
+    kinds = ("text",)
 
     prompts: int = 8
 

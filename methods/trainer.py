@@ -1,4 +1,6 @@
-"""Training and evaluating an `Adaptation`: cross entropy, no dropout, every random choice from one generator."""
+"""Training and evaluating an `Adaptation`: cross entropy, every random choice from one generator. The backbone's own
+dropout is never on; that of what a method adds is on in gradient steps (`Adaptation.dropping`).
+"""
 
 import math
 import time
@@ -15,13 +17,14 @@ from torch.func import functional_call
 
 from ..errors import UsageError
 from ..workloads.batches import Batch, batches
+from ..workloads.images import ImageBatch, Images
 from .base import Adaptation, BackwardNeed, Recipe
 from .cells import set_class_mean_head
 from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
 
 EVALUATION_BATCH = 32
 
-Encoded = Sequence[Sequence[int]]
+Encoded = Sequence[Sequence[int]] | Images
 
 
 @dataclass
@@ -33,7 +36,7 @@ class PassSize:
     sequences: int = 0
     passes: int = 0
 
-    def add(self, batch: Batch, passes: int = 1) -> None:
+    def add(self, batch: Batch | ImageBatch, passes: int = 1) -> None:
         """Count a batch that went through the model so many times."""
         lengths = batch.attention_mask.sum(axis=1, dtype=np.int64)
         self.tokens += passes * int(lengths.sum())
@@ -66,10 +69,12 @@ class TrainLog:
     seconds: float = 0.0
 
 
-def as_tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """input_ids, attention_mask (batch, tokens) and labels (batch,) as int64 tensors."""
+def as_tensors(batch: Batch | ImageBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """input_ids (batch, tokens) or pixel_values (batch, channels, side, side), attention_mask (batch, tokens) and
+    labels (batch,) as tensors; all but pixels int64.
+    """
     return (
-        torch.as_tensor(batch.input_ids, dtype=torch.int64),
+        torch.as_tensor(batch.inputs),
         torch.as_tensor(batch.attention_mask, dtype=torch.int64),
         torch.as_tensor(batch.labels, dtype=torch.int64),
     )
@@ -116,9 +121,9 @@ def train(
     """Adapt to the examples: class-mean head first, then the recipe's epochs.
 
     Args:
-        encoded: token ids of each example.
+        encoded: token ids of each example, or images.
         labels: class of each example, 0..classes-1.
-        rng: draws the order of the examples, and the directions of a zeroth-order recipe.
+        rng: draws the order of the examples, the crops of images, and the directions of a zeroth-order recipe.
         recipe: default the adaptation's own.
         on_step: called with the number of steps done after each optimiser step (to show progress, stop).
         on_change: called whenever the trained numbers have changed, before they are read again (to rewrite cells):
@@ -131,7 +136,7 @@ def train(
     check_labels(adaptation, encoded, labels)
     log, start = TrainLog(), time.perf_counter()
     head_only = adaptation.backward_need is BackwardNeed.NONE
-    if recipe.new_head_again or not again or head_only:
+    if head_only or (not adaptation.keep_head and (recipe.new_head_again or not again)):
         features, target = extract_features(adaptation, encoded, labels, log.forward_only)
         set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin)
 
@@ -218,7 +223,9 @@ class GradientStepper:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: 1.0 - done / total_steps)
 
     def step(self, forward: Forward, labels: Tensor) -> int:
-        loss = F.cross_entropy(forward(None), labels) + self.adaptation.regulariser(self.recipe)
+        with self.adaptation.dropping():
+            logits = forward(None)
+        loss = F.cross_entropy(logits, labels) + self.adaptation.regulariser(self.recipe)
         value = loss.item()
         if not math.isfinite(value):
             raise UsageError(

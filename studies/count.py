@@ -16,7 +16,7 @@ from typing import Any
 from .._version import __version__
 from ..devices import Chip, load_chip, references_used, unknown_numbers
 from ..errors import UsageError
-from ..methods.footprints import FOOTPRINTS, Footprint, Matrix, footprint, placements
+from ..methods.footprints import Footprint, Matrix, fitting, footprint, placements
 from ..methods.placement import BackwardNeed, Placement
 from ..simulator import CostTable, EventCounts, area
 from ..simulator.costs import described
@@ -91,7 +91,7 @@ def choose(config: CountConfig, shape: ModelShape) -> list[Footprint]:
     """The methods and placements to count."""
     chosen: list[Footprint] = []
     given = config.method or DEFAULT_METHODS
-    for entry in (name for item in given for name in (FOOTPRINTS if item == "all" else (item,))):
+    for entry in (name for item in given for name in (fitting(shape) if item == "all" else (item,))):
         name, _, wanted = entry.partition(":")
         try:
             places = [Placement(wanted.upper())] if wanted else list(placements(name))

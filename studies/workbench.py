@@ -18,7 +18,8 @@ from ..methods.base import BackwardNeed
 from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
-from ..workloads.batches import batches, encode
+from ..workloads.batches import batches
+from ..workloads.images import Images
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Example, Task, load_task
@@ -30,9 +31,9 @@ DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of some examples and their labels."""
+    """Token ids of some examples, or images, and their labels."""
 
-    ids: list[list[int]]
+    ids: list[list[int]] | Images
     labels: list[int]
 
     def size(self) -> PassSize:
@@ -71,8 +72,8 @@ class Workbench:
         return self.encode(self.task.test)
 
     def encode(self, examples: tuple[Example, ...]) -> Encoded:
-        """Token ids and labels of examples."""
-        ids = encode(self.backbone.tokenizer, [e.text for e in examples], self.config.max_tokens)
+        """Token ids, or images, and labels of examples."""
+        ids = self.backbone.encode(examples, self.config.max_tokens, self.task.augment)
         return Encoded(ids, [e.label for e in examples])
 
     @property

@@ -1,12 +1,13 @@
-"""Token ids and padded batches, numpy only."""
+"""Token ids and padded batches, numpy only; `images` has those of images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from ..errors import UsageError
+from .images import ImageBatch, Images
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,6 +23,10 @@ class Batch:
     input_ids: np.ndarray
     attention_mask: np.ndarray
     labels: np.ndarray
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.input_ids
 
     @property
     def tokens(self) -> int:
@@ -51,18 +56,37 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str], max_tokens: int) -> lis
             tokenizer.enable_padding(**padding)
 
 
+@overload
+def batches(
+    encoded: Images, labels: Sequence[int], batch_size: int, rng: np.random.Generator | None = None
+) -> Iterator[ImageBatch]: ...
+@overload
 def batches(
     encoded: Sequence[Sequence[int]], labels: Sequence[int], batch_size: int, rng: np.random.Generator | None = None
-) -> Iterator[Batch]:
+) -> Iterator[Batch]: ...
+def batches(
+    encoded: Sequence[Sequence[int]] | Images,
+    labels: Sequence[int],
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+) -> Iterator[Batch] | Iterator[ImageBatch]:
     """Yield padded batches that hold every example once; the last one may be smaller.
 
-    With `rng` the examples come in random order. Without, they are sorted by length (ties in the given order), which
-    saves padding: use it for evaluation, where the order does not matter.
+    With `rng` the examples come in random order. Without, texts are sorted by length (ties in the given order), which
+    saves padding: use it for evaluation, where the order does not matter. Images are then taken as they come.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     if len(encoded) != len(labels):
-        raise ValueError(f"{len(encoded)} texts but {len(labels)} labels")
+        raise ValueError(f"{len(encoded)} examples but {len(labels)} labels")
+    if isinstance(encoded, Images):
+        return encoded.batches(labels, batch_size, rng)
+    return _text_batches(encoded, labels, batch_size, rng)
+
+
+def _text_batches(
+    encoded: Sequence[Sequence[int]], labels: Sequence[int], batch_size: int, rng: np.random.Generator | None
+) -> Iterator[Batch]:
     lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
     order = np.argsort(lengths, kind="stable") if rng is None else rng.permutation(len(encoded))
     for start in range(0, len(order), batch_size):

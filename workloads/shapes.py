@@ -41,7 +41,8 @@ class ModelShape:
     """The Transformer blocks of a model, encoder first. Embeddings and heads are not part of it.
 
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
-    (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`.
+    (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
+    projection of an image's patches; 0 for texts.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelShape:
     blocks: tuple[BlockShape, ...]
     norms_outside: int = 1
     norm_bias: bool = True
+    patch_weights: int = 0
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -90,13 +92,14 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"model shape {path}: {' '.join(str(error).split())}") from error
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
-    fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int})
+    fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})
     bias = fields.get("bias", True)
     groups = enumerate(fields["groups"])
     blocks = tuple(block for index, group in groups for block in _group(group, f"{path}, groups[{index}]", bias))
     hidden_size = _positive(fields, "hidden_size", str(path))
     outside = _positive({"norms_outside": 1, **fields}, "norms_outside", str(path))
-    return ModelShape(path.stem, fields["title"], fields["source"], hidden_size, blocks, outside, norm_bias=bias)
+    patches = _positive(fields, "patch_weights", str(path)) if "patch_weights" in fields else 0
+    return ModelShape(path.stem, fields["title"], fields["source"], hidden_size, blocks, outside, bias, patches)
 
 
 def _group(raw: object, where: str, bias: bool) -> list[BlockShape]:

@@ -1,4 +1,4 @@
-"""The battery that every registered method passes under every placement it offers."""
+"""The battery that every registered method passes under every placement it offers, on texts and on images."""
 
 import dataclasses
 
@@ -11,17 +11,44 @@ from edge_adapt.methods import METHODS, BackwardNeed, Placement, get_method
 from edge_adapt.methods.base import Method, register
 from edge_adapt.methods.cells import CellLinear
 from edge_adapt.methods.trainer import evaluate, extract_features, train
+from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
 
-EVERY = [pytest.param(name, place, id=f"{name}-{place}") for name, m in METHODS.items() for place in m.placements]
-every_method = pytest.mark.parametrize(("name", "placement"), EVERY)
+EVERY = [
+    pytest.param(name, place, kind, id=f"{name}-{place}-{kind}")
+    for name, m in METHODS.items()
+    for place in m.placements
+    for kind in m.kinds
+]
+every_method = pytest.mark.parametrize(("name", "placement", "kind"), EVERY)
 
 
 @pytest.fixture
-def attach(backbone, make_pool):
+def kind():
+    """What the model reads, where a test says nothing about it."""
+    return "text"
+
+
+@pytest.fixture
+def base(kind, backbone, image_backbone):
+    return {"text": backbone, "image": image_backbone}[kind]
+
+
+@pytest.fixture
+def data(kind, examples, pictures):
+    return {"text": examples, "image": pictures}[kind]
+
+
+@pytest.fixture
+def pool_of(kind, make_pool, make_image_pool):
+    return {"text": make_pool, "image": make_image_pool}[kind]
+
+
+@pytest.fixture
+def attach(base, pool_of):
     def make(name: str, placement: Placement, seed: int = 0, **options: int):
         rng = np.random.default_rng(seed)
-        return get_method(name, **options).attach(backbone, 3, rng, placement=placement, pool=make_pool())
+        return get_method(name, **options).attach(base, 3, rng, placement=placement, pool=pool_of())
 
     return make
 
@@ -31,37 +58,37 @@ def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @every_method
-def test_training_changes_the_declared_state_and_nothing_else(attach, backbone, examples, name, placement):
+def test_training_changes_the_declared_state_and_nothing_else(attach, base, data, name, placement, kind):
     adaptation = attach(name, placement)
     parameters = dict(adaptation.module.named_parameters())
     named = {id(parameter): key for key, parameter in parameters.items()}
     declared = {named[id(parameter)] for parameter in adaptation.state.values()}
-    before, backbone_before = snapshot(adaptation.module), snapshot(backbone.module)
-    log = train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+    before, backbone_before = snapshot(adaptation.module), snapshot(base.module)
+    log = train(adaptation, data.encoded, data.labels, np.random.default_rng(1))
     changed = {key for key, value in parameters.items() if not torch.equal(value, before[key])}
     assert changed <= declared
     if adaptation.backward_need is BackwardNeed.NONE:
         assert changed == {"head.weight", "head.bias"}
     else:
         # The bias of a key projection moves all scores of a query alike: softmax does not see it.
-        assert {key for key in declared - changed if not key.endswith("key.bias")} == set()
+        assert {key for key in declared - changed if not key.endswith(("key.bias", "k_proj.bias"))} == set()
     assert (log.steps > 0) == bool(adaptation.trained_names)
-    for key, value in backbone.module.named_parameters():
+    for key, value in base.module.named_parameters():
         assert torch.equal(value, backbone_before[key]), f"{name} changed the backbone it was given: {key}"
 
 
 @every_method
-def test_only_trained_state_asks_for_gradients(attach, name, placement):
+def test_only_trained_state_asks_for_gradients(attach, name, placement, kind):
     adaptation = attach(name, placement)
     wanted = {id(adaptation.state[key]) for key in adaptation.trained_names}
     assert {id(parameter) for parameter in adaptation.module.parameters() if parameter.requires_grad} == wanted
 
 
 @every_method
-def test_every_tensor_has_a_placement_that_fits(attach, backbone, name, placement):
+def test_every_tensor_has_a_placement_that_fits(attach, base, name, placement, kind):
     adaptation = attach(name, placement)
     assert adaptation.placements.keys() == adaptation.state.keys() | adaptation.cell_tensors.keys()
-    assert set(backbone.linear_names()) <= adaptation.cell_tensors.keys()
+    assert set(base.linear_names()) <= adaptation.cell_tensors.keys()
     for key in adaptation.cell_tensors:
         assert adaptation.placements[key] is not Placement.DIGITAL
         expected = placement if key in adaptation.state else Placement.NVM_FROZEN
@@ -73,7 +100,7 @@ def test_every_tensor_has_a_placement_that_fits(attach, backbone, name, placemen
 
 
 @every_method
-def test_initial_state_is_the_base_model(attach, backbone, examples, name, placement):
+def test_initial_state_is_the_base_model(attach, base, data, name, placement, kind):
     """With coefficients at zero (the only state that does not start there), or without prompts, every method is the
     frozen encoder.
     """
@@ -81,19 +108,22 @@ def test_initial_state_is_the_base_model(attach, backbone, examples, name, place
     if "coefficients" in adaptation.state:
         with torch.no_grad():
             adaptation.state["coefficients"].zero_()
-    ids, mask, _ = examples.tensors()
-    hidden = backbone.module(input_ids=ids, attention_mask=mask).last_hidden_state
-    expected = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    ids, mask, _ = data.tensors()
+    if kind == "text":
+        hidden = base.module(input_ids=ids, attention_mask=mask).last_hidden_state
+        expected = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    else:
+        expected = base.module(pixel_values=ids).last_hidden_state[:, 0]
     torch.testing.assert_close(adaptation.module.features(ids, mask), expected, rtol=0, atol=1e-12)
 
 
 @every_method
-def test_state_round_trip(attach, examples, name, placement):
+def test_state_round_trip(attach, data, name, placement, kind):
     trained = attach(name, placement)
-    train(trained, examples.encoded, examples.labels, np.random.default_rng(1))
+    train(trained, data.encoded, data.labels, np.random.default_rng(1))
     fresh = attach(name, placement, seed=99)
     fresh.load_state_dict(trained.state_dict())
-    ids, mask, _ = examples.tensors()
+    ids, mask, _ = data.tensors()
     torch.testing.assert_close(fresh.module(ids, mask), trained.module(ids, mask), rtol=0, atol=0)
     state = trained.state_dict()
     with pytest.raises(UsageError, match="differs"):
@@ -103,22 +133,22 @@ def test_state_round_trip(attach, examples, name, placement):
 
 
 @every_method
-def test_same_seed_same_result(attach, examples, name, placement):
+def test_same_seed_same_result(attach, data, name, placement, kind):
     states = []
     for _ in range(2):
         adaptation = attach(name, placement)
-        train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+        train(adaptation, data.encoded, data.labels, np.random.default_rng(1))
         states.append(adaptation.state_dict())
     for key in states[0]:
         assert torch.equal(states[0][key], states[1][key]), key
 
 
 @every_method
-def test_every_cell_matrix_is_read_through_the_reader(attach, examples, name, placement):
+def test_every_cell_matrix_is_read_through_the_reader(attach, data, name, placement, kind):
     """Reading zeros instead must be seen for each matrix, and reading exactly must change nothing."""
     adaptation = attach(name, placement)
-    train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
-    ids, mask, _ = examples.tensors()
+    train(adaptation, data.encoded, data.labels, np.random.default_rng(1))
+    ids, mask, _ = data.tensors()
     exact = adaptation.module(ids, mask)
     for target, tensor in adaptation.cell_tensors.items():
         seen = []
@@ -139,33 +169,32 @@ def F_linear(_name: str, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.linear(x, weight)
 
 
-def shape_of(backbone) -> ModelShape:
-    roles = {"query": "query", "key": "key", "value": "value"}
+def shape_of(base) -> ModelShape:
+    roles = {"query": "query", "key": "key", "value": "value", "q_proj": "query", "k_proj": "key", "v_proj": "value"}
+    patches = sum(m.weight.numel() for m in base.module.modules() if isinstance(m, torch.nn.Conv2d))
     blocks = []
-    for block in range(backbone.blocks):
+    for block in range(base.blocks):
         prefix = f"encoder.layer.{block}"
         linears = []
-        for name in backbone.linear_names():
+        for name in base.linear_names():
             if name.startswith(prefix):
-                linear = backbone.module.get_submodule(name)
+                linear = base.module.get_submodule(name)
                 role = "ffn_down" if linear.in_features > linear.out_features else "ffn_up"
                 role = roles.get(name.rsplit(".", 1)[-1], role)
                 linears.append(LinearShape(name, role, linear.out_features, linear.in_features, True))
         blocks.append(BlockShape(prefix, tuple(linears)))
-    return ModelShape("tiny", "tiny", "test", backbone.hidden_size, tuple(blocks))
+    return ModelShape("tiny", "tiny", "test", base.hidden_size, tuple(blocks), patch_weights=patches)
 
 
 @every_method
-def test_count_from_shapes_equals_the_attached_state(backbone, make_pool, name, placement):
+def test_count_from_shapes_equals_the_attached_state(base, pool_of, name, placement, kind):
     options = {"rank": 3} if "rank" in METHODS[name].__dataclass_fields__ else {}
-    pool = make_pool((3, 3))
-    adaptation = get_method(name, **options).attach(
-        backbone, 3, np.random.default_rng(0), placement=placement, pool=pool
-    )
-    count = METHODS[name].count(shape_of(backbone), rank=3, pool_size=2)
+    pool = pool_of((3, 3))
+    adaptation = get_method(name, **options).attach(base, 3, np.random.default_rng(0), placement=placement, pool=pool)
+    count = METHODS[name].count(shape_of(base), rank=3, pool_size=2)
     assert count.trained_parameters == adaptation.trained_parameters
     assert adaptation.head_parameters == 3 * 16 + 3
-    beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in backbone.linear_names()}
+    beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in base.linear_names()}
     frozen = sum(t.numel() for key, t in beside.items() if key not in adaptation.state)
     assert count.cells_frozen == frozen
     rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in adaptation.state)
@@ -173,7 +202,7 @@ def test_count_from_shapes_equals_the_attached_state(backbone, make_pool, name, 
 
 
 @every_method
-def test_groups_cover_the_trained_state_once(attach, name, placement):
+def test_groups_cover_the_trained_state_once(attach, name, placement, kind):
     adaptation = attach(name, placement)
     groups = adaptation.parameter_groups()
     parameters = [id(parameter) for group in groups for parameter in group["params"]]
@@ -186,7 +215,7 @@ def test_groups_cover_the_trained_state_once(attach, name, placement):
 
 
 @every_method
-def test_digital_work_grows_with_the_batch(attach, name, placement):
+def test_digital_work_grows_with_the_batch(attach, name, placement, kind):
     adaptation = attach(name, placement)
     one, two = adaptation.digital_macs(10, 60, 2), adaptation.digital_macs(20, 120, 4)
     inference = adaptation.digital_macs(10, 60, 2, training=False)
@@ -198,11 +227,16 @@ def test_digital_work_grows_with_the_batch(attach, name, placement):
 
 
 @every_method
-def test_training_beats_guessing_on_separable_examples(attach, name, placement):
-    """Each class has its own token: any method must learn that, given the steps (default recipes suit real texts)."""
+def test_training_beats_guessing_on_separable_examples(attach, name, placement, kind):
+    """Each class has its own token, or colour: any method must learn that, given the steps (default recipes suit real
+    data).
+    """
     rng = np.random.default_rng(0)
     labels = [i % 3 for i in range(36)]
     encoded = [[38, *[1 + 13 * label] * int(rng.integers(3, 7)), 39] for label in labels]
+    if kind == "image":
+        shades = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+        encoded = Images(np.broadcast_to(shades[labels][:, None, None], (36, 8, 8, 3)), 8, 5)
     adaptation = attach(name, placement)
     recipe = dataclasses.replace(adaptation.recipe, epochs=100)
     train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from edge_adapt import cli, load_chip
 from edge_adapt.errors import UsageError
-from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, entries, footprint
+from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, entries, fitting, footprint
 from edge_adapt.methods.placement import Placement
 from edge_adapt.reports.explain import explain
 from edge_adapt.studies.count import Counter, adaptation_events, count, result
@@ -22,9 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WIDTH, INNER, LENGTH, EXAMPLES, CLASSES, RANK = 32, 48, 9, 11, 3, 4
+SIDE, PATCH = 8, 2
 ROLES = {
     "query": "query", "key": "key", "value": "value", "attention.output.dense": "attention_output",
-    "intermediate.dense": "ffn_up", "output.dense": "ffn_down",
+    "intermediate.dense": "ffn_up", "output.dense": "ffn_down", "q_proj": "query", "k_proj": "key", "v_proj": "value",
+    "o_proj": "attention_output", "fc1": "ffn_up", "fc2": "ffn_down",
 }  # fmt: skip
 EXACT = (
     "reads", "transposed_reads", "word_line_drives", "bit_line_drives", "read_conversions", "sample_holds",
@@ -32,24 +34,33 @@ EXACT = (
 )  # fmt: skip
 SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2"}
 RANKED = ("lora", "vera")
-VARIANTS = [(name, place) for name, (places, _) in FOOTPRINTS.items() for place in places]
+IMAGES = ModelShape("images", "", "", WIDTH, (), patch_weights=1)
+NAMES = [(name, "text") for name in fitting(load_shape("minilm"))] + [(name, "image") for name in fitting(IMAGES)]
+VARIANTS = [(name, place, kind) for name, kind in NAMES for place in FOOTPRINTS[name][0]]
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    """A random encoder of two blocks, what `ChipTrial` needs around it, and its shape."""
+def tinies():
+    """Random encoders of two blocks, of texts and of images: what `ChipTrial` needs around them, and their shapes."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        module = transformers.BertModel(
-            transformers.BertConfig(
-                vocab_size=50, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=INNER,
-                max_position_embeddings=32,
-            ),
+        text = transformers.BertModel(
+            transformers.BertConfig(vocab_size=50, intermediate_size=INNER, max_position_embeddings=32, **sizes),
             add_pooling_layer=False,
-        ).eval()  # fmt: skip
-    names = [n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear)]
+        ).eval()
+        image = transformers.Dinov2Model(
+            transformers.Dinov2Config(mlp_ratio=2, image_size=SIDE, patch_size=PATCH, **sizes)
+        ).eval()
+    return {"text": _tiny("text", text, (48, 49)), "image": _tiny("image", image, ())}
+
+
+def _tiny(kind, module, special_ids):
+    from torch import nn
+
+    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear)]
     linears = [
         LinearShape(n, next(r for e, r in ROLES.items() if n.endswith(e)), *module.get_submodule(n).weight.shape, True)
         for n in names
@@ -58,19 +69,30 @@ def tiny():
         BlockShape(f"encoder.layer.{b}", tuple(x for x in linears if x.name.startswith(f"encoder.layer.{b}.")))
         for b in range(2)
     )
-    shape = ModelShape("tiny", "tiny", "random", WIDTH, blocks)
+    patches = WIDTH * 3 * PATCH**2 if kind == "image" else 0
+    shape = ModelShape("tiny", "tiny", "random", WIDTH, blocks, patch_weights=patches)
     backbone = SimpleNamespace(
-        module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=(48, 49), special_tokens=2,
-        kind="text", name="tiny",
+        module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=special_ids,
+        special_tokens=len(special_ids) or 1, kind=kind, name="tiny",
     )  # fmt: skip
     return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
+
+
+@pytest.fixture
+def tiny(tinies, kind):
+    return tinies[kind]
+
+
+@pytest.fixture
+def kind():
+    return "text"
 
 
 def _pool(names):
     from edge_adapt.workloads.pools import LoraModule, Pool
 
     rng = np.random.default_rng(0)
-    targets = tuple(n for n in names if n.endswith(("query", "value")))
+    targets = tuple(n for n in names if n.endswith(("query", "value", "q_proj", "v_proj")))
     draw = lambda *size: {n: rng.normal(0, 0.1, size).astype(np.float32) for n in targets}
     modules = tuple(
         LoraModule(name=f"m{k}", rank=RANK, scale=2.0, a=draw(RANK, WIDTH), b=draw(WIDTH, RANK), task=f"t{k}")
@@ -79,9 +101,23 @@ def _pool(names):
     return Pool(modules, targets, "random", {})
 
 
+def _examples(kind, rng):
+    """Examples of one length: ids of texts, or images; and that length in tokens."""
+    from edge_adapt.studies.workbench import Encoded
+    from edge_adapt.workloads.images import Images
+
+    labels = [i % CLASSES for i in range(EXAMPLES)]
+    if kind == "text":
+        return Encoded([[48, *rng.integers(0, 48, LENGTH - 2).tolist(), 49] for _ in labels], labels), LENGTH
+    tokens = 1 + (SIDE // PATCH) ** 2
+    pixels = rng.integers(0, 256, (EXAMPLES, SIDE, SIDE, 3), dtype=np.uint8)
+    return Encoded(Images(pixels, SIDE, tokens), labels), tokens
+
+
 @pytest.fixture(scope="module")
-def counter(tiny):
-    return Counter(tiny.chip, program_sample(tiny.chip))
+def counter(tinies):
+    chip = tinies["text"].chip
+    return Counter(chip, program_sample(chip))
 
 
 def simulated(tiny, name, placement):
@@ -93,10 +129,7 @@ def simulated(tiny, name, placement):
 
     method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
     rng = np.random.default_rng(1)
-    encoded = Encoded(
-        [[48, *rng.integers(0, 48, LENGTH - 2).tolist(), 49] for _ in range(EXAMPLES)],
-        [i % CLASSES for i in range(EXAMPLES)],
-    )
+    encoded, length = _examples(tiny.backbone.kind, rng)
     bench = SimpleNamespace(backbone=tiny.backbone, classes=CLASSES, pool=tiny.pool, chip=tiny.chip)
     attached = method.attach(tiny.backbone, CLASSES, rng, placement=placement, pool=tiny.pool)
     frozen = {n: t.detach().numpy() for n, t in attached.cell_tensors.items() if n in tiny.backbone.linear_names()
@@ -106,18 +139,17 @@ def simulated(tiny, name, placement):
     trial.deploy(encoded)
     recipe = dataclasses.replace(method.recipe, epochs=min(2, method.recipe.epochs), min_steps=0)
     cost = trial.adapt(encoded, recipe)
-    answered = Encoded([encoded.ids[0]], [0])
+    answered = Encoded(encoded.ids[:1], [0])
     _, answer = trial.inference(answered)
-    model = trial.model
-    return cost, answer, model
+    return cost, answer, trial.model, length
 
 
-@pytest.mark.parametrize(("name", "placement"), VARIANTS, ids=[f"{n}:{p}" for n, p in VARIANTS])
-def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement):
-    cost, answer, model = simulated(tiny, name, placement)
+@pytest.mark.parametrize(("name", "placement", "kind"), VARIANTS, ids=[f"{n}:{p}-{k}" for n, p, k in VARIANTS])
+def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kind):
+    cost, answer, model, length = simulated(tiny, name, placement)
     method = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
     config = CountConfig(
-        examples=EXAMPLES, tokens=LENGTH, classes=CLASSES, rank=RANK, pool_size=3, epochs=min(2, method.epochs)
+        examples=EXAMPLES, tokens=length, classes=CLASSES, rank=RANK, pool_size=3, epochs=min(2, method.epochs)
     )
     counts, steps = adaptation_events(config, counter, method)
     assert steps == cost.steps
@@ -138,8 +170,8 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement):
     assert bool(counts.verify_conversions) == bool(cost.counts.verify_conversions) == bool(looks)
 
 
-@pytest.mark.parametrize("name", FOOTPRINTS)
-def test_footprints_have_the_methods_own_numbers(tiny, name):
+@pytest.mark.parametrize(("name", "kind"), NAMES)
+def test_footprints_have_the_methods_own_numbers(tiny, name, kind):
     """Epochs and placements of the registered method; trained numbers and digital work of the attached one."""
     pytest.importorskip("torch")
     from edge_adapt.methods import get_method
@@ -282,7 +314,7 @@ def test_what_the_placement_writes():
 
 def test_all_methods_and_the_matrices_that_layers_share():
     report = count(CountConfig(model="minilm", method=("all",), tokens=20))
-    assert {r["method"] for r in report["results"]} == set(FOOTPRINTS)
+    assert {r["method"] for r in report["results"]} == FOOTPRINTS.keys() - {"vpt", "vpt-shallow"}
     by_name = {r["method"]: r for r in report["results"]}
     # MiniLM has 12 adapted linears: VeRA's two matrices are read for each of them, one after another.
     assert by_name["vera"]["inference_interval_seconds"] == pytest.approx(

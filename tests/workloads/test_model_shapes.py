@@ -9,6 +9,8 @@ from edge_adapt.workloads.shapes import ModelShape, list_shapes, load_shape
 from transformers import (
     BertConfig,
     BertModel,
+    Dinov2Config,
+    Dinov2Model,
     LlamaConfig,
     LlamaModel,
     RobertaConfig,
@@ -56,6 +58,10 @@ CONFIGS = {
     "flan-t5-base": _t5(768, 12, 12, 2048, "gated-gelu"),
     "flan-t5-large": _t5(1024, 24, 16, 2816, "gated-gelu"),
     "vit-base-patch16-224": (ViTModel, ViTConfig()),
+    "vit-s": (
+        Dinov2Model,
+        Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, patch_size=14, use_mask_token=False),
+    ),
     "llama-3-8b": _llama(4096, 32, 32, 14336),
     "llama-3-70b": _llama(8192, 80, 64, 28672),
 }
@@ -64,7 +70,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", list_shapes())
 def test_shape_is_that_of_the_model(name: str) -> None:
     make, config = CONFIGS[name]
-    poolerless = {} if make in (T5Model, LlamaModel) else {"add_pooling_layer": False}
+    poolerless = {} if make in (T5Model, LlamaModel, Dinov2Model) else {"add_pooling_layer": False}
     with torch.device("meta"):
         model = make(config, **poolerless)
     expected = {
@@ -76,6 +82,8 @@ def test_shape_is_that_of_the_model(name: str) -> None:
     assert {linear.name: (linear.out_features, linear.in_features, linear.bias) for linear in shape.linears} == expected
     assert all(linear.name.startswith(f"{block.name}.") for block in shape.blocks for linear in block.linears)
     assert shape.hidden_size == config.hidden_size
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert shape.patch_weights == sum(module.weight.numel() for module in convolutions)
     norms = [module for module in model.modules() if type(module).__name__.endswith("Norm")]
     assert shape.norms == len(norms)
     assert {shape.norm_bias} == {len(list(norm.parameters())) == 2 for norm in norms}
