@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 DEFAULT_OUT = Path("bundle")
+
+_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400.0}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,6 +28,13 @@ def add_parser(subparsers: Any) -> None:
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--reserve-classes", metavar="N", type=int, default=0, help="room for classes taught on the device later [0]")
     add("--max-tokens", metavar="N", type=int, default=64, help="longer texts are cut [64]")
+    add("--weights", choices=("float32", "int8"), default="float32",
+        help="how frozen weights are stored; int8: a quarter of the size [float32]")  # fmt: skip
+    add("--chip", metavar="FILE|NAME",
+        help="export the weights that the cells of this simulated chip hold (edge-adapt devices list)")  # fmt: skip
+    add(
+        "--age", metavar="TIME", type=seconds, default=0.0, help="time since the chip was programmed: 90s, 12h, 30d [0]"
+    )
     add("--seed", metavar="N", type=int, default=0, help="of the initial state and of the chip [0]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
@@ -32,6 +42,14 @@ def add_parser(subparsers: Any) -> None:
     add("--force", action="store_true", help="replace a bundle that is there, with its trained state")
     add("--json", action="store_true", help="print one JSON object: files, sizes, parity")
     parser.set_defaults(run=run)
+
+
+def seconds(text: str) -> float:
+    """Seconds in words such as 90s, 12h or 30d."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text)
+    if found is None or found[2] not in _UNITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write it as 90s, 10min, 12h, 30d or 1y")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from ..studies.workbench import choose_variants
     from .progress import TerminalProgress
 
-    variants = choose_variants((args.method,), dict(parse_settings(args.settings)))
+    settings = dict(parse_settings(args.settings))
+    of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
+    variants = choose_variants((args.method,), {key: settings[key] for key in settings.keys() - of_chip.keys()})
     config = ExportConfig(
         method=variants[0].method,
         model=args.model,
@@ -54,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
         reserved_classes=args.reserve_classes,
         max_tokens=args.max_tokens,
         seed=args.seed,
+        weights=args.weights,
+        chip=args.chip,
+        age_seconds=args.age,
+        chip_settings=of_chip,
     )
     with TerminalProgress() as progress:
         record = export_bundle(config, args.out, progress, args.force)
@@ -62,11 +86,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(record: dict[str, Any]) -> str:
-    parity = record["parity"]
+    parity, source = record["parity"], record["weights"]["source"]
+    chip = "" if source == "exact" else (
+        f"weights of a simulated {source['chip']}, seed {source['seed']}, {source['age_seconds'] / 3600:g} h after "
+        f"programming: {100 * source['relative_error']:.1f} % from the exact ones\n"
+    )  # fmt: skip
     return (
         f"{record['out']}: {record['method']} on {record['model']} for {record['task']} "
         f"({', '.join(record['labels'])}), {record['trained_numbers']:,} trained numbers, "
-        f"{record['bytes'] / 1e6:.1f} MB\n"
+        f"{record['bytes'] / 1e6:.1f} MB\n{chip}"
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e})"

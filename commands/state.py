@@ -24,14 +24,21 @@ def add_parser(subparsers: Any) -> None:
         ("history", "the former states that are kept", _history),
         ("rollback", "make a former state current", _roll_back),
         ("reset", "go back to the exported state", _reset),
-        ("export", "write the current state as a safetensors file", _export),
+        ("export", "write the current state as a file, or as an adapter of another library", _export),
     ):
         part = parts.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         part.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `edge-adapt export` wrote")
         if name == "rollback":
             part.add_argument("--to", metavar="N", type=int, help="number of a state in the history [the newest other]")
         if name == "export":
-            part.add_argument("out", metavar="FILE", type=Path, help="safetensors file to write")
+            part.add_argument("out", metavar="FILE", type=Path, help="file to write, with peft a folder")
+            part.add_argument(
+                "--format", choices=("safetensors", "onnx-adapter", "peft"), default="safetensors",
+                help="safetensors; a file that onnxruntime loads as an adapter of infer.onnx; a folder that peft loads "
+                "(lora and lorafusion, on the workstation) [safetensors]",
+            )  # fmt: skip
+            part.add_argument("--model", metavar="DIR", help="peft: the model, when no longer where it was at export")
+            part.add_argument("--pool", metavar="DIR", help="peft: the pool, when no longer where it was at export")
             part.add_argument(
                 "--pairs", action="store_true", help="also the start and the (seed, scalar) pairs of mezo"
             )
@@ -116,13 +123,40 @@ def _reset(store: "StateStore", args: argparse.Namespace) -> None:
 
 
 def _export(store: "StateStore", args: argparse.Namespace) -> None:
+    from ..errors import UsageError, require
+    from ..runtime.state import CURRENT
+
+    current = store.read()
+    tensors, header = current.part(CURRENT), current.header
+    if args.format != "safetensors" and args.pairs:
+        raise UsageError("--pairs go into a safetensors file only")
+    if args.format == "peft":
+        for module in ("torch", "transformers"):
+            require(module)
+        from ..exporters.adapters import write_peft
+
+        labels = (*store.manifest.labels, *header.taught)
+        write_peft(args.out, store.manifest, tensors, labels, args.model, args.pool)
+    elif args.format == "onnx-adapter":
+        from ..runtime.adapter_file import write_adapter
+
+        write_adapter(args.out, tensors, header.counter)
+    else:
+        tensors = _write_safetensors(store, current, args)
+    if args.json:
+        print(json.dumps({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
+    else:
+        print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
+
+
+def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the tensors written."""
     from safetensors.numpy import save
 
     from ..errors import UsageError
     from ..runtime.files import write_durably
     from ..runtime.state import CURRENT, prefixed
 
-    current = store.read()
     tensors, header = current.part(CURRENT), current.header
     metadata = {
         "model": store.manifest.model.name,
@@ -137,10 +171,7 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
         tensors |= prefixed("mezo/", current.part("mezo/"))
         metadata["mezo_rates"] = json.dumps(header.mezo_rates)
     write_durably(args.out, save(tensors, metadata))
-    if args.json:
-        print(json.dumps({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
-    else:
-        print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
+    return tensors
 
 
 def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:

@@ -1,12 +1,9 @@
 """Write a bundle: attach, trace, check against torch, and only then put the folder in its place."""
 
 import importlib.metadata
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,30 +11,41 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .._version import __version__
-from ..errors import EdgeAdaptError, UsageError
+from ..devices import load_chip
+from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..methods import METHODS, Adaptation, Method, Placement
 from ..runtime import manifest as form
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
 from ..workloads.batches import PAD_ID, encode
 from ..workloads.models import Backbone, load_backbone
-from ..workloads.pools import default_pool, load_pool
+from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Task, load_task
+from . import int8
+from .adapters import origin
+from .folders import in_place
 from .graph import INPUTS, LABELS, inference_graph, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
+from .sources import ChipWeights
 from .weights import FILE, write_weights
 
 TOKENIZER = "tokenizer.json"
+WEIGHT_TYPES = ("float32", "int8")
 VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What is exported. `reserved_classes`: rows of the head beyond the task's labels, taught on the device later."""
+    """What is exported.
+
+    reserved_classes: rows of the head beyond the task's labels, taught on the device later. chip: name or file of a
+    chip, simulated with `seed`, whose cells' weights at `age_seconds` take the place of the exact ones;
+    `chip_settings` changes single numbers of it. weights: how frozen weights are stored.
+    """
 
     method: Method
     model: str = "minilm"
@@ -46,6 +54,10 @@ class ExportConfig:
     reserved_classes: int = 0
     max_tokens: int = 64
     seed: int = 0
+    weights: str = "float32"
+    chip: str | None = None
+    age_seconds: float = 0.0
+    chip_settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot be."""
@@ -55,6 +67,12 @@ class ExportConfig:
             raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
         if self.seed < 0:
             raise UsageError(f"seed must not be negative; got {self.seed}")
+        if self.weights not in WEIGHT_TYPES:
+            raise UsageError(unknown_name("type of weights", self.weights, WEIGHT_TYPES))
+        if self.chip is None and (self.age_seconds or self.chip_settings):
+            raise UsageError("an age and settings of a chip need a chip")
+        if self.chip is not None and self.weights != "float32":
+            raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
         if Placement.DIGITAL not in self.method.placements:
             digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
             raise UsageError(
@@ -82,11 +100,17 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     """
     out = out.expanduser()
     check_destination(out, force)
-    progress.start(6)
+    progress.start(7)
     progress.stage("loading model, pool and task")
     task = load_task(config.task)
+    chip = chip_of(config)
     backbone = load_backbone(config.model)
     adaptation = attach(config, backbone, len(task.labels))
+    progress.advance()
+    source: Any = "exact"
+    if chip is not None:
+        progress.stage(f"programming {chip.chip.name}, seed {chip.seed}")
+        source = chip.apply(adaptation, backbone)
     progress.advance()
     progress.stage("tracing the training graph")
     models = {"train": training_graph(adaptation)} if adaptation.trained_names else {}
@@ -95,13 +119,15 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     models["infer"] = inference_graph(adaptation)
     for model in models.values():
         optimise(model)
+        if config.weights == "int8":
+            int8.store_codes(model)
     with_defaults(models["infer"], adaptation)
     progress.advance()
-    with _in_place(out) as folder:
+    with in_place(out) as folder:
         progress.stage("writing")
-        graphs = write_graphs(folder, models)
+        graphs = write_graphs(folder, models, session_settings(config))
         state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
-        save_file(state, folder / form.INITIAL_STATE)
+        (folder / form.INITIAL_STATE).write_bytes(save(state))  # save_file would make it readable by its owner only
         backbone.tokenizer.save(str(folder / TOKENIZER))
         progress.advance()
         progress.stage("comparing with torch")
@@ -111,7 +137,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
         progress.advance()
         progress.stage("measuring memory")
-        manifest = describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict())
+        manifest = describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict(), source)
         manifest = seal(folder, manifest)
         manifest = seal(folder, replace(manifest, plan=calibrate(folder, config.max_tokens)))
         progress.advance()
@@ -124,6 +150,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "trained_numbers": adaptation.trained_parameters + adaptation.head_parameters,
         "files": {name: digest.bytes for name, digest in manifest.files.items()},
         "bytes": sum(digest.bytes for digest in manifest.files.values()),
+        "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
     }
 
@@ -138,9 +165,24 @@ def check_destination(out: Path, force: bool) -> None:
         raise UsageError(f"{out} holds a bundle already; give another --out, or --force to replace it and its state")
 
 
+def chip_of(config: ExportConfig) -> ChipWeights | None:
+    """The simulated chip whose weights are exported, if one is."""
+    if config.chip is None:
+        return None
+    return ChipWeights(load_chip(config.chip, config.chip_settings), config.seed, config.age_seconds)
+
+
+def pool_of(config: ExportConfig, backbone: Backbone) -> Pool | None:
+    """The LoRA pool of the method, if it needs one."""
+    return load_pool(config.pool or default_pool(backbone.name), backbone) if config.method.needs_pool else None
+
+
 def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
-    """The adaptation to export, reserved classes included, in its initial state."""
-    pool = load_pool(config.pool or default_pool(backbone.name), backbone) if config.method.needs_pool else None
+    """The adaptation to export, reserved classes included, in its initial state. int8 rounds `backbone` in place."""
+    pool = pool_of(config, backbone)
+    if config.weights == "int8":
+        int8.round_backbone(backbone)
+        pool = int8.round_pool(pool) if pool is not None else None
     adaptation = config.method.attach(
         backbone,
         labels + config.reserved_classes,
@@ -150,10 +192,12 @@ def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
     )
     with torch.no_grad():
         adaptation.module.head.bias[labels:] = form.UNTAUGHT_BIAS
+    if config.weights == "int8":
+        int8.round_beside(adaptation)
     return adaptation
 
 
-def write_graphs(folder: Path, models: dict[str, ir.Model]) -> dict[str, form.Graph]:
+def write_graphs(folder: Path, models: dict[str, ir.Model], settings: form.SessionSettings) -> dict[str, form.Graph]:
     """Write the graphs with their shared weights, and check them."""
     write_weights(folder, models.values())
     graphs = {}
@@ -163,15 +207,15 @@ def write_graphs(folder: Path, models: dict[str, ir.Model]) -> dict[str, form.Gr
         check_graph(path)
         inputs = (*INPUTS, LABELS) if name == "train" else INPUTS
         outputs = tuple(str(value.name) for value in model.graph.outputs)
-        graphs[name] = form.Graph(path.name, inputs, outputs, session_settings())
+        graphs[name] = form.Graph(path.name, inputs, outputs, settings)
     return graphs
 
 
-def session_settings() -> form.SessionSettings:
+def session_settings(config: ExportConfig) -> form.SessionSettings:
     """How onnxruntime is to open the graphs. With patterns of memory it would allocate all activations twice: once
     while it learns the pattern, once by it.
     """
-    return form.SessionSettings(memory_pattern=False)
+    return form.SessionSettings(int8.SESSION if config.weights == "int8" else {}, memory_pattern=False)
 
 
 def check_graph(path: Path) -> None:
@@ -210,6 +254,7 @@ def describe(
     graphs: dict[str, form.Graph],
     model: ir.Model,
     parity: dict[str, Any],
+    source: Any,
 ) -> form.Manifest:
     """The manifest, all but digests and memory plan."""
     group_of = {name: group for group, names in adaptation.groups.items() for name in names}
@@ -218,6 +263,7 @@ def describe(
     recipe["learning_rates"] = {
         group: rate for group, rate in adaptation.recipe.learning_rates.items() if adaptation.groups.get(group)
     }
+    notes = int8.described() if config.weights == "int8" else {}
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     return form.Manifest(
         method=adaptation.method,
@@ -233,27 +279,7 @@ def describe(
         opset=model.opset_imports[""],
         ir_version=model.ir_version,
         versions={"edge-adapt": __version__} | versions,
-        weights={"dtype": "float32", "source": "exact", "file": FILE},
+        weights={"dtype": config.weights, "source": source, "file": FILE, **notes},
         parity=parity,
+        origin=origin(config.method, config.model, pool_of(config, backbone)),
     )
-
-
-@contextmanager
-def _in_place(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or disappears."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".tmp-{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise EdgeAdaptError(f"cannot write to {out.parent}: {error.strerror}") from error
-    try:
-        new = work / "new"
-        new.mkdir()
-        yield new
-        if out.exists():
-            os.replace(out, work / "old")
-        os.replace(new, out)
-    except OSError as error:
-        raise EdgeAdaptError(f"cannot write the bundle {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

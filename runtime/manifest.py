@@ -118,8 +118,9 @@ class Manifest:
     """The contents of `manifest.json`; `docs/bundle.md` explains every key.
 
     `labels` name the first rows of the head; `reserved_classes` more rows are for classes taught on the device.
-    `state` lists the tensors in the order in which they are trained. `versions`, `weights`, `parity` and `plan` are for
-    the reader's information, except that the memory plan uses `plan` (see `runtime.memory`).
+    `state` lists the tensors in the order in which they are trained. `versions`, `weights`, `parity`, `plan`
+    and `origin` are for the reader's information, except that the memory plan uses `plan` (see `runtime.memory`), and
+    the export of the state as an adapter uses `origin`.
     """
 
     method: str
@@ -138,6 +139,7 @@ class Manifest:
     weights: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileDigest] = field(default_factory=dict)
     schema: str = SCHEMA
     manifest_sha256: str = ""

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ..errors import EdgeAdaptError
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
@@ -139,7 +139,8 @@ def _write_files(folder: Path, module: LoraModule, dtype: str) -> None:
         for kind, tensor in (("A", module.a[linear]), ("B", module.b[linear])):
             tensors[f"{_PREFIX}{linear}.lora_{kind}.weight"] = np.ascontiguousarray(tensor, dtype=dtype)
     metadata = {"format": "pt", "task": module.task, "base_fingerprint": module.base_fingerprint}
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={key: value for key, value in metadata.items() if value})
+    known = {key: value for key, value in metadata.items() if value}
+    (folder / WEIGHTS_FILE).write_bytes(save(tensors, known))  # save_file would make it readable by its owner only
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,62 +1,22 @@
 """An exported bundle of a tiny random model: what is in it, and what is left when an export fails."""
 
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.exporters import parity
-from edge_adapt.exporters.bundle import ExportConfig, export_bundle
+from edge_adapt.exporters.bundle import ExportConfig, Progress, export_bundle
 from edge_adapt.methods import get_method
+from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import UNTAUGHT_BIAS, read_manifest, verify_files
 from onnx import external_data_helper as external
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel
-
-WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "plot", "cast", "the", "was", "very", "so"]
-
-
-class Silent:
-    """No progress shown."""
-
-    def start(self, total: int) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def advance(self, units: int = 1) -> None: ...
-
-
-@pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> ExportConfig:
-    """LoRA of rank 4 on a random encoder of width 64, with a task of two labels and one class reserved."""
-    folder = tmp_path_factory.mktemp("inputs")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        shape = BertConfig(
-            vocab_size=len(WORDS), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96
-        )
-        BertModel(shape, add_pooling_layer=False).save_pretrained(folder / "model")
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.save(str(folder / "model" / "tokenizer.json"))
-    rows = [f"the {WORDS[4 + i % 3]} was {word} {'very ' * (i % 4)}{'so ' * (i // 4)},{label}"
-            for word, label in (("good", "up"), ("bad", "down")) for i in range(20)]  # fmt: skip
-    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    return ExportConfig(
-        get_method("lora", rank=4), str(folder / "model"), str(folder / "reviews.csv"), reserved_classes=1
-    )
-
-
-@pytest.fixture(scope="session")
-def bundle(config: ExportConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("out") / "bundle"
-    export_bundle(config, out, Silent())
-    return out
 
 
 def test_manifest_describes_what_is_there(bundle: Path) -> None:
@@ -69,6 +29,15 @@ def test_manifest_describes_what_is_there(bundle: Path) -> None:
     assert 0 < max(manifest.parity[kind] for kind in ("loss", "logits", "gradient")) <= 1e-4
     assert len({tuple(shape) for shape in manifest.parity["batches"]}) > 5
     assert {1} <= set(manifest.parity["threads"])
+    assert manifest.plan["fixed_bytes"] > 0 and manifest.plan["token_bytes"] >= 0
+
+
+def test_files_have_the_rights_that_the_user_asks_for(bundle: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    assert len(files) >= 7
+    assert {path.stat().st_mode & 0o777 for path in files} <= {0o666 & ~umask, 0o644 & ~umask}
 
 
 @pytest.mark.parametrize("name", ["train", "infer"])
@@ -95,28 +64,44 @@ def test_both_graphs_share_one_copy_of_each_weight(bundle: Path) -> None:
     data = (bundle / "weights.data").read_bytes()
     parts = [data[int(offset) : int(offset) + int(length)] for offset, length in places]
     assert len(set(parts)) == len(parts)  # nothing is there twice
-    parameters = 4 * sum(64 * 64 * 4 + 2 * 64 * 96 for _ in range(2))
+    parameters = 4 * (64 * 64 * 4 + 2 * 64 * 96)
     assert parameters <= len(data) < 3 * parameters
     assert max(places.values()) == 2
 
 
 def test_a_failing_comparison_leaves_nothing(
-    config: ExportConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: ExportConfig, silent: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parity, "TOLERANCE", 0.0)
     with pytest.raises(EdgeAdaptError, match="differs from torch"):
-        export_bundle(replace(config, method=get_method("frozen")), tmp_path / "bundle", Silent())
+        export_bundle(replace(config, method=get_method("frozen")), tmp_path / "bundle", silent)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_is_not_overwritten(bundle: Path, config: ExportConfig, tmp_path: Path) -> None:
+def test_what_is_there_is_not_overwritten(bundle: Path, config: ExportConfig, silent: Progress, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--force"):
-        export_bundle(config, bundle, Silent())
+        export_bundle(config, bundle, silent)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="no bundle"):
-        export_bundle(config, tmp_path, Silent(), force=True)
+        export_bundle(config, tmp_path, silent, force=True)
 
 
 def test_a_method_that_trains_cells_is_refused() -> None:
     with pytest.raises(UsageError, match=r"full.*cells.*lorafusion"):
         ExportConfig(get_method("full"))
+
+
+@pytest.mark.parametrize("method", ["frozen", "pasta+lorafusion"])
+def test_other_methods(exported: Callable[..., Path], method: str) -> None:
+    weights = "int8" if method != "frozen" else "float32"
+    folder = exported(method, weights=weights)
+    manifest = read_manifest(folder)
+    assert ("train" in manifest.graphs) == (method != "frozen")
+    assert {"vectors", "coefficients", "magnitudes"} <= set(manifest.recipe.learning_rates) or method == "frozen"
+    texts, labels = ["the film was good", "the plot was very bad"] * 4, ["up", "down"] * 4
+    with Session(folder, threads=1) as session:
+        batch = session.batch(texts, labels)
+        if manifest.trained:
+            losses = [session.step(batch, factor=0.0), session.step(batch, factor=0.0)]
+            assert losses[0] == losses[1] and np.isfinite(losses[0])
+        assert len(session.predict(texts)) == 8

@@ -1,0 +1,171 @@
+"""The trained state of a bundle as a `peft` adapter, for the methods whose mathematics is one of `peft`'s.
+
+lora is LoRA. lorafusion is, with its coefficients multiplied in, LoRA as well: with cross terms the fused B times the
+fused A, of the rank of one module; without them the modules side by side, of the sum of their ranks. Its magnitudes are
+those of DoRA (Liu et al., ICML 2024, arXiv:2402.09353), whose weight norm is the same row norm.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from ..errors import UsageError
+from ..methods import Method, get_method
+from ..methods.base import block_of
+from ..runtime.manifest import Manifest
+from ..workloads.models import load_backbone
+from ..workloads.peft_config import CONFIG_FILE
+from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, save_module
+from ..workloads.pools import Pool, default_pool, load_pool
+from .folders import in_place
+
+HEAD_FILE = "head.safetensors"
+FORMATS = ("lora", "lorafusion")
+
+State = Mapping[str, np.ndarray]
+
+
+def origin(method: Method, model: str, pool: Pool | None) -> dict[str, Any]:
+    """For the manifest: the options of the method, its model and its pool, which the way back to an adapter needs."""
+    options = {f.name: getattr(method, f.name) for f in fields(method) if f.name not in ("recipe", "warm_start")}
+    return {"options": options, "model": model} | (
+        {} if pool is None else {"pool": {"path": pool.path, "sha256": digest(pool)}}
+    )
+
+
+def digest(pool: Pool) -> str:
+    """SHA-256 of a pool's matrices, in order (hexadecimal)."""
+    found = hashlib.sha256()
+    for module in pool.modules:
+        found.update(f"{module.scale!r}".encode())
+        for part in (module.a, module.b):
+            for name in pool.target_names:
+                found.update(f"{name}{part[name].shape}".encode() + np.ascontiguousarray(part[name]).tobytes())
+    return found.hexdigest()
+
+
+def write_peft(
+    out: Path, manifest: Manifest, state: State, labels: tuple[str, ...], model: str | None = None,
+    pool: str | None = None,
+) -> None:  # fmt: skip
+    """Write a folder that `peft.PeftModel.from_pretrained` loads onto the bundle's model, the head beside it.
+
+    Args:
+        labels: names of the rows of the head that are in use.
+        model, pool: where model and pool lie, when not where they were at export.
+
+    Raises:
+        UsageError: a method that is no LoRA, weights of a chip or rounded ones, another model or pool.
+        EdgeAdaptError: the folder cannot be written.
+    """
+    if out.exists():
+        raise UsageError(f"{out} is there already; give another name")
+    module, magnitudes = as_lora(manifest, state, model, pool)
+    with in_place(out) as folder:
+        save_module(folder / "adapter", module)
+        for file in (folder / "adapter").iterdir():
+            file.rename(folder / file.name)
+        (folder / "adapter").rmdir()
+        if magnitudes:
+            _add_magnitudes(folder, magnitudes)
+        head = {name: np.ascontiguousarray(state[name][: len(labels)]) for name in ("head.weight", "head.bias")}
+        metadata = {"labels": json.dumps(labels, ensure_ascii=False), "features": "mean of the last hidden states"}
+        (folder / HEAD_FILE).write_bytes(save(head, metadata))
+
+
+def as_lora(
+    manifest: Manifest, state: State, model: str | None = None, pool: str | None = None
+) -> tuple[LoraModule, dict[str, np.ndarray]]:
+    """The state as one LoRA module, and the magnitudes (out,) of the linears that have some. Raises `UsageError`."""
+    if manifest.method not in FORMATS:
+        raise UsageError(
+            f"peft has no adapter that computes what {manifest.method} does; only {' and '.join(FORMATS)} can be "
+            "written as one (--format onnx-adapter takes any state)"
+        )
+    if manifest.weights.get("source") != "exact" or manifest.weights.get("dtype") != "float32":
+        raise UsageError(
+            "this bundle's frozen weights are not those of the model but a chip's, or rounded to int8: its state is no "
+            "adapter of the model that peft would put it on"
+        )
+    if "options" not in manifest.origin:
+        raise UsageError("the bundle does not say with which options it was exported; export it again")
+    options = dict(manifest.origin["options"])
+    if manifest.method == "lora":
+        return _of_lora(state, options["alpha"] / options["rank"], manifest), {}
+    get_method(manifest.method, **options)  # refuses what this version does not know
+    return _of_fusion(state, options, _pool_of(manifest, model, pool), manifest)
+
+
+def _of_lora(state: State, scale: float, manifest: Manifest) -> LoraModule:
+    a = {name.removesuffix(".lora_a"): value for name, value in state.items() if name.endswith(".lora_a")}
+    b = {name.removesuffix(".lora_b"): value for name, value in state.items() if name.endswith(".lora_b")}
+    return _module(a, b, scale, manifest)
+
+
+def _of_fusion(
+    state: State, options: Mapping[str, Any], pool: Pool, manifest: Manifest
+) -> tuple[LoraModule, dict[str, np.ndarray]]:
+    """Sums in float64, so that nothing but the last rounding is lost."""
+    columns = {block: place for place, block in enumerate(sorted({block_of(name) for name in pool.target_names}))}
+    a, b = {}, {}
+    for name in pool.target_names:
+        coefficients = state["coefficients"][:, columns[block_of(name)]].astype(np.float64)
+        scales = np.array([module.scale for module in pool.modules])
+        parts = [(module.a[name].astype(np.float64), module.b[name].astype(np.float64)) for module in pool.modules]
+        if options["cross_terms"]:
+            factors, rank = coefficients * np.sqrt(scales), max(len(part_a) for part_a, _ in parts)
+            a[name] = sum(f * _padded(part_a, rank) for f, (part_a, _) in zip(factors, parts, strict=True))
+            b[name] = sum(f * _padded(part_b.T, rank).T for f, (_, part_b) in zip(factors, parts, strict=True))
+        else:
+            a[name] = np.concatenate([part_a for part_a, _ in parts])
+            factors = coefficients * scales
+            b[name] = np.concatenate([f * part_b for f, (_, part_b) in zip(factors, parts, strict=True)], axis=1)
+    magnitudes = {name: state[f"{name}.magnitude"] for name in pool.target_names} if options["magnitude"] else {}
+    return _module(a, b, 1.0, manifest), magnitudes
+
+
+def _padded(matrix: np.ndarray, rank: int) -> np.ndarray:
+    return np.pad(matrix, ((0, rank - len(matrix)), (0, 0)))
+
+
+def _module(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: float, manifest: Manifest) -> LoraModule:
+    return LoraModule(
+        name=manifest.method,
+        rank=max(len(matrix) for matrix in a.values()),
+        scale=scale,
+        a={name: matrix.astype(np.float32) for name, matrix in a.items()},
+        b={name: matrix.astype(np.float32) for name, matrix in b.items()},
+        task=manifest.task,
+        base_model=manifest.model.name,
+        base_fingerprint=manifest.model.fingerprint,
+    )
+
+
+def _pool_of(manifest: Manifest, model: str | None, path: str | None) -> Pool:
+    """The pool that the bundle was exported with. Raises `UsageError` for another one."""
+    recorded = manifest.origin["pool"]
+    backbone = load_backbone(model or manifest.origin["model"])
+    if backbone.fingerprint != manifest.model.fingerprint:
+        raise UsageError(f"the model {backbone.name!r} is not the one the bundle was exported from; give it by --model")
+    if path is None:
+        path = recorded["path"] if Path(recorded["path"]).is_dir() else str(default_pool(backbone.name))
+    pool = load_pool(path, backbone)
+    if digest(pool) != recorded["sha256"]:
+        raise UsageError(f"the pool {pool.path} is not the one the bundle was exported with; give that one by --pool")
+    return pool
+
+
+def _add_magnitudes(folder: Path, magnitudes: Mapping[str, np.ndarray]) -> None:
+    """Make a LoRA folder one of DoRA."""
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"use_dora": True}, indent=2) + "\n", encoding="utf-8")
+    tensors = load_file(folder / WEIGHTS_FILE)
+    for name, value in magnitudes.items():
+        tensors[f"base_model.model.{name}.lora_magnitude_vector"] = np.ascontiguousarray(value)
+    (folder / WEIGHTS_FILE).write_bytes(save(tensors, {"format": "pt"}))

@@ -1,0 +1,31 @@
+"""A folder that appears complete or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import EdgeAdaptError
+
+
+@contextmanager
+def in_place(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or disappears."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".tmp-{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot write to {out.parent}: {error.strerror}") from error
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if out.exists():
+            os.replace(out, work / "old")
+        os.replace(new, out)
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
