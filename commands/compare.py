@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_OUT = Path("edge-adapt-compare")
-_OPTIONS = ("model", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens", "readapt_share",
-            "fidelity")  # fmt: skip
+_OPTIONS = ("model", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens", "image_size",
+            "readapt_share", "fidelity")  # fmt: skip
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,7 +23,12 @@ def add_parser(subparsers: Any) -> None:
     names = {"action": "append", "nargs": "+"}
     add("--methods", metavar="NAME[:PLACEMENT]", help="methods, joined by commas or one by one [all]", **names)
     add("--devices", metavar="NAME|FILE", help="chips, shipped ones or your YAML files [reram,pcm,fefet,sram]", **names)
-    add("--tasks", metavar="NAME|FILE", help="shipped tasks, or your CSV/JSONL files [movie]", **names)
+    add(
+        "--tasks",
+        metavar="NAME|FILE",
+        help="shipped tasks, your CSV/JSONL files, or folders of images [movie]",
+        **names,
+    )
     add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [3]")
     add("--shots", metavar="N", type=int, help="labelled examples, a fifth of them for validation [100]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
@@ -32,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     add("--chip-seed", metavar="N", type=int, help="which chips: variation, faults, programming [0]")
     add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
+    add("--image-size", metavar="N", type=int, help="pixels on a side of the images that a vision model is given")
     add("--readapt-share", metavar="X", type=float,
         help="epochs of the second adaptation, as a share of the first [0.5]")  # fmt: skip
     add("--fidelity", choices=("fast", "ideal"), help="fast: all effects; ideal: none, costs only [fast]")

@@ -18,11 +18,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
-    add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
+    add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id [minilm]")
     add(
         "--task",
         metavar="NAME|FILE",
-        help="a shipped task (movie, tweets, ...), or your CSV/JSONL with text and label [movie]",
+        help="a shipped task (movie, tweets, fashion-mnist, ...), your CSV/JSONL with text and label, or your folder "
+        "with a folder of images for each class [movie]",
     )
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add(
@@ -44,6 +45,12 @@ def add_parser(subparsers: Any) -> None:
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
     add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
+    add(
+        "--image-size",
+        metavar="N",
+        type=int,
+        help="pixels on a side of the images that a vision model is given [its own]",
+    )
     add(
         "--readapt-share",
         metavar="X",
@@ -78,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
-                 "readapt_share", "fidelity"):  # fmt: skip
+                 "image_size", "readapt_share", "fidelity"):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:

@@ -1,14 +1,16 @@
 """The set-up of a run in one line per subject, for the terminal and the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .values import area, count, digits, duration, si
+from .values import Statistic, area, count, digits, duration, percent, si
 
 
 def headlines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(subject, line) for device, model, task, pool, programming and run. No pool, no line."""
     lines = [("Device", _device(report["device"])), ("Model", _model(report["model"])), ("Task", _task(report["task"]))]
+    if report["raw_pixels"]:
+        lines.append(("Raw pixels", _raw_pixels(report["raw_pixels"])))
     if report["pool"] is not None:
         lines.append(("Pool", _pool(report["pool"])))
     seeds = f"seed{'' if len(report['seeds']) == 1 else 's'} {', '.join(map(str, report['seeds']))}"
@@ -44,6 +46,15 @@ def _task(task: Mapping[str, Any]) -> str:
     return (
         f"{task['name']} ({', '.join(task['labels'])}): {count(task['test_examples'])} test examples; {task['source']}"
     )
+
+
+def _raw_pixels(found: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of the regression on pixels for each number of shots, mean over the seeds."""
+    parts = []
+    for shots in dict.fromkeys(record["shots"] for record in found):
+        shares = [record["accuracy"] for record in found if record["shots"] == shots]
+        parts.append(f"{percent(Statistic.of(shares))} % with {shots} shots")
+    return f"logistic regression on the pixels, no model: {', '.join(parts)}; measured"
 
 
 def _pool(pool: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ class SimulateConfig:
     `NAME:PLACEMENT`; an empty tuple means the default ones, `all` every registered method. shots: labelled
     examples, one run each; a fifth of them is held back for validation. seeds: how many runs, numbered from
     `first_seed`; all of them share the chip of `chip_seed`. test_examples, max_tokens: size of the evaluation.
+    image_size: pixels on a side of the images that a vision model is given; 0: what it usually is given.
     settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
     readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`, or `ideal` for a
     chip without any effect.
@@ -39,6 +40,7 @@ class SimulateConfig:
     chip_seed: int = 0
     test_examples: int = 200
     max_tokens: int = 64
+    image_size: int = 0
     readapt_share: float = 0.5
     fidelity: str = "fast"
     settings: tuple[tuple[str, str], ...] = ()
@@ -47,7 +49,7 @@ class SimulateConfig:
         for name in ("seeds", "test_examples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
-        for name in ("first_seed", "chip_seed"):
+        for name in ("first_seed", "chip_seed", "image_size"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
         if not self.shots or min(self.shots) < 2:

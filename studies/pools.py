@@ -16,7 +16,6 @@ from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
 from ..methods.trainer import evaluate, train
-from ..workloads.batches import encode
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
 from ..workloads.tasks import Task, load_task
@@ -174,12 +173,12 @@ def _train_module(
     examples, held_out = task.train[: config.max_examples], task.test
     log = train(
         adaptation,
-        encode(backbone.tokenizer, [example.text for example in examples], config.max_tokens),
+        backbone.encode(examples, config.max_tokens, task.augment),
         [example.label for example in examples],
         np.random.default_rng([config.seed, 1]),
         on_step=None if progress is None else lambda _: progress.advance(),
     )
-    encoded = encode(backbone.tokenizer, [example.text for example in held_out], config.max_tokens)
+    encoded = backbone.encode(held_out, config.max_tokens, task.augment)
     accuracy = evaluate(adaptation, encoded, [example.label for example in held_out])
     entry = {
         "name": task.name,

@@ -15,6 +15,7 @@ from ..simulator.counting import write_events
 from ..simulator.retention import held_message
 from . import amortise
 from .config import DRIFT_SECONDS
+from .raw_pixels import raw_pixels
 from .workbench import Workbench
 
 SCHEMA = "edge-adapt/simulate/1"
@@ -63,6 +64,7 @@ def assemble(
             "test_examples": len(bench.task.test),
             "source": bench.task.source,
         },
+        "raw_pixels": raw_pixels(bench.task, config.shots, config.seed_numbers),
         "pool": None if bench.pool is None else {
             "path": config.pool or f"the shipped pool of {bench.backbone.name}",
             "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],

@@ -15,14 +15,16 @@ from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement, get_method
 from ..methods.base import BackwardNeed
+from ..methods.image_recipes import for_images
 from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
 from ..workloads.batches import batches
+from ..workloads.image_tasks import IMAGE_TASKS
 from ..workloads.images import Images
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
-from ..workloads.tasks import Example, Task, load_task
+from ..workloads.tasks import TASKS, Example, Task, load_task
 from .config import SimulateConfig
 
 # What `simulate` compares unless told otherwise: the method it is about, and the usual yardsticks.
@@ -131,15 +133,34 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     if uses_pool and config.pool is not None:
         load_pool(config.pool)  # a broken file is found before a model is fetched
     task = load_task(config.task, test_examples=config.test_examples)
+    if task.kind == "image":
+        methods = choose_variants(config.method, config.method_settings(), images=True)
+    methods = [variant for variant in methods if fits(variant, task, config)]
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
-    backbone = load_backbone(config.model)
+    backbone = load_backbone(config.model, config.image_size or None)
+    if backbone.kind != task.kind:
+        raise UsageError(
+            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give a --task "
+            f"of {backbone.kind}s: {', '.join(TASKS if backbone.kind == 'text' else IMAGE_TASKS)}, or your own"
+        )
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     return Workbench(config, chip, backbone, task, pool, methods)
 
 
-def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str]) -> list[Variant]:
-    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one, `all` every method."""
+def fits(variant: Variant, task: Task, config: SimulateConfig) -> bool:
+    """Whether a method is for what the task holds; raises `UsageError` for one that is not and was named."""
+    name, kinds = variant.method.name, variant.method.kinds
+    if task.kind not in kinds and name in {entry.partition(":")[0] for entry in config.method}:
+        raise UsageError(f"method {name!r} is for {' and '.join(kinds)}s, and task {task.name!r} holds {task.kind}s")
+    return task.kind in kinds
+
+
+def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images: bool = False) -> list[Variant]:
+    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one, `all` every method.
+
+    `images`: with the recipes for images.
+    """
     per_method = _settings_by_method(settings)
     for name, options in per_method.items():  # also those of methods that are not chosen: a typing error is an error
         with_settings(get_method(name), options)
@@ -147,7 +168,7 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str]) -> lis
     entries = [name for entry in wanted or DEFAULT_METHODS for name in (METHODS if entry == "all" else (entry,))]
     for entry in entries:
         name, _, placement = entry.partition(":")
-        method = with_settings(get_method(name), per_method.get(name, {}))
+        method = with_settings(for_images(get_method(name)) if images else get_method(name), per_method.get(name, {}))
         chosen = [method.choose_placement(_placement(placement))] if placement else list(method.placements)
         variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
     return variants

@@ -118,6 +118,7 @@ def build_report(
         },
         "model": {"name": "minilm", "parameters": 22_713_216, "weights_in_cells": 10_616_832,
                   "hidden_size": 384, "blocks": 6},
+        "raw_pixels": [{"shots": 100, "seed": s, "accuracy": 0.61 + 0.01 * s} for s in (0, 1)],
         "task": {"name": "movie", "labels": ["negative", "positive"], "train_examples": 9_000, "test_examples": 400,
                  "source": "ICWSM'14 rated sentiment, movie reviews"},
         "pool": {"path": "pools/minilm", "weights_in_cells": 884_736,
