@@ -135,7 +135,9 @@ class Cells:
         if limit is None:
             return
         had = self.writes.reshape(-1)[number.reshape(-1)]
-        dead = (had >= limit) & (self._stuck_of(number, (number.size,)) == HEALTHY)
+        dead = had >= limit
+        if self._faulty.size:
+            dead &= self._stuck_of(number.reshape(-1), (number.size,)) == HEALTHY
         if dead.any():
             new = number.reshape(-1)[dead]
             self.programmed.reshape(-1)[new] = present.reshape(-1)[dead]
