@@ -47,8 +47,8 @@ def by_hand(value):
 
 
 def test_the_promised_presets_are_there():
-    cells = ["fefet", "pcm", "pcm-hermes", "reram", "reram-agsi", "reram-cmo", "reram-harsh", "reram-milo", "reram-taox",
-             "sonos", "sram", "stt-mram"]  # fmt: skip
+    cells = ["fefet", "pcm", "pcm-hermes", "reram", "reram-agsi", "reram-cmo", "reram-harsh", "reram-milo",
+             "reram-taox", "sonos", "sram", "stt-mram"]  # fmt: skip
     assert list_presets("cell") == cells
     assert set(cells) < set(CHIPS)
     assert "isaac-32nm" in list_presets("periphery")
