@@ -105,6 +105,11 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     task = load_task(config.task)
     chip = chip_of(config)
     backbone = load_backbone(config.model)
+    if "image" in (backbone.kind, task.kind):
+        raise UsageError(
+            f"a bundle is of texts so far: model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} "
+            f"holds {task.kind}s; adapt to images with: edge-adapt simulate"
+        )
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance()
     source: Any = "exact"

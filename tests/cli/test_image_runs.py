@@ -79,6 +79,24 @@ def test_what_does_not_fit(here: Path, tmp_path: Path, capsys, more: tuple[str, 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bundle_of_images_is_refused_before_anything_is_made(here: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "bundle"
+    words = [
+        "export",
+        "--model",
+        str(here / "model"),
+        "--task",
+        str(here / "task"),
+        "--method",
+        "vpt",
+        "--out",
+        str(out),
+    ]
+    assert cli.main(words) == 2
+    assert "a bundle is of texts so far: model 'model' reads images" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 def test_the_regression_is_at_its_minimum() -> None:
     """The gradient in the space of the pixels vanishes, although the search went through sums of pictures."""
     generator = torch.Generator().manual_seed(0)
