@@ -1,5 +1,7 @@
 """Values that are fine one by one and impossible together."""
 
+from collections.abc import Mapping
+
 from ..errors import UsageError
 from .entries import Entry
 from .schema import PARTS, specs
@@ -78,6 +80,22 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
                 energy,
                 f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
                 "one of them is needed for the energy of a pulse",
+            )
+
+
+def check_chip(parts: Mapping[str, Mapping[str, Entry]]) -> None:
+    """Raise `UsageError` for the first number that an effect of the chip needs and a part of it does not know."""
+    wires = parts["array"]["wires"]
+    needed = {"none": (), "exact": (("periphery", "wire_ohms_per_cell"),)}.get(
+        wires.value, (("periphery", "wire_ohms_per_cell"), ("cell", "access_ohms"))
+    )
+    for part, name in needed:
+        if parts[part][name].value is None:
+            key = f"{part}.{next(spec.key for attribute, spec in specs(PARTS[part]) if attribute == name)}"
+            _fail(
+                wires,
+                f"array.wires is {wires.value!r}, but {key} is null in this chip; give it (--set {key}='2 ohm', for "
+                "example) or set array.wires to none",
             )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError, unknown_name
 from . import overrides as override_module
+from .checks import check_chip
 from .entries import Entry
 from .loader import Document, build, read_document
 from .schema import KINDS, Cell, Chip, Periphery, Provenance, Reference
@@ -101,6 +102,7 @@ def chip_from(found: Document, overrides: Mapping[str, str] | None = None) -> Ch
         "periphery": documents["periphery"].entries,
     }
     parts = override_module.apply(parts, single)
+    check_chip(parts)
     cell, cell_provenance = build("cell", documents["cell"].head, parts["cell"])
     array, array_provenance = build("array", {}, parts["array"])
     periphery, periphery_provenance = build("periphery", documents["periphery"].head, parts["periphery"])

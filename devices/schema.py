@@ -422,6 +422,15 @@ class Array:
         absent="none",
         default=0,
     )
+    wires: str = _spec(
+        "array.wires",
+        "",
+        "resistance of the lines: ideal (none), of every segment (exact), and of access devices too",
+        kind="choice",
+        choices=("none", "exact", "exact_with_access"),
+        absent="lines are ideal",
+        default="none",
+    )
     scale: str = _spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))
 
 
@@ -506,6 +515,16 @@ class Periphery:
     )
     wire_ohms_per_cell: float | None = _spec(
         "wires.resistance", "ohm", "wire resistance, per cell pitch", nullable=True
+    )
+    driver_ohms: float | None = _spec(
+        "wires.driver_resistance", "ohm", "of a row driver that conducts", nullable=True, absent="drivers are ideal"
+    )
+    sense_ohms: float | None = _spec(
+        "wires.sense_resistance",
+        "ohm",
+        "of the input that holds a bit line",
+        nullable=True,
+        absent="the inputs that hold bit lines are ideal",
     )
     write_cells_in_parallel: int = _spec(
         "write.cells_in_parallel", "", "cells of a row pulsed together", kind="integer", low=1, high=65536

@@ -12,34 +12,44 @@ from ..devices import Chip
 from ..errors import UsageError
 from .cells import At, Cells
 from .counting import write_times
+from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .mapping import Layout, error_variance, fit_scale, integers, slice_gain
 from .mismatch import Mismatch
 from .read_noise import is_graded, reads_noisily
 from .writing import WriteLog
 
 MISMATCH = 1  # a family of random numbers of a matrix
+TIMES_KEPT = 6  # readings of the clock whose effective conductances behind wires are kept
 
 
 class CrossbarMatrix:
     """A matrix (out, in) in cells; per-cell arrays have shape (slices, polarities, in, sensed), see `mapping.Layout`.
 
     Created erased; `write` programs it. The properties `pairs`, `noise_bits` and `row_siemens` are what reads use, at
-    the present time; a rewrite updates them in place where cells changed.
+    the present time; a rewrite updates them in place where cells changed. With wires (`array.wires`) they are those of
+    the effective conductances; a rewrite updates the arrays in which a cell changed.
     """
 
-    def __init__(self, chip: Chip, shape: tuple[int, int], rng: np.random.Generator, scale: np.ndarray | None = None):
+    def __init__(
+        self, chip: Chip, shape: tuple[int, int], rng: np.random.Generator, scale: np.ndarray | None = None,
+        wires: bool = True,
+    ):  # fmt: skip
         self.chip = chip
+        self.wires = ArrayWires.of(chip) if wires else None
         self.layout = Layout.of(chip, shape)
         self.scale = scale
         self._cells: Cells | None = Cells(chip, self.layout, rng)
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self._cache: dict[str, np.ndarray] = {}
+        self._at_times: dict[float, dict[str, np.ndarray]] = {}
 
     def clone(self, rng: np.random.Generator) -> "CrossbarMatrix":
         """The same cells in the same state, to be written on its own with pulses drawn from `rng`."""
         twin = copy.copy(self)
         twin._cells = self.cells.clone(rng)
-        twin._cache = {}
+        # Without wires they are computed sooner than copied.
+        twin._cache = {name: values.copy() for name, values in self._cache.items()} if self.wires else {}
+        twin._at_times = {}
         return twin
 
     @property
@@ -72,8 +82,9 @@ class CrossbarMatrix:
         mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         log, before = cells.write(wanted, at)
         log = self._whole(log, at, mean)
+        self._at_times.clear()
         if at is None:
-            self._cache.clear()
+            self._cache = {}
         else:
             self._update(at, before)
         return log
@@ -150,18 +161,35 @@ class CrossbarMatrix:
     def set_time(self, seconds: float) -> None:
         """Set the clock (seconds since the chip was deployed); cells age from the time of their last write."""
         if self._cells is None or seconds != self._cells.clock_seconds:
+            before = self.cells.clock_seconds
             self.cells.set_time(seconds)
-            self._cache.clear()
+            if self.wires and self._cache:
+                self._at_times[before] = self._cache
+                if len(self._at_times) > TIMES_KEPT:
+                    del self._at_times[next(iter(self._at_times))]
+            self._cache = self._at_times.pop(seconds, {})
+
+    def prepare(self, on_arrays: Callable[[int], None] | None = None) -> None:
+        """Compute what reads use at the present time, unless it is known; `on_arrays` is called now and then with the
+        number of arrays whose wires are done since the last call.
+        """
+        if not self._cache:
+            self._cache = self._look(on_arrays)
+
+    @property
+    def unsolved(self) -> bool:
+        """Whether there are wires, and what reads see behind them at the present time is not known yet."""
+        return self.wires is not None and not self._cache
 
     def freeze_reading(self) -> None:
         """Keep what reads need at the present time, and nothing else."""
-        self._cached("pairs")
-        self._cells = None
+        self.prepare()
+        self._cells, self._at_times = None, {}
 
     @property
     def nbytes(self) -> int:
         """Memory of the matrix."""
-        own = [self.scale, *self._cache.values()]
+        own = [self.scale, *(a for cache in (self._cache, *self._at_times.values()) for a in cache.values())]
         return sum(a.nbytes for a in own if a is not None) + (self._cells.nbytes if self._cells else 0)
 
     # --- what reads use
@@ -238,14 +266,25 @@ class CrossbarMatrix:
         return pairs if not self.layout.references else pairs[:, : self.layout.outputs] - pairs[:, self.reference]
 
     def _cached(self, name: str) -> np.ndarray:
-        if name not in self._cache:
-            g = self.cells.present()
-            self._cache = {
-                "pairs": self._differences(g),
-                "noise_bits": self._variance(g, None),
-                "row_siemens": g.sum((0, 1, 3), dtype=np.float64),
-            }
+        self.prepare()
         return self._cache[name]
+
+    def _look(self, on_arrays: Callable[[int], None] | None) -> dict[str, np.ndarray]:
+        """What reads use, from all cells at the present time."""
+        g = self.cells.present()
+        level, epoch = self.cells.level_and_epoch(None) if is_graded(self.chip.cell) else (None, 0)
+        seen = g if self.wires is None else self.wires.behind(g, self.layout, on_arrays=on_arrays)
+        found = {
+            "pairs": self._differences(seen),
+            "noise_bits": self._variance(g, level, epoch, seen),
+            "row_siemens": seen.sum((0, 1, 3), dtype=np.float64),
+        }
+        if self.wires is not None:
+            found["row_parts"] = np.stack(
+                [seen[..., sensed_of(self.layout, a)].sum((0, 1, 3), dtype=np.float64)
+                 for a in range(self.layout.column_tiles)]
+            )  # fmt: skip
+        return found
 
     @property
     def _window(self) -> np.float32:
@@ -255,31 +294,62 @@ class CrossbarMatrix:
         """What columns add per full drive, from conductances (slices, polarities, ...)."""
         return (g[:, 0] - g[:, 1] if g.shape[1] == 2 else g[:, 0]) / self._window
 
-    def _variance(self, g: np.ndarray, at: At | None) -> np.ndarray:
-        """Read-noise variance of columns as bfloat16 bits, from conductances (slices, polarities, ...)."""
+    def _variance(
+        self, g: np.ndarray, level: np.ndarray | None, epoch: np.ndarray | int, seen: np.ndarray
+    ) -> np.ndarray:
+        """Read-noise variance of columns as bfloat16 bits, from conductances (slices, polarities, ...), the levels and
+        epochs of their cells, and what is seen of them behind the wires.
+        """
         cell = self.chip.cell
         if not reads_noisily(cell):
             return np.empty((0, 0, 0), np.uint16)
         if not is_graded(cell):
-            return to_bfloat16((g * g).sum(1) * np.float32(((cell.read_noise_relative or 0.0) / self._window) ** 2))
-        noise = self.cells.noise()
-        level, epoch = self.cells.level_and_epoch(at)
+            noise = (seen * seen).sum(1) * np.float32(((cell.read_noise_relative or 0.0) / self._window) ** 2)
+            return to_bfloat16(noise)
+        laws = self.cells.noise()
         relative, siemens = (
-            np.array([getattr(n, name) for n in noise], np.float32)[epoch, level] for name in ("relative", "siemens")
+            np.array([getattr(n, name) for n in laws], np.float32)[epoch, level] for name in ("relative", "siemens")
         )
-        return to_bfloat16(((relative * g) ** 2 + siemens**2).sum(1) / (self._window * self._window))
+        if seen is not g:
+            siemens = siemens * np.divide(seen, g, out=np.ones_like(g), where=g > 0)
+        return to_bfloat16(((relative * seen) ** 2 + siemens**2).sum(1) / (self._window * self._window))
 
     def _update(self, at: At, before: np.ndarray) -> None:
         """Bring the cache up to date where the weights `at` were written; `before` (slices, polarities, n) is what
         their cells held.
         """
+        if self.wires is not None:
+            self._update_arrays(at)
+            return
         cache = self._cache
         g = self.cells.present(at)
         place: tuple[Any, ...] = (slice(None), *at)
         cache["pairs"][place] = self._differences(g)
         if cache["noise_bits"].size:
-            cache["noise_bits"][place] = self._variance(g, at)
+            cache["noise_bits"][place] = self._variance(g, *self.cells.level_and_epoch(at), g)
         np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
+
+    def _update_arrays(self, at: At) -> None:
+        """Bring the cache up to date in the arrays in which the weights `at` were written."""
+        layout, cache = self.layout, self._cache
+        touched: set[Place] = set(
+            zip((at[0] // layout.rows).tolist(), (at[1] // layout.outputs_per_array).tolist(), strict=True)
+        )
+        if not touched:
+            return
+        assert self.wires is not None
+        g = self.cells.present()
+        level, epoch = self.cells.level_and_epoch(None)
+        seen = self.wires.behind(g, layout, only=touched)
+        for tile, array in touched:
+            where = (..., word_lines(layout, tile), sensed_of(layout, array))
+            part = seen[where]
+            cache["pairs"][where] = self._differences(part)
+            if cache["noise_bits"].size:
+                epochs = epoch if isinstance(epoch, int) else epoch[where]
+                cache["noise_bits"][where] = self._variance(g[where], level[where], epochs, part)
+            cache["row_parts"][array, where[1]] = part.sum((0, 1, 3), dtype=np.float64)
+        cache["row_siemens"][:] = cache["row_parts"].sum(0)
 
 
 def changed(new: np.ndarray, old: np.ndarray) -> At:

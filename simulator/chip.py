@@ -1,7 +1,7 @@
 """A chip with matrices in its crossbars: program, read, write again, let time pass; every event is counted."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -72,7 +72,7 @@ class ProgrammedModel:
         if name in self._matrices:
             raise UsageError(f"{name!r} is on the chip already; use rewrite() to change it")
         array = np.asarray(weight)
-        matrix = CrossbarMatrix(self.chip, array.shape, self._rng.spawn(1)[0], scale)
+        matrix = CrossbarMatrix(self.chip, array.shape, self._rng.spawn(1)[0], scale, wires=self.fidelity != "ideal")
         matrix.set_time(self.clock_seconds)
         log = matrix.write(array)
         self._matrices[name] = matrix
@@ -136,6 +136,19 @@ class ProgrammedModel:
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
         return matrix.transposed_product(y, self.products.multiply)
+
+    @property
+    def unsolved_arrays(self) -> int:
+        """Arrays whose wires have to be solved before they are read at the present time; 0 where lines are ideal."""
+        return sum(matrix.layout.arrays for matrix in self._matrices.values() if matrix.unsolved)
+
+    def prepare(self, on_arrays: Callable[[int], None] | None = None) -> None:
+        """Compute what reads need at the present time, which is otherwise done at the first read of each matrix: worth
+        it with `array.wires`, which takes a few milliseconds an array. `on_arrays(n)` is called now and then: n more
+        arrays are done.
+        """
+        for matrix in self._matrices.values():
+            matrix.prepare(on_arrays)
 
     def freeze_reading(self) -> None:
         """Keep what reads need at the present time, and let go of the cells: about half of the memory. After that the

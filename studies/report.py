@@ -16,6 +16,7 @@ from ..simulator.retention import held_message
 from . import amortise
 from .config import DRIFT_SECONDS
 from .raw_pixels import raw_pixels
+from .wiring import wire_message
 from .workbench import Workbench
 
 SCHEMA = "edge-adapt/simulate/1"
@@ -169,6 +170,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
         f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
         f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
     )
+    notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"

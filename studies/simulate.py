@@ -6,6 +6,7 @@ from .config import SimulateConfig
 from .crew import Crew
 from .progress import Progress
 from .report import assemble
+from .wiring import prepare_wires, wire_units
 from .work import Part, parts_of
 from .workbench import Workbench, load_workbench
 
@@ -23,7 +24,8 @@ def simulate(
     progress.stage("loading model and data")
     bench = load_workbench(config)
     parts = parts_of(bench)
-    progress.start(len(bench.frozen_tensors) + sum(part.units for part in parts))
+    units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
+    progress.start(len(bench.frozen_tensors) + units + sum(part.units for part in parts))
     with Crew(config, min(jobs, len(parts)) - 1, progress) as crew:
         progress.stage("programming backbone and pool")
         logs: dict[str, Any] = {}
@@ -33,6 +35,7 @@ def simulate(
             progress.advance()
 
         base = bench.program(on_matrix)
+        prepare_wires(base, progress, "before reading", units)
         done = dict(zip(parts, crew.work(parts, bench, base), strict=True))
     base.set_time(0.0)
     results, fits = [], []

@@ -18,6 +18,7 @@ from . import amortise
 from .config import DRIFT_SECONDS
 from .progress import Progress
 from .trial import ChipTrial, Cost
+from .wiring import prepare_wires
 from .workbench import Encoded, Variant, Workbench
 
 
@@ -88,6 +89,7 @@ def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progr
     where = f"{part.shots} shots, seed {part.seed}"
     if part.kind == "chip":
         base.set_time(0.0)
+        prepare_wires(base, progress, where)
         results = live(bench, base, variants, data, part.shots, part.seed, where, progress)
         return [record(bench, result, part.shots, part.seed) for result in results]
     if part.kind == "exact":
@@ -97,6 +99,7 @@ def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progr
         progress.stage(f"{where}: before adaptation")
         frozen = Variant(get_method("frozen"), Placement.DIGITAL)
         base.set_time(0.0)
+        prepare_wires(base, progress, where)
         trial = ChipTrial(bench, frozen, base, part.shots, part.seed)
         trial.deploy(data)
         trial.adapt(data, trial.adaptation.recipe)
@@ -143,6 +146,7 @@ def live(
         progress.advance()
     for seconds in DRIFT_SECONDS:
         base.set_time(seconds)
+        prepare_wires(base, progress, f"{where}, after {seconds / 3600:g} hours")
         shared.clear()
         for result in results:
             progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
