@@ -11,6 +11,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PRINTS = {
     "program_cells.py": ["first write", "the same again", "verify reads"],
     "sweep_adc_bits.py": ["ADC bits", "\n       4 ", "\n      10 "],
+    "plot_cell_effects.py": ["levels.png", "pulses.png", "drift.png", "wear.png"],
+    "plot_read_effects.py": ["faults.png", "converters.png", "bit-serial.png"],
     "plot_ir_drop.py": ["error of the currents", "1.0 ohm a segment", "drawn: "],
     "own_device/own_device.py": ["my-chip", "reram"],
     "own_task_and_pool.py": ["report.html", "lorafusion  DIGITAL", "lora        NVM_TASK", "probe       DIGITAL"],

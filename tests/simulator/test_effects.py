@@ -1,0 +1,63 @@
+"""The table of the effects: what it says of keys, presets and switches is so, and the page has it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edge_adapt import load_chip
+from edge_adapt.simulator import program
+from edge_adapt.simulator.effects import EFFECTS, READ, TIME, WRITE, presets_of, table
+
+DOCS = Path(__file__).parents[2] / "docs"
+SWITCHED = [effect for effect in EFFECTS if effect.off]
+
+
+def ids(effect):
+    return effect.name
+
+
+def experiment(chip):
+    """Everything that a little study of the chip sees: written, rewritten, aged and read."""
+    rng = np.random.default_rng(3)
+    weight = rng.uniform(0.3, 1.0, (20, 140))
+    model = program(chip, {"w": weight}, rng)
+    for turn in range(4):
+        model.rewrite("w", weight * (-1) ** (turn + 1))
+    model.set_time(86400.0)
+    x = rng.standard_normal((8, 140))
+    matrix = model.matrix("w")
+    cells = matrix.conductance_siemens()
+    return [cells, matrix.writes, model.write_log.pulses, model.matvec("w", x)]
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=ids)
+def test_a_shipped_preset_uses_it(effect):
+    assert presets_of(effect)
+
+
+@pytest.mark.parametrize("effect", SWITCHED, ids=ids)
+def test_it_can_be_switched_off_alone_and_makes_a_difference(effect):
+    preset = presets_of(effect)[0]
+    wearing = {"endurance.writes": "3", "endurance.writes_min": "null"} if "endurance.spread" in effect.keys else {}
+    on, off = load_chip(preset, wearing), load_chip(preset, wearing | dict(effect.off))
+    assert effect.on(on) and not effect.on(off)
+    others = [other for other in EFFECTS if other is not effect and other.on(on) != other.on(off)]
+    # The exponent has no spread without drift: the one effect that needs another.
+    assert [other.name for other in others] in ([], ["spread of the drift exponent"])
+    found, without = experiment(on), experiment(off)
+    assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(found, without, strict=True))
+    again = experiment(on)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+def test_the_order_is_write_time_read():
+    acts = [effect.act for effect in EFFECTS]
+    assert acts == sorted(acts, key=(WRITE, TIME, READ).index)
+
+
+def test_the_page_has_the_table_and_a_picture_of_every_script():
+    page = (DOCS / "simulator.md").read_text(encoding="utf-8")
+    assert table() in page, "run: python -m edge_adapt.simulator.effects, and put it into docs/simulator.md"
+    pictures = {path.name for path in (DOCS / "figures").iterdir()}
+    shown = {part.partition(")")[0] for part in page.split("](figures/")[1:]}
+    assert shown == pictures
