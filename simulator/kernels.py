@@ -92,3 +92,27 @@ def rounding_errors(values, steps, code_max):
             total += error * error
         errors[k] = total / len(values)
     return errors
+
+
+@njit(parallel=True, cache=True, error_model="numpy", fastmath=True)
+def clipping_errors(weight, scale, rows, shares, variance, out):
+    """Expected squared error of weights whose scale is cut to a share, summed over the word lines of each array.
+
+    weight (outputs, inputs) float32; scale (row_tiles, outputs) float32; rows: word lines of an array; shares (shares,)
+    float32; variance (2 top + 1,) float32: expected squared error of the cells of each integer from -top, in units of
+    the scale squared. out (shares, row_tiles, outputs) float64, in units of the uncut scale squared.
+    """
+    top = np.float32((len(variance) - 1) // 2)
+    back = np.float32(1.0) / top
+    for o in prange(len(weight)):
+        for tile in range(len(scale)):
+            first, last = tile * rows, min((tile + 1) * rows, weight.shape[1])
+            for k in range(len(shares)):
+                factor = top / (scale[tile, o] * shares[k])
+                total = np.float32(0.0)
+                for i in range(first, last):
+                    value = weight[o, i] * factor
+                    q = min(max(np.rint(value), -top), top)
+                    error = (value - q) * back
+                    total += error * error + variance[int(q + top)]
+                out[k, tile, o] = float(total) * float(shares[k]) ** 2

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..devices import Cell, Chip
 from ..errors import UsageError
+from . import kernels
 from .retention import fresh_seconds, relaxation_sigma
 from .writing import program_cells
 
@@ -187,22 +188,13 @@ def fit_scale(weight: np.ndarray, layout: Layout, per: str, variance: np.ndarray
     `error_variance`), count for less. Each column (or tile) takes the best of `CLIPPING` times its largest weight.
     """
     full = weight_scale(weight, layout, per)
-    top = layout.magnitude_max
-    best_error = np.full(full.shape, np.inf)
-    best = np.ones(full.shape, np.float32)
-    table = variance.astype(np.float32)
-    starts = np.arange(0, layout.inputs, layout.rows)
-    tile = np.arange(layout.inputs) // layout.rows
-    normal = np.ascontiguousarray(weight.T, np.float32) / full[tile]
-    for share in CLIPPING:
-        scaled = normal * np.float32(top / share)
-        q = np.clip(np.rint(scaled), -top, top)
-        error = ((scaled - q) / np.float32(top)) ** 2 + table[q.astype(np.int32) + top]
-        total = np.add.reduceat(error, starts, axis=0) * share**2
-        total = _shared(total, layout, per)
-        better = total < best_error
-        best_error, best = np.where(better, total, best_error), np.where(better, np.float32(share), best)
-    return full * best
+    shares = np.array(CLIPPING, np.float32)
+    errors = np.empty((len(shares), *full.shape))
+    kernels.clipping_errors(
+        np.ascontiguousarray(weight, np.float32), full, layout.rows, shares, variance.astype(np.float32), errors
+    )
+    best = np.argmin([_shared(total, layout, per) for total in errors], axis=0)
+    return full * shares[best]
 
 
 def _shared(total: np.ndarray, layout: Layout, per: str) -> np.ndarray:

@@ -134,3 +134,33 @@ def test_cells_that_are_written_exactly_lose_nothing_to_a_fitted_scale():
     held = program(chip, {"w": weight}, np.random.default_rng(1)).effective_weight("w")
     step = np.abs(weight).max(1, keepdims=True) / (chip.cell.levels**chip.array.slices - 1)
     assert np.sqrt(np.mean((held - weight) ** 2)) < 0.35 * step.max()
+
+
+@pytest.mark.parametrize("per", ["column", "tile"])
+@pytest.mark.parametrize("mapping", ["differential", "offset"])
+def test_the_fitted_scale_has_the_least_expected_error_of_all_shares(reram, rng, per, mapping):
+    chip = dataclasses.replace(reram, array=dataclasses.replace(reram.array, mapping=mapping, scale=per))
+    weight = (rng.standard_normal((150, 300)) ** rng.integers(1, 4, (150, 1))).astype(np.float32)
+    layout = Layout.of(chip, weight.shape)
+    variance, top = error_variance(chip, layout), layout.magnitude_max
+    full, fitted = weight_scale(weight, layout, per), fit_scale(weight, layout, per, variance)
+
+    def error(share):
+        """By the sum's definition, for each weight in double precision; (row_tiles, outputs)."""
+        found = np.zeros(full.shape)
+        for i in range(layout.inputs):
+            scale = full[i // layout.rows].astype(float) * share
+            value = weight[:, i] / scale * top
+            q = np.clip(np.rint(value), -top, top)
+            found[i // layout.rows] += (((value - q) / top) ** 2 + variance[(q + top).astype(int)]) * scale**2
+        if per == "column":
+            return np.broadcast_to(found.sum(0), found.shape)
+        each = layout.outputs_per_array
+        starts = range(0, layout.outputs, each)
+        return np.hstack([np.repeat(found[:, s : s + each].sum(1)[:, None], min(each, 150 - s), 1) for s in starts])
+
+    errors = {share: error(share) for share in CLIPPING}
+    chosen = np.rint(fitted / full * 100) / 100
+    assert per == "tile" or len(np.unique(chosen)) > 1
+    mine = np.select([chosen == share for share in CLIPPING], list(errors.values()))
+    assert (mine <= np.min(list(errors.values()), axis=0) * (1 + 1e-5)).all()
