@@ -422,6 +422,15 @@ class Array:
         absent="none",
         default=0,
     )
+    rotation: str = _spec(
+        "array.rotation",
+        "",
+        "Walsh-Hadamard transform of weights and inputs, after random signs or without",
+        kind="choice",
+        choices=("none", "hadamard", "random_hadamard"),
+        absent="weights are written as they are",
+        default="none",
+    )
     wires: str = _spec(
         "array.wires",
         "",

@@ -36,6 +36,7 @@ class EventCounts:
     pulse_turns: float = _count("pulses one after another: cells of a row together, as long as the slowest of them")
     verify_turns: float = _count("verify reads one after another")
     digital_macs: float = _count("multiply-adds of the digital unit")
+    digital_adds: float = _count("additions of the digital unit: rotation of inputs and weights")
     sram_bytes: float = _count("bytes read from or written to SRAM")
     array_cycles: float = _count("array read cycles one after another; the arrays of one matrix work together")
     transposed_cycles: float = _count("the same of transposed reads, one slice after another")

@@ -1,6 +1,7 @@
 """A chip with matrices in its crossbars: program, read, write again, let time pass; every event is counted."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError, unknown_name
-from . import randoms
+from . import randoms, rotation
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
@@ -74,7 +75,7 @@ class ProgrammedModel:
         array = np.asarray(weight)
         matrix = CrossbarMatrix(self.chip, array.shape, self._rng.spawn(1)[0], scale, wires=self.fidelity != "ideal")
         matrix.set_time(self.clock_seconds)
-        log = matrix.write(array)
+        log = self._with_rotation(matrix.write(self.as_written(array)), matrix)
         self._matrices[name] = matrix
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
@@ -92,11 +93,27 @@ class ProgrammedModel:
             raise UsageError(
                 f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {np.shape(weight)}"
             )
-        log = matrix.write(weight, refresh)
+        log = self._with_rotation(matrix.write(self.as_written(weight), refresh), matrix)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(weight, np.float32)
         self.count_write(log)
         return log
+
+    def as_written(self, weight: np.ndarray) -> np.ndarray:
+        """A matrix (out, in) as its cells are to hold it: rotated, if the chip's mapping says so."""
+        return rotation.rotated(self.chip, np.asarray(weight, np.float32))
+
+    def _with_rotation(self, log: WriteLog, matrix: CrossbarMatrix) -> WriteLog:
+        adds = matrix.layout.outputs * rotation.additions(self.chip, matrix.layout.inputs)
+        if not adds:
+            return log
+        p = self.chip.periphery
+        return dataclasses.replace(
+            log,
+            digital_adds=adds,
+            energy_joules=log.energy_joules + adds * p.digital_add_energy_joules,
+            time_seconds=log.time_seconds + adds / p.digital_macs_per_second,
+        )
 
     def count_write(self, log: WriteLog) -> None:
         """Charge a write to `counts`."""
@@ -128,14 +145,16 @@ class ProgrammedModel:
         """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise: the
         caller's own.
         """
-        return self._ideal[name].copy() if self.fidelity == "ideal" else self.matrix(name).effective
+        if self.fidelity == "ideal":
+            return self._ideal[name].copy()
+        return rotation.unrotated(self.chip, self.matrix(name).effective)
 
     def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
         """y (vectors, out) times the transposed of what the cells hold, exactly: (vectors, in) float32; not counted."""
         matrix = self.matrix(name)
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
-        return matrix.transposed_product(y, self.products.multiply)
+        return rotation.unrotated(self.chip, matrix.transposed_product(y, self.products.multiply))
 
     @property
     def unsolved_arrays(self) -> int:
@@ -208,25 +227,26 @@ class ProgrammedModel:
         assert self._samples is not None
         kept = sum(len(s) for s in self._samples.setdefault(name, []))
         step = max(1, len(x) // CALIBRATION_VECTORS)
+        applied = rotation.rotated(self.chip, x)
         if kept < CALIBRATION_VECTORS:
-            self._samples[name].append(x[::step][: CALIBRATION_VECTORS - kept].copy())
+            self._samples[name].append(applied[::step][: CALIBRATION_VECTORS - kept].copy())
         if self.fidelity == "ideal":
             return self.products.multiply(x, self._ideal[name].T)
-        return matrix.product(x, self.products.multiply)
+        return matrix.product(applied, self.products.multiply)
 
     def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
-        ranges = self._ranges.get(name)
+        ranges, applied = self._ranges.get(name), rotation.rotated(self.chip, x)
         if ranges is None:
-            ranges = self._reader.find_ranges(matrix, x[:CALIBRATION_VECTORS])
+            ranges = self._reader.find_ranges(matrix, applied[:CALIBRATION_VECTORS])
             if x.any():  # zeros calibrate nothing
                 self._ranges[name] = ranges
         if self.fidelity == "ideal":
             per_vector = np.empty(len(x))
-            self._reader.drive(matrix, x, ranges.dac, False, per_vector)
+            self._reader.drive(matrix, applied, ranges.dac, False, per_vector)
             activity = float(per_vector.sum())
             y = self.products.multiply(x, self._ideal[name].T)
         else:
-            y, activity = self._reader.read(matrix, x, ranges)
+            y, activity = self._reader.read(matrix, applied, ranges)
         self._count_reads(name, matrix, len(x), activity)
         return y
 

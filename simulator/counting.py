@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ..devices import Chip
 from .accounting import EventCounts
 from .mapping import Layout
+from .rotation import additions
 from .writing import WriteLog
 
 RESULT_BYTES = 2  # a result leaves its matrix with 16 bits
@@ -56,7 +57,8 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
     """The events of one matrix-vector product, without the cells' own energy (that depends on the inputs).
 
     A transposed read drives the outputs' columns and senses the inputs' rows. The slices of a weight share a row, so
-    they are read one after another.
+    they are read one after another. With rotation, inputs are transformed before they are driven, and the results of a
+    transposed read after they are sensed.
     """
     driven, sensed = (layout.sensed, layout.inputs) if transposed else (layout.inputs, layout.sensed)
     drive_tiles, sense_tiles = (
@@ -77,6 +79,7 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
         router_bytes=input_bytes * drive_tiles + results * RESULT_BYTES * sense_tiles,
         array_cycles=0 if transposed else cycles,
         transposed_cycles=cycles * layout.slices if transposed else 0,
+        digital_adds=additions(chip, layout.inputs),
         transposed_reads=float(transposed),
         reads=float(not transposed),
     )
@@ -95,4 +98,5 @@ def write_events(log: WriteLog) -> EventCounts:
         verify_joules=log.verify_joules,
         pulse_turns=log.pulse_turns,
         verify_turns=log.verify_turns,
+        digital_adds=log.digital_adds,
     )

@@ -163,6 +163,7 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("buffer", "bytes", "buffer_bytes", "byte", "periphery.buffer_energy_joules_per_byte", **byte),
         energy("router", "bytes, a hop each", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
+        energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
         energy(
             "leakage", "array seconds", "array_seconds", "power",
@@ -200,6 +201,10 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         time(
             "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,
             "1 / throughput", "periphery.digital_macs_per_second",
+        ),
+        time(
+            "digital", "additions", "digital_adds", 1.0 / p.digital_macs_per_second,
+            "as long as a multiply-add: 1 / throughput", "periphery.digital_macs_per_second",
         ),
     )  # fmt: skip
 

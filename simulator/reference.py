@@ -163,6 +163,16 @@ def convert_rows(
     out[...] = (digits[:, None, None] * gains[:, None, None] * (values[..., :outputs] - held)).sum((0, 1))
 
 
+def transform(rows, block) -> None:
+    """See `rotation.transform`."""
+    if not rows.size:
+        return
+    matrix = np.ones((1, 1))
+    while len(matrix) < block:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    rows[...] = (rows.reshape(-1, block).astype(float) @ matrix / np.sqrt(block)).reshape(rows.shape)
+
+
 def drive_rows(x, full_scale, top, load, row_siemens, levels, codes, squares, activity) -> None:
     """The input converters and what they drive; see `read_kernels.drive_rows`."""
     code = np.clip(np.rint(x * (np.float32(top) / np.float32(full_scale))), -top, top)

@@ -32,9 +32,10 @@ class WriteLog:
     pulses: pulses per cell (uint8 or uint16); failed: cells left outside the tolerance (bool); energy_joules: all of
     the write, which is cell_joules (SET/RESET pulses) + line_joules (charging lines) + verify_joules (cell current of
     the verify reads) + converter_joules (conversions of the verify reads: 0 for `program_cells`, which knows no
-    converter); time_seconds: the cells of one row pulsed together, row after row; reversals: how often the polarity
-    turned; pulse_turns, verify_turns: pulses and verify reads one after another in the arrays of a chip (0 for
-    `program_cells`, which knows no array).
+    converter) + digital_adds additions (of the rotation of the weights, of which only a chip knows); time_seconds: the
+    cells of one row pulsed together, row after row; reversals: how often the polarity turned; pulse_turns,
+    verify_turns: pulses and verify reads one after another in the arrays of a chip (0 for `program_cells`, which knows
+    no array).
     """
 
     pulses: np.ndarray
@@ -51,6 +52,7 @@ class WriteLog:
     converter_joules: float = 0.0
     pulse_turns: float = 0.0
     verify_turns: float = 0.0
+    digital_adds: float = 0.0
     label: str = field(default="simulated")
 
     @property
@@ -94,6 +96,7 @@ class WriteSum:
 _SUMS = (
     "energy_joules", "time_seconds", "cell_joules", "line_joules", "verify_joules",
     "verifies", "set_pulses", "reset_pulses", "reversals", "converter_joules", "pulse_turns", "verify_turns",
+    "digital_adds",
 )  # fmt: skip
 
 

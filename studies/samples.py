@@ -14,6 +14,7 @@ from ..simulator.arrays import CrossbarMatrix
 from ..simulator.converters import best_range, code_max, drive_load
 from ..simulator.counting import digit_bits, write_events, write_times
 from ..simulator.mapping import Layout
+from ..simulator.rotation import additions
 
 SAMPLE_WEIGHTS = 1 << 17
 INPUTS = 4096
@@ -32,8 +33,11 @@ class Writes:
         counts = write_events(self.log).scaled(layout.cells / self.layout.cells)
         turns = _groups(self.chip, layout) / _groups(self.chip, self.layout)
         return replace(
-            counts, pulse_turns=self.log.pulse_turns * turns, verify_turns=self.log.verify_turns * turns
-        )  # fmt: skip
+            counts,
+            pulse_turns=self.log.pulse_turns * turns,
+            verify_turns=self.log.verify_turns * turns,
+            digital_adds=layout.outputs * additions(self.chip, layout.inputs),
+        )
 
     @property
     def pulses_mean(self) -> float:

@@ -77,7 +77,9 @@ class ChipTrial:
         steps = max(recipe.epochs * -(-len(data.ids) // recipe.batch_size), recipe.min_steps)
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
         travel = 0.5 * recipe.learning_rates[group] * steps / 2
-        value = self._value(name)
+        value = self.model.as_written(self._value(name))
+        if self.bench.chip.array.rotation != "none":
+            travel *= 3.0  # of mixtures of weights, whose steps add up like random signs
         layout = Layout.of(self.bench.chip, value.shape)
         return np.full((layout.row_tiles, layout.outputs), float(np.abs(value).max()) + travel, np.float32)
 
@@ -155,6 +157,7 @@ class ChipTrial:
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
+        counts.digital_macs += log.head_macs
         classes, width = adaptation.module.head.weight.shape
         counts.add(
             training_events(

@@ -30,9 +30,10 @@ ROLES = {
 }  # fmt: skip
 EXACT = (
     "reads", "transposed_reads", "word_line_drives", "bit_line_drives", "read_conversions", "sample_holds",
-    "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "sram_bytes", "array_cycles", "transposed_cycles",
+    "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "digital_adds", "sram_bytes", "array_cycles",
+    "transposed_cycles",
 )  # fmt: skip
-SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2"}
+SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2", "array.rotation": "hadamard"}
 RANKED = ("lora", "vera")
 IMAGES = ModelShape("images", "", "", WIDTH, (), patch_weights=1)
 NAMES = [(name, "text") for name in fitting(load_shape("minilm"))] + [(name, "image") for name in fitting(IMAGES)]
