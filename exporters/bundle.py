@@ -73,6 +73,8 @@ class ExportConfig:
             raise UsageError("an age and settings of a chip need a chip")
         if self.chip is not None and self.weights != "float32":
             raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
+        if self.method.recipe.head_shrinkage != 1.0:
+            raise UsageError("a bundle starts its head from plain class means: leave recipe.head_shrinkage at 1")
         if Placement.DIGITAL not in self.method.placements:
             digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
             raise UsageError(

@@ -54,7 +54,8 @@ class Recipe:
     `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to AdamW's peak rate, which
     decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
     optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
-    mean logit margin on the training examples that the class-mean head starts with. `new_head_again`: whether adapting
+    mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts it
+    from discriminant analysis (`cells.set_class_mean_head`). `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
     by heart sees them wide apart, and their class means mislead.
 
@@ -71,6 +72,7 @@ class Recipe:
     clip_norm: float = 1.0
     l1: float = 0.0
     head_margin: float = 2.0
+    head_shrinkage: float = 1.0
     new_head_again: bool = True
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class Recipe:
         for name in ("epochs", "min_steps", "weight_decay", "l1", "head_margin"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} of a recipe must not be negative; got {getattr(self, name)}")
+        if not 0 < self.head_shrinkage <= 1:
+            raise UsageError(f"head_shrinkage of a recipe must be above 0, and 1 at most; got {self.head_shrinkage}")
         if self.clip_norm <= 0:
             raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
         for group, rate in self.learning_rates.items():

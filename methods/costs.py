@@ -93,6 +93,14 @@ def head_backward(hidden_size: int, classes: int, through: bool) -> DigitalWork:
     )
 
 
+def head_start_macs(examples: int, hidden_size: int, classes: int, shrinkage: float) -> int:
+    """The metric of a head that starts from class means (`cells.set_class_mean_head`): covariance, inverse, products.
+
+    Means alone are sums, which are not counted.
+    """
+    return 0 if shrinkage == 1.0 else hidden_size**2 * (examples + 2 * classes) + hidden_size**3
+
+
 def matrix_forward(weights: int) -> DigitalWork:
     """Matrices of `weights` numbers in all, held digitally and applied to each token."""
     return DigitalWork(per_token=weights, bytes_per_sequence=NUMBER_BYTES * weights)

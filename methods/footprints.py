@@ -31,6 +31,8 @@ from .placement import BackwardNeed, Placement
 NO_WORK = DigitalWork()
 SPECIAL_TOKENS = 2  # of a text; an image has one
 PROMPTS, VISUAL_PROMPTS = 8, 10  # the defaults of `prompt-tuning`, and of `vpt` and `vpt-shallow`
+IMAGE_EPOCHS = {"probe": 8, "vpt": 10, "vpt-shallow": 10, "lora": 10}  # where they are others than for texts
+IMAGE_HEAD_SHRINKAGE = 0.5
 Matrix = tuple[int, int]
 """Shape (out, in)."""
 
@@ -54,7 +56,8 @@ class Footprint:
     token is multiplied by, named as often as that happens; read_in_training: those read through the cells while
     training; transposed: those whose transposed matrix is read in a backward pass. adapted: backbone linears that two
     more products, one after the other, run beside. trained, state: numbers that the optimiser changes, and all numbers
-    of the state, the head's included. epochs: of the method's recipe. extra_tokens: that it adds to every sequence.
+    of the state, the head's included. epochs, head_shrinkage: of the method's recipe for what the model reads.
+    extra_tokens: that it adds to every sequence.
     """
 
     method: str
@@ -75,6 +78,7 @@ class Footprint:
     head: Matrix
     epochs: int
     extra_tokens: int
+    head_shrinkage: float
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -180,8 +184,9 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
         trained=plan.trained + (head if plan.train_head else 0),
         state=plan.trained + head,
         head=(classes, hidden),
-        epochs=plan.epochs,
+        epochs=IMAGE_EPOCHS.get(method, plan.epochs) if shape.patch_weights else plan.epochs,
         extra_tokens=plan.extra_tokens,
+        head_shrinkage=IMAGE_HEAD_SHRINKAGE if shape.patch_weights else 1.0,
     )
 
 

@@ -20,6 +20,7 @@ from ..workloads.batches import Batch, batches
 from ..workloads.images import ImageBatch, Images
 from .base import Adaptation, BackwardNeed, Recipe
 from .cells import set_class_mean_head
+from .costs import head_start_macs
 from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
 
 EVALUATION_BATCH = 32
@@ -52,7 +53,8 @@ class TrainLog:
     `losses` holds the mean loss of each optimiser step. `forward_only` is what passed the model without a backward
     pass (the features for the head, and all steps of a zeroth-order recipe), `trained` what passed it forward and
     backward. For the probe, `trained` is empty: its steps work on stored features (`head_sequences` rows of them in
-    all). `changes` is how often the trained numbers changed: what lives in cells is rewritten so often.
+    all). `head_macs`: multiply-accumulates of the head's start. `changes` is how often the trained numbers changed:
+    what lives in cells is rewritten so often.
 
     Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
     `zeroth.replay`.
@@ -63,6 +65,7 @@ class TrainLog:
     forward_only: PassSize = field(default_factory=PassSize)
     trained: PassSize = field(default_factory=PassSize)
     head_sequences: int = 0
+    head_macs: int = 0
     changes: int = 0
     start: dict[str, Tensor] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
@@ -138,7 +141,9 @@ def train(
     head_only = adaptation.backward_need is BackwardNeed.NONE
     if head_only or (not adaptation.keep_head and (recipe.new_head_again or not again)):
         features, target = extract_features(adaptation, encoded, labels, log.forward_only)
-        set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin)
+        set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin, recipe.head_shrinkage)
+        classes, width = adaptation.module.head.weight.shape
+        log.head_macs = head_start_macs(len(features), width, classes, recipe.head_shrinkage)
 
     def changed() -> None:
         log.changes += 1

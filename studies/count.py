@@ -16,6 +16,7 @@ from typing import Any
 from .._version import __version__
 from ..devices import Chip, load_chip, references_used, unknown_numbers
 from ..errors import UsageError
+from ..methods.costs import head_start_macs
 from ..methods.footprints import Footprint, Matrix, fitting, footprint, placements
 from ..methods.placement import BackwardNeed, Placement
 from ..simulator import CostTable, EventCounts, area
@@ -161,6 +162,7 @@ def adaptation_events(config: CountConfig, counter: Counter, method: Footprint) 
     counts = training_events(
         method, method.head, method.outputs, forward, trained, steps, 0 if by_gradient else epochs * examples
     )
+    counts.digital_macs += head_start_macs(examples, method.head[1], method.head[0], method.head_shrinkage)
     matrices = method.matrices
     read = [matrices[name] for name in method.read_in_training]
     added = method.extra_tokens

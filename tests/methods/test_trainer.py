@@ -42,6 +42,37 @@ def test_class_mean_head_has_the_asked_margin():
     assert (right - other).mean().item() == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("shrinkage", [0.1, 0.5, 1.0])
+def test_shrunk_covariance_is_the_metric_of_the_head(shrinkage):
+    """Regularised discriminant analysis by numpy: the least distance in the metric, on features far from round."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    features = rng.normal(size=(4, 6))[labels] + rng.normal(size=(40, 6)) * [9, 3, 1, 0.3, 1, 2] @ rng.normal(
+        size=(6, 6)
+    )
+    head = nn.Linear(6, 4).double()
+    set_class_mean_head(head, torch.from_numpy(features), torch.from_numpy(labels), 1.0, shrinkage)
+    means = np.stack([features[labels == c].mean(0) for c in range(4)])
+    within = np.cov((features - means[labels]).T, bias=True)
+    metric = np.linalg.inv((1 - shrinkage) * within + shrinkage * np.trace(within) / 6 * np.eye(6))
+    seen = rng.normal(size=(500, 6)) * 5
+    apart = seen[:, None] - means
+    distances = np.einsum("ncd,de,nce->nc", apart, metric, apart)
+    logits = head(torch.from_numpy(seen)).detach().numpy()
+    assert np.array_equal(logits.argmax(1), distances.argmin(1))
+    gaps = (logits - logits[:, :1])[:, 1:] / (distances - distances[:, :1])[:, 1:]
+    np.testing.assert_allclose(gaps, gaps[0, 0], rtol=1e-6)
+
+
+def test_the_start_of_the_head_is_counted(adaptation, examples):
+    for shrinkage, macs in ((1.0, 0), (0.5, 16 * 16 * (24 + 2 * 3) + 16**3)):
+        recipe = replace(adaptation.recipe, epochs=0, head_shrinkage=shrinkage)
+        log = train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1), recipe=recipe)
+        assert log.head_macs == macs
+    with pytest.raises(UsageError, match="head_shrinkage of a recipe must be above 0, and 1 at most; got 0"):
+        replace(adaptation.recipe, head_shrinkage=0.0)
+
+
 def test_class_without_examples_is_never_named():
     features, labels = torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 2])
     head = nn.Linear(2, 3)

@@ -124,11 +124,13 @@ def counter(tinies):
 def simulated(tiny, name, placement):
     """Events of one real adaptation and one answer, cells written by it, and the arrays on the chip."""
     from edge_adapt.methods import get_method
+    from edge_adapt.methods.image_recipes import for_images
     from edge_adapt.simulator import program
     from edge_adapt.studies.trial import ChipTrial
     from edge_adapt.studies.workbench import Encoded, Variant
 
     method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
+    method = for_images(method) if tiny.backbone.kind == "image" else method
     rng = np.random.default_rng(1)
     encoded, length = _examples(tiny.backbone.kind, rng)
     bench = SimpleNamespace(backbone=tiny.backbone, classes=CLASSES, pool=tiny.pool, chip=tiny.chip)
@@ -176,8 +178,10 @@ def test_footprints_have_the_methods_own_numbers(tiny, name, kind):
     """Epochs and placements of the registered method; trained numbers and digital work of the attached one."""
     pytest.importorskip("torch")
     from edge_adapt.methods import get_method
+    from edge_adapt.methods.image_recipes import for_images
 
     method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
+    method = for_images(method) if kind == "image" else method
     assert FOOTPRINTS[name][0] == tuple(method.placements)
     for placement in method.placements:
         mine = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
@@ -189,6 +193,7 @@ def test_footprints_have_the_methods_own_numbers(tiny, name, kind):
         )  # fmt: skip
         assert (mine.optimiser_macs, mine.state_bytes) == (other.optimiser_macs, other.state_bytes)
         assert mine.backward_need is other.backward_need and mine.epochs == method.recipe.epochs
+        assert mine.head_shrinkage == method.recipe.head_shrinkage
         assert mine.matrices == {n: tuple(t.shape) for n, t in other.cell_tensors.items()}
         frozen = {n for n in mine.matrices if other.placements[n] is Placement.NVM_FROZEN}
         assert set(mine.rewritten) == set(mine.matrices) - frozen
