@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError, require
@@ -28,7 +29,7 @@ _NOTE_WIDTH = 110  # narrower terminals get the tables without the notes
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `devices list`, `show`, `diff` and `validate`."""
+    """Add `devices list`, `show`, `diff`, `copy` and `validate`."""
     parser = subparsers.add_parser("devices", help="list, show, compare and check chips, cells and peripheries")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the shipped chips, cells and peripheries")
@@ -39,9 +40,14 @@ def add_parser(subparsers: Any) -> None:
     comparison = actions.add_parser("diff", help="what differs between two devices of one kind")
     comparison.add_argument("first", metavar="A", help="name or path")
     comparison.add_argument("second", metavar="B", help="name or path")
+    copy = actions.add_parser("copy", help="a shipped file as the beginning of one of your own")
+    copy.add_argument("name", metavar="NAME", help="a shipped cell, periphery or chip")
+    copy.add_argument("file", metavar="FILE", help="where to: the device is named after it (my-cell.yaml: my-cell)")
+    copy.add_argument("--kind", choices=("cell", "periphery", "chip"),
+        help="which file, where several have the name [the first of cell, periphery, chip]")  # fmt: skip
     check = actions.add_parser("validate", help="check a device file of your own")
     check.add_argument("file", metavar="FILE", help="path of a YAML file")
-    for action in (listing, show, comparison, check):
+    for action in (listing, show, comparison, copy, check):
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.set_defaults(run=run)
 
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Run one of the actions; returns the exit code. Raises `UsageError` for a wrong name, file or setting."""
     if not args.json:
         require("rich")
-    actions = {"list": _list, "show": _show, "diff": _diff, "validate": _validate}
+    actions = {"list": _list, "show": _show, "diff": _diff, "copy": _copy, "validate": _validate}
     return actions[args.action](args)
 
 
@@ -193,7 +199,10 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool) -> "T
 def _diff(args: argparse.Namespace) -> int:
     from .. import devices
 
-    first, second = (devices.describe(devices.find_any(name)) for name in (args.first, args.second))
+    one, other = devices.find_any(args.first), devices.find_any(args.second)
+    # A name may be that of a chip and of its cell: what it is compared with decides.
+    one, other = devices.find_any(args.first, other.kind), devices.find_any(args.second, one.kind)
+    first, second = devices.describe(one), devices.describe(other)
     differences = devices.diff(first, second)
     if args.json:
         records = [dataclasses.asdict(item) for item in differences]
@@ -212,13 +221,37 @@ def _diff(args: argparse.Namespace) -> int:
         ratio = _ratio(item.before, item.after)
         table.add_row(escape(item.key), before, after, ratio, f"[{style}]{item.change}[/]")
     console.print(table)
-    console.print(f"{len(differences)} numbers differ")
+    console.print("1 number differs" if len(differences) == 1 else f"{len(differences)} numbers differ")
     return 0
 
 
 def _ratio(before: Any, after: Any) -> str:
     numbers = all(isinstance(value, int | float) for value in (before, after))
     return f"× {after / before:.3g}" if numbers and before and after else ""
+
+
+def _copy(args: argparse.Namespace) -> int:
+    from .. import devices
+    from ..devices.presets import find
+
+    target = Path(args.file)
+    if target.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"{args.file!r} must be the path of a YAML file, such as my-cell.yaml")
+    if target.exists():
+        raise UsageError(f"{target} is there already; it was left as it is")
+    kinds = ("cell", "periphery", "chip") if args.kind is None else (args.kind,)
+    kind = next((kind for kind in kinds if args.name in devices.list_presets(kind)), kinds[0])
+    source = find(kind, args.name)
+    lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
+    renamed = [f"name: {target.stem}\n" if line.startswith("name:") else line for line in lines]
+    try:
+        target.write_text("".join(renamed), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
+    if args.json:
+        return _print_json({"kind": kind, "from": args.name, "file": str(target)})
+    _console().print(f"{target}: the {kind} {args.name}, renamed; edit it, then edge-adapt devices validate {target}")
+    return 0
 
 
 def _validate(args: argparse.Namespace) -> int:

@@ -31,15 +31,16 @@ class Difference:
     after_text: str
 
 
-def find_any(name_or_path: str | Path) -> Document:
-    """The document of a shipped chip, cell or periphery (looked for in this order), or of a file of any kind.
+def find_any(name_or_path: str | Path, first: str = "chip") -> Document:
+    """The document of a shipped chip, cell or periphery (looked for in this order, but `first` of all as that kind), or
+    of a file of any kind.
 
     Raises `UsageError` with the nearest names.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
         return read_document(find("device", name_or_path))
-    for kind in ("chip", "cell", "periphery"):
+    for kind in (first, "chip", "cell", "periphery"):
         if text in list_presets(kind):
             return document(kind, find(kind, text))
     every = {name for kind in KINDS for name in list_presets(kind)}
