@@ -14,15 +14,17 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     train = actions.add_parser("train", help="train one LoRA module per task; goes on where it was stopped")
-    train.add_argument("--model", required=True, help="minilm, bert-tiny, a folder in Hugging Face format, or a hub id")
-    train.add_argument("--tasks", required=True, help="comma-separated names of tasks, or .csv/.jsonl files")
+    train.add_argument("--model", required=True, help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id")
+    train.add_argument(
+        "--tasks", required=True, help="comma-separated names of tasks, .csv/.jsonl files or image folders"
+    )
     train.add_argument("--out", required=True, help="folder for the pool; with a part of the same pool, goes on")
     train.add_argument("--rank", type=int, default=16, help="rank of each module (default 16)")
     train.add_argument("--alpha", type=float, default=32.0, help="scale of the update times rank (default 32)")
     train.add_argument("--epochs", type=int, default=3, help="passes over the examples (default 3)")
     train.add_argument("--seed", type=int, default=0, help="of the initial values and the order (default 0)")
     train.add_argument("--max-examples", type=int, default=2500, help="per task (default 2500)")
-    train.add_argument("--max-tokens", type=int, default=64, help="per example (default 64)")
+    train.add_argument("--max-tokens", type=int, default=64, help="per text (default 64)")
     train.add_argument("--batch-size", type=int, default=32, help="examples per step (default 32)")
     train.add_argument("--learning-rate", type=float, default=1e-3, help="of A and B (default 0.001)")
     train.add_argument("--head-learning-rate", type=float, default=2e-3, help="of the classifier (default 0.002)")
@@ -63,7 +65,7 @@ def _train(args: argparse.Namespace) -> int:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
-        table.add_row(entry["name"], f"{entry['train_examples']} texts", accuracy)
+        table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
     Console(file=sys.stdout).print(table)
     return 0
 

@@ -17,6 +17,7 @@ METHOD_TITLES = {
     "frozen": "Frozen",
     "pasta": "PASTA",
     "vpt": "VPT",
+    "vpt-shallow": "VPT shallow",
 }
 PLACEMENT_TITLES = {
     "NVM_FROZEN": "cells, never rewritten",

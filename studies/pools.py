@@ -15,6 +15,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
+from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
 from ..methods.trainer import evaluate, train
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
@@ -166,6 +167,8 @@ def _train_module(
     """One LoRA module and its entry in `pool.json`. The head that is trained with it is not kept."""
     rates = {"matrices": config.learning_rate, "head": config.head_learning_rate}
     recipe = Recipe(rates, epochs=config.epochs, batch_size=config.batch_size)
+    if task.kind == "image":
+        recipe = replace(recipe, head_shrinkage=IMAGE_HEAD_SHRINKAGE)
     method = replace(get_method("lora", rank=config.rank, alpha=config.alpha), recipe=recipe)
     # The same generator for every module: a common start for A.
     rng = np.random.default_rng([config.seed, 0])

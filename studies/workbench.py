@@ -145,7 +145,21 @@ def load_workbench(config: SimulateConfig) -> Workbench:
             f"of {backbone.kind}s: {', '.join(TASKS if backbone.kind == 'text' else IMAGE_TASKS)}, or your own"
         )
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
+    if pool is not None:
+        pool, task = unseen(pool, task)
     return Workbench(config, chip, backbone, task, pool, methods)
+
+
+def unseen(pool: Pool, task: Task) -> tuple[Pool, Task]:
+    """The pool without the modules that were trained on this very task, and the task with a message that says so."""
+    known = [module.name for module in pool.modules if module.task == task.name]
+    if not known:
+        return pool, task
+    if len(known) == len(pool.modules):
+        raise UsageError(f"the pool {pool.path} was trained on nothing but the task {task.name!r}; give another --pool")
+    kept = tuple(module for module in pool.modules if module.name not in known)
+    message = f"left out of the pool, being trained on this task: {', '.join(known)}"
+    return dataclasses.replace(pool, modules=kept), dataclasses.replace(task, messages=(*task.messages, message))
 
 
 def fits(variant: Variant, task: Task, config: SimulateConfig) -> bool:

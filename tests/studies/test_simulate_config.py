@@ -1,12 +1,16 @@
 """Options from a file and the command line, and which methods and placements they choose."""
 
+import dataclasses
+
 import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.studies.config import SimulateConfig, parse_settings, read_config
 from edge_adapt.studies.work import groups, shorter
-from edge_adapt.studies.workbench import DEFAULT_METHODS, choose_variants, with_settings
+from edge_adapt.studies.workbench import DEFAULT_METHODS, choose_variants, unseen, with_settings
+from edge_adapt.workloads.pools import LoraModule, Pool
+from edge_adapt.workloads.tasks import Task
 
 
 def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
@@ -92,3 +96,29 @@ def test_groups_hold_what_shares_a_training_or_its_features():
 def test_the_second_adaptation_is_shorter():
     recipe = get_method("lora").recipe
     assert shorter(recipe, 0.5).epochs == round(recipe.epochs / 2)
+
+
+def test_modules_of_the_task_itself_are_left_out_of_the_pool() -> None:
+    module = lambda name: LoraModule(name, 2, 1.0, {}, {}, task=name)
+    pool = Pool((module("a"), module("b")), (), "somewhere", {})
+    task = Task("b", ("x", "y"), (), (), "", "", 0, ("before",))
+    kept, told = unseen(pool, task)
+    assert [m.name for m in kept.modules] == ["a"]
+    assert told.messages == ("before", "left out of the pool, being trained on this task: b")
+    other = dataclasses.replace(task, name="c")
+    assert unseen(pool, other) == (pool, other)
+    with pytest.raises(UsageError, match="trained on nothing but the task 'b'"):
+        unseen(dataclasses.replace(pool, modules=pool.modules[1:]), task)
+
+
+def test_images_have_recipes_of_their_own_which_settings_change() -> None:
+    chosen = {
+        v.method.name: v.method for v in choose_variants(("probe", "vpt"), {"vpt.recipe.epochs": "3"}, images=True)
+    }
+    assert chosen["vpt"].recipe.epochs == 3
+    for name, method in chosen.items():
+        assert method.recipe.head_shrinkage < 1 == get_method(name).recipe.head_shrinkage
+    assert chosen["probe"].recipe.learning_rates != get_method("probe").recipe.learning_rates
+    frozen, full = (v.method for v in choose_variants(("frozen", "full:NVM_TASK"), {}, images=True))
+    assert frozen.recipe.learning_rates == {}
+    assert full.recipe.learning_rates.keys() == get_method("full").recipe.learning_rates.keys()
