@@ -16,6 +16,7 @@ from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .mapping import Layout, error_variance, fit_scale, integers, slice_gain
 from .mismatch import Mismatch
 from .read_noise import is_graded, reads_noisily
+from .spares import with_spares
 from .writing import WriteLog
 
 MISMATCH = 1  # a family of random numbers of a matrix
@@ -76,12 +77,15 @@ class CrossbarMatrix:
         if self.scale is None:
             self.scale = fit_scale(weight, self.layout, self.chip.array.scale, error_variance(self.chip, self.layout))
         wanted = integers(weight, self.scale, self.layout)
-        everything = refresh or not cells.deployed
+        first = not cells.deployed
+        everything = refresh or first
         at = None if everything else changed(wanted, cells.integers)
         # Looked up before anything changes: the cells that stay are verified at the conductance they have.
         mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         log, before = cells.write(wanted, at)
         log = self._whole(log, at, mean)
+        if first:
+            log = with_spares(log, cells)
         self._at_times.clear()
         if at is None:
             self._cache = {}
@@ -273,7 +277,7 @@ class CrossbarMatrix:
         """What reads use, from all cells at the present time."""
         g = self.cells.present()
         level, epoch = self.cells.level_and_epoch(None) if is_graded(self.chip.cell) else (None, 0)
-        seen = g if self.wires is None else self.wires.behind(g, self.layout, on_arrays=on_arrays)
+        seen = g if self.wires is None else self.wires.behind(g, self.layout, self.cells.spares, on_arrays=on_arrays)
         found = {
             "pairs": self._differences(seen),
             "noise_bits": self._variance(g, level, epoch, seen),
@@ -340,7 +344,7 @@ class CrossbarMatrix:
         assert self.wires is not None
         g = self.cells.present()
         level, epoch = self.cells.level_and_epoch(None)
-        seen = self.wires.behind(g, layout, only=touched)
+        seen = self.wires.behind(g, layout, self.cells.spares, only=touched)
         for tile, array in touched:
             where = (..., word_lines(layout, tile), sensed_of(layout, array))
             part = seen[where]

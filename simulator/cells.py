@@ -20,7 +20,7 @@ from .writing import WriteLog, program_cells, tolerance_siemens
 
 # Epochs are numbered in a byte.
 EPOCHS_MAX = 255
-ENDURANCE = 2  # a family of random numbers
+ENDURANCE, SPARES = 2, 3  # families of random numbers
 At = tuple[np.ndarray, np.ndarray]  # word lines and outputs of some weights
 
 
@@ -32,13 +32,15 @@ class Cells:
         self.levels = level_siemens(chip)
         self._rng = rng
         self._spread_seed, self._relaxation_seed, self._drift_seed = (randoms.draw_seed(rng) for _ in range(3))
-        stuck = faults.draw_faults(chip, layout, rng)
+        stuck = faults.draw_faults(chip, layout.cell_shape, rng)
         self._faulty = np.flatnonzero(stuck).astype(np.uint32)
         self._fault = stuck.reshape(-1)[self._faulty]
         self.integers = np.zeros((layout.inputs, layout.outputs), integer_type(layout))
         erased = np.full(layout.cells, self.levels[0], np.float32)
         erased[self._faulty[self._fault == STUCK_HIGH]] = self.levels[-1]
         self.programmed = erased.reshape(layout.cell_shape)
+        # Which spare group of its array holds an output, (row_tiles, sensed) int16, -1 for none.
+        self.spares: np.ndarray | None = None
         self._pulsed_first: np.ndarray | None = None  # bits: the cells that the first write pulsed
         self._rewrites: np.ndarray | None = None
         self._epoch: np.ndarray | None = None  # which of `epoch_seconds` a cell was last written in
@@ -93,7 +95,7 @@ class Cells:
             self._wear_out(index, before)
         written, log = program_cells(
             self.levels[level], self.chip.cell, self._rng, before, stuck=self._stuck_of(index, level.shape),
-            index=index, spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
+            index=self._identity(index), spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
         )  # fmt: skip
         pulsed = log.pulses > 0
         # A cell that was not pulsed keeps its programmed value and its place on the relaxation curve.
@@ -105,6 +107,68 @@ class Cells:
         self._note(index, pulsed)
         self.integers = wanted
         return log, before
+
+    def move_to_spares(self, failed: np.ndarray) -> tuple[WriteLog, At, np.ndarray] | None:
+        """Write the outputs with most `failed` cells (slices, polarities, inputs, sensed) of each array to its spare
+        columns, and let those with fewer failed cells stay there. After the first write of a matrix.
+
+        Returns the log of the spare cells (slices, polarities, n), their weights, and which of these were given up (the
+        spare ones, where they are no better); None where there is nothing to do.
+        """
+        layout, groups = self.layout, faults.spare_groups(self.chip, self.layout)
+        if not groups:
+            return None
+        starts = np.arange(0, layout.inputs, layout.rows)
+        bad = np.add.reduceat(failed.sum((0, 1), dtype=np.int32), starts, axis=0)
+        chosen = faults.choose_columns(bad, layout, groups)
+        if (chosen < 0).all():
+            return None
+        every_tile = np.arange(layout.inputs) // layout.rows
+        rows, columns = np.nonzero((chosen >= 0)[every_tile])
+        at = rows, columns
+        standby = faults.draw_faults(
+            self.chip, (*layout.cell_shape[:2], layout.inputs, layout.column_tiles * groups),
+            np.random.default_rng(int(self.seed(SPARES))),
+        )  # fmt: skip
+        group = layout.array_of_output()[columns] * groups + chosen[every_tile[rows], columns]
+        stuck = standby[:, :, rows, group]
+        erased = np.where(stuck == STUCK_HIGH, self.levels[-1], self.levels[0])
+        index = self._index(at)
+        assert index is not None
+        written, log = program_cells(
+            self.levels[self._levels_of(self.integers, at)], self.chip.cell, self._rng, erased, stuck=stuck,
+            index=index + np.uint32(layout.cells), spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
+        )  # fmt: skip
+        left = np.zeros(bad.shape, np.int32)
+        np.add.at(left, (every_tile[rows], columns), log.failed.sum((0, 1), dtype=np.int32))
+        chosen[left >= bad] = -1
+        self.spares = chosen if (chosen >= 0).any() else None
+        stays = chosen[every_tile[rows], columns] >= 0
+        self._take_over(index[..., stays], written[..., stays], stuck[..., stays], log.pulses[..., stays] > 0)
+        return log, at, ~stays
+
+    def _take_over(self, index: np.ndarray, written: np.ndarray, stuck: np.ndarray, pulsed: np.ndarray) -> None:
+        """Put cells of spare columns in the place of those with the numbers `index`."""
+        self.programmed.reshape(-1)[index] = written
+        bits = np.unpackbits(self._pulsed_first, count=self.layout.cells)  # type: ignore[arg-type]
+        bits[index] = pulsed
+        self._pulsed_first = np.packbits(bits)
+        fault = self.stuck
+        fault.reshape(-1)[index] = stuck
+        self._faulty = np.flatnonzero(fault).astype(np.uint32)
+        self._fault = fault.reshape(-1)[self._faulty]
+
+    def _identity(self, index: np.ndarray | None) -> np.ndarray | None:
+        """The numbers that the random properties of cells go by: cells of spare columns have others than those in whose
+        place they are.
+        """
+        if self.spares is None:
+            return index
+        layout = self.layout
+        every = np.arange(layout.cells, dtype=np.uint32).reshape(layout.cell_shape) if index is None else index
+        weight = every % np.uint32(layout.inputs * layout.sensed)
+        moved = self.spares[weight // np.uint32(layout.sensed * layout.rows), weight % np.uint32(layout.sensed)] >= 0
+        return np.where(moved, every + np.uint32(layout.cells), every)
 
     def _note(self, index: np.ndarray | None, pulsed: np.ndarray) -> None:
         """Count the writes of the cells that were pulsed, and note when it was."""
@@ -131,7 +195,9 @@ class Cells:
         if self._rewrites is None or cell.endurance_spread is None:
             return
         number = np.arange(self.layout.cells, dtype=np.uint32) if index is None else index
-        limit = faults.endurance(self.chip, self.seed(ENDURANCE), number.reshape(-1))
+        identity = self._identity(number)
+        assert identity is not None
+        limit = faults.endurance(self.chip, self.seed(ENDURANCE), identity.reshape(-1))
         if limit is None:
             return
         had = self.writes.reshape(-1)[number.reshape(-1)]
@@ -203,13 +269,13 @@ class Cells:
         tables = np.array(
             [[self.levels, reach, s.shift_siemens, s.spread_siemens, s.exponent_mean, s.exponent_sigma] for s in states]
         )
-        none = np.empty(0, np.uint8)
+        none, identity = np.empty(0, np.uint8), self._identity(index)
         rewrites, epoch = (
             none if table is None else self._take(table, index).reshape(-1) for table in (self._rewrites, self._epoch)
         )
         out = np.empty(level.shape, np.float32)
         kernels.age_cells(
-            none.astype(np.uint32) if index is None else index.reshape(-1),
+            none.astype(np.uint32) if identity is None else identity.reshape(-1),
             self._take(self.programmed, index).reshape(-1), level.reshape(-1), epoch,
             self._stuck_of(index, level.shape).reshape(-1), rewrites.astype(np.uint16),
             self._relaxation_seed, self._drift_seed, np.ascontiguousarray(tables.swapaxes(0, 1)),
@@ -233,11 +299,9 @@ class Cells:
         """Levels (slices, polarities, inputs, sensed), or (slices, polarities, n) of some weights; uint8. References
         are weights of zero.
         """
-        if at is not None:
-            return to_levels(integers[at], self.layout)
         if self.layout.references:
             integers = np.pad(integers, ((0, 0), (0, self.layout.references)))
-        return to_levels(integers, self.layout)
+        return to_levels(integers if at is None else integers[at], self.layout)
 
     def _index(self, at: At | None) -> np.ndarray | None:
         """The numbers of the cells of some weights, (slices, polarities, n) uint32; None for all."""

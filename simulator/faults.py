@@ -6,8 +6,10 @@ whose lengths are geometrically distributed with the mean `faults.cluster_cells`
 Worn out: a cell survives a number of writes of its own, lognormal around `endurance.writes` with the spread
 `endurance.spread` of its logarithm; after that it stays as it is and takes pulses in vain.
 
-Spare columns: an array has `array.spare_columns` more bit lines than its weights need. The stuck cells are known from a
-test before the first write; the outputs of an array with most of them move to the spare columns with fewest.
+Spare columns: an array has `array.spare_columns` more bit lines than its weights need. The first write of a matrix
+tells: of each array, the outputs with most cells that verify found outside their tolerance are written to its spare
+columns too, and stay there if fewer cells fail. These writes are counted as all others. Spare cells are as good or bad
+as any; a column that was given up is read no more. Cells that fail later stay where they are.
 """
 
 import numpy as np
@@ -18,20 +20,15 @@ from .mapping import Layout
 from .pulse_kernel import STUCK_HIGH, STUCK_LOW
 
 
-def draw_faults(chip: Chip, layout: Layout, rng: np.random.Generator) -> np.ndarray:
-    """The stuck cells of a matrix, once per chip: uint8 map (slices, polarities, inputs, sensed) of HEALTHY, STUCK_LOW,
-    STUCK_HIGH, spare columns already put in.
+def spare_groups(chip: Chip, layout: Layout) -> int:
+    """Outputs that find room in the spare columns of an array."""
+    return int(chip.array.spare_columns // layout.cells_per_weight)
+
+
+def draw_faults(chip: Chip, shape: tuple[int, int, int, int], rng: np.random.Generator) -> np.ndarray:
+    """The stuck cells of columns, once per chip: uint8 map (slices, polarities, inputs, columns) of HEALTHY, STUCK_LOW,
+    STUCK_HIGH.
     """
-    stuck = _draw(chip, layout.cell_shape, rng)
-    spares = chip.array.spare_columns // layout.cells_per_weight
-    if spares and stuck.any():
-        groups = layout.column_tiles * spares
-        standby = _draw(chip, (*layout.cell_shape[:3], groups), rng)
-        _move_to_spares(stuck, standby.reshape(*layout.cell_shape[:3], layout.column_tiles, spares), layout)
-    return stuck
-
-
-def _draw(chip: Chip, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     low, high = chip.cell.stuck_low_fraction or 0.0, chip.cell.stuck_high_fraction or 0.0
     stuck = np.zeros(shape, np.uint8)
     if not (low or high):
@@ -65,23 +62,21 @@ def _draw_clusters(stuck: np.ndarray, fraction: float, kind: int, mean: float, r
     stuck[...] = np.moveaxis(lines.reshape(moved), -1, 2)
 
 
-def _move_to_spares(stuck: np.ndarray, standby: np.ndarray, layout: Layout) -> None:
-    """Put the best spare groups of each array, `standby` (slices, polarities, inputs, arrays, spares), in the place of
-    its worst outputs, in place.
+def choose_columns(failed: np.ndarray, layout: Layout, spares: int) -> np.ndarray:
+    """Which outputs of each array get a spare group of columns: (row_tiles, sensed) int16, its number, -1 for none.
+
+    failed: (row_tiles, sensed), cells of each output that verify found outside their tolerance. The outputs with most
+    of them come first.
     """
+    chosen = np.full(failed.shape, -1, np.int16)
     array_of = layout.array_of_output()
-    for top in range(0, layout.inputs, layout.rows):
-        rows = slice(top, min(top + layout.rows, layout.inputs))
-        bad = np.count_nonzero(stuck[:, :, rows], axis=(0, 1, 2))
-        spare_bad = np.count_nonzero(standby[:, :, rows], axis=(0, 1, 2))
-        for array in range(layout.column_tiles):
-            outputs = np.nonzero(array_of == array)[0]
-            worst = outputs[np.argsort(-bad[outputs], kind="stable")]
-            best = np.argsort(spare_bad[array], kind="stable")
-            for output, spare in zip(worst, best, strict=False):
-                if spare_bad[array, spare] >= bad[output]:
-                    break
-                stuck[:, :, rows, output] = standby[:, :, rows, array, spare]
+    for array in range(layout.column_tiles):
+        outputs = np.nonzero(array_of == array)[0]
+        for tile, bad in enumerate(failed[:, outputs]):
+            worst = np.argsort(-bad, kind="stable")[:spares]
+            worst = worst[bad[worst] > 0]
+            chosen[tile, outputs[worst]] = np.arange(len(worst))
+    return chosen
 
 
 def endurance(chip: Chip, seed: np.uint64, index: np.ndarray) -> np.ndarray | None:

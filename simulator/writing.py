@@ -150,7 +150,7 @@ def program_cells(
     if initial_siemens is None:
         conductance = np.full(target.shape, cell.g_min_siemens, np.float64)
     else:
-        conductance = np.array(initial_siemens, dtype=np.float64)
+        conductance = np.array(initial_siemens, dtype=np.float64, order="C")  # written in place, as a flat view
     if conductance.shape != target.shape:
         raise UsageError(
             f"initial_siemens has shape {conductance.shape}, target_siemens {target.shape}; they must be equal"

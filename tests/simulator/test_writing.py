@@ -152,3 +152,10 @@ def test_a_cell_without_pulse_numbers_is_named():
     unknown = dataclasses.replace(CELL, set_voltage_volts=None)
     with pytest.raises(UsageError, match="set_voltage_volts"):
         program_cells(np.full(3, 1e-6), unknown, np.random.default_rng(0))
+
+
+def test_the_order_of_the_initial_state_in_memory_does_not_matter():
+    rng = np.random.default_rng(0)
+    target, initial = rng.uniform(2e-6, 4e-5, (2, 6, 50))
+    same = [program_cells(target, CELL, np.random.default_rng(1), state) for state in (initial, initial.copy("F"))]
+    assert np.array_equal(same[0][0], same[1][0]) and np.abs(same[1][0] - target).mean() < 1e-6

@@ -1,0 +1,49 @@
+"""What the spare columns of a matrix cost: the log of its first write with theirs."""
+
+import dataclasses
+
+import numpy as np
+
+from .cells import Cells
+from .counting import write_times
+from .writing import WriteLog
+
+SUMS = ("cell_joules", "line_joules", "verify_joules", "verifies", "set_pulses", "reset_pulses", "reversals")
+
+
+def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
+    """Move the outputs with most failed cells of a first write to spare columns (`Cells.move_to_spares`), and return
+    the log of both writes, its arrays flat.
+
+    Cells that are not used in the end do not count as failed. Time: spare cells of a word line and an array go
+    together, as many as `write_cells_in_parallel` says.
+    """
+    found = cells.move_to_spares(log.failed)
+    if found is None:
+        return log
+    more, at, unused = found
+    layout, p, times = cells.layout, cells.chip.periphery, write_times(cells.chip)
+    array = layout.array_of_output()[at[1]]
+    slowest = np.zeros((layout.column_tiles, layout.inputs), np.uint16)
+    np.maximum.at(slowest, (array, at[0]), more.pulses.max((0, 1)))
+    together = np.zeros((layout.column_tiles, layout.inputs), np.int64)
+    np.add.at(together, (array, at[0]), layout.cells_per_weight)
+    turns = -(-together // times.cells_together)
+    pulse_turns = int((slowest * turns).sum())
+    verify_turns = pulse_turns + int(turns.sum())  # one look before the pulses
+    seconds = (pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds) / times.arrays
+    converters = more.verifies * (p.adc_energy_joules or 0.0)
+    failed = log.failed.copy()
+    if cells.spares is not None:
+        failed[:, :, (cells.spares >= 0)[np.arange(layout.inputs) // layout.rows]] = False
+    return dataclasses.replace(
+        log,
+        pulses=np.concatenate([log.pulses.ravel(), more.pulses.ravel()]),
+        failed=np.concatenate([failed.ravel(), (more.failed & ~unused).ravel()]),
+        **{name: getattr(log, name) + getattr(more, name) for name in SUMS},
+        converter_joules=log.converter_joules + converters,
+        energy_joules=log.energy_joules + more.energy_joules + converters,
+        pulse_turns=log.pulse_turns + pulse_turns,
+        verify_turns=log.verify_turns + verify_turns,
+        time_seconds=log.time_seconds + seconds,
+    )
