@@ -145,6 +145,12 @@ def test_dropout_is_on_in_gradient_steps_and_nowhere_else(image_backbone, pictur
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_digital_work_of_an_image_has_patches_and_prompts_in_it(image_backbone):
+    """4 patches through a convolution of 4 x 4 pixels; scores and sums over 5 + 3 tokens in 2 blocks; 3 classes."""
+    work = attach(image_backbone).digital_macs(tokens=5, attention_pairs=25, training=False)
+    assert work.forward == 4 * (3 * 4 * 4 * WIDTH) + BLOCKS * 2 * WIDTH * (5 + PROMPTS) ** 2 + 3 * WIDTH
+
+
 @pytest.mark.parametrize(
     ("method", "prompts", "expected"),
     [("vpt", 50, 460_800), ("vpt-shallow", 50, 38_400), ("vpt", 10, 92_160), ("vpt-shallow", 1, 768)],
