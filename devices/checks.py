@@ -54,6 +54,8 @@ def check_part(part: str, entries: dict[str, Entry]) -> None:
             )
     if part == "cell":
         _check_cell(entries, keys)
+    if part == "periphery":
+        _check_periphery(entries)
 
 
 def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
@@ -80,6 +82,19 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
                 energy,
                 f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
                 "one of them is needed for the energy of a pulse",
+            )
+
+
+def _check_periphery(entries: dict[str, Entry]) -> None:
+    kind = entries["adc_kind"]
+    if kind.value is None or kind.provenance.status != "override":
+        return
+    for name, key in (("adc_energy_joules", "adc.energy"), ("adc_conversion_seconds", "adc.conversion_time")):
+        if entries[name].provenance.status != "override":
+            _fail(
+                kind,
+                f"{key} ({entries[name].provenance.text}) is that of the converter of the file; give {key} of a "
+                f"{kind.value} converter too",
             )
 
 

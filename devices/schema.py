@@ -452,6 +452,15 @@ class Periphery:
     description: str
     node_meters: float = _spec("technology.node", "m", "technology node (feature size F)", open_low=True)
     supply_volts: float | None = _spec("technology.supply", "V", "supply voltage", nullable=True, open_low=True)
+    temperature_kelvins: float | None = _spec(
+        "technology.temperature",
+        "K",
+        "at which the chip works; acts on what has a temperature_coefficient",
+        nullable=True,
+        low=200.0,
+        high=500.0,
+        absent="300 K, and nothing depends on it",
+    )
     dac_bits: int = _spec("dac.bits", "", "bits of a row driver", kind="integer", low=1, high=16)
     dac_energy_joules: float = _spec("dac.energy", "J", "one row driven once", by="dac.bits")
     dac_area_square_meters: float | None = _spec("dac.area", "m^2", "one row driver", nullable=True, by="dac.bits")
@@ -524,6 +533,14 @@ class Periphery:
     )
     wire_ohms_per_cell: float | None = _spec(
         "wires.resistance", "ohm", "wire resistance, per cell pitch", nullable=True
+    )
+    wire_temperature_coefficient: float | None = _spec(
+        "wires.temperature_coefficient",
+        "1/K",
+        "relative rise of the wire resistance per kelvin above 300 K",
+        nullable=True,
+        high=0.01,
+        absent="the temperature does not act on wires",
     )
     driver_ohms: float | None = _spec(
         "wires.driver_resistance", "ohm", "of a row driver that conducts", nullable=True, absent="drivers are ideal"

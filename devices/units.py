@@ -36,6 +36,7 @@ _DEFINITIONS = (
     "coulomb = ampere * second = C",
     "farad = coulomb / volt = F",
     "hertz = 1 / second = Hz",
+    "kelvin = [temperature] = K",
     "percent = 0.01 = pct",
 )
 
@@ -52,6 +53,8 @@ COMMON_UNITS = {
     "J/byte": ("pJ/byte", "pJ/bit", "nJ/byte"),
     "1/s": ("1/s", "GHz", "MHz", "kHz", "Hz"),
     "W": ("uW", "mW", "nW", "W"),
+    "K": ("K",),
+    "1/K": ("%/K", "1/K"),
     "": ("%",),
 }
 
@@ -145,7 +148,7 @@ def pretty(value: float, si_unit: str) -> str:
     if si_unit == "s" and value >= 3600:
         factor, unit = (86400.0, "day") if value >= 86400 else (3600.0, "hour")
         return f"{value / factor:.6g} {unit}"
-    if not si_unit or si_unit == "1/s" or value == 0:
+    if si_unit in ("", "1/s", "1/K") or value == 0:
         return f"{_short(value)} {si_unit}".rstrip()
     if si_unit == "V" and abs(value) >= 0.01:
         return f"{value:.6g} V"

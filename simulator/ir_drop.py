@@ -37,6 +37,7 @@ import numpy as np
 
 from ..devices import Chip
 from .mapping import Layout
+from .temperature import wire_ohms
 from .wires import effective_conductances
 
 AT_ONCE = 1 << 21  # cells of arrays that are looked at together
@@ -59,7 +60,7 @@ class ArrayWires:
             return None
         p = chip.periphery
         access = (chip.cell.access_ohms or 0.0) if chip.array.wires == "exact_with_access" else 0.0
-        return ArrayWires(p.wire_ohms_per_cell or 0.0, p.driver_ohms or 0.0, p.sense_ohms or 0.0, access)
+        return ArrayWires(wire_ohms(p), p.driver_ohms or 0.0, p.sense_ohms or 0.0, access)
 
     def behind(
         self,

@@ -13,6 +13,7 @@ from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
 from ..simulator.counting import write_events
 from ..simulator.retention import held_message
+from ..simulator.temperature import temperature_message
 from . import amortise
 from .config import DRIFT_SECONDS
 from .raw_pixels import raw_pixels
@@ -170,6 +171,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
         f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
         f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
     )
+    notes.append(temperature_message(chip))
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(

@@ -5,6 +5,7 @@ import time
 from ..devices import Chip
 from ..simulator import ProgrammedModel
 from ..simulator.mapping import Layout
+from ..simulator.temperature import wire_ohms
 from .progress import Progress
 
 ARRAYS_A_UNIT = 16  # of progress: about as long as the programming of a matrix
@@ -46,7 +47,7 @@ def wire_message(chip: Chip) -> str | None:
     p = chip.periphery
     given = {"drivers": p.driver_ohms, "inputs that hold bit lines": p.sense_ohms}
     ideal = [name for name, ohms in given.items() if ohms is None]
-    text = f"wires: {p.wire_ohms_per_cell:g} ohm from cell to cell, solved exactly; cells are written without them"
+    text = f"wires: {wire_ohms(p):.3g} ohm from cell to cell, solved exactly; cells are written without them"
     if ideal:
         text += f"; no resistance is known of {' and '.join(ideal)}, they count as ideal"
     if chip.array.wires == "exact":
