@@ -54,6 +54,7 @@ _DAC = ("dac.offset_sigma", "dac.gain_sigma", "dac.inl_sigma")
 EFFECTS = (
     Effect("conductance levels", ("conductance.levels",), "none: a rule", WRITE),
     Effect("bit slices", ("array.slices",), "none: a rule", WRITE, {"array.slices": "1"}, 1),
+    Effect("Hadamard rotation", ("array.rotation",), "none: a rule", WRITE, {"array.rotation": "none"}, "none"),
     Effect("offset column instead of pairs", ("array.mapping",), "none: a rule", WRITE,
            {"array.mapping": "differential"}, "differential"),
     Effect("stuck cells", ("faults.stuck_low", "faults.stuck_high"), "the life of the chip", WRITE,
