@@ -158,7 +158,6 @@ class ChipTrial:
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
         counts.digital_macs += log.head_macs
-        counts.digital_macs += log.head_macs
         classes, width = adaptation.module.head.weight.shape
         counts.add(
             training_events(
