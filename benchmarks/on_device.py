@@ -86,8 +86,27 @@ def steps(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
                 target=target,
             )
         )
+        rows += work_and_limit(adaptation, given, threads, 1.0 if quick else 5.0)
         torch._dynamo.reset()
     return rows
+
+
+def work_and_limit(adaptation: Any, batch: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
+    """Operations of a step's products with frozen matrices, on real tokens, forward and backward; and how many steps
+    a second these alone would allow at the rate of a large float32 product on this machine, by torch.
+    """
+    import torch
+
+    input_ids, mask, _ = batch
+    weights = sum(tensor.numel() for tensor in adaptation.cell_tensors.values())
+    operations = 2 * 2 * weights * int(mask.sum())
+    square = torch.ones(1024, 1024)
+    rate = 2 * 1024**3 / interleaved({"product": lambda: square @ square}, seconds)["product"]
+    name = f"{len(input_ids)} reviews of {int(mask.sum())} tokens in all, threads {threads}"
+    return [
+        row(f"GFLOP of a step's products with frozen matrices, {name}", edge_adapt=operations / 1e9),
+        row(f"steps/s that products at {rate / 1e9:.0f} GFLOP/s would allow, {name}", edge_adapt=rate / operations),
+    ]
 
 
 def real_examples(manifest: Any, count: int) -> tuple[list[str], list[str]]:

@@ -5,9 +5,16 @@ to (batch, heads, features, tokens), number by number; moving whole rows to (bat
 fraction, and the product reads a transposed operand as fast as a straight one.
 """
 
+import numpy as np
 import onnx_ir as ir
 
-from .editing import Editor, Extent, extents, permutation, replace
+from .editing import Editor, Extent, constant, extents, permutation, replace
+
+MASKED = -40.0
+"""What is added to the score of a padded key. It is a copy of a real key's (`rows`), so its weight is at most
+exp(-40) = 4e-18 of the largest one in its row: nothing that float32 could hold beside it. With the tracer's -3e38
+onnxruntime computes weights below 1e-38, not quite zero, and everything they touch takes ten times as long.
+"""
 
 _LAST_TWO = {3: (0, 2, 1), 4: (0, 1, 3, 2)}
 
@@ -92,3 +99,17 @@ def _transpose_product(edit: Editor, node: ir.Node) -> None:
     product = edit.add(node, "MatMul", operands, (*shape[:2], shape[3], shape[2]))
     result = node.outputs[0]
     replace(result, edit.add(node, "Transpose", [product], extents(result), {"perm": [0, 2, 1, 3]}))
+
+
+def soften_masks(model: ir.Model) -> None:
+    """Let masks push scores down by `MASKED` instead of out of the range of numbers, in place."""
+    edit = Editor(model.graph)
+    for node in list(model.graph):
+        maker = node.inputs[0].producer() if node.op_type == "Softmax" and node.inputs[0] is not None else None
+        for value in maker.inputs if maker is not None and maker.op_type == "Add" else ():
+            mask = value.producer() if value is not None else None
+            if mask is not None and mask.op_type == "Where":
+                for place in (1, 2):
+                    array = constant(mask.inputs[place])
+                    if array is not None and array.size == 1 and float(array.reshape(-1)[0]) < -1e4:
+                        mask.replace_input_with(place, edit.constant(np.full(array.shape, MASKED), np.float32))

@@ -119,33 +119,14 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         progress.stage(f"programming {chip.chip.name}, seed {chip.seed}")
         source = chip.apply(adaptation, backbone)
     progress.advance()
-    progress.stage("tracing the training graph")
-    models = {"train": training_graph(adaptation)} if adaptation.trained_names else {}
-    progress.advance()
-    progress.stage("tracing the inference graph")
-    models["infer"] = inference_graph(adaptation)
-    for model in models.values():
-        optimise(model)
-        if config.weights == "int8":
-            int8.store_codes(model)
-    with_defaults(models["infer"], adaptation)
-    progress.advance()
+    progress.stage("tracing the graphs")
+    models = trace(adaptation, config.weights)
+    progress.advance(2)
     with in_place(out) as folder:
-        progress.stage("writing")
-        graphs = write_graphs(folder, models, session_settings(config))
-        state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
-        (folder / form.INITIAL_STATE).write_bytes(save(state))  # save_file would make it readable by its owner only
-        backbone.tokenizer.save(str(folder / TOKENIZER))
-        progress.advance()
-        progress.stage("comparing with torch")
-        ids = encode(backbone.tokenizer, [example.text for example in task.train[:16]], config.max_tokens)
-        real = real_batches(ids, [example.label for example in task.train[:16]])
-        vocabulary = backbone.tokenizer.get_vocab_size()
-        parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
-        progress.advance()
+        progress.stage("writing, and comparing with torch")
+        manifest = fill(folder, config, adaptation, backbone, task, models, source)
+        progress.advance(2)
         progress.stage("measuring memory")
-        manifest = describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict(), source)
-        manifest = seal(folder, manifest)
         manifest = seal(folder, replace(manifest, plan=calibrate(folder, config.max_tokens)))
         progress.advance()
     return {
@@ -160,6 +141,43 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
     }
+
+
+def trace(adaptation: Adaptation, weights: str = "float32") -> dict[str, ir.Model]:
+    """The graphs of an adaptation: "train", where more than class means is trained, and "infer"."""
+    models = {"train": training_graph(adaptation)} if adaptation.trained_names else {}
+    models["infer"] = inference_graph(adaptation)
+    for model in models.values():
+        optimise(model)
+        if weights == "int8":
+            int8.store_codes(model)
+    with_defaults(models["infer"], adaptation)
+    return models
+
+
+def fill(
+    folder: Path,
+    config: ExportConfig,
+    adaptation: Adaptation,
+    backbone: Backbone,
+    task: Task,
+    models: dict[str, ir.Model],
+    source: Any = "exact",
+) -> form.Manifest:
+    """Make an empty folder a bundle that works, all but the memory plan. `config` describes `adaptation`.
+
+    Raises:
+        EdgeAdaptError: the graphs do not compute what torch computes.
+    """
+    graphs = write_graphs(folder, models, session_settings(config))
+    state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
+    (folder / form.INITIAL_STATE).write_bytes(save(state))  # save_file would make it readable by its owner only
+    backbone.tokenizer.save(str(folder / TOKENIZER))
+    ids = encode(backbone.tokenizer, [example.text for example in task.train[:16]], config.max_tokens)
+    real = real_batches(ids, [example.label for example in task.train[:16]])
+    vocabulary = backbone.tokenizer.get_vocab_size()
+    parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
+    return seal(folder, describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict(), source))
 
 
 def check_destination(out: Path, force: bool) -> None:

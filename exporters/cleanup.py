@@ -20,7 +20,7 @@ def tidy(model: ir.Model) -> None:
     for remove in (
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
-        common.DeduplicateInitializersPass(),
+        common.DeduplicateInitializersPass(size_limit=1 << 20),
         common.RemoveUnusedNodesPass(),
     ):
         remove(model)

@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
 from ..methods.cells import AdaptedModel
+from .forms import processor_forms
 
 INPUTS = ("input_ids", "attention_mask")
 LABELS = "labels"
@@ -71,7 +72,7 @@ def training_graph(adaptation: Adaptation) -> ir.Model:
     Outputs: `loss`, and `grad/NAME` for every trained tensor.
     """
     wrapped = _Loss(adaptation.module)
-    with _tracing(adaptation):
+    with _tracing(adaptation), processor_forms(wrapped):
         joint = _export_forward_backward(_traced(wrapped, labels=True), joint_loss_index=0)
         trained = _mark_outputs(joint)
         program = _translate(joint)
@@ -86,7 +87,7 @@ def inference_graph(adaptation: Adaptation) -> ir.Model:
     `with_defaults` makes the state optional.
     """
     wrapped = _Prediction(adaptation.module)
-    with _tracing(adaptation):
+    with _tracing(adaptation), processor_forms(wrapped):
         program = _translate(_traced(wrapped, labels=False))
         _name_outputs(program.model, ["logits", "features"])
         return _finished(program, adaptation, _state_names(wrapped, adaptation))

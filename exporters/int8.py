@@ -8,7 +8,7 @@ of what was rounded: a constant of a graph that *is* codes times scales, along o
 Activations stay float32: the codes are multiplied out by DequantizeLinear, and all other arithmetic is the same.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ SESSION = {"session.disable_quant_qdq": "1"}
 an integer product of its own and rounds activations to eight bits as well: gradients are then wrong by some 1e-3. With
 this it multiplies the codes out once, when it opens the graph, and the arithmetic is that of float32.
 """
+
+NARROWEST = 8
+"""Numbers in a channel below which its scale would take half of what the codes save."""
 
 SMALLEST = 1024
 """Numbers in a constant below which codes would save nothing."""
@@ -75,23 +78,17 @@ def round_backbone(backbone: Backbone) -> None:
 
 
 def round_pool(pool: Pool) -> Pool:
-    """A pool whose stacked matrices are rounded: each row of an A by itself, rows of the Bs over all modules."""
-    a = [{name: round_rows(matrix) for name, matrix in module.a.items()} for module in pool.modules]
-    b: list[dict[str, np.ndarray]] = [{} for _ in pool.modules]
-    for name in pool.target_names:
-        ranks = [module.b[name].shape[1] for module in pool.modules]
-        stacked = round_rows(np.concatenate([module.b[name] for module in pool.modules], axis=1).astype(np.float32))
-        for own, part in zip(b, np.split(stacked, np.cumsum(ranks)[:-1], axis=1), strict=True):
-            own[name] = np.ascontiguousarray(part)
-    modules = (replace(module, a=a[k], b=b[k]) for k, module in enumerate(pool.modules))
+    """A pool whose matrices are rounded."""
+    rounded = lambda part: {name: round_rows(matrix) for name, matrix in part.items()}
+    modules = (replace(module, a=rounded(module.a), b=rounded(module.b)) for module in pool.modules)
     return replace(pool, modules=tuple(modules))
 
 
 @torch.no_grad()
 def round_beside(adaptation: Adaptation) -> None:
-    """Round what a method keeps frozen beside the backbone and its pool (already rounded matrices stay as they are)."""
+    """Round what a method keeps frozen beside the backbone and its pool, which are rounded already."""
     for name, tensor in adaptation.cell_tensors.items():
-        if adaptation.placements[name] is Placement.NVM_FROZEN:
+        if adaptation.placements[name] is Placement.NVM_FROZEN and not name.endswith((".pool_a", ".pool_b")):
             tensor.data = torch.as_tensor(round_rows(tensor.detach().numpy()))
 
 
@@ -114,48 +111,75 @@ def store_codes(model: ir.Model) -> int:
             continue
         found = _on_grid(array)
         if found is not None and not value.is_graph_output():
-            _Stored(edit, value, *found).replace_uses()
+            _Stored(edit, value, found).replace_uses()
             stored += 1
     return stored
 
 
-def _on_grid(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Codes, scales and axis of an array that is exactly that, None for any other."""
+def _on_grid(array: np.ndarray) -> "_Grid | None":
+    """How an array is codes times scales, None where it is not.
+
+    Rounded matrices of a pool are joined, stacked and reshaped on their way into a graph; their channels are then rows
+    of a width that divides the last extent.
+    """
     for axis in range(array.ndim):
-        codes, scale = encode(array, axis)
-        if np.array_equal(decode(codes, scale, axis), array):
-            return codes, scale, axis
+        if (found := _exact(array, axis)) is not None:
+            return found
+    last = array.shape[-1]
+    for width in (width for width in range(last, NARROWEST - 1, -1) if last % width == 0):
+        if (found := _exact(array.reshape(-1, width), 0)) is not None:
+            return found
     return None
+
+
+def _exact(array: np.ndarray, axis: int) -> "_Grid | None":
+    codes, scale = encode(array, axis)
+    return _Grid(codes, scale, axis) if np.array_equal(decode(codes, scale, axis), array) else None
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Codes and scales of an array, perhaps in another shape."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    axis: int
 
 
 class _Stored:
     """One constant as codes and scales."""
 
-    def __init__(self, edit: Editor, value: ir.Value, codes: np.ndarray, scale: np.ndarray, axis: int) -> None:
-        self.edit, self.value, self.axis = edit, value, axis
-        self.codes = self._initializer("codes", codes)
-        self.scale = scale
+    def __init__(self, edit: Editor, value: ir.Value, grid: _Grid) -> None:
+        self.edit, self.value, self.grid = edit, value, grid
+        self.codes = self._initializer("codes", grid.codes)
+        self.table = grid.axis == 0 and extents(self.codes) == extents(value)
 
     def replace_uses(self) -> None:
         number: ir.Value | None = None
         order = {node: place for place, node in enumerate(self.edit.graph)}
         for use in sorted(self.value.uses(), key=lambda use: order[use.node]):
             node, place = use.node, use.idx
-            if node.op_type == "Gather" and place == 0 and self.axis == 0 and attribute(node, "axis", 0) == 0:
+            if node.op_type == "Gather" and place == 0 and self.table and attribute(node, "axis", 0) == 0:
                 self._look_up(node)
                 continue
-            if number is None:
-                inputs = [self.codes, self._initializer("scale", self.scale)]
-                number = self.edit.add(node, "DequantizeLinear", inputs, extents(self.value), {"axis": self.axis})
+            number = number or self._multiplied_out(node)
             node.replace_input_with(place, number)
         self.edit.graph.initializers.pop(str(self.value.name))
+
+    def _multiplied_out(self, node: ir.Node) -> ir.Value:
+        inputs = [self.codes, self._initializer("scale", self.grid.scale)]
+        shape, stored = extents(self.value), extents(self.codes)
+        number = self.edit.add(node, "DequantizeLinear", inputs, stored, {"axis": self.grid.axis})
+        if shape == stored:
+            return number
+        return self.edit.add(node, "Reshape", [number, self.edit.constant(list(shape or ()))], shape)
 
     def _look_up(self, node: ir.Node) -> None:
         """Rows of a table: their codes, their scales, the product."""
         rows = node.inputs[1]
         shape = extents(node.outputs[0])
         ones = (1,) * (len(extents(self.codes) or ()) - 1)
-        column = self._initializer("scale_of_row", self.scale.reshape(-1, *ones))
+        column = self._initializer("scale_of_row", self.grid.scale.reshape(-1, *ones))
         codes = self.edit.add(node, "Gather", [self.codes, rows], shape, {"axis": 0}, ir.DataType.INT8)
         scale = self.edit.add(node, "Gather", [column, rows], None, {"axis": 0})
         number = self.edit.add(node, "Cast", [codes], shape, {"to": ir.DataType.FLOAT})

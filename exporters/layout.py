@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from .attention import unfold_attention
+from .attention import soften_masks, unfold_attention
 from .cleanup import forget_origins, simplify, tidy
 from .products import fold_sums, place_weights
 from .rows import pack_rows
@@ -17,6 +17,7 @@ def optimise(model: ir.Model) -> None:
     simplify(model)
     place_weights(model)
     fold_sums(model)
+    soften_masks(model)
     unfold_attention(model)
     shorten_gradients(model)
     simplify(model)

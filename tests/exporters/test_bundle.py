@@ -15,6 +15,7 @@ from edge_adapt.exporters.bundle import ExportConfig, Progress, export_bundle
 from edge_adapt.methods import get_method
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import UNTAUGHT_BIAS, read_manifest, verify_files
+from edge_adapt.runtime.tokens import pad
 from onnx import external_data_helper as external
 from safetensors.numpy import load_file
 
@@ -105,3 +106,26 @@ def test_other_methods(exported: Callable[..., Path], method: str) -> None:
             losses = [session.step(batch, factor=0.0), session.step(batch, factor=0.0)]
             assert losses[0] == losses[1] and np.isfinite(losses[0])
         assert len(session.predict(texts)) == 8
+
+
+def test_padding_changes_nothing(bundle: Path) -> None:
+    rng = np.random.default_rng(0)
+    with Session(bundle, threads=1) as session:
+        texts = [[2, 4, 3], [2, *rng.integers(4, 13, 50).tolist(), 3]]
+        state = {n: value + rng.normal(0, 0.3, value.shape).astype(np.float32) for n, value in session.state.items()}
+        feeds = [pad(part, 0) for part in (texts, texts[:1])]
+        padded, alone = (session.model.engine.infer(state, feed, ["features"])[0] for feed in feeds)
+        np.testing.assert_allclose(padded[0], alone[0], atol=2e-6 * np.abs(alone).max())
+        assert np.abs(padded[1] - padded[0]).max() > 0.01
+
+
+def test_masks_leave_no_numbers_next_to_zero(bundle: Path) -> None:
+    """Weights of attention just above the smallest float are as slow as they are useless."""
+    for name in ("train", "infer"):
+        model = onnx.load(bundle / f"{name}.onnx")
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        masks = [node for node in model.graph.node if node.op_type == "Where"]
+        assert masks
+        for node in masks:
+            lowest = [arrays[value].min() for value in node.input[1:] if value in arrays]
+            assert all(value >= -40 for value in lowest)

@@ -1,0 +1,57 @@
+"""The form in which fused linears are exported computes what the method computes, gradients included."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from edge_adapt.exporters.forms import has_form, processor_forms
+from edge_adapt.methods import get_method
+from edge_adapt.methods.lorafusion import FusedLinear
+from edge_adapt.workloads.models import load_backbone
+from edge_adapt.workloads.pools import Pool, load_pool
+
+
+def adaptation_of(inputs: Path, pool: Pool, **options: bool):
+    backbone = load_backbone(inputs / "model")
+    method = get_method("lorafusion", **options)
+    return method.attach(backbone, 2, np.random.default_rng(0), pool=pool)
+
+
+def outputs(adaptation) -> list[torch.Tensor]:
+    ids = torch.tensor([[2, 4, 5, 6, 3], [2, 9, 3, 0, 0]])
+    features = adaptation.module.features(ids, (ids > 0).long())
+    names = [name for name in adaptation.trained_names if not name.startswith("head.")]
+    return [features, *torch.autograd.grad(features.square().sum(), [adaptation.state[name] for name in names])]
+
+
+@pytest.mark.parametrize("magnitude", [True, False])
+def test_same_numbers(inputs: Path, magnitude: bool) -> None:
+    adaptation = adaptation_of(inputs, load_pool(inputs / "pool"), magnitude=magnitude)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in adaptation.state.values():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    expected = outputs(adaptation)
+    linears = [module for module in adaptation.module.modules() if isinstance(module, FusedLinear)]
+    assert linears and all(map(has_form, linears))
+    with processor_forms(adaptation.module):
+        assert all("forward" in vars(linear) for linear in linears)
+        found = outputs(adaptation)
+    assert not any("forward" in vars(linear) for linear in linears)
+    assert len(found) == 2 + 2 * magnitude
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() <= 2e-5 * other.abs().max()
+
+
+def test_what_cannot_be_added_up_stays_as_it_is(inputs: Path) -> None:
+    pool = load_pool(inputs / "pool")
+    first = pool.modules[0]
+    shorter = replace(first, a={n: m[:3] for n, m in first.a.items()}, b={n: m[:, :3] for n, m in first.b.items()})
+    for adaptation in (
+        adaptation_of(inputs, replace(pool, modules=(shorter, *pool.modules[1:]))),
+        adaptation_of(inputs, pool, cross_terms=False),
+    ):
+        with processor_forms(adaptation.module):
+            assert not any("forward" in vars(m) for m in adaptation.module.modules() if isinstance(m, FusedLinear))
