@@ -1,9 +1,12 @@
 """Energy as the machine measures it: the RAPL counters of Linux (David et al., ISLPED 2010). Never an estimate."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from . import zeus_meter
 
 POWERCAP = Path("/sys/class/powercap")
 SAMPLE_SECONDS = 10.0
@@ -19,6 +22,7 @@ class Energy:
 
     joules: dict[str, float]
     problem: str = ""
+    source: str = "RAPL"
 
     @property
     def total_joules(self) -> float | None:
@@ -31,7 +35,10 @@ class Energy:
         if self.total_joules is None:
             return f"energy: not measured ({self.problem})"
         counters = ", ".join(f"{name} {joules:.2f} J" for name, joules in self.joules.items())
-        return f"energy: {self.total_joules:.2f} J measured (RAPL {counters}; everything that ran on the processor)"
+        measured = (
+            f"{self.total_joules:.2f} J measured ({self.source} {counters}; everything that ran on the processor)"
+        )
+        return f"energy: {measured}"
 
 
 class _Counter:
@@ -55,7 +62,8 @@ class _Counter:
 class EnergyMeter:
     """Measures while a `with` block runs. `result` says afterwards how much, or why it cannot be told.
 
-    A thread looks at the counters now and then, so that several wrap-arounds in one block are all counted.
+    A thread looks at the counters now and then, so that several wrap-arounds in one block are all counted. Where there
+    are no counters that can be read, zeus is asked, if it is installed.
     """
 
     def __init__(self, root: Path = POWERCAP, sample_seconds: float = SAMPLE_SECONDS) -> None:
@@ -64,12 +72,24 @@ class EnergyMeter:
         self._problem = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._end: Callable[[], dict[str, float]] | None = None
+        self._by_zeus: dict[str, float] | None = None
 
     def __enter__(self) -> "EnergyMeter":
+        self._begin()
+        if self._problem:
+            begun = zeus_meter.begin()
+            if isinstance(begun, str):
+                self._problem += f"; {begun}"
+            else:
+                self._end = begun
+        return self
+
+    def _begin(self) -> None:
         folders = sorted(path for path in self._root.glob("*-rapl:*") if path.name.count(":") == 1)
         if not folders:
             self._problem = f"this machine has no RAPL counters in {self._root}"
-            return self
+            return
         try:
             self._counters = [_Counter(folder) for folder in folders]
         except PermissionError as error:
@@ -81,7 +101,6 @@ class EnergyMeter:
         else:
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
-        return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -90,10 +109,14 @@ class EnergyMeter:
         if self._thread is not None:
             self._thread.join()
             self._look()
+        if self._end is not None:
+            self._by_zeus = self._end()
 
     @property
     def result(self) -> Energy:
         """What was measured; complete once the block is left."""
+        if self._by_zeus:
+            return Energy(self._by_zeus, source="zeus")
         if self._problem:
             return Energy({}, self._problem)
         return Energy({counter.name: counter.microjoules / 1e6 for counter in self._counters})

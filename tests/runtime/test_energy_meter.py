@@ -1,7 +1,9 @@
 """RAPL counters as Linux lays them out, in a folder of our own: sums, wrap-arounds, and what cannot be read."""
 
 import os
+import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,62 @@ def test_what_cannot_be_measured_is_said_and_not_estimated(tmp_path: Path, monke
     with EnergyMeter(tmp_path) as meter:
         pass
     assert_not_measured(meter.result, "no permission to read", str(file), "chmod a+r")
+
+
+class Monitor:
+    """What zeus offers, and a measurement of a Jetson, an Apple chip or CPU packages."""
+
+    cpu_indices = ()
+    soc_is_present = True
+    soc = types.SimpleNamespace(total_energy_mj=2500.0, cpu_energy_mj=900.0)
+    cpu = None
+
+    def __init__(self, gpu_indices: list[int]) -> None:
+        assert gpu_indices == []
+
+    def begin_window(self, key: str, sync_execution: bool) -> None:
+        assert not sync_execution
+
+    def end_window(self, key: str, sync_execution: bool) -> types.SimpleNamespace:
+        return types.SimpleNamespace(cpu_energy=self.cpu, soc_energy=self.soc)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"chip": 2.5}),
+        ({"soc": types.SimpleNamespace(cpu_total_mj=400, dram_mj=100, gpu_mj=50)}, {"cpu": 0.4, "memory": 0.1}),
+        ({"soc": None, "cpu": {0: 3.0, 1: 4.0}, "soc_is_present": False, "cpu_indices": (0, 1)},
+         {"package-0": 3.0, "package-1": 4.0}),
+    ],
+)  # fmt: skip
+def test_zeus_measures_where_there_are_no_counters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict, expected: dict[str, float]
+) -> None:
+    monitor = type("ZeusMonitor", (Monitor,), given)
+    monkeypatch.setitem(sys.modules, "zeus", types.ModuleType("zeus"))
+    monkeypatch.setitem(sys.modules, "zeus.monitor", types.SimpleNamespace(ZeusMonitor=monitor))
+    with EnergyMeter(tmp_path) as meter:
+        pass
+    assert meter.result.joules == expected
+    assert meter.result.total_joules == pytest.approx(sum(expected.values()))
+    assert "measured (zeus" in meter.result.line()
+
+
+def test_zeus_is_not_asked_where_counters_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter(tmp_path, "intel-rapl:0", "package-0", 0)
+    monkeypatch.setattr("edge_adapt.runtime.zeus_meter.begin", lambda: pytest.fail("asked"))
+    with EnergyMeter(tmp_path) as meter:
+        pass
+    assert meter.result.source == "RAPL"
+
+
+def test_a_zeus_that_cannot_measure_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("Root privilege is required\nsee the manual")
+
+    monkeypatch.setitem(sys.modules, "zeus", types.ModuleType("zeus"))
+    monkeypatch.setitem(sys.modules, "zeus.monitor", types.SimpleNamespace(ZeusMonitor=refuse))
+    with EnergyMeter(tmp_path) as meter:
+        pass
+    assert_not_measured(meter.result, "no RAPL counters", "Root privilege is required")
