@@ -40,7 +40,8 @@ def add_parser(subparsers: Any) -> None:
     add("--image-size", metavar="N", type=int, help="pixels on a side of the images that a vision model is given")
     add("--readapt-share", metavar="X", type=float,
         help="epochs of the second adaptation, as a share of the first [0.5]")  # fmt: skip
-    add("--fidelity", choices=("fast", "ideal"), help="fast: all effects; ideal: none, costs only [fast]")
+    add("--fidelity", choices=("fast", "bitserial", "ideal"),
+        help="fast: all effects; bitserial: and each input digit by itself; ideal: none [fast]")  # fmt: skip
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting, for every simulation: chip.adc.bits=6, lora.recipe.epochs=4; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")

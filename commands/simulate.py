@@ -57,8 +57,11 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         help="epochs of the second adaptation, as a share of the first [0.5]",
     )
-    add("--fidelity", choices=("fast", "ideal", "count"),
-        help="fast: all effects; ideal: none, costs only; count: from the model's shapes alone [fast]")  # fmt: skip
+    add("--fidelity", choices=("fast", "bitserial", "ideal", "count"),
+        help="fast: all effects; bitserial: and each input digit read and converted on its own, slower; "
+        "ideal: none, costs only; count: from the model's shapes alone [fast]")  # fmt: skip
+    add("--trainer", choices=("torch", "onnxruntime"),
+        help="who trains with exact weights; onnxruntime: in an exported bundle, as a device does [torch]")  # fmt: skip
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
-                 "image_size", "readapt_share", "fidelity"):  # fmt: skip
+                 "image_size", "readapt_share", "fidelity", "trainer"):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:

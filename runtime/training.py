@@ -120,7 +120,8 @@ class TrainingRun:
         self._make_learner()
         try:
             self._epochs()
-            self.learner.settle(self._batch(np.array([0])))
+            if self.plan.epochs:
+                self.learner.settle(self._batch(np.array([0])))
             self.model.engine.close("train")
             self._finish()
         except StopTraining:

@@ -12,6 +12,7 @@ import yaml
 
 from ..errors import UsageError, unknown_name
 
+TRAINERS = ("torch", "onnxruntime")
 DRIFT_SECONDS = (3600.0, 86400.0, 30 * 86400.0)
 
 
@@ -25,8 +26,10 @@ class SimulateConfig:
     `first_seed`; all of them share the chip of `chip_seed`. test_examples, max_tokens: size of the evaluation.
     image_size: pixels on a side of the images that a vision model is given; 0: what it usually is given.
     settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
-    readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`, or `ideal` for a
-    chip without any effect.
+    readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`; `bitserial`,
+    with noise and a conversion for each digit of an input; or `ideal`, for a chip without any effect.
+    trainer: `torch`, or `onnxruntime`: methods whose state is digital are trained with exact
+    weights in a bundle, as on a device (training on the chip, which reads cells at every step, is torch's).
     """
 
     device: str = "reram"
@@ -43,6 +46,7 @@ class SimulateConfig:
     image_size: int = 0
     readapt_share: float = 0.5
     fidelity: str = "fast"
+    trainer: str = "torch"
     settings: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class SimulateConfig:
             raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
         if self.max_tokens < 4:
             raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
+        if self.trainer not in TRAINERS:
+            raise UsageError(unknown_name("trainer", self.trainer, TRAINERS))
         if not 0 <= self.readapt_share <= 1:
             raise UsageError(f"readapt-share must lie in 0..1; got {self.readapt_share}")
 

@@ -175,9 +175,18 @@ def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | Non
 def run_exact(
     bench: Workbench, variant: Variant, data: Encoded, held_out: Encoded, shots: int, seed: int
 ) -> ExactResult:
-    """Train and test a method without any chip; same initial values and order of examples as on the chip."""
+    """Train and test a method without any chip; same initial values and, in torch, order of examples as on the
+    chip.
+    """
     rng = np.random.default_rng([seed, shots])
-    adaptation = variant.method.attach(bench.backbone, bench.classes, rng, placement=variant.placement, pool=bench.pool)
+    in_bundle = bench.config.trainer == "onnxruntime" and Placement.DIGITAL in variant.method.placements
+    placement = Placement.DIGITAL if in_bundle else variant.placement
+    adaptation = variant.method.attach(bench.backbone, bench.classes, rng, placement=placement, pool=bench.pool)
+    if in_bundle and type(adaptation.recipe) is Recipe:  # others have optimisers of their own
+        from .in_bundle import answers_of_bundle  # onnx takes a second to import
+
+        answers = answers_of_bundle(bench, variant, adaptation, data, seed, {"test": bench.test, "held": held_out})
+        return ExactResult(float(answers["test"].mean()), float(answers["held"].mean()), answers["held"])
     reader = ExactReader()
     adaptation.use(reader)
     reader.watch(adaptation.module.encoder)

@@ -133,3 +133,36 @@ def test_on_an_ideal_chip_the_accuracy_is_that_of_exact_weights(tmp_path: Path) 
         assert result["accuracy_chip_before"] == pytest.approx(result["accuracy_exact_before"], abs=1 / 40 + 1e-9)
         assert {point["accuracy"] for point in result["drift"]} == {result["accuracy_chip"]}
         assert result["adaptation_energy_joules"] > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--fidelity", "bitserial"],
+        ["--set", "chip.array.mapping=offset", "--set", "chip.array.slices=2", "--set", "chip.array.rotation=hadamard"],
+    ],
+    ids=["bitserial", "offset-sliced-rotated"],
+)
+def test_other_mappings_and_reads_answer_as_well(
+    tmp_path: Path, results: dict[tuple[str, str], dict[str, Any]], settings: list[str]
+) -> None:
+    """The method, the exact weights and the cells written are the same; another way of reading costs a few answers."""
+    (result,) = job(tmp_path / "other", "--method", "lorafusion", *settings).report["results"]
+    usual = results["lorafusion", "DIGITAL"]
+    assert result["accuracy_exact"] == usual["accuracy_exact"]
+    assert result["trained_parameters"] == usual["trained_parameters"] and result["cells_written"] == 0
+    assert result["accuracy_chip"] == pytest.approx(usual["accuracy_chip"], abs=0.2)
+    same = result["adaptation_time_seconds"] == usual["adaptation_time_seconds"]
+    assert same == ("--fidelity" in settings)  # a fidelity changes what is computed; a mapping what the chip does
+
+
+def test_training_in_a_bundle_gives_the_same_answers(
+    tmp_path: Path, results: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    """The runtime draws another order of the examples: a few answers of 40 may differ; the chip's part is the same."""
+    words = ["--method", "lorafusion", "probe", "--trainer", "onnxruntime"]
+    for result in job(tmp_path / "bundle", *words).report["results"]:
+        usual = results[result["method"], result["placement"]]
+        assert result["accuracy_exact"] == pytest.approx(usual["accuracy_exact"], abs=0.1)
+        assert result["accuracy_exact"] > 0.5
+        assert result["accuracy_chip"] == usual["accuracy_chip"]

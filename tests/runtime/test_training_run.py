@@ -370,3 +370,12 @@ def test_only_the_head_is_trained_without_a_training_graph(head_bundle: Path, te
     for name in ("head.weight", "head.bias"):
         np.testing.assert_allclose(gradients[name], expected[name], atol=1e-6)
     assert session.step(batch) == pytest.approx(loss)
+
+
+def test_a_head_of_class_means_needs_no_epoch(head_bundle: Path, texts) -> None:
+    session = Session(head_bundle, threads=1)
+    before = session.state
+    report = session.train(*texts(40, 25), TrainOptions(epochs=0))
+    assert report.losses == [] and report.committed
+    assert not np.array_equal(session.state["head.weight"], before["head.weight"])
+    assert session.evaluate(*texts(60, 26)).accuracy > 0.6

@@ -1,0 +1,54 @@
+"""Training the way a device does it: export a bundle, train it with onnxruntime and numpy alone, ask it for answers."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+from ..exporters.bundle import ExportConfig, fill, trace
+from ..methods import Adaptation
+from ..runtime import Session
+from ..runtime.model import Labelled
+from ..runtime.options import TrainOptions
+from ..runtime.state import CURRENT
+from ..runtime.training import TrainingRun
+from ..workloads.images import Images
+from .workbench import Encoded, Variant, Workbench
+
+
+def answers_of_bundle(
+    bench: Workbench, variant: Variant, adaptation: Adaptation, data: Encoded, seed: int, asked: Mapping[str, Encoded]
+) -> dict[str, np.ndarray]:
+    """Train a bundle of `adaptation` on `data`, and say for each set of `asked` which examples it then gets right.
+
+    Initial values are the adaptation's; the order of the examples is drawn by the runtime.
+
+    Raises:
+        UsageError: images: a bundle is of texts.
+        EdgeAdaptError: the exported graphs do not compute what torch computes.
+    """
+    texts = {name: _texts(given) for name, given in asked.items()}
+    examples = Labelled(_texts(data), np.array(data.labels, np.int64))
+    config = ExportConfig(
+        variant.method, bench.config.model, bench.config.task, bench.config.pool, max_tokens=bench.config.max_tokens
+    )
+    with tempfile.TemporaryDirectory(prefix="edge-adapt-") as scratch:
+        folder = Path(scratch)
+        fill(folder, config, adaptation, bench.backbone, bench.task, trace(adaptation))
+        with Session(folder, threads=1, verify=False) as session:
+            session.store.lock()
+            TrainingRun(session.model, session.store, (), examples, TrainOptions(seed=seed)).go()
+            state = session.store.read().part(CURRENT)
+            right = {}
+            for name, given in asked.items():
+                logits = session.model.outputs(state, texts[name], "logits")
+                right[name] = logits.argmax(1) == np.array(given.labels)
+    return right
+
+
+def _texts(given: Encoded) -> list[list[int]]:
+    if isinstance(given.ids, Images):
+        raise UsageError("a bundle is of texts so far: --trainer torch adapts to images")
+    return given.ids
