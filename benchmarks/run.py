@@ -6,6 +6,7 @@ One of them, with tiny sizes, to see that it works:     python benchmarks/run.py
 
 import argparse
 
+import bitserial
 import counting
 import job
 import on_device
@@ -18,6 +19,7 @@ import wires
 BENCHMARKS = {
     "starting": starting,
     "reading": reading,
+    "bitserial": bitserial,
     "programming": programming,
     "wires": wires,
     "counting": counting,
