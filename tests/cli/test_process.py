@@ -1,6 +1,7 @@
 """What only a process of its own shows: Ctrl-C, a reader that goes away, clean streams."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def test_ctrl_c_leaves_nothing_behind(local, tmp_path: Path, place: tuple[str, s
         out, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert out == ""
-    assert err == "edge-adapt: stopped; nothing partial was left behind\n"
+    lines = [line for line in err.splitlines() if not re.match(r"\[ *\d+ s,", line)]  # a slow machine shows progress
+    assert lines == ["edge-adapt: stopped; nothing partial was left behind"]
     assert not list(here.iterdir())
     assert not list(scratch.iterdir())
 

@@ -158,7 +158,7 @@ def test_a_write_that_fails_keeps_the_old_adapter(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     save_module(tmp_path / "m", _module(task="old"))
-    monkeypatch.setattr(peft_folder, "save_file", full)
+    monkeypatch.setattr(peft_folder, "save", full)
     with pytest.raises(EdgeAdaptError, match=r"cannot write the adapter .*No space left"):
         save_module(tmp_path / "m", _module(task="new"))
     assert load_module(tmp_path / "m").task == "old"

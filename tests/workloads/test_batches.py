@@ -55,7 +55,7 @@ def test_random_order_follows_the_generator() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(UsageError, match="batch_size must be at least 1"):
         list(batches([[1]], [0], 0))
-    with pytest.raises(ValueError, match="1 texts but 2 labels"):
+    with pytest.raises(ValueError, match="1 examples but 2 labels"):
         list(batches([[1]], [0, 1], 4))
 
 
