@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -150,11 +151,14 @@ class ProgrammedModel:
         return rotation.unrotated(self.chip, self.matrix(name).effective)
 
     def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
-        """y (vectors, out) times the transposed of what the cells hold, exactly: (vectors, in) float32; not counted."""
+        """y (vectors, out) times the transposed of what the cells hold: (vectors, in) float32; not counted. Exact, but
+        for the rounding that `Products.multiply_backward` allows itself.
+        """
         matrix = self.matrix(name)
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
-        return rotation.unrotated(self.chip, matrix.transposed_product(y, self.products.multiply))
+        times = partial(self.products.multiply_backward, matrix)
+        return rotation.unrotated(self.chip, matrix.transposed_product(y, times))
 
     @property
     def unsolved_arrays(self) -> int:

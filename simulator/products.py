@@ -13,14 +13,22 @@ FEW = 4  # vectors up to which a plain loop is faster than a product
 class Products:
     """What a read multiplies. `codes` and `squares` are (vectors, in) float32; results go to `out` (slices *
     row_tiles, vectors, sensed), one product for each stack of arrays that is converted on its own. `parts`: whether
-    large reads are done in parts on several threads, and not each product.
+    large reads are done in parts on several threads, and not each product. `vectors_step`: vectors come in multiples
+    of it, the rest zeros. `variance_type`: float32, or uint16 for
+    bfloat16 bits.
     """
 
     parts = True
+    vectors_step = 1
+    variance_type: type = np.float32
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a (m, k) times b (k, n)."""
         return a @ b
+
+    def multiply_backward(self, matrix: CrossbarMatrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The same in a backward pass, b from what the cells of `matrix` hold: as exact as their reads make sense."""
+        return self.multiply(a, b)
 
     def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
         """Bit-line sums of the drive `codes` over `weights` (slices, in, sensed), float32."""
@@ -31,7 +39,7 @@ class Products:
             np.matmul(codes[:, rows], weights[s, rows], out=out[c])
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        """Variance of the read noise on the sums; `squares` are the squared codes."""
+        """Variance of the read noise on the sums, in `variance_type`; `squares` are the squared codes."""
         bits = matrix.noise_bits
         if len(squares) <= FEW:
             read_kernels.sum_few_bits(squares, bits, matrix.layout.rows, out)

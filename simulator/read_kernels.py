@@ -101,46 +101,48 @@ def widen(bits, out):
     """float32 values of bfloat16 bits, both (rows, columns)."""
     as_bits = out.view(np.uint32)
     for i in range(len(bits)):
-        for j in range(bits.shape[1]):
-            as_bits[i, j] = np.uint32(bits[i, j]) << np.uint32(16)
+        _widen_row(bits[i], as_bits[i])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
-def convert_rows(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out):
+def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out):
     """Add read noise to the partial sums, convert them (ADC), and add the chunks with their gains.
 
-    partial, variance (chunks, digits * vectors, sensed) float32; variance may have zero size (no read noise); gains
-    (chunks, outputs), lsb (chunks,) float32; digits (digits,) float32: the worth of each input digit. code =
-    clip(round((partial + sqrt(variance) z) / lsb), +-top), value = code * lsb; a chunk with lsb = 0 is not rounded.
-    reference (outputs,) int32: the sensed column that an output is taken against (of size 0: none). The converters'
-    errors, of size 0 where they have none: adc (2, chunks, sensed) float32, gain and offset in codes; curves (curves,
-    2 top + 1) float32, what is added to each code; curve_of (chunks, sensed) int32. out (vectors, outputs) = sum of
-    digit * gain * (value - value of the reference). The normal number of (vector, digit, chunk, column) depends on the
-    seed, `first` + vector, and the rest of that index only.
+    partial (chunks, digits * rows, sensed) float32, with at least as many rows as vectors. variances: the same shape
+    twice, float32 and bfloat16 bits (uint16), one of which has zero size, or both (no read noise). gains (chunks,
+    outputs), lsb (chunks,) float32; digits (digits,) float32: the worth of each input digit. code = clip(round((partial
+    + sqrt(variance) z) / lsb), +-top), value = code * lsb; a chunk with lsb = 0 is not rounded. reference (outputs,)
+    int32: the sensed column that an output is taken against (of size 0: none). errors: what converters have, of size 0
+    where they have none: (2, chunks, sensed) float32, gain and offset in codes; (curves, 2 top + 1) float32, what is
+    added to each code; (chunks, sensed) int32, the curve of each. out (vectors, outputs) = sum of digit * gain * (value
+    - value of the reference).
+    The normal number of (vector, digit, chunk, column) depends on the seed, `first` + vector, and the rest of that
+    index only.
     """
     for b in range(len(out)):
-        _convert(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out, b)
+        _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b)
 
 
 @njit(error_model="numpy", fastmath=True)
-def _convert(partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out, b):
-    vectors = len(out)
-    chunks, _, sensed = partial.shape
-    noisy = variance.size > 0
+def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b):
+    adc = errors[0]
+    chunks, rows, sensed = partial.shape
+    noisy = variances[0].size > 0 or variances[1].size > 0
     z = np.empty(sensed, np.float32)
     centred, words = np.empty(BLOCK, np.float32), np.empty(BLOCK // 2, np.uint64)
     tails = np.empty(BLOCK + 1, np.int32)
+    wide = np.empty(sensed if variances[1].size > 0 else 0, np.uint32)
     total = out[b]
     total[:] = np.float32(0.0)
     for d in range(len(digits)):
-        row = d * vectors + b
+        row = d * (rows // len(digits)) + b
         row_seed = mix(seed + GOLDEN * np.uint64((first + b) * len(digits) + d))
         for c in range(chunks):
             if noisy:
                 for start in range(0, sensed, BLOCK):
                     stop = min(start + BLOCK, sensed)
                     fill_normals(row_seed, c * (sensed + sensed % 2) + start, z[start:stop], words, centred, tails)
-                _add_noise(partial[c, row], variance[c, row], z)
+                _add_noise(partial[c, row], variances, c, row, wide, z)
             worth = digits[d] * lsb[c] if lsb[c] > 0 else digits[d]
             inverse = np.float32(1.0) / lsb[c] if lsb[c] > 0 else np.float32(0.0)
             sums = z if noisy else partial[c, row]
@@ -150,7 +152,7 @@ def _convert(partial, variance, gains, lsb, top, seed, first, digits, reference,
             if adc.size == 0:
                 _round(sums, inverse, top, z)
             else:
-                _round_unequal(sums, inverse, top, adc, curves, curve_of, c, z)
+                _round_unequal(sums, inverse, top, errors, c, z)
             if reference.size == 0:
                 for j in range(len(total)):
                     total[j] += worth * gains[c, j] * z[j]
@@ -160,7 +162,19 @@ def _convert(partial, variance, gains, lsb, top, seed, first, digits, reference,
 
 
 @njit(error_model="numpy", fastmath=True)
-def _add_noise(partial, variance, z):
+def _widen_row(bits, wide):
+    """The bits of float32 numbers from those of bfloat16 numbers."""
+    for j in range(len(bits)):
+        wide[j] = np.uint32(bits[j]) << np.uint32(16)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _add_noise(partial, variances, chunk, row, wide, z):
+    if variances[0].size > 0:
+        variance = variances[0][chunk, row]
+    else:
+        _widen_row(variances[1][chunk, row], wide)
+        variance = wide.view(np.float32)
     for j in range(len(z)):
         z[j] = partial[j] + z[j] * np.float32(math.sqrt(variance[j]))
 
@@ -182,8 +196,9 @@ def _round(sums, inverse, top, codes):
 
 
 @njit(error_model="numpy", fastmath=True)
-def _round_unequal(sums, inverse, top, adc, curves, curve_of, chunk, codes):
+def _round_unequal(sums, inverse, top, errors, chunk, codes):
     """Codes of converters that differ; without steps (inverse = 0) they are exact."""
+    adc, curves, curve_of = errors
     if inverse == 0:
         codes[:] = sums
         return

@@ -24,7 +24,9 @@ from .threads import in_parts
 
 # A part of a read: at most so many partial sums, at least so many vectors (a product unpacks its weights once), and
 # otherwise so many parts that a few threads have work.
-AT_ONCE, LEAST_VECTORS, PARTS = 1 << 20, 32, 4
+AT_ONCE, LEAST_VECTORS, PARTS = 1 << 21, 32, 4
+
+NO_VARIANCE, NO_BITS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.uint16)
 
 
 class Ranges(NamedTuple):
@@ -74,10 +76,11 @@ class Reader:
             some = slice(number * step, min((number + 1) * step, len(x)))
             codes, squares = self.drive(matrix, x[some], ranges.dac, noisy, activity[some], worker)
             sums, variances = self._sums(matrix, codes, squares, worker)
+            errors = (converters.adc, converters.adc_curves, converters.adc_curve_of)
+            either = (NO_VARIANCE, variances) if variances.dtype == np.uint16 else (variances, NO_BITS)
             read_kernels.convert_rows(
-                sums, variances, gains, lsb, top, seed, some.start, self._worth, reference, converters.adc,
-                converters.adc_curves, converters.adc_curve_of, out[some],
-            )  # fmt: skip
+                sums, either, gains, lsb, top, seed, some.start, self._worth, reference, errors, out[some]
+            )
 
         parts = -(-len(x) // step)
         if parts == 1 or not self.products.parts:
@@ -97,9 +100,11 @@ class Reader:
         worker: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the DACs apply, (digits, vectors, in) over full drive, and its squares (size 0 unless `noisy`); the
-        siemens-cycles that each vector conducts go to `activity`.
+        siemens-cycles that each vector conducts go to `activity`. Vectors that the products want besides are zero.
         """
-        codes = self._scratch("codes", worker, (self._digits, *x.shape))
+        vectors, step = len(x), self.products.vectors_step
+        codes = self._scratch("codes", worker, (self._digits, -(-vectors // step) * step, x.shape[1]))
+        codes[:, vectors:] = 0.0
         squares = self._scratch("squares", worker, codes.shape if noisy else (0, 0, 0))
         none = np.empty((0, 0), np.float32)
         if not self.serial:
@@ -107,10 +112,13 @@ class Reader:
                 x, full_scale, self.top, self._load, matrix.row_siemens, matrix.mismatch.code_levels, codes[0],
                 squares[0] if noisy else none, activity,
             )  # fmt: skip
+            squares[:, vectors:] = 0.0
             return codes, squares
         whole = self._scratch("whole", worker, x.shape)
         read_kernels.drive_rows(x, full_scale, self.top, self._load, matrix.row_siemens, none, whole, none, activity)
-        read_kernels.split_digits(whole, self.top, digit_bits(self.chip), matrix.mismatch.digit_levels, codes)
+        read_kernels.split_digits(
+            whole, self.top, digit_bits(self.chip), matrix.mismatch.digit_levels, codes[:, :vectors]
+        )
         if noisy:
             np.multiply(codes, codes, out=squares)
         return codes, squares
@@ -118,13 +126,16 @@ class Reader:
     def _sums(
         self, matrix: CrossbarMatrix, codes: np.ndarray, squares: np.ndarray, worker: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sums and their variances (chunks, digits * vectors, sensed) of drives (digits, vectors, in)."""
+        """Sums and their variances (chunks, digits * vectors, sensed) of drives (digits, vectors, in); the variances as
+        float32, or uint16 for bfloat16 bits.
+        """
         layout = matrix.layout
         rows = codes.shape[0] * codes.shape[1]
         shape = (layout.slices * layout.row_tiles, rows, layout.sensed)
         sums = self._scratch("sums", worker, shape)
         self.products.sums(codes.reshape(rows, -1), matrix, matrix.pairs, sums)
-        variances = self._scratch("variances", worker, shape if squares.size else (0, 0, 0))
+        kind = self.products.variance_type
+        variances = self._scratch("variances", worker, shape if squares.size else (0, 0, 0), kind)
         if squares.size:
             self.products.variances(squares.reshape(rows, -1), matrix, variances)
         return sums, variances
@@ -138,11 +149,9 @@ class Reader:
         per_slice = sums.reshape(matrix.layout.slices, -1)
         return Ranges(dac, np.array([best_range(part, bits) if bits else 0.0 for part in per_slice]))
 
-    def _scratch(self, what: str, worker: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Uninitialised float32 memory that is used again by the next read: fresh pages cost more than the
-        arithmetic.
-        """
+    def _scratch(self, what: str, worker: int, shape: tuple[int, ...], kind: type = np.float32) -> np.ndarray:
+        """Uninitialised memory that is used again by the next read: fresh pages cost more than the arithmetic."""
         size, name = math.prod(shape), (what, worker)
-        if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size, np.float32)
+        if name not in self._memory or self._memory[name].size < size or self._memory[name].dtype != kind:
+            self._memory[name] = np.empty(size, kind)
         return self._memory[name][:size].reshape(shape)

@@ -137,20 +137,20 @@ def read_normals(seed: np.ndarray, number: np.ndarray) -> np.ndarray:
     return read_quantile((half.astype(np.uint32).view(np.int32).astype(float) + 0.5) * 2.0**-32)
 
 
-def convert_rows(
-    partial, variance, gains, lsb, top, seed, first, digits, reference, adc, curves, curve_of, out
-) -> None:
+def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out) -> None:
     """Read noise, conversion and the sum over chunks; see `read_kernels.convert_rows`."""
     chunks, _, sensed = partial.shape
     vectors, outputs = out.shape
-    sums = partial.astype(float).reshape(chunks, len(digits), vectors, sensed)
+    sums = partial.astype(float).reshape(chunks, len(digits), -1, sensed)[:, :, :vectors]
+    adc, curves, curve_of = errors
+    variance = variances[0] if not variances[1].size else (variances[1].astype(np.uint32) << 16).view(np.float32)
     if variance.size:
         row = (first + np.arange(vectors))[None] * len(digits) + np.arange(len(digits))[:, None]
         with np.errstate(over="ignore"):
             seeds = _mix(seed + randoms.GOLDEN * row.astype(np.uint64))
         number = np.arange(chunks)[:, None] * (sensed + sensed % 2) + np.arange(sensed)
         z = read_normals(seeds[None, :, :, None], number[:, None, None, :])
-        sums = sums + np.sqrt(variance.reshape(sums.shape)) * z
+        sums = sums + np.sqrt(variance.reshape(chunks, len(digits), -1, sensed)[:, :, :vectors]) * z
     step = lsb[:, None, None, None].astype(float)
     ideal = sums / np.where(step > 0, step, 1.0)
     if adc.size:

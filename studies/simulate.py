@@ -54,7 +54,8 @@ def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> tu
     records: dict[int, dict[str, Any]] = {}
     for part, found in mine.items():
         if part.kind == "chip":
-            records.update(zip(part.variants, found, strict=True))
+            records.update(zip(part.variants, found[0], strict=True))
+            exact |= found[1]
     frozen = next((record for record in records.values() if record["method"] == "frozen"), None)
     if frozen is None:
         ((before_exact, before_chip),) = (found for part, found in mine.items() if part.kind == "before")

@@ -1,6 +1,8 @@
 """One adaptation on a simulated chip: deploy, adapt, let time pass, adapt again; every read and write is counted."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -112,12 +114,11 @@ class ChipTrial:
             self.model.counts.add(as_in.last_counts)
             log = as_in.last_log
         else:
-            self.reader.bypass = frozenset(self.trained_cells if self.variant.placement is Placement.NVM_TASK else ())
-            log = train(
-                self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
-                on_step=lambda step: self._after_step(step, data), again=again,
-            )  # fmt: skip
-            self.reader.bypass = frozenset()
+            with self.bypassing() if self.variant.placement is Placement.NVM_TASK else nullcontext():
+                log = train(
+                    self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
+                    on_step=lambda step: self._after_step(step, data), again=again,
+                )  # fmt: skip
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
             self._write_task(refresh=again)
@@ -128,6 +129,15 @@ class ChipTrial:
         grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
         cost.writes_max = max((int(more.max()) for more in grown), default=0)
         return cost
+
+    @contextmanager
+    def bypassing(self) -> Iterator[None]:
+        """Inside, the trained matrices are held digitally: they are read exactly, and not in their cells."""
+        self.reader.bypass = frozenset(self.trained_cells)
+        try:
+            yield
+        finally:
+            self.reader.bypass = frozenset()
 
     def _after_step(self, step: int, data: Encoded) -> None:
         """What follows an optimiser step: cells are rewritten, and now and then the converters' ranges follow."""
@@ -147,7 +157,7 @@ class ChipTrial:
 
     def _writes(self) -> dict[str, np.ndarray]:
         """Writes of each cell of the trained matrices so far."""
-        return {name: self.model.matrix(name).writes.copy() for name in self.trained_cells if name in self.model}
+        return {name: self.model.matrix(name).writes for name in self.trained_cells if name in self.model}
 
     def _total_writes(self) -> dict[str, int]:
         """Writes of all cells of each matrix on the chip so far, the one-time programming included."""

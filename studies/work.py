@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..methods import Placement, get_method
+from ..methods import Adaptation, Placement, get_method
 from ..methods.base import BackwardNeed, Recipe
 from ..methods.trainer import extract_features, train
 from ..simulator import CostTable, EventCounts, ProgrammedModel
@@ -38,7 +38,7 @@ class Part:
 
     @property
     def units(self) -> int:
-        """Roughly how long it takes, for the progress bar."""
+        """Steps of the progress bar."""
         return {"before": 1, "exact": 2, "chip": 8 * len(self.variants)}[self.kind]
 
 
@@ -63,11 +63,13 @@ class ChipResult:
     drift: list[dict[str, float]] = dataclasses.field(default_factory=list)
     readapted: float = float("nan")
     again: Cost | None = None
+    exact: "ExactResult | None" = None
 
 
 def parts_of(bench: Workbench) -> list[Part]:
     """Everything a simulation does after programming, the longest parts first."""
     methods = {variant.method.name: n for n, variant in enumerate(bench.variants)}
+    found_on_chip = {variant.method.name for variant in bench.variants if trains_without_chip(variant)}
     parts = []
     for shots in bench.config.shots:
         for seed in bench.config.seed_numbers:
@@ -75,14 +77,27 @@ def parts_of(bench: Workbench) -> list[Part]:
                 Part("chip", shots, seed, tuple(bench.variants.index(variant) for variant in group))
                 for group in groups(bench.variants)
             ]
-            parts += [Part("exact", shots, seed, (n,)) for n in sorted(methods.values())]
+            parts += [Part("exact", shots, seed, (n,)) for name, n in methods.items() if name not in found_on_chip]
             if "frozen" not in methods:
                 parts.append(Part("before", shots, seed))
-    return sorted(parts, key=lambda part: -part.units)
+    return sorted(parts, key=lambda part: -duration(bench, part))
+
+
+def duration(bench: Workbench, part: Part) -> int:
+    """Roughly how long a part takes; parts are dealt out longest first. Training through the chip takes as long as
+    all the tests, and one training serves the whole part.
+    """
+    variants = [bench.variants[n] for n in part.variants]
+    trains = any(variant.method.backward_need is not BackwardNeed.NONE for variant in variants)
+    if part.kind == "chip":
+        return 4 * trains + (4 + len(variants) if trains else 3)
+    return 2 if trains else 1
 
 
 def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progress) -> Any:
-    """Do one part: (accuracy exact, on the chip) for "before", an `ExactResult`, or a list of records."""
+    """Do one part: (accuracy exact, on the chip) for "before", an `ExactResult` for "exact"; for "chip" a list of
+    records and the `ExactResult` of the methods that it found by the way.
+    """
     few = bench.task.few_shot(part.shots, part.seed)
     data, held_out = bench.encode(few.train), bench.encode(few.validation)
     variants = [bench.variants[n] for n in part.variants]
@@ -90,8 +105,9 @@ def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progr
     if part.kind == "chip":
         base.set_time(0.0)
         prepare_wires(base, progress, where)
-        results = live(bench, base, variants, data, part.shots, part.seed, where, progress)
-        return [record(bench, result, part.shots, part.seed) for result in results]
+        results = live(bench, base, variants, data, held_out, part.shots, part.seed, where, progress)
+        exact = {result.variant.method.name: result.exact for result in results if result.exact is not None}
+        return [record(bench, result, part.shots, part.seed) for result in results], exact
     if part.kind == "exact":
         progress.stage(f"{where}: {variants[0].method.name} with exact weights")
         outcome: Any = run_exact(bench, variants[0], data, held_out, part.shots, part.seed)
@@ -124,8 +140,8 @@ def groups(variants: list[Variant]) -> list[list[Variant]]:
 
 
 def live(
-    bench: Workbench, base: ProgrammedModel, variants: list[Variant], data: Encoded, shots: int, seed: int, where: str,
-    progress: Progress,
+    bench: Workbench, base: ProgrammedModel, variants: list[Variant], data: Encoded, held_out: Encoded, shots: int,
+    seed: int, where: str, progress: Progress,
 ) -> list[ChipResult]:  # fmt: skip
     """Adapt, test, let time pass, test, adapt again, test: the variants side by side, so that the chip ages once for
     all of them.
@@ -138,6 +154,9 @@ def live(
         trial.deploy(data)
         cost = trial.adapt(data, trial.adaptation.recipe, as_in=digital_twin(variant, results))
         result = ChipResult(variant, trial, cost)
+        if trains_without_chip(variant):
+            with trial.bypassing():
+                result.exact = test_exactly(trial.adaptation, bench, held_out)
         progress.advance(2)
         found, counts = shared.inference(trial, bench.test)
         result.accuracy = trial.accuracy(found)
@@ -162,6 +181,11 @@ def live(
         result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
         progress.advance(2)
     return results
+
+
+def trains_without_chip(variant: Variant) -> bool:
+    """Whether the variant's training is the one with exact weights: every matrix is trained, and digitally."""
+    return variant.placement is Placement.NVM_TASK and variant.method.backward_need is BackwardNeed.FULL
 
 
 def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | None:
@@ -191,6 +215,11 @@ def run_exact(
     adaptation.use(reader)
     reader.watch(adaptation.module.encoder)
     train(adaptation, data.ids, data.labels, rng)
+    return test_exactly(adaptation, bench, held_out)
+
+
+def test_exactly(adaptation: Adaptation, bench: Workbench, held_out: Encoded) -> ExactResult:
+    """Test a method that reads exact weights."""
     right = {}
     with torch.no_grad():
         for name, examples in (("test", bench.test), ("validation", held_out)):

@@ -87,16 +87,19 @@ def test_reads_do_not_depend_on_the_number_of_threads(reram, rng):
 
 
 NOTHING, FLAT = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+NO_BITS = np.empty((0, 0, 0), np.uint16)
 
 
-@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("noisy", ["no", "float32", "bfloat16"])
 @pytest.mark.parametrize("references", [0, 3])
 @pytest.mark.parametrize("errors", ["none", "linear", "curved"])
 def test_convert_kernel_equals_the_reference(rng, noisy, references, errors):
     chunks, digits, vectors, outputs, top = 3, 2, 5, 701, 31
-    shape = (chunks, digits * vectors, outputs + references)
+    shape = (chunks, digits * (vectors + 2), outputs + references)  # two rows more than vectors
     partial = rng.standard_normal(shape).astype(np.float32)
-    variance = np.abs(rng.standard_normal(shape)).astype(np.float32) if noisy else NOTHING
+    variance, bits = np.abs(rng.standard_normal(shape)).astype(np.float32) if noisy != "no" else NOTHING, NO_BITS
+    if noisy == "bfloat16":
+        variance, bits = NOTHING, to_bfloat16(variance)
     gains = rng.uniform(0.5, 2, (chunks, outputs)).astype(np.float32)
     lsb, worth = np.array([0.05, 0.0, 0.11], np.float32), np.array([1.0, 2.0], np.float32)
     reference_of = outputs + np.arange(outputs, dtype=np.int32) % references if references else np.empty(0, np.int32)
@@ -110,8 +113,8 @@ def test_convert_kernel_equals_the_reference(rng, noisy, references, errors):
     results = []
     for implementation in (read_kernels.convert_rows, reference.convert_rows):
         out = np.empty((vectors, outputs), np.float32)
-        implementation(partial, variance, gains, lsb, np.float32(top), np.uint64(9), 3, worth,
-                       reference_of.astype(np.int32), adc, curves, curve_of, out)  # fmt: skip
+        implementation(partial, (variance, bits), gains, lsb, np.float32(top), np.uint64(9), 3, worth,
+                       reference_of.astype(np.int32), (adc, curves, curve_of), out)  # fmt: skip
         results.append(out)
     # A value on a rounding boundary may fall to either side in float32: at most a few steps, and rarely.
     off = np.abs(results[0] - results[1])
@@ -121,12 +124,12 @@ def test_convert_kernel_equals_the_reference(rng, noisy, references, errors):
 def test_noise_of_a_vector_does_not_depend_on_how_many_are_read_at_a_time(rng):
     partial, variance = rng.standard_normal((2, 2, 6, 33)).astype(np.float32) ** 2
     arguments = (np.ones((2, 33), np.float32), np.full(2, 0.1, np.float32), np.float32(127), np.uint64(4))
-    rest = (np.ones(1, np.float32), np.empty(0, np.int32), NOTHING, FLAT, np.empty((0, 0), np.int32))
+    rest = (np.ones(1, np.float32), np.empty(0, np.int32), (NOTHING, FLAT, np.empty((0, 0), np.int32)))
     whole, parts = np.empty((6, 33), np.float32), np.empty((6, 33), np.float32)
-    read_kernels.convert_rows(partial, variance, *arguments, 0, *rest, whole)
+    read_kernels.convert_rows(partial, (variance, NO_BITS), *arguments, 0, *rest, whole)
     for first, last in ((0, 2), (2, 6)):
         some = [np.ascontiguousarray(a[:, first:last]) for a in (partial, variance)]
-        read_kernels.convert_rows(*some, *arguments, first, *rest, parts[first:last])
+        read_kernels.convert_rows(some[0], (some[1], NO_BITS), *arguments, first, *rest, parts[first:last])
     assert np.array_equal(whole, parts)
 
 
