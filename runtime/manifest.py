@@ -85,6 +85,21 @@ class TokenizerInfo:
 
 
 @dataclass(frozen=True)
+class ImageInfo:
+    """What a vision model does to images: squares of `side` pixels, resized by Pillow's filter `resample` (2 bilinear,
+    3 bicubic), channels red, green, blue; of values in 0..1 `mean` is subtracted, then they are divided by `deviation`.
+
+    `tokens` of one image in the model, [CLS] and patches.
+    """
+
+    side: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    tokens: int
+    resample: int = 3
+
+
+@dataclass(frozen=True)
 class SessionSettings:
     """How onnxruntime opens a graph: its session configuration entries, and whether it keeps an arena of memory and
     plans the places of activations by pattern.
@@ -140,6 +155,7 @@ class Manifest:
     parity: Mapping[str, Any] = field(default_factory=dict)
     plan: Mapping[str, float] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
+    images: ImageInfo | None = None
     files: Mapping[str, FileDigest] = field(default_factory=dict)
     schema: str = SCHEMA
     manifest_sha256: str = ""
@@ -240,6 +256,7 @@ def _check(manifest: Manifest) -> None:
     """Raise `ValueError` for values that contradict each other."""
     if manifest.schema != SCHEMA:
         raise ValueError(f"schema is {manifest.schema!r}, not {SCHEMA!r}")
+    _check_reader(manifest)
     shapes = {tensor.name: tensor.shape for tensor in manifest.state}
     for name, shape in (
         ("head.weight", (manifest.classes, manifest.model.hidden_size)),
@@ -267,3 +284,12 @@ def _check(manifest: Manifest) -> None:
     beyond_head = any(not tensor.name.startswith("head.") for tensor in manifest.trained)
     if "infer" not in manifest.graphs or (beyond_head and "train" not in manifest.graphs):
         raise ValueError("graphs must have 'infer', and 'train' where more than the head is trained")
+
+
+def _check_reader(manifest: Manifest) -> None:
+    """Raise `ValueError` unless it is clear how texts or images are read."""
+    images = manifest.images
+    if manifest.tokenizer is not None and images is not None:
+        raise ValueError("tokenizer and images exclude each other")
+    if images is not None and (images.side < 1 or not len(images.mean) == len(images.deviation) == 3):
+        raise ValueError("images need a side above 0, and mean and deviation of three channels")

@@ -3,9 +3,8 @@
 Prints one JSON object: `base_bytes` resident once the libraries are loaded, `peak_bytes` the most that was resident
 while a bundle was verified, read forward and trained on for three steps. The bundle is left as it is.
 
-Embeddings are mapped from the file, and only rows that a text has become resident: tokens are drawn as often as words
-are in texts, the n-th most frequent with a probability of 1 / n (Zipf, 1949), new ones for every step; vocabularies
-list frequent tokens first. Rows that later texts touch come on top. The system takes them away again when memory
+Embeddings are mapped from the file, and only rows that a text has become resident: texts are drawn as words are
+frequent, new ones for every step. Rows that later texts touch come on top. The system takes them away again when memory
 is short.
 """
 
@@ -28,7 +27,7 @@ def resident(key: str) -> int:
 
 
 def measure(folder: Path, batch: int, tokens: int, threads: int) -> dict[str, int]:
-    """Open the bundle and take three steps on `batch` texts of `tokens` tokens, in memory only."""
+    """Open the bundle and take three steps on `batch` texts of `tokens` tokens, or images, in memory only."""
     import onnxruntime  # noqa: F401
 
     from .session import Session
@@ -36,11 +35,8 @@ def measure(folder: Path, batch: int, tokens: int, threads: int) -> dict[str, in
     base = resident("VmRSS")
     session = Session(folder, threads=threads)
     model, values = session.model, session.state
-    if model.encoder is None:
-        raise BundleError(f"memory is measured on texts; {folder} takes {session.manifest.model.kind}s")
     rng = np.random.default_rng(0)
-    often = 1.0 / np.arange(1, model.encoder.vocabulary + 1)
-    draw = lambda: rng.choice(len(often), (batch, tokens), p=often / often.sum()).tolist()
+    draw = lambda: model.encoder.draw(rng, batch, tokens)
     model.evaluation_batch = min(model.evaluation_batch, batch)
     model.outputs(values, draw(), "features")
     if not model.head_only:

@@ -99,16 +99,20 @@ def fit(shapes: Sequence[tuple[int, int]], beyond: Sequence[float]) -> MemoryMod
     return MemoryModel(*best[1].tolist())
 
 
-def shapes_to_measure(max_tokens: int) -> list[tuple[int, int]]:
-    """Batch and tokens that tell the three numbers of the line apart, none beyond what the bundle takes."""
+def shapes_to_measure(max_tokens: int, fixed: bool = False) -> list[tuple[int, int]]:
+    """Batch and tokens that tell the three numbers of the line apart, none beyond what the bundle takes; `fixed`: all
+    examples have the same number of tokens, as images do.
+    """
+    if fixed:
+        return [(batch, max_tokens) for batch in (1, 2, 4, 8)]
     longest = min(max_tokens, LONGEST_MEASURED)
     short, middle = max(1, longest // 8), max(1, longest // 2)
     return [(1, short), (8, short), (4, middle), (8, middle), (16, middle), (8, longest)]
 
 
-def calibrate(folder: Path, max_tokens: int, threads: int = 1) -> dict[str, float]:
+def calibrate(folder: Path, max_tokens: int, threads: int = 1, fixed: bool = False) -> dict[str, float]:
     """The manifest's `plan`: measure the peaks of some shapes, each in a process of its own, and fit the line."""
-    shapes = shapes_to_measure(max_tokens)
+    shapes = shapes_to_measure(max_tokens, fixed)
     found = [measured(folder, batch, tokens, threads) for batch, tokens in shapes]
     model = fit(shapes, [peaks["peak_bytes"] - peaks["base_bytes"] for peaks in found])
     return {

@@ -1,4 +1,4 @@
-"""A bundle opened for work: its graphs and tokenizer, asked in examples instead of feeds."""
+"""A bundle opened for work: its graphs and its reader of texts or images, asked in examples instead of feeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UsageError
 from .engine import Engine
 from .head import cross_entropy, head_loss_and_gradients
+from .images import ImageEncoder
 from .manifest import Manifest
 from .optim import Arrays
-from .tokens import EVALUATION_BATCH, Batch, Encoded, Encoder, by_length, pad
+from .tokens import EVALUATION_BATCH, Batch, Encoded, Encoder, by_length
 
 HEAD = ("head.weight", "head.bias")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Token ids of the examples, and their classes (n,) int64 as rows of the head."""
+    """Token ids or pixels of the examples, and their classes (n,) int64 as rows of the head."""
 
     encoded: Encoded
     labels: np.ndarray
@@ -36,8 +38,13 @@ class Model:
     def __init__(self, folder: Path, manifest: Manifest, threads: int = 0) -> None:
         self.manifest = manifest
         self.engine = Engine(folder, manifest, threads)
-        self.encoder = Encoder(folder, manifest.tokenizer) if manifest.tokenizer else None
-        self.pad_id = manifest.tokenizer.pad_id if manifest.tokenizer else 0
+        self.encoder: Encoder | ImageEncoder
+        if manifest.tokenizer is not None:
+            self.encoder = Encoder(folder, manifest.tokenizer)
+        elif manifest.images is not None:
+            self.encoder = ImageEncoder(manifest.images)
+        else:
+            raise UsageError(f"{folder} says neither how texts nor how images are read; export it again")
         self.evaluation_batch = EVALUATION_BATCH
 
     @property
@@ -47,13 +54,13 @@ class Model:
 
     def batch(self, encoded: Encoded, labels: Sequence[int] | np.ndarray) -> Batch:
         """A padded batch."""
-        return Batch(pad(encoded, self.pad_id), np.asarray(labels, np.int64))
+        return Batch(self.encoder.feeds(encoded), np.asarray(labels, np.int64))
 
     def outputs(self, values: Arrays, encoded: Encoded, name: str) -> np.ndarray:
         """ "logits" (n, classes) or "features" (n, hidden) of the examples, in the order given."""
         parts, order = [], []
         for rows in by_length(encoded, self.evaluation_batch):
-            parts.append(self.engine.infer(values, pad([encoded[row] for row in rows], self.pad_id), [name])[0])
+            parts.append(self.engine.infer(values, self.encoder.feeds([encoded[row] for row in rows]), [name])[0])
             order.append(rows)
         result = np.concatenate(parts)
         result[np.concatenate(order)] = result.copy()

@@ -55,32 +55,34 @@ def _balanced_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class ReplayBuffer:
-    """A uniform sample of all the examples ever trained on (reservoir sampling; Vitter, ACM TOMS 1985), kept as ids."""
+    """A uniform sample of all the examples ever trained on (reservoir sampling; Vitter, ACM TOMS 1985), kept as token
+    ids (int32) or pixels (uint8).
+    """
 
     def __init__(self, encoded: Encoded = (), labels: Sequence[int] = (), seen: int = 0) -> None:
-        self.encoded = [list(ids) for ids in encoded]
+        self.encoded = [_kept(example) for example in encoded]
         self.labels = [int(label) for label in labels]
         self.seen = seen
 
     def offer(self, encoded: Encoded, labels: Sequence[int], size: int, rng: np.random.Generator) -> None:
         """Let each new example take a place, with the chance that every example seen so far has."""
         del self.encoded[size:], self.labels[size:]
-        for ids, label in zip(encoded, labels, strict=True):
+        for example, label in zip(encoded, labels, strict=True):
             self.seen += 1
             place = len(self.labels) if len(self.labels) < size else int(rng.integers(self.seen))
             if place == len(self.labels) < size:
-                self.encoded.append(list(ids))
+                self.encoded.append(_kept(example))
                 self.labels.append(int(label))
             elif place < size:
-                self.encoded[place], self.labels[place] = list(ids), int(label)
+                self.encoded[place], self.labels[place] = _kept(example), int(label)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The buffer as arrays: ids end to end, the length of each example, labels; nothing when it is empty."""
+        """The buffer as arrays: examples end to end, the length of each, labels; nothing when it is empty."""
         if not self.labels:
             return {}
         return {
-            "ids": np.concatenate([np.array(ids, np.int32) for ids in self.encoded]),
-            "lengths": np.array([len(ids) for ids in self.encoded], np.int32),
+            "ids": np.concatenate(self.encoded),
+            "lengths": np.array([len(example) for example in self.encoded], np.int32),
             "labels": np.array(self.labels, np.int32),
         }
 
@@ -90,4 +92,8 @@ class ReplayBuffer:
         if not tensors:
             return cls(seen=seen)
         ends = np.cumsum(tensors["lengths"])
-        return cls([part.tolist() for part in np.split(tensors["ids"], ends[:-1])], tensors["labels"].tolist(), seen)
+        return cls(np.split(tensors["ids"], ends[:-1]), tensors["labels"].tolist(), seen)
+
+
+def _kept(example: Sequence[int] | np.ndarray) -> np.ndarray:
+    return example if isinstance(example, np.ndarray) else np.array(example, np.int32)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from .head import log_softmax
+from .images import Picture
 from .learner import Learner, Restored, make_learner, memory_tensors
 from .manifest import read_manifest, verify_files
 from .model import HEAD, Labelled, Model, objective
@@ -22,10 +23,13 @@ from .training import TrainingRun, TrainReport
 
 log = logging.getLogger(__name__)
 
+Examples = Sequence[str] | Sequence[Picture]
+"""Texts, or images: arrays or names of files."""
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label of a text, and the probabilities of all labels."""
+    """The most probable label of a text or image, and the probabilities of all labels."""
 
     label: str
     probability: float
@@ -34,7 +38,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean cross entropy on labelled texts; by label: how many there were, how many were right."""
+    """Accuracy (0..1) and mean cross entropy on labelled examples; by label: how many there were, and were right."""
 
     examples: int
     accuracy: float
@@ -47,6 +51,8 @@ class Session:
 
     The first change of the state takes the bundle's lock, so that no other process can write; predictions need no lock
     and work on a read-only disk. What `step` changes lasts when `save` has returned; `train` saves by itself.
+
+    Where the bundle's model sees images, `texts` are images: uint8 arrays (height, width, 3) or names of files.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class Session:
         """A copy of the state that predictions use, by name."""
         return {name: value.copy() for name, value in self._values.items()}
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(self, texts: Examples) -> list[Prediction]:
         """The label of each text. Raises `UsageError` for an empty text, `EdgeAdaptError` for a ruined state."""
         probabilities = np.exp(log_softmax(self._logits(self._encode(texts))))
         best = probabilities.argmax(axis=1)
@@ -110,7 +116,7 @@ class Session:
             for k, row in zip(best.tolist(), rows, strict=True)
         ]
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[str]) -> Evaluation:
+    def evaluate(self, texts: Examples, labels: Sequence[str]) -> Evaluation:
         """How well the present state names the labels of the texts."""
         data = self.labelled(texts, labels)
         logits = self._logits(data.encoded)
@@ -123,12 +129,12 @@ class Session:
         loss = float(-log_softmax(logits)[np.arange(len(data)), data.labels].mean(dtype=np.float64))
         return Evaluation(len(data), float(right.mean()), loss, by_label)
 
-    def batch(self, texts: Sequence[str], labels: Sequence[str]) -> Batch:
+    def batch(self, texts: Examples, labels: Sequence[str]) -> Batch:
         """A batch for `step`."""
         data = self.labelled(texts, labels)
         return self.model.batch(data.encoded, data.labels)
 
-    def step(self, batch: Batch | Sequence[tuple[str, str]], factor: float = 1.0) -> float:
+    def step(self, batch: Batch | Sequence[tuple[str | Picture, str]], factor: float = 1.0) -> float:
         """One update from a batch (or (text, label) pairs), at `factor` times the rates; returns the loss before it.
 
         A loss that is not finite undoes the update before, halves the rates from then on, and is returned as NaN.
@@ -156,11 +162,11 @@ class Session:
 
     def train(
         self,
-        texts: Sequence[str],
+        texts: Examples,
         labels: Sequence[str],
         options: TrainOptions | None = None,
         *,
-        guard: tuple[Sequence[str], Sequence[str]] | None = None,
+        guard: tuple[Examples, Sequence[str]] | None = None,
         on_update: Callable[[int, int, float], None] | None = None,
     ) -> TrainReport:
         """Train on labelled texts and make the result the current state, unless the guard set loses too much.
@@ -232,8 +238,10 @@ class Session:
         self._become_writer()
         self._load(self.store.roll_back(counter))
 
-    def longest(self, texts: Sequence[str]) -> int:
-        """Tokens of the longest of the texts, as cut to what the bundle takes."""
+    def longest(self, texts: Examples) -> int:
+        """Tokens of the longest of the texts, as cut to what the bundle takes; of an image."""
+        if self.manifest.images is not None:
+            return self.manifest.images.tokens
         return max(map(len, self._encode(texts)))
 
     def taught_with(self, new: Iterable[str]) -> tuple[str, ...]:
@@ -260,10 +268,10 @@ class Session:
         left = len(self.manifest.labels) + self.manifest.reserved_classes - len(known)
         return unknown_name("label", label, known) + ("; a new class has to be taught (--teach)" if left else "")
 
-    def labelled(self, texts: Sequence[str], labels: Sequence[str], taught: tuple[str, ...] | None = None) -> Labelled:
-        """Token ids and classes. Raises `UsageError` for an unknown label or an empty text."""
+    def labelled(self, texts: Examples, labels: Sequence[str], taught: tuple[str, ...] | None = None) -> Labelled:
+        """Token ids or pixels, and classes. Raises `UsageError` for an unknown label or an empty text."""
         if len(texts) != len(labels):
-            raise UsageError(f"{len(texts)} texts have {len(labels)} labels")
+            raise UsageError(f"{len(texts)} {self.model.encoder.noun}s have {len(labels)} labels")
         known = (*self.manifest.labels, *(self.taught if taught is None else taught))
         for label in labels:
             if problem := self.wrong_label(label, taught):
@@ -304,14 +312,12 @@ class Session:
     def _rates(self) -> dict[str, float]:
         return dict(self.options.plan(self.manifest, 1).rates)
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if self.model.encoder is None:
-            raise UsageError(f"the bundle of {self.manifest.model.name} takes {self.manifest.model.kind}s, not texts")
-        return self.model.encoder.encode(texts)
+    def _encode(self, texts: Examples) -> Encoded:
+        return self.model.encoder.encode(texts)  # type: ignore[arg-type]  # each refuses what it cannot read
 
     def _logits(self, encoded: Encoded) -> np.ndarray:
         if not encoded:
-            raise UsageError("there are no texts")
+            raise UsageError(f"there are no {self.model.encoder.noun}s")
         logits = self.model.outputs(self._values, encoded, "logits")[:, : len(self.labels)]
         if not np.isfinite(logits).all():
             raise EdgeAdaptError(

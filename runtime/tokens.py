@@ -1,9 +1,10 @@
-"""Texts to token ids, and padded batches of them."""
+"""Texts to token ids, and padded batches of them; `images` does the same for images."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -16,7 +17,8 @@ log = logging.getLogger(__name__)
 EVALUATION_BATCH = 16
 """Texts in one forward pass: more need more memory and are no faster."""
 
-Encoded = Sequence[Sequence[int]]
+Encoded = Sequence[Any]
+"""Token ids of each text, or pixels of each image."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Batch:
 class Encoder:
     """The bundle's tokenizer. Texts that are too long are cut; the first time, that is said in the log."""
 
+    noun = "text"
+
     def __init__(self, folder: Path, info: TokenizerInfo) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / info.file))
@@ -41,6 +45,7 @@ class Encoder:
         self._tokenizer.enable_truncation(info.max_tokens)
         self._tokenizer.no_padding()
         self.info = info
+        self.longest = info.max_tokens
         self._said = False
 
     @property
@@ -50,6 +55,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included. Raises `UsageError` for an empty text."""
+        if strange := [type(text).__name__ for text in texts if not isinstance(text, str)]:
+            raise UsageError(f"the bundle takes texts, not {strange[0]}")
         if blank := next((i for i, text in enumerate(texts) if not text.strip()), -1) + 1:
             raise UsageError(f"text {blank} of {len(texts)} is empty")
         encodings = self._tokenizer.encode_batch(list(texts))
@@ -60,8 +67,19 @@ class Encoder:
             log.warning("%d of %d texts are longer than %d tokens and were cut", cut, len(texts), self.info.max_tokens)
         return [encoding.ids for encoding in encodings]
 
+    def feeds(self, encoded: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+        """What the graphs take, padded."""
+        return pad(encoded, self.info.pad_id)
 
-def pad(encoded: Encoded, pad_id: int) -> dict[str, np.ndarray]:
+    def draw(self, rng: np.random.Generator, count: int, tokens: int) -> list[list[int]]:
+        """Token ids as often as words are in texts, the n-th most frequent with a probability of 1 / n (Zipf, 1949), to
+        measure with; vocabularies list frequent tokens first.
+        """
+        often = 1.0 / np.arange(1, self.vocabulary + 1)
+        return rng.choice(len(often), (count, tokens), p=often / often.sum()).tolist()
+
+
+def pad(encoded: Sequence[Sequence[int]], pad_id: int) -> dict[str, np.ndarray]:
     """`input_ids` and `attention_mask` (n, longest), int64, padding at the end."""
     lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
     width = int(lengths.max())

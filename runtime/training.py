@@ -153,8 +153,9 @@ class TrainingRun:
         """A digest of what the run's numbers depend on: options, examples, and the state it begins from."""
         options = {name: v for name, v in plain(self.options).items() if name not in NOT_PART_OF_THE_NUMBERS}
         digest = hashlib.sha256(json.dumps([options, self.taught], sort_keys=True).encode())
-        for ids, label in zip(self.new.encoded, self.new.labels, strict=True):
-            digest.update(json.dumps([int(label), *map(int, ids)]).encode())
+        for example, label in zip(self.new.encoded, self.new.labels, strict=True):
+            array = np.asarray(example)
+            digest.update(f"{label} {array.dtype} {array.shape}".encode() + array.tobytes())
         for name, value in sorted(self.current.tensors.items()):
             if not name.startswith(RUN):
                 digest.update(name.encode() + value.tobytes())

@@ -73,8 +73,8 @@ def test_a_reader_written_from_the_document(bundle: Path, texts) -> None:
 @pytest.mark.parametrize(
     "kind",
     [manifest.Manifest, manifest.ModelInfo, manifest.StateTensor, manifest.Recipe, manifest.TokenizerInfo,
-     manifest.Graph, manifest.SessionSettings, manifest.FileDigest, state.Header, state.Owner, state.RunRecord,
-     state.OptimiserRecord],
+     manifest.ImageInfo, manifest.Graph, manifest.SessionSettings, manifest.FileDigest, state.Header,
+     state.Owner, state.RunRecord, state.OptimiserRecord],
 )  # fmt: skip
 def test_every_key_is_in_the_document(kind: type) -> None:
     for field in dataclasses.fields(kind):

@@ -1,0 +1,93 @@
+"""Images to what a vision model takes: squares of its size, normalised. Pillow is needed only to read and resize."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from .manifest import ImageInfo
+
+LONGEST = 512
+"""Files are first reduced until no side is longer: as on the workstation, so that both see the same numbers."""
+
+Picture = np.ndarray | Path | str
+"""uint8 (height, width, 3), grey (height, width), or the name of a file that holds an image."""
+
+
+class ImageEncoder:
+    """Makes of images what the bundle's model sees: uint8 (side, side, 3)."""
+
+    noun = "image"
+
+    def __init__(self, info: ImageInfo) -> None:
+        self.info = info
+        self.longest = info.tokens
+        self._mean, self._deviation = (np.array(numbers, np.float32) for numbers in (info.mean, info.deviation))
+
+    def encode(self, images: Sequence[Picture]) -> list[np.ndarray]:
+        """Each image resized straight to the model's square.
+
+        Raises:
+            UsageError: a file that cannot be read, an array that is no image, or pillow is needed and not installed.
+        """
+        return [self._squared(image, f"image {n} of {len(images)}") for n, image in enumerate(images, start=1)]
+
+    def feeds(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """`pixel_values` (n, 3, side, side), float32."""
+        values = (np.stack(encoded).astype(np.float32) / 255 - self._mean) / self._deviation
+        return {"pixel_values": np.ascontiguousarray(values.transpose(0, 3, 1, 2))}
+
+    def draw(self, rng: np.random.Generator, count: int, _tokens: int) -> list[np.ndarray]:
+        """Noise, to measure with."""
+        return list(rng.integers(0, 256, (count, self.info.side, self.info.side, 3), dtype=np.uint8))
+
+    def _squared(self, image: Picture, which: str) -> np.ndarray:
+        array = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+            raise UsageError(
+                f"{which} must be uint8 of shape (height, width, 3) or (height, width), or the name of a file; got "
+                f"{array.dtype} of shape {array.shape}"
+            )
+        side = self.info.side
+        if array.shape[:2] != (side, side):
+            pillow = _pillow(
+                f"{which} has {array.shape[1]} x {array.shape[0]} pixels and has to become {side} x {side}"
+            )
+            filtered = pillow.Image.fromarray(array).resize((side, side), pillow.Image.Resampling(self.info.resample))
+            return np.asarray(filtered.convert("RGB"))
+        return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as uint8 (height, width) where it is grey, else (height, width, 3).
+
+    Turned as its EXIF says, transparency laid on white, reduced to `LONGEST`. Raises `UsageError`: no image, no pillow.
+    """
+    pillow = _pillow(f"{path} is an image file")
+    image_of = pillow.Image
+    try:
+        with image_of.open(path) as opened:
+            image = pillow.ImageOps.exif_transpose(opened)
+            image.thumbnail((LONGEST, LONGEST), image_of.Resampling.LANCZOS, reducing_gap=2.0)
+            if image.mode in ("1", "L"):
+                return np.asarray(image.convert("L"))
+            if image.has_transparency_data:
+                image = image_of.alpha_composite(image_of.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, image_of.DecompressionBombError) as error:
+        raise UsageError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _pillow(why: str) -> Any:
+    """Pillow, which a device may do without. Raises `UsageError` where it is not there."""
+    try:
+        import PIL.ImageOps
+    except ImportError as error:
+        raise UsageError(
+            f"{why}, for which pillow is needed: pip install pillow; or give arrays of the model's size"
+        ) from error
+    import PIL
+
+    return PIL
