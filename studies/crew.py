@@ -1,9 +1,9 @@
 """Processes that share the parts of a simulation: this one, and as many helpers as are worth it.
 
-A helper is `python -m edge_adapt.studies.crew`: it gets the configuration on its standard input, loads the same model,
-programs the same chip (same seed, same cells) and then does one part after the other. Every part runs on one thread
-wherever it runs: two processes of one thread are nearly twice as fast as one process of two, whose pools of threads
-wait for each other at every small product.
+A helper is `python -m edge_adapt.studies.crew`: it imports what it will need, gets the configuration on its standard
+input, loads the same model, programs the same chip (same seed, same cells) and then does one part after the other.
+Every part runs on one thread wherever it runs: two processes of one thread are nearly twice as fast as one process of
+two, whose pools of threads wait for each other at every small product.
 """
 
 import contextlib
@@ -40,12 +40,13 @@ def default_jobs() -> int:
 
 
 class Crew:
-    """This process and `helpers` more; `work` shares parts among them. A context manager: leaving it ends the helpers.
+    """This process and at most `helpers` more, which import their libraries at once; `begin` lets them load what a
+    study needs, `work` shares its parts among them. A context manager: leaving it ends the helpers.
 
     Progress of the helpers is passed on as it comes.
     """
 
-    def __init__(self, config: SimulateConfig, helpers: int, progress: Progress):
+    def __init__(self, helpers: int, progress: Progress):
         self._progress = progress
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
@@ -57,6 +58,14 @@ class Crew:
             )
             for _ in range(helpers)
         ]  # fmt: skip
+
+    def begin(self, config: SimulateConfig, helpers: int) -> None:
+        """Let `helpers` of them load model and data and program their chips; the others, if any, are ended.
+
+        To be called when this process has loaded its own: what is wrong is found, and fetched, here and once.
+        """
+        self._dismiss(self._helpers[helpers:])
+        del self._helpers[helpers:]
         for helper in self._helpers:
             assert helper.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # `_serve` notices
@@ -70,7 +79,12 @@ class Crew:
             helper.kill()
         for thread in self._threads:
             thread.join()  # it reads the end of the pipe
-        for helper in self._helpers:
+        self._dismiss(self._helpers)
+
+    @staticmethod
+    def _dismiss(helpers: Sequence[subprocess.Popen]) -> None:
+        for helper in helpers:
+            helper.kill()
             helper.wait()
             for pipe in (helper.stdin, helper.stdout):
                 with contextlib.suppress(OSError):
@@ -175,12 +189,21 @@ def _send(pipe: IO[bytes], thing: Any) -> None:
     pipe.flush()
 
 
+def import_ahead() -> None:
+    """Import what loading a model of the BERT kind needs and transformers puts off until then: seconds, that a helper
+    has while the process that started it loads.
+    """
+    from transformers.models.auto import modeling_auto, tokenization_auto  # noqa: F401
+    from transformers.models.bert import modeling_bert  # noqa: F401
+
+
 def serve() -> None:
     """A helper's life: configuration in, results out, until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us; it ends us
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints must not mix with the results
     progress = _Passed(sink)
+    import_ahead()
     with contextlib.suppress(EOFError, BrokenPipeError):
         try:
             bench = load_workbench(pickle.load(source))

@@ -21,12 +21,13 @@ def simulate(
     failures.
     """
     progress = progress or Progress()
-    progress.stage("loading model and data")
-    bench = load_workbench(config)
-    parts = parts_of(bench)
-    units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
-    progress.start(len(bench.frozen_tensors) + units + sum(part.units for part in parts))
-    with Crew(config, min(jobs, len(parts)) - 1, progress) as crew:
+    with Crew(jobs - 1, progress) as crew:
+        progress.stage("loading model and data")
+        bench = load_workbench(config)
+        parts = parts_of(bench)
+        crew.begin(config, min(jobs, len(parts)) - 1)
+        units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
+        progress.start(len(bench.frozen_tensors) + units + sum(part.units for part in parts))
         progress.stage("programming backbone and pool")
         logs: dict[str, Any] = {}
 
