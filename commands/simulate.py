@@ -63,7 +63,8 @@ def add_parser(subparsers: Any) -> None:
     add("--trainer", choices=("torch", "onnxruntime"),
         help="who trains with exact weights; onnxruntime: in an exported bundle, as a device does [torch]")  # fmt: skip
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
-        help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
+        help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4, "
+        "lorafusion.recipe.optimiser=mezo; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
     add("--out", metavar="DIR", type=Path, help=f"report folder [{DEFAULT_OUT}]")

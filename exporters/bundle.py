@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
-from ..methods import METHODS, Adaptation, Method, Placement
+from ..methods import METHODS, Adaptation, Method, Placement, Recipe
 from ..runtime import manifest as form
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
@@ -75,6 +75,11 @@ class ExportConfig:
             raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
         if self.method.recipe.head_shrinkage != 1.0:
             raise UsageError("a bundle starts its head from plain class means: leave recipe.head_shrinkage at 1")
+        if type(self.method.recipe) is not Recipe:
+            raise UsageError(
+                f"a bundle's recipe is that of adamw, not of {self.method.recipe.optimiser}; the optimiser is chosen "
+                "on the device: edge-adapt train --optimizer mezo"
+            )
         if Placement.DIGITAL not in self.method.placements:
             digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
             raise UsageError(

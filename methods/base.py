@@ -95,6 +95,11 @@ class Recipe:
         return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
 
     @property
+    def reach(self) -> float:
+        """How far from where it stands a trained number is put while a step looks around."""
+        return 0.0
+
+    @property
     def kept_numbers(self) -> int:
         """Numbers the optimiser keeps for each trained one: AdamW's two moments."""
         return 2
@@ -237,9 +242,20 @@ class Adaptation:
         return [name for names in self.groups.values() for name in names]
 
     @property
+    def moving_names(self) -> list[str]:
+        """Those of `trained_names` whose rate in the recipe is above 0."""
+        rates = self.recipe.learning_rates
+        return [name for group, names in self.groups.items() if rates.get(group, 1.0) > 0 for name in names]
+
+    @property
+    def moving_numbers(self) -> int:
+        """How many numbers that is."""
+        return sum(self.state[name].numel() for name in self.moving_names)
+
+    @property
     def trained_parameters(self) -> int:
         """Trained numbers, without the head."""
-        return sum(self.state[name].numel() for name in self.trained_names if not name.startswith("head."))
+        return sum(self.state[name].numel() for name in self.moving_names if not name.startswith("head."))
 
     @property
     def head_parameters(self) -> int:
@@ -248,13 +264,13 @@ class Adaptation:
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what the recipe's optimiser keeps of it (AdamW: two moments)."""
-        kept = self.recipe.kept_numbers * sum(self.state[name].numel() for name in self.trained_names)
+        kept = self.recipe.kept_numbers * self.moving_numbers
         return 4 * (sum(parameter.numel() for parameter in self.state.values()) + kept)
 
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.step_macs * sum(self.state[name].numel() for name in self.trained_names)
+        return self.recipe.step_macs * self.moving_numbers
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the state by name."""

@@ -1,6 +1,6 @@
 """Which optimisers there are, each a class of recipe, and how a recipe is turned over to another one."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from ..errors import UsageError, unknown_name
 from .base import Recipe
 from .zeroth import ZerothRecipe
+from .zeroth_recipes import ZEROTH_RECIPES
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,21 @@ class SgdRecipe(Recipe):
 OPTIMISERS: dict[str, type[Recipe]] = {kind.optimiser: kind for kind in (Recipe, SgdRecipe, ZerothRecipe)}
 
 
-def with_optimiser(recipe: Recipe, optimiser: str) -> Recipe:
-    """The recipe for another optimiser: the same rates, epochs and head, its own options at their defaults.
+def with_optimiser(recipe: Recipe, optimiser: str, method: str = "") -> Recipe:
+    """The recipe for another optimiser: the same rates, epochs and head, its own options at their defaults, and with
+    `mezo` what was found for the method of this name.
 
     Raises `UsageError` for an unknown one.
     """
     if optimiser not in OPTIMISERS:
         raise UsageError(unknown_name("optimiser", optimiser, OPTIMISERS))
     shared = {name: value for name, value in asdict(recipe).items() if name in Recipe.__dataclass_fields__}
-    return OPTIMISERS[optimiser](**shared)
+    turned = OPTIMISERS[optimiser](**shared)
+    found = ZEROTH_RECIPES.get(method, {}) if isinstance(turned, ZerothRecipe) else {}
+    return replace(turned, **found)
+
+
+def belongs_to(option: str) -> str:
+    """Where a recipe has this option, in words for a message: "" where none has."""
+    owners = [name for name, kind in OPTIMISERS.items() if option in {field.name for field in fields(kind)}]
+    return f"; {option} belongs to the optimiser {' and '.join(owners)}: set recipe.optimiser" if owners else ""

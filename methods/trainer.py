@@ -53,7 +53,8 @@ class TrainLog:
     `losses` holds the mean loss of each optimiser step. `forward_only` is what passed the model without a backward
     pass (the features for the head, and all steps of a zeroth-order recipe), `trained` what passed it forward and
     backward. For the probe, `trained` is empty: its steps work on stored features (`head_sequences` rows of them in
-    all). `head_macs`: multiply-accumulates of the head's start. `changes` is how often the trained numbers changed:
+    all). `step_passes`: forward passes of batches that the steps of a zeroth-order recipe took. `head_macs`:
+    multiply-accumulates of the head's start. `changes` is how often the trained numbers changed:
     what lives in cells is rewritten so often.
 
     Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
@@ -67,6 +68,7 @@ class TrainLog:
     head_sequences: int = 0
     head_macs: int = 0
     changes: int = 0
+    step_passes: int = 0
     start: dict[str, Tensor] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
     seconds: float = 0.0
@@ -153,6 +155,7 @@ def train(
     def step(forward: Forward, labels: Tensor) -> int:
         passes = stepper.step(forward, labels)
         log.steps += 1
+        log.step_passes += passes
         if on_step is not None:
             on_step(log.steps)
         return passes

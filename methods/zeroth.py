@@ -99,6 +99,12 @@ class ZerothRecipe(Recipe):
         return torch.optim.SGD(groups, momentum=momentum, weight_decay=self.weight_decay)
 
     @property
+    def reach(self) -> float:
+        """Five standard deviations of a move along a normal direction, of the group with the largest rate."""
+        moves = 5.0 if self.directions == "normal" else 1.0
+        return 0.0 if self.estimate == "forward-gradient" else moves * self.epsilon / math.sqrt(1.0 - self.sparsity)
+
+    @property
     def kept_numbers(self) -> int:
         """The start of a step, to come back to, and the moments of the rule."""
         return 1 + {"momentum": 1, "adam": 2}.get(self.rule, 0)

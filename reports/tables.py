@@ -248,6 +248,7 @@ _RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
     ("endurance used", "endurance_share_per_task", lambda v: "–" if v is None else "0" if v == 0 else f"{v:.2e}"),
     ("tasks until worn out", "tasks_until_worn_out", count),
     ("steps", "train_steps", count),
+    ("forward pairs", "forward_pairs", count),
     ("tokens", "train_tokens", count),
 )
 

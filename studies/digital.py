@@ -40,13 +40,20 @@ class Worker(Protocol):
 
 
 def training_events(
-    worker: Worker, head: tuple[int, int], outputs: int, forward: Size, trained: Size, steps: int, head_sequences: int
+    worker: Worker,
+    head: tuple[int, int],
+    outputs: int,
+    forward: Size,
+    trained: Size,
+    steps: int,
+    head_sequences: int,
+    by_gradient: bool = True,
 ) -> EventCounts:
     """One adaptation.
 
     head: (classes, width) of the classifier. outputs: numbers that the matrices in cells put out for one token.
     forward: what passed the model forward only; trained: forward and backward. head_sequences: rows of stored features
-    that a method which trains only the head went through.
+    that a method which trains only the head went through; `by_gradient`: forward and backward.
     """
     counts = EventCounts()
     for work, size in (
@@ -56,7 +63,7 @@ def training_events(
         counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
     classes, width = head
     if head_sequences:
-        counts.digital_macs += 2 * head_sequences * classes * width
+        counts.digital_macs += (2 if by_gradient else 1) * head_sequences * classes * width
         # The features are kept once and read in every step.
         counts.sram_bytes += NUMBER_BYTES * width * (forward.sequences + head_sequences)
     # AdamW reads and writes state and moments every step; activations are kept once and read back once.

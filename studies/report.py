@@ -8,7 +8,7 @@ import numpy as np
 
 from .._version import __version__
 from ..devices import Chip, references_used, unknown_numbers
-from ..methods import BackwardNeed
+from ..methods import METHODS, BackwardNeed
 from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
 from ..simulator.counting import write_events
@@ -109,7 +109,8 @@ def _read_joules(results: list[dict[str, Any]], bench: Workbench, base: Programm
     record = next((r for r in results if r["cells_in_placement"] == 0), results[0])
     names = set(bench.tensors_of(record["method"]))
     cells = sum(base.matrix(name).layout.cells for name in names)
-    if record["backward_need"] != BackwardNeed.FULL:  # those that rewrite the backbone have no cells beside it
+    # Those that rewrite the backbone have no cells beside it.
+    if METHODS[record["method"]].backward_need is not BackwardNeed.FULL:
         cells += record["cells_in_placement"]
     parts = record["inference_energy_by_component_joules"]
     size = bench.test.size()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..methods import Adaptation, Placement
 from ..methods.base import BackwardNeed, Recipe
+from ..methods.costs import NUMBER_BYTES
 from ..methods.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
@@ -27,13 +28,18 @@ FOLLOWING_STEPS = frozenset(4**n for n in range(10))
 
 @dataclass
 class Cost:
-    """What one adaptation cost: event counts and the cells it wrote."""
+    """What one adaptation cost: event counts and the cells it wrote.
+
+    `forward_pairs` directions were gone along by a zeroth-order recipe, which took `forward_passes` of batches.
+    """
 
     counts: EventCounts = field(default_factory=EventCounts)
     cells_written: int = 0
     writes_max: int = 0
     steps: int = 0
     tokens: int = 0
+    forward_pairs: int = 0
+    forward_passes: int = 0
 
 
 class ChipTrial:
@@ -78,7 +84,7 @@ class ChipTrial:
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
         steps = max(recipe.epochs * -(-len(data.ids) // recipe.batch_size), recipe.min_steps)
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
-        travel = 0.5 * recipe.learning_rates[group] * steps / 2
+        travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.reach
         value = self.model.as_written(self._value(name))
         if self.bench.chip.array.rotation != "none":
             travel *= 3.0  # of mixtures of weights, whose steps add up like random signs
@@ -99,10 +105,11 @@ class ChipTrial:
     def adapt(self, data: Encoded, recipe: Recipe, again: bool = False, as_in: "ChipTrial | None" = None) -> Cost:
         """Train with the chip in the loop and return what it cost.
 
-        NVM_STEP matrices are rewritten after every optimiser step. NVM_TASK matrices are trained digitally (everything
-        else is read through the chip) and written once at the end; adapting `again`, cells that left their
-        tolerance are rewritten too. `as_in`: a trial whose last adaptation was the same training
-        (NVM_TASK trains as DIGITAL does); its outcome and its costs are taken over instead of training again.
+        NVM_STEP matrices are rewritten whenever they change: after every optimiser step, with a zeroth-order recipe
+        also each time it moves along a direction and back (4 times a step of MeZO). NVM_TASK matrices are trained
+        digitally (everything else is read through the chip) and written once at the end; adapting `again`, cells that
+        left their tolerance are rewritten too. `as_in`: a trial whose last adaptation was the same training (NVM_TASK
+        trains as DIGITAL does); its outcome and its costs are taken over instead of training again.
         """
         before = dataclasses.replace(self.model.counts)
         total_before, writes_before = self._total_writes(), self._writes()
@@ -117,7 +124,7 @@ class ChipTrial:
             with self.bypassing() if self.variant.placement is Placement.NVM_TASK else nullcontext():
                 log = train(
                     self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
-                    on_step=lambda step: self._after_step(step, data), again=again,
+                    on_step=lambda step: self._after_step(step, data), on_change=self._after_change, again=again,
                 )  # fmt: skip
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
@@ -139,11 +146,14 @@ class ChipTrial:
         finally:
             self.reader.bypass = frozenset()
 
-    def _after_step(self, step: int, data: Encoded) -> None:
-        """What follows an optimiser step: cells are rewritten, and now and then the converters' ranges follow."""
+    def _after_change(self) -> None:
+        """What follows a change of the trained numbers: those that live in cells are rewritten."""
         if self.variant.placement is Placement.NVM_STEP:
             for name in self.trained_cells:
                 self.model.rewrite(name, self._value(name))
+
+    def _after_step(self, step: int, data: Encoded) -> None:
+        """What follows an optimiser step: now and then the converters' ranges follow the state."""
         if step in FOLLOWING_STEPS and self.adaptation.backward_need is not BackwardNeed.NONE:
             self.calibrate(data)
 
@@ -171,10 +181,19 @@ class ChipTrial:
         classes, width = adaptation.module.head.weight.shape
         counts.add(
             training_events(
-                adaptation, (classes, width), self._outputs, forward, trained, log.steps, log.head_sequences
+                adaptation, (classes, width), self._outputs, forward, trained, log.steps, log.head_sequences,
+                by_gradient=not log.looks,
             )
+        )  # fmt: skip
+        # A move along a direction reads where the step began and writes the numbers that are looked at.
+        counts.sram_bytes += 2 * NUMBER_BYTES * adaptation.moving_numbers * (log.changes - log.steps)
+        return Cost(
+            counts,
+            steps=log.steps,
+            tokens=trained.tokens + forward.tokens,
+            forward_pairs=sum(len(look.weights) for look in log.looks),
+            forward_passes=log.step_passes,
         )
-        return Cost(counts, steps=log.steps, tokens=trained.tokens + forward.tokens)
 
     @cached_property
     def _outputs(self) -> int:

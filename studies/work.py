@@ -274,7 +274,10 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     return {
         "method": result.variant.method.name,
         "placement": result.variant.placement.value,
-        "backward_need": adaptation.backward_need.value,
+        "optimiser": adaptation.recipe.optimiser,
+        "forward_pairs": result.cost.forward_pairs,
+        "forward_passes": result.cost.forward_passes,
+        "backward_need": (BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,
         "shots": shots,
         "seed": seed,
         "trained_parameters": adaptation.trained_parameters,
@@ -306,7 +309,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "train_steps": result.cost.steps,
         "train_tokens": result.cost.tokens,
         "label": "simulated",
-        "note": _note(result.variant),
+        "note": _note(result.variant, result.cost.forward_passes > 0),
     }
 
 
@@ -317,10 +320,11 @@ def _interval(bench: Workbench, table: CostTable, digital_seconds: float) -> flo
     return max(matrix, digital_seconds)
 
 
-def _note(variant: Variant) -> str:
+def _note(variant: Variant, forward_only: bool) -> str:
     if variant.placement is Placement.NVM_STEP:
+        when = "along each direction, back, and after each step" if forward_only else "after each step"
         return (
-            "a digital master copy is trained; its initial values are written first, and after each step the cells "
+            f"a digital master copy is trained; its initial values are written first, and {when} the cells "
             "whose target level changed are rewritten"
         )
     if variant.placement is Placement.NVM_TASK:

@@ -16,6 +16,7 @@ from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement, get_method
 from ..methods.base import BackwardNeed
 from ..methods.image_recipes import for_images
+from ..methods.optimisers import belongs_to, with_optimiser
 from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
@@ -127,6 +128,7 @@ class Workbench:
 def load_workbench(config: SimulateConfig) -> Workbench:
     """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
     methods = choose_variants(config.method, config.method_settings())
+    require_readable(methods)
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
     uses_pool = any(variant.method.needs_pool for variant in methods)
@@ -188,6 +190,16 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images
     return variants
 
 
+def require_readable(variants: list[Variant]) -> None:
+    """Raise `UsageError` for a recipe that asks of cells what they cannot do."""
+    for method in (variant.method for variant in variants):
+        if getattr(method.recipe, "estimate", "") == "forward-gradient":
+            raise UsageError(
+                f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
+                "differentiated; take two-sided or one-sided"
+            )
+
+
 def _placement(text: str) -> Placement:
     try:
         return Placement(text.upper())
@@ -204,10 +216,16 @@ def _settings_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, str]
 
 
 def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
-    """The method with `OPTION`, `recipe.OPTION` and `recipe.learning_rates.GROUP` replaced by parsed values."""
+    """The method with `OPTION`, `recipe.OPTION`, `recipe.learning_rates.GROUP` and, before these, `recipe.optimiser`
+    replaced by parsed values.
+    """
     changes: dict[str, Any] = {}
     recipe = method.recipe
+    if optimiser := settings.get("recipe.optimiser"):
+        recipe = with_optimiser(recipe, optimiser, method.name)
     for key, text in settings.items():
+        if key == "recipe.optimiser":
+            continue
         if key.startswith("recipe.learning_rates."):
             group = key.removeprefix("recipe.learning_rates.")
             if group not in recipe.learning_rates:
@@ -215,7 +233,8 @@ def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
             rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, key)}
             recipe = dataclasses.replace(recipe, learning_rates=rates)
         elif key.startswith("recipe."):
-            recipe = _replace(recipe, key.removeprefix("recipe."), text, f"recipe option of {method.name}")
+            option = key.removeprefix("recipe.")
+            recipe = _replace(recipe, option, text, f"recipe option of {method.name}", belongs_to(option))
         else:
             changes[key] = text
     changed: Method = dataclasses.replace(method, recipe=recipe)
@@ -224,14 +243,16 @@ def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
     return changed
 
 
-def _replace(thing: Any, key: str, text: str, kind: str) -> Any:
-    names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float))]
+def _replace(thing: Any, key: str, text: str, kind: str, hint: str = "") -> Any:
+    names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float, str))]
     if key not in names:
-        raise UsageError(unknown_name(kind, key, names))
+        raise UsageError(unknown_name(kind, key, names) + hint)
     return dataclasses.replace(thing, **{key: _parse(text, getattr(thing, key), key)})
 
 
 def _parse(text: str, like: Any, key: str) -> Any:
+    if isinstance(like, str):
+        return text
     if isinstance(like, bool):
         if text.lower() in ("true", "yes", "on", "1"):
             return True

@@ -57,6 +57,7 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
     share = write_cells / max(cells, 1) / 1e6 if write_cells else 0.0
     return {
         "method": method, "placement": placement, "backward_need": "FULL" if method == "full" else "NONE",
+        "optimiser": "adamw", "forward_pairs": 0, "forward_passes": 0,
         "shots": shots, "seed": seed,
         "trained_parameters": trained, "head_parameters": 770, "cells_written": write_cells,
         "cells_in_placement": cells,
