@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy.py --task movie --shots 100,400 --seeds 0,1,2,3,4 --out benchmarks/results/movie.json
 
-An entry of --methods is NAME or NAME:option=value,... (for example lorafusion:magnitude=false). With a task that
-modules of the pool were trained on, those modules are left out. Finished runs are kept in the output file.
+An entry of --methods is NAME, NAME@OPTIMISER, and either with :option=value,... or :recipe.option=value,... (for
+example lorafusion:magnitude=false, lorafusion@mezo:recipe.epochs=16). With a task that modules of the pool were trained
+on, those modules are left out. Finished runs are kept in the output file. Several tasks end with a table of the means.
 """
 
 import argparse
@@ -15,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_adapt.methods import get_method
+from edge_adapt.methods import Method, get_method
+from edge_adapt.methods.optimisers import with_optimiser
 from edge_adapt.methods.trainer import evaluate, train
 from edge_adapt.workloads.batches import encode
-from edge_adapt.workloads.models import load_backbone
-from edge_adapt.workloads.pools import default_pool, load_pool
-from edge_adapt.workloads.tasks import load_task
+from edge_adapt.workloads.models import Backbone, load_backbone
+from edge_adapt.workloads.pools import Pool, default_pool, load_pool
+from edge_adapt.workloads.tasks import Task, load_task
 from recipe_search import skip_padding, without
+
+MAX_TOKENS = 64
 
 
 def option(text: str) -> tuple[str, Any]:
@@ -29,11 +33,62 @@ def option(text: str) -> tuple[str, Any]:
     return key, json.loads(value)
 
 
+def chosen(entry: str) -> Method:
+    """The method of an entry of --methods."""
+    named, _, text = entry.partition(":")
+    name, _, optimiser = named.partition("@")
+    options = dict(option(part) for part in text.split(",") if part)
+    method = get_method(name, **{key: value for key, value in options.items() if "." not in key})
+    fields = {key.removeprefix("recipe."): value for key, value in options.items() if "." in key}
+    recipe = with_optimiser(method.recipe, optimiser, name) if optimiser else method.recipe
+    return replace(method, recipe=replace(recipe, **fields))
+
+
+def one_run(
+    method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int, max_tokens: int
+) -> dict[str, Any]:
+    """Adapt to one draw; accuracy on the test split, steps, forward pairs, trained numbers without the head."""
+    start, few = time.perf_counter(), task.few_shot(shots, seed).train
+    rng = np.random.default_rng([seed, shots])
+    adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
+    skip_padding(adaptation)
+    log = train(adaptation, encode(backbone.tokenizer, [e.text for e in few], max_tokens), [e.label for e in few], rng)
+    test = encode(backbone.tokenizer, [e.text for e in task.test], max_tokens)
+    found = evaluate(adaptation, test, [e.label for e in task.test])
+    return {
+        "accuracy": found,
+        "steps": log.steps,
+        "forward_pairs": sum(len(look.weights) for look in log.looks),
+        "trained": adaptation.trained_parameters,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def means(runs: list[dict[str, Any]], tasks: list[str], entries: list[str], shots: int) -> None:
+    """Print accuracy by task and its mean over tasks and seeds, beside the first entry's, and the trained numbers."""
+    of = lambda entry, task: [
+        run["accuracy"] for run in runs if (run["method"], run["task"], run["shots"]) == (entry, task, shots)
+    ]  # fmt: skip
+    first = float(np.mean([np.mean(of(entries[0], task)) for task in tasks]))
+    print(f"\n{shots} shots, accuracy in %, mean over the seeds; +- is over the first line")
+    for entry in entries:
+        each = [float(np.mean(of(entry, task))) for task in tasks]
+        trained = next((run.get("trained", 0) for run in runs if run["method"] == entry), 0)
+        share = next((run.get("share", 0.0) for run in runs if run["method"] == entry), 0.0)
+        by_task = "  ".join(f"{task} {100 * value:.1f}" for task, value in zip(tasks, each, strict=True))
+        mean = float(np.mean(each))
+        print(
+            f"{entry:24s} mean {100 * mean:.1f} ({100 * (mean - first):+.1f})  {by_task}  trains {trained:,} numbers, "
+            f"{100 * share:.4f} % of the model's"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--pool", help="default: the pool shipped for the model")
-    parser.add_argument("--task", default="movie")
+    parser.add_argument("--task", default="movie", help="one, or several with commas")
+    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--methods", default="lorafusion;lora;full;probe;frozen", help="separated by semicolons")
     parser.add_argument("--shots", default="100,400")
     parser.add_argument("--seeds", default="0,1,2,3,4")
@@ -41,41 +96,38 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    backbone, task = load_backbone(args.model), load_task(args.task)
-    pool = without(load_pool(args.pool or default_pool(args.model), backbone), task.name)
+    backbone = load_backbone(args.model)
+    whole = load_pool(args.pool or default_pool(args.model), backbone)
     if args.modules:
         kept = args.modules.split(",")
-        pool = replace(pool, modules=tuple(module for module in pool.modules if module.name in kept))
-    test, labels = encode(backbone.tokenizer, [e.text for e in task.test], 64), [e.label for e in task.test]
+        whole = replace(whole, modules=tuple(module for module in whole.modules if module.name in kept))
+    size = sum(parameter.numel() for parameter in backbone.module.parameters())
     runs = json.loads(args.out.read_text())["runs"] if args.out.exists() else []
-    seeds = [int(seed) for seed in args.seeds.split(",")]
+    tasks, entries = args.task.split(","), args.methods.split(";")
     for shots in (int(text) for text in args.shots.split(",")):
-        for entry in args.methods.split(";"):
-            name, _, options = entry.partition(":")
-            method = get_method(name, **dict(option(text) for text in options.split(",") if text))
-            for seed in seeds:
-                key = {"task": args.task, "method": entry, "modules": args.modules, "shots": shots, "seed": seed}
-                if any(key.items() <= run.items() for run in runs):
-                    continue
-                start, few = time.perf_counter(), task.few_shot(shots, seed).train
-                rng = np.random.default_rng([seed, shots])
-                adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
-                skip_padding(adaptation)
-                ids = encode(backbone.tokenizer, [e.text for e in few], 64)
-                log = train(adaptation, ids, [e.label for e in few], rng)
-                found = evaluate(adaptation, test, labels)
-                seconds = round(time.perf_counter() - start, 1)
-                runs.append(key | {"accuracy": found, "steps": log.steps, "seconds": seconds})
-                args.out.parent.mkdir(parents=True, exist_ok=True)
-                modules = [module.name for module in pool.modules]
-                args.out.write_text(json.dumps({"model": args.model, "pool": modules, "runs": runs}, indent=1) + "\n")
-            same = {"task": args.task, "method": entry, "modules": args.modules, "shots": shots}
-            found = [run["accuracy"] for run in runs if same.items() <= run.items()]
-            spread = np.std(found, ddof=1) if len(found) > 1 else 0.0
-            which = f"{entry:32s} {args.modules or 'all modules':20s}"
-            line = f"{args.task} {shots:4d} shots  {which} mean {np.mean(found):.4f}  sd {spread:.4f}  "
-            print(line + " ".join(f"{value:.4f}" for value in found), flush=True)
-            print(f"{len(runs)} runs kept in {args.out}", file=sys.stderr)
+        for name in tasks:
+            task, pool = load_task(name), without(whole, name)
+            for entry in entries:
+                same = {"task": name, "method": entry, "modules": args.modules, "shots": shots}
+                if args.max_tokens != MAX_TOKENS:
+                    same["max_tokens"] = args.max_tokens
+                for seed in (int(text) for text in args.seeds.split(",")):
+                    if any((same | {"seed": seed}).items() <= run.items() for run in runs):
+                        continue
+                    run = one_run(chosen(entry), backbone, task, pool, shots, seed, args.max_tokens)
+                    run["share"] = run["trained"] / size
+                    runs.append(same | {"seed": seed} | run)
+                    args.out.parent.mkdir(parents=True, exist_ok=True)
+                    content = {"model": args.model, "pool": [module.name for module in pool.modules], "runs": runs}
+                    args.out.write_text(json.dumps(content, indent=1) + "\n")
+                found = [run["accuracy"] for run in runs if same.items() <= run.items()]
+                spread = np.std(found, ddof=1) if len(found) > 1 else 0.0
+                which = f"{entry:32s} {args.modules or 'all modules':20s}"
+                line = f"{name} {shots:4d} shots  {which} mean {np.mean(found):.4f}  sd {spread:.4f}  "
+                print(line + " ".join(f"{value:.4f}" for value in found), flush=True)
+                print(f"{len(runs)} runs kept in {args.out}", file=sys.stderr)
+        if len(tasks) > 1:
+            means(runs, tasks, entries, shots)
     return 0
 
 

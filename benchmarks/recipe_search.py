@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from edge_adapt.methods import Adaptation, Method, get_method
+from edge_adapt.methods.optimisers import with_optimiser
 from edge_adapt.methods.trainer import evaluate, train
 from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.workloads.batches import encode
@@ -28,6 +29,7 @@ from edge_adapt.workloads.tasks import Task, load_task
 HEAD = (3e-4, 1e-3, 3e-3)
 MARGIN = (0.5, 1.0, 2.0)
 
+# NAME@OPTIMISER is a method trained by another optimiser than its own.
 # What is searched: "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method.
 SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
     "lorafusion": {
@@ -37,6 +39,14 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
         "recipe.head_margin": MARGIN,
         "recipe.l1": (0.0, 0.0005, 0.05),
         "initial": (1.0, 1.5, 2.0, 3.0),
+    },
+    "lorafusion@mezo": {
+        "rate.coefficients": (0.01, 0.02, 0.05, 0.1),
+        "rate.magnitudes": (0.0, 0.003),
+        "rate.head": (0.0, 0.003),
+        "recipe.head_margin": MARGIN,
+        "recipe.epsilon": (0.01, 0.1),
+        "recipe.epochs": (8, 16),
     },
     "lora": {
         "rate.matrices": (3e-4, 1e-3, 2e-3, 4e-3),
@@ -56,7 +66,7 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
         "rate.vectors": (1e-3, 3e-3, 1e-2, 3e-2),
         "rate.head": HEAD,
         "recipe.head_margin": MARGIN,
-        "recipe.epochs": (8, 16, 32),
+        "recipe.epochs": (8, 16),
         "initial_spread": (0.0, 0.02),
     },
     "bitfit": {"rate.biases": (3e-4, 1e-3, 3e-3, 1e-2), "rate.head": HEAD, "recipe.head_margin": MARGIN},
@@ -102,7 +112,9 @@ def draw(space: dict[str, tuple[Any, ...]], rng: np.random.Generator) -> dict[st
 
 def configured(name: str, config: dict[str, Any]) -> Method:
     """The method with a drawn configuration in its recipe and options."""
+    name, _, optimiser = name.partition("@")
     method = get_method(name, **{key: value for key, value in config.items() if "." not in key})
+    method = replace(method, recipe=with_optimiser(method.recipe, optimiser or method.recipe.optimiser))
     rates = {key.removeprefix("rate."): value for key, value in config.items() if key.startswith("rate.")}
     fields = {key.removeprefix("recipe."): value for key, value in config.items() if key.startswith("recipe.")}
     return replace(method, recipe=replace(method.recipe, learning_rates=rates, **fields))
