@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         description="Accuracy and mean loss of a bundle's current state on a JSONL or CSV file with text and label.",
     )
     add_bundle(parser)
-    parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label")
+    parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")
     add_on_error(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)

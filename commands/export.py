@@ -21,12 +21,14 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("--model", metavar="NAME|DIR|ID", default="minilm",
-        help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")  # fmt: skip
+        help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id [minilm]")  # fmt: skip
     add("--method", metavar="NAME", default="lorafusion", help="method whose state is held digitally [lorafusion]")
     add("--task", metavar="NAME|FILE", default="movie",
-        help="the labels, and texts to check the bundle with: a shipped task, or your CSV/JSONL [movie]")  # fmt: skip
+        help="the labels, and examples to check the bundle with: a shipped task, your CSV/JSONL, or a folder "
+             "of images [movie]")  # fmt: skip
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--reserve-classes", metavar="N", type=int, default=0, help="room for classes taught on the device later [0]")
+    add("--image-size", metavar="N", type=int, help="side of the images in pixels [that of the model]")
     add("--max-tokens", metavar="N", type=int, default=64, help="longer texts are cut [64]")
     add("--weights", choices=("float32", "int8"), default="float32",
         help="how frozen weights are stored; int8: a quarter of the size [float32]")  # fmt: skip
@@ -78,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         chip=args.chip,
         age_seconds=args.age,
         chip_settings=of_chip,
+        image_size=args.image_size,
     )
     with TerminalProgress() as progress:
         record = export_bundle(config, args.out, progress, args.force)

@@ -43,11 +43,12 @@ def remarks_to_stderr() -> None:
 
 
 def read_labelled(session: "Session", path: Path, on_error: str, teach: tuple[str, ...] = ()) -> list["Example"]:
-    """The examples of a file whose labels the session knows, `teach` included."""
-    from ..runtime.examples import keep_known, read_examples
+    """The examples of a file, or of a folder of images, whose labels the session knows, `teach` included."""
+    from ..runtime.examples import keep_known, read_examples, read_images
 
     taught = session.taught_with(teach)
-    examples = read_examples(path, on_error=on_error)
+    of_images = session.manifest.images is not None
+    examples = read_images(path) if of_images else read_examples(path, on_error=on_error)
     return keep_known(examples, str(path), lambda label: session.wrong_label(label, taught), on_error)
 
 

@@ -33,12 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from ..runtime.memory import MemoryModel, base_bytes, measured
 
     manifest = read_manifest(args.bundle)
-    if manifest.tokenizer is None:
-        raise UsageError(f"memory is planned for texts; this bundle takes {manifest.model.kind}s")
+    longest = manifest.images.tokens if manifest.images else manifest.tokenizer.max_tokens if manifest.tokenizer else 1
+    shortest = longest if manifest.images else 1
     batch = manifest.recipe.batch_size if args.batch is None else args.batch
-    tokens = manifest.tokenizer.max_tokens if args.seq is None else args.seq
-    if batch < 1 or not 1 <= tokens <= manifest.tokenizer.max_tokens:
-        raise UsageError(f"--batch must be at least 1, --seq 1..{manifest.tokenizer.max_tokens}; got {batch}, {tokens}")
+    tokens = longest if args.seq is None else args.seq
+    if batch < 1 or not shortest <= tokens <= longest:
+        allowed = f"{longest}, of an image" if manifest.images else f"1..{longest}"
+        raise UsageError(f"--batch must be at least 1, --seq {allowed}; got {batch}, {tokens}")
     data: dict[str, Any] = {"batch": batch, "tokens": tokens}
     if manifest.plan or not args.measure:
         model, base = MemoryModel.of(manifest.plan), base_bytes()
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(data))
         return 0
-    print(f"training on {batch} texts of {tokens} tokens at a time")
+    print(f"training on {batch} {manifest.model.kind}s of {tokens} tokens at a time")
     for key, value in data.items():
         if key.endswith("_bytes"):
             print(f"  {key.removesuffix('_bytes').replace('_', ' '):15s} {value / 1e6:8.1f} MB")

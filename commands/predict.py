@@ -15,10 +15,16 @@ def add_parser(subparsers: Any) -> None:
         "predict",
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
-        "or .jsonl/.csv with text.",
+        "or .jsonl/.csv with text. A bundle about images takes names of image files.",
     )
     add_bundle(parser)
-    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="texts to label [standard input]")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="texts to label, an image, or a folder of some [standard input]",
+    )
     add_on_error(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object with all probabilities")
     parser.set_defaults(run=run)
@@ -26,11 +32,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print, one line per text."""
-    from ..runtime.examples import read_examples, read_lines
+    from ..runtime.examples import read_examples, read_images, read_lines
 
     on_error = args.on_error or "fail"
     with open_bundle(args.bundle, args.threads) as session:
-        if args.file is not None:
+        if args.file is not None and session.manifest.images is not None:
+            examples = read_images(args.file, labelled=False)
+        elif args.file is not None:
             examples = read_examples(args.file, labelled=False, on_error=on_error)
         else:
             if sys.stdin.isatty():

@@ -23,11 +23,12 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help="adapt a bundle to labelled texts, on the device",
-        description="Train the small state of a bundle on a JSONL or CSV file with text and label. The run is saved as "
-        "it goes: after a power cut or Ctrl-C the same command goes on. Its result becomes current at the end.",
+        description="Train the small state of a bundle on a JSONL or CSV file with text and label, or, where it is "
+        "about images, on a folder that holds a folder of images for each label. The run is saved as it goes: "
+        "after a power cut or Ctrl-C the same command goes on. Its result becomes current at the end.",
     )
     add_bundle(parser)
-    parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label")
+    parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")
     add = parser.add_argument
     add("--optimizer", metavar="NAME", help="adamw, sgd, or mezo: forward passes only [adamw]")
     add("--epochs", metavar="N", type=int, help="passes over the examples [the bundle's recipe]")

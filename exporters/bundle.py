@@ -20,14 +20,15 @@ from ..methods import METHODS, Adaptation, Method, Placement, Recipe
 from ..runtime import manifest as form
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
-from ..workloads.batches import PAD_ID, encode
+from ..workloads.batches import PAD_ID
+from ..workloads.images import ImageReader
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Task, load_task
 from . import int8
 from .adapters import origin
 from .folders import in_place
-from .graph import INPUTS, LABELS, inference_graph, training_graph, with_defaults
+from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
 from .sources import ChipWeights
@@ -44,7 +45,8 @@ class ExportConfig:
 
     reserved_classes: rows of the head beyond the task's labels, taught on the device later. chip: name or file of a
     chip, simulated with `seed`, whose cells' weights at `age_seconds` take the place of the exact ones;
-    `chip_settings` changes single numbers of it. weights: how frozen weights are stored.
+    `chip_settings` changes single numbers of it. weights: how frozen weights are stored. image_size: side of the images
+    in pixels, for a model that sees images.
     """
 
     method: Method
@@ -58,6 +60,7 @@ class ExportConfig:
     chip: str | None = None
     age_seconds: float = 0.0
     chip_settings: Mapping[str, str] = field(default_factory=dict)
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot be."""
@@ -110,12 +113,13 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     progress.start(7)
     progress.stage("loading model, pool and task")
     task = load_task(config.task)
+    require_single_texts(task)
     chip = chip_of(config)
-    backbone = load_backbone(config.model)
-    if "image" in (backbone.kind, task.kind):
+    backbone = load_backbone(config.model, config.image_size)
+    if backbone.kind != task.kind:
         raise UsageError(
-            f"a bundle is of texts so far: model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} "
-            f"holds {task.kind}s; adapt to images with: edge-adapt simulate"
+            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
+            f"a --model of {task.kind}s or a --task of {backbone.kind}s"
         )
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance()
@@ -132,7 +136,9 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         manifest = fill(folder, config, adaptation, backbone, task, models, source)
         progress.advance(2)
         progress.stage("measuring memory")
-        manifest = seal(folder, replace(manifest, plan=calibrate(folder, config.max_tokens)))
+        tokens = config.max_tokens if manifest.images is None else manifest.images.tokens
+        plan = calibrate(folder, tokens, fixed=manifest.images is not None)
+        manifest = seal(folder, replace(manifest, plan=plan))
         progress.advance()
     return {
         "out": str(out),
@@ -146,6 +152,15 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
     }
+
+
+def require_single_texts(task: Task) -> None:
+    """Raise `UsageError` for a task of pairs of texts, or of tagged words."""
+    if task.paired or task.tagged:
+        raise UsageError(
+            f"a bundle classifies one text, or one image, at a time so far, and task {task.name!r} holds "
+            f"{'pairs of texts' if task.paired else 'words with tags'}; adapt to it with: edge-adapt simulate"
+        )
 
 
 def trace(adaptation: Adaptation, weights: str = "float32") -> dict[str, ir.Model]:
@@ -174,13 +189,15 @@ def fill(
     Raises:
         EdgeAdaptError: the graphs do not compute what torch computes.
     """
-    graphs = write_graphs(folder, models, session_settings(config))
+    graphs = write_graphs(folder, models, inputs_of(adaptation), session_settings(config))
     state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
     (folder / form.INITIAL_STATE).write_bytes(save(state))  # save_file would make it readable by its owner only
-    backbone.tokenizer.save(str(folder / TOKENIZER))
-    ids = encode(backbone.tokenizer, [example.text for example in task.train[:16]], config.max_tokens)
-    real = real_batches(ids, [example.label for example in task.train[:16]])
-    vocabulary = backbone.tokenizer.get_vocab_size()
+    vocabulary = 0
+    if backbone.kind == "text":
+        backbone.tokenizer.save(str(folder / TOKENIZER))
+        vocabulary = backbone.tokenizer.get_vocab_size()
+    encoded = backbone.encode(task.train[:16], config.max_tokens)
+    real = real_batches(encoded, [example.label for example in task.train[:16]])
     parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
     return seal(folder, describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict(), source))
 
@@ -227,7 +244,9 @@ def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
     return adaptation
 
 
-def write_graphs(folder: Path, models: dict[str, ir.Model], settings: form.SessionSettings) -> dict[str, form.Graph]:
+def write_graphs(
+    folder: Path, models: dict[str, ir.Model], data: tuple[str, ...], settings: form.SessionSettings
+) -> dict[str, form.Graph]:
     """Write the graphs with their shared weights, and check them."""
     write_weights(folder, models.values())
     graphs = {}
@@ -235,7 +254,7 @@ def write_graphs(folder: Path, models: dict[str, ir.Model], settings: form.Sessi
         path = folder / f"{name}.onnx"
         ir.save(model, path)
         check_graph(path)
-        inputs = (*INPUTS, LABELS) if name == "train" else INPUTS
+        inputs = (*data, LABELS) if name == "train" else data
         outputs = tuple(str(value.name) for value in model.graph.outputs)
         graphs[name] = form.Graph(path.name, inputs, outputs, settings)
     return graphs
@@ -276,6 +295,14 @@ def seal(folder: Path, manifest: form.Manifest) -> form.Manifest:
     return manifest
 
 
+def images_of(backbone: Backbone) -> form.ImageInfo | None:
+    """How the device is to prepare images; None for a model of texts."""
+    reader = backbone.preprocessor
+    if not isinstance(reader, ImageReader):
+        return None
+    return form.ImageInfo(reader.side, reader.mean, reader.deviation, reader.tokens, reader.resample)
+
+
 def describe(
     config: ExportConfig,
     adaptation: Adaptation,
@@ -297,14 +324,15 @@ def describe(
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     return form.Manifest(
         method=adaptation.method,
-        model=form.ModelInfo(backbone.name, backbone.fingerprint, backbone.hidden_size, backbone.blocks),
+        model=form.ModelInfo(backbone.name, backbone.fingerprint, backbone.hidden_size, backbone.blocks, backbone.kind),
         task=task.name,
         labels=task.labels,
         reserved_classes=config.reserved_classes,
         state=tuple(form.StateTensor(n, tuple(adaptation.state[n].shape), group_of.get(n)) for n in order),
         l1_names=adaptation.l1_names,
         recipe=form.Recipe(**recipe),
-        tokenizer=form.TokenizerInfo(TOKENIZER, config.max_tokens, PAD_ID),
+        tokenizer=form.TokenizerInfo(TOKENIZER, config.max_tokens, PAD_ID) if backbone.kind == "text" else None,
+        images=images_of(backbone),
         graphs=graphs,
         opset=model.opset_imports[""],
         ir_version=model.ir_version,

@@ -14,8 +14,12 @@ The joint export is experimental in torch (hence the pinned range of versions) a
 
 import contextlib
 import logging
+import math
+import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
 import onnx_ir as ir
 import torch
@@ -28,10 +32,11 @@ from transformers import PreTrainedModel
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.cells import AdaptedModel
+from ..methods.cells import AdaptedModel, patch_projection
 from .forms import processor_forms
 
-INPUTS = ("input_ids", "attention_mask")
+TEXT_INPUTS = ("input_ids", "attention_mask")
+IMAGE_INPUTS = ("pixel_values",)
 LABELS = "labels"
 LOSS = "loss"
 GRADIENT = "grad/"
@@ -42,55 +47,67 @@ TOKENS = "batch*tokens"
 _BATCH, _TOKENS = 5, 11
 
 
+def inputs_of(adaptation: Adaptation) -> tuple[str, ...]:
+    """Names of the data inputs of an adaptation's graphs, without labels."""
+    return IMAGE_INPUTS if adaptation.module.of_images else TEXT_INPUTS
+
+
+def features_of(model: AdaptedModel, inputs: tuple[Tensor, ...]) -> Tensor:
+    """What the head sees, for the data inputs in their order."""
+    return model.features(inputs[0], inputs[0] if model.of_images else inputs[1])
+
+
 class _Loss(nn.Module):
-    """Mean cross entropy of a batch, written with a one-hot product: its gradient has no scatter."""
+    """Mean cross entropy of a batch (data inputs..., labels), written with a one-hot product: its gradient has no
+    scatter.
+    """
 
     def __init__(self, model: AdaptedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        logits = self.model(input_ids, attention_mask)
-        onehot = (labels.unsqueeze(1) == torch.arange(logits.shape[1])).to(logits.dtype)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits = self.model.head(features_of(self.model, inputs[:-1]))
+        onehot = (inputs[-1].unsqueeze(1) == torch.arange(logits.shape[1])).to(logits.dtype)
         return (torch.logsumexp(logits, 1) - (onehot * logits).sum(1)).mean()
 
 
 class _Prediction(nn.Module):
-    """Logits, and the features that the head sees."""
+    """Logits, and the features that the head sees, of a batch (data inputs...)."""
 
     def __init__(self, model: AdaptedModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.model.features(input_ids, attention_mask)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        features = features_of(self.model, inputs)
         return self.model.head(features), features
 
 
 def training_graph(adaptation: Adaptation) -> ir.Model:
-    """Inputs: `input_ids`, `attention_mask` (batch, tokens), `labels` (batch), and the state by its names.
-    Outputs: `loss`, and `grad/NAME` for every trained tensor.
+    """Inputs: `input_ids`, `attention_mask` (batch, tokens), or `pixel_values` (batch, 3, side, side); `labels`
+    (batch), and the state by its names. Outputs: `loss`, and `grad/NAME` for every trained tensor.
     """
     wrapped = _Loss(adaptation.module)
     with _tracing(adaptation), processor_forms(wrapped):
-        joint = _export_forward_backward(_traced(wrapped, labels=True), joint_loss_index=0)
+        joint = _export_forward_backward(_traced(wrapped, adaptation, labels=True), joint_loss_index=0)
         trained = _mark_outputs(joint)
         program = _translate(joint)
         names = _state_names(wrapped, adaptation)
         _name_outputs(program.model, [LOSS, *(GRADIENT + names[parameter] for parameter in trained)])
-        return _finished(program, adaptation, names)
+        return _finished(program, adaptation, names, (*inputs_of(adaptation), LABELS))
 
 
 def inference_graph(adaptation: Adaptation) -> ir.Model:
-    """Inputs: `input_ids`, `attention_mask`, and the state by its names, without values. Outputs: `logits`, `features`.
+    """Inputs: those of the training graph without `labels`; the state has no values. Outputs: `logits`, `features`.
 
     `with_defaults` makes the state optional.
     """
     wrapped = _Prediction(adaptation.module)
     with _tracing(adaptation), processor_forms(wrapped):
-        program = _translate(_traced(wrapped, labels=False))
+        program = _translate(_traced(wrapped, adaptation, labels=False))
         _name_outputs(program.model, ["logits", "features"])
-        return _finished(program, adaptation, _state_names(wrapped, adaptation))
+        return _finished(program, adaptation, _state_names(wrapped, adaptation), inputs_of(adaptation))
 
 
 def with_defaults(model: ir.Model, adaptation: Adaptation) -> None:
@@ -104,7 +121,10 @@ def with_defaults(model: ir.Model, adaptation: Adaptation) -> None:
 
 @contextlib.contextmanager
 def _tracing(adaptation: Adaptation) -> Iterator[None]:
-    """Plain attention, and torch's remarks about its own experimental state kept to itself."""
+    """Plain attention, of images without a mask, and torch's remarks about its own experimental state kept to itself.
+
+    Plain attention is given a mask of all the tokens that the encoder began with: prompts would not fit it.
+    """
     encoder = adaptation.module.encoder
     if isinstance(encoder, PreTrainedModel):
         encoder.set_attn_implementation("eager")
@@ -115,20 +135,38 @@ def _tracing(adaptation: Adaptation) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            with _without_mask(encoder) if adaptation.module.of_images else contextlib.nullcontext():
+                yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
 
-def _traced(wrapped: nn.Module, labels: bool) -> ExportedProgram:
-    ids = torch.arange(_BATCH * _TOKENS).reshape(_BATCH, _TOKENS) % 7 + 1
-    mask = (torch.arange(_TOKENS) < torch.arange(_BATCH).unsqueeze(1) + 3).long()
-    arguments: tuple[Tensor, ...] = (ids, mask)
-    extents: tuple[dict[int, object], ...] = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) * 2
+def _without_mask(encoder: nn.Module) -> Any:
+    """A context in which an encoder of transformers makes no mask."""
+    code = sys.modules[type(encoder).__module__]
+    return mock.patch.object(code, "create_bidirectional_mask", return_value=None)
+
+
+def _traced(wrapped: nn.Module, adaptation: Adaptation, labels: bool) -> ExportedProgram:
+    arguments: tuple[Tensor, ...]
+    extents: tuple[dict[int, object], ...]
+    if adaptation.module.of_images:
+        side = _side(adaptation.module.encoder)
+        arguments, extents = (torch.zeros(_BATCH, 3, side, side),), ({0: Dim.DYNAMIC},)
+    else:
+        ids = torch.arange(_BATCH * _TOKENS).reshape(_BATCH, _TOKENS) % 7 + 1
+        mask = (torch.arange(_TOKENS) < torch.arange(_BATCH).unsqueeze(1) + 3).long()
+        arguments, extents = (ids, mask), ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},) * 2
     if labels:
         arguments, extents = (*arguments, torch.zeros(_BATCH, dtype=torch.int64)), (*extents, {0: Dim.DYNAMIC})
-    return torch.export.export(wrapped, arguments, dynamic_shapes=extents, strict=False)
+    return torch.export.export(wrapped, arguments, dynamic_shapes=(extents,), strict=False)
+
+
+def _side(encoder: nn.Module) -> int:
+    """Pixels on a side of the images that an encoder takes: a patch for each row of its square table of positions."""
+    (table,) = (value for name, value in encoder.named_parameters() if name.endswith("position_embeddings"))
+    return math.isqrt(table.shape[1] - 1) * patch_projection(encoder).kernel_size[0]
 
 
 def _mark_outputs(joint: ExportedProgram) -> list[str]:
@@ -184,8 +222,12 @@ def _state_as_inputs(model: ir.Model, adaptation: Adaptation, names: dict[str, s
     graph.inputs.extend(inputs[name] for name in adaptation.state if name in inputs)
 
 
-def _finished(program: torch.onnx.ONNXProgram, adaptation: Adaptation, names: dict[str, str]) -> ir.Model:
-    """The model with its state as inputs, then constants folded, and the two free extents named."""
+def _finished(
+    program: torch.onnx.ONNXProgram, adaptation: Adaptation, names: dict[str, str], inputs: tuple[str, ...]
+) -> ir.Model:
+    """The model with its data inputs named, its state as inputs, constants folded, and the free extents named."""
+    for value, name in zip(program.model.graph.inputs, inputs, strict=True):
+        value.name = name
     _state_as_inputs(program.model, adaptation, names)
     program.optimize()
     model = program.model
@@ -195,8 +237,10 @@ def _finished(program: torch.onnx.ONNXProgram, adaptation: Adaptation, names: di
 
 def _name_extents(graph: ir.Graph) -> None:
     """Call the free extents "batch", "tokens" and "batch*tokens" wherever a shape is known."""
-    batch, tokens = (str(extent) for extent in _shape(graph.inputs[0]))
-    names = {batch: "batch", tokens: "tokens", f"{batch}*{tokens}": TOKENS, f"{tokens}*{batch}": TOKENS}
+    batch, tokens, *_ = (str(extent) for extent in _shape(graph.inputs[0]))
+    names = {batch: "batch"}
+    if len(_shape(graph.inputs[0])) == 2:  # of images all but the number of examples is fixed
+        names |= {tokens: "tokens", f"{batch}*{tokens}": TOKENS, f"{tokens}*{batch}": TOKENS}
     values = [output for node in graph.all_nodes() for output in node.outputs]
     for value in (*graph.inputs, *values):
         if value.shape is not None:

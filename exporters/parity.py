@@ -21,13 +21,17 @@ from ..methods.cells import set_class_mean_head
 from ..runtime.engine import open_graph
 from ..runtime.manifest import Graph
 from ..workloads.batches import Batch, batches
-from .graph import GRADIENT, LOSS
+from ..workloads.images import ImageBatch, Images
+from .graph import GRADIENT, LABELS, LOSS, features_of, inputs_of
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest number of the same tensor."""
 
 SHAPES = ((1, 1), (1, 16), (2, 9), (3, 48), (16, 48), (32, 64))
 """Batch and tokens of the random batches; longer ones than the model takes are cut."""
+
+IMAGES = (1, 2, 3, 16)
+"""Images in the random batches."""
 
 Feeds = dict[str, np.ndarray]
 
@@ -65,7 +69,7 @@ def check_parity(
     folder: Path,
     graphs: Mapping[str, Graph],
     adaptation: Adaptation,
-    real: Sequence[Batch],
+    real: Sequence[Batch | ImageBatch],
     vocabulary: int,
     taught: int,
 ) -> Parity:
@@ -73,16 +77,20 @@ def check_parity(
 
     Args:
         real: batches of the task.
-        vocabulary: random token ids lie below it.
+        vocabulary: random token ids lie below it; 0 for images.
         taught: classes that are not reserved: labels lie below it.
 
     Raises:
         EdgeAdaptError: a difference above `TOLERANCE`, a value that is not finite, or runs that differ.
     """
     found = Parity(threads=sorted({1, os.cpu_count() or 1}))
-    longest = max(batch.input_ids.shape[1] for batch in real)
-    cases = [*real, *_random_batches(vocabulary, taught, longest)]
-    found.batches = [list(batch.input_ids.shape) for batch in cases]
+    cases = [_inputs(batch) for batch in real]
+    if vocabulary:
+        longest = max(inputs["input_ids"].shape[1] for inputs, _ in cases)
+        cases += _random_texts(vocabulary, taught, longest)
+    else:
+        cases += _random_images(next(iter(cases[0][0].values())).shape[1:], taught)
+    found.batches = [list(next(iter(inputs.values())).shape) for inputs, _ in cases]
     sessions = {
         (name, threads): open_graph(folder, graph, threads)
         for name, graph in graphs.items()
@@ -90,14 +98,15 @@ def check_parity(
     }
     kept = adaptation.state_dict()
     try:
-        for number, batch in enumerate(cases):
-            _draw_state(adaptation, kept, batch, taught, number)
+        for number, (inputs, labels) in enumerate(cases):
+            assert tuple(inputs) == inputs_of(adaptation)
+            _draw_state(adaptation, kept, inputs, labels, taught, number)
             state = {name: value.detach().numpy() for name, value in adaptation.state.items()}
-            inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-            expected = _expected(adaptation, batch, taught)
+            expected = _expected(adaptation, inputs, labels, taught)
             for (name, threads), session in sessions.items():
-                feeds = inputs | state | ({"labels": batch.labels} if name == "train" else {})
-                where = f"{name}.onnx on {len(batch.labels)} x {batch.input_ids.shape[1]}, {threads} threads"
+                feeds = inputs | state | ({LABELS: labels} if name == "train" else {})
+                shape = " x ".join(map(str, found.batches[number]))
+                where = f"{name}.onnx on {shape}, {threads} threads"
                 actual = _run_twice(session, feeds, where)
                 if "logits" in actual:  # reserved classes are at -10000, beside which nothing else would count
                     actual["logits"] = actual["logits"][:, :taught]
@@ -107,19 +116,37 @@ def check_parity(
     return found
 
 
-def _random_batches(vocabulary: int, taught: int, longest: int) -> Iterator[Batch]:
+def _inputs(batch: Batch | ImageBatch) -> tuple[Feeds, np.ndarray]:
+    """What the graphs take of a batch."""
+    if isinstance(batch, ImageBatch):
+        return {"pixel_values": batch.pixel_values}, batch.labels
+    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}, batch.labels
+
+
+def _random_images(shape: tuple[int, ...], taught: int) -> Iterator[tuple[Feeds, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    for count in IMAGES:
+        yield {"pixel_values": rng.normal(size=(count, *shape)).astype(np.float32)}, rng.integers(0, taught, count)
+
+
+def _random_texts(vocabulary: int, taught: int, longest: int) -> Iterator[tuple[Feeds, np.ndarray]]:
     rng = np.random.default_rng(0)
     for examples, tokens in ((examples, min(tokens, longest)) for examples, tokens in SHAPES):
         lengths = rng.integers(1, tokens + 1, examples)
         lengths[0] = tokens
         mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
         ids = rng.integers(0, vocabulary, (examples, tokens))
-        yield Batch(ids, mask, rng.integers(0, taught, examples))
+        yield _inputs(Batch(ids, mask, rng.integers(0, taught, examples)))
 
 
 @torch.no_grad()
 def _draw_state(
-    adaptation: Adaptation, initial: Mapping[str, torch.Tensor], batch: Batch, taught: int, seed: int
+    adaptation: Adaptation,
+    initial: Mapping[str, torch.Tensor],
+    inputs: Feeds,
+    labels: np.ndarray,
+    taught: int,
+    seed: int,
 ) -> None:
     """A state as it occurs in training: the class-mean head of the batch, and everything moved by a few per cent.
 
@@ -128,8 +155,7 @@ def _draw_state(
     adaptation.load_state_dict(initial)
     head = adaptation.module.head
     bias = head.bias.clone()
-    ids, mask = torch.as_tensor(batch.input_ids), torch.as_tensor(batch.attention_mask)
-    set_class_mean_head(head, adaptation.module.features(ids, mask), torch.as_tensor(batch.labels), 1.0)
+    set_class_mean_head(head, _features(adaptation, inputs), torch.as_tensor(labels), 1.0)
     generator = torch.Generator().manual_seed(seed)
     for parameter in adaptation.state.values():
         spread = 0.05 * float(parameter.abs().mean()) + 1e-3
@@ -138,10 +164,14 @@ def _draw_state(
     head.bias[taught:] = bias[taught:]
 
 
-def _expected(adaptation: Adaptation, batch: Batch, taught: int) -> dict[str, np.ndarray]:
-    features = adaptation.module.features(torch.as_tensor(batch.input_ids), torch.as_tensor(batch.attention_mask))
+def _features(adaptation: Adaptation, inputs: Feeds) -> torch.Tensor:
+    return features_of(adaptation.module, tuple(map(torch.as_tensor, inputs.values())))
+
+
+def _expected(adaptation: Adaptation, inputs: Feeds, labels: np.ndarray, taught: int) -> Feeds:
+    features = _features(adaptation, inputs)
     logits = adaptation.module.head(features)
-    loss = F.cross_entropy(logits, torch.as_tensor(batch.labels))
+    loss = F.cross_entropy(logits, torch.as_tensor(labels))
     names = adaptation.trained_names
     gradients = torch.autograd.grad(loss, [adaptation.state[name] for name in names]) if names else ()
     values = {LOSS: loss, "logits": logits[:, :taught], "features": features}
@@ -178,7 +208,10 @@ def _compare(found: Parity, actual: Feeds, expected: Feeds, where: str) -> None:
 
 
 def real_batches(
-    encoded: Sequence[Sequence[int]], labels: Sequence[int], sizes: Sequence[int] = (1, 8, 16)
-) -> list[Batch]:
+    encoded: Sequence[Sequence[int]] | Images, labels: Sequence[int], sizes: Sequence[int] = (1, 8, 16)
+) -> list[Batch | ImageBatch]:
     """One batch of each size from the first examples."""
-    return [next(batches(encoded[:size], labels[:size], size)) for size in sizes if size <= len(labels)]
+    found: list[Batch | ImageBatch] = []
+    for size in (size for size in sizes if size <= len(labels)):
+        found += batches(encoded[:size], labels[:size], size)
+    return found

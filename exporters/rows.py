@@ -13,7 +13,7 @@ over the real ones. Gradients are the values that depend on the labels.
 
 import onnx_ir as ir
 
-from .editing import Editor, Extent, attribute, dependents, extents, integers, permutation, replace
+from .editing import Editor, Extent, attribute, constant, dependents, extents, integers, permutation, replace
 
 _ELEMENTWISE = {
     "Abs", "Add", "Cast", "Clip", "Cos", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
@@ -23,8 +23,35 @@ _ELEMENTWISE = {
 
 
 def pack_rows(model: ir.Model) -> None:
-    """Move the row-wise operations of a graph with inputs (batch, tokens) to the real tokens, in place."""
-    _Packer(model.graph).run()
+    """Move the row-wise operations of a graph with inputs (batch, tokens) to the real tokens, in place.
+
+    Images have no padding. Of their graphs only the products with matrices become those of rows, which costs nothing.
+    """
+    if any(value.name == "attention_mask" for value in model.graph.inputs):
+        _Packer(model.graph).run()
+    else:
+        flatten_products(model.graph)
+
+
+def flatten_products(graph: ir.Graph) -> None:
+    """(batch, tokens, in) times a constant matrix as a product of (batch x tokens) rows, in place."""
+    edit = Editor(graph)
+    for node in list(graph):
+        left, matrix = (extents(value) for value in node.inputs) if node.op_type == "MatMul" else (None, None)
+        if left is None or matrix is None or len(left) != 3 or len(matrix) != 2 or not _is_frozen(node.inputs[1]):
+            continue
+        batch, tokens, features = left
+        rows, target = f"{batch}*{tokens}", edit.constant([-1, features])
+        flat = edit.add(node, "Reshape", [node.inputs[0], target], [rows, features])
+        product = edit.add(node, "MatMul", [flat, node.inputs[1]], [rows, matrix[1]])
+        back = edit.constant([-1, tokens, matrix[1]])
+        replace(node.outputs[0], edit.add(node, "Reshape", [product, back], [batch, tokens, matrix[1]]))
+
+
+def _is_frozen(value: ir.Value | None) -> bool:
+    """Whether a value is a constant matrix or the transpose of one."""
+    maker = value.producer() if value is not None else None
+    return constant(maker.inputs[0] if maker is not None and permutation(maker) == (1, 0) else value) is not None
 
 
 class _Packer:

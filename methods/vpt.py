@@ -71,7 +71,7 @@ class VisualPrompts(nn.Module):
         """Hidden states with this block's prompts behind [CLS]: new ones, or instead of the last block's."""
         prompts = self.prompts[block]
         behind = 1 + (len(prompts) if block else 0)
-        own = prompts.unsqueeze(0).expand(len(hidden), -1, -1)
+        own = prompts.unsqueeze(0).expand(hidden.shape[0], -1, -1)
         if self.training and self.dropout:
             kept = torch.rand(own.shape, generator=self.generator, dtype=own.dtype) >= self.dropout
             own = own * kept / (1.0 - self.dropout)

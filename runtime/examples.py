@@ -1,4 +1,7 @@
-"""Reading labelled or bare texts: JSONL, CSV, plain lines. Every wrong line is named by its number."""
+"""Reading labelled or bare examples: texts as JSONL, CSV, plain lines; images as a folder for each label.
+
+Every wrong line is named by its number.
+"""
 
 import csv
 import io
@@ -14,11 +17,14 @@ from ..errors import UsageError
 log = logging.getLogger(__name__)
 
 ON_ERROR = ("fail", "skip")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text, its label by name ("" where none was given), and the line it came from."""
+    """A text, or the name of an image's file, its label by name ("" where none was given), and the line it came from,
+    or its place in the folder.
+    """
 
     text: str
     label: str
@@ -46,6 +52,27 @@ def read_examples(path: Path, *, labelled: bool = True, on_error: str = "fail") 
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     return collect(str(path), _rows(path, content, labelled), on_error)
+
+
+def read_images(path: Path, *, labelled: bool = True) -> list[Example]:
+    """The image files of a folder, each labelled with the name of the folder in it that it lies in.
+
+    Without `labelled`, a single image, or those of a folder and the folders in it.
+
+    Raises:
+        UsageError: there are none, or they lie in no folder of a label.
+    """
+    if path.is_file() and not labelled:
+        return [Example(str(path), "", 1)]
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder{' with a folder of images for each label' if labelled else ' or image'}")
+    pattern = "*/*" if labelled else "**/*"
+    files = sorted(file for file in path.glob(pattern) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not files:
+        where = "in a folder for each label " if labelled else ""
+        raise UsageError(f"{path} holds no images {where}({' '.join(IMAGE_SUFFIXES)})")
+    names = [file.parent.name if labelled else "" for file in files]
+    return [Example(str(file), name, place) for place, (file, name) in enumerate(zip(files, names, strict=True), 1)]
 
 
 def read_lines(content: Iterable[bytes], where: str, on_error: str = "fail") -> list[Example]:

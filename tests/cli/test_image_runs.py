@@ -79,21 +79,12 @@ def test_what_does_not_fit(here: Path, tmp_path: Path, capsys, more: tuple[str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_of_images_is_refused_before_anything_is_made(here: Path, tmp_path: Path, capsys) -> None:
+def test_a_bundle_of_images_for_a_model_of_texts_is_refused(here: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "bundle"
-    words = [
-        "export",
-        "--model",
-        str(here / "model"),
-        "--task",
-        str(here / "task"),
-        "--method",
-        "vpt",
-        "--out",
-        str(out),
-    ]
-    assert cli.main(words) == 2
-    assert "a bundle is of texts so far: model 'model' reads images" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(20)))
+    words = ["export", "--model", str(here / "model"), "--task", str(tmp_path / "texts.csv"), "--method", "vpt"]
+    assert cli.main([*words, "--out", str(out)]) == 2
+    assert "model 'model' reads images, and task 'texts' holds texts" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
 
 

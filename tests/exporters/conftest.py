@@ -103,7 +103,7 @@ def exported(config: ExportConfig, inputs: Path, tmp_path_factory: pytest.TempPa
             out = tmp_path_factory.mktemp("out") / "bundle"
             with pytest.MonkeyPatch.context() as patch:
                 if not plan:
-                    patch.setattr("edge_adapt.exporters.bundle.calibrate", lambda *_: {})
+                    patch.setattr("edge_adapt.exporters.bundle.calibrate", lambda *_, **__: {})
                 export_bundle(asked, out, Silent())
             done[key] = out
         return done[key]
