@@ -31,7 +31,7 @@ def run(quick: bool) -> None:
             calls = {"read": lambda model=model, x=x: model.matvec("w", x)}
             calls["products"] = lambda drives=drives, cells=cells, array=chip.array: products(drives, cells, array.rows)
             calls["whole"] = lambda drives=drives, cells=cells: [drives @ one for one in cells]
-            times = interleaved(calls, 0.2 if quick else 8.0)
+            times = interleaved(calls, 0.2 if quick else 10.0, turn=0.01 if quick else 1.0)
             must = times["products"] * (2 if noisy else 1)
             conversions = batch * size * digits * len(cells) * -(-size // chip.array.rows)
             rows.append(

@@ -13,8 +13,15 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(calls: Mapping[str, Callable[[], object]], seconds: float, least: int = 3) -> dict[str, float]:
-    """Median seconds of each call: one round before counting, then in turn for `seconds`, at least `least` rounds."""
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, turn: float = 0.0
+) -> dict[str, float]:
+    """Median seconds of each call: one round before counting, then in turn for `seconds`, at least `least` rounds.
+
+    `turn`: how many seconds a competitor goes on before the next one gets its turn. A product library lets its threads
+    wait in a loop for some ten milliseconds after a call, on cores that the next one wants; so the first third of a
+    turn does not count. 0: one call each.
+    """
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -22,9 +29,13 @@ def interleaved(calls: Mapping[str, Callable[[], object]], seconds: float, least
     rounds = 0
     while rounds < least or time.perf_counter() < end:
         for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
+            begun = start = time.perf_counter()
+            while start < begun + turn or start == begun:
+                call()
+                stop = time.perf_counter()
+                if start >= begun + turn / 3 or stop >= begun + turn:
+                    times[name].append(stop - start)
+                start = stop
         rounds += 1
     return {name: statistics.median(values) for name, values in times.items()}
 

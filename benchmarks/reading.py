@@ -31,7 +31,7 @@ def run(quick: bool) -> None:
         x = rng.normal(size=(batch, size)).astype(np.float32)
         calls = {name: lambda model=model, x=x: model.matvec("w", x) for name, model in models.items()}
         calls["product"] = lambda x=x: x @ transposed
-        times = interleaved(calls, 0.2 if quick else 5.0)
+        times = interleaved(calls, 0.2 if quick else 5.0, turn=0.01 if quick else 0.3)
         draws = batch * size * -(-size // noisy.array.rows)
         for name in models:
             rows.append(

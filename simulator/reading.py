@@ -22,9 +22,9 @@ from .products import Products
 from .randoms import derived_seed
 from .threads import in_parts
 
-# A part of a read: at most so many partial sums, at least so many vectors (a product unpacks its weights once), and
-# otherwise so many parts that a few threads have work.
-AT_ONCE, LEAST_VECTORS, PARTS = 1 << 21, 32, 4
+# A part of a read: at most so many partial sums, at least so many vectors (a product unpacks its weights once, and to
+# wake another thread takes a tenth of a millisecond), and otherwise so many parts that a few threads have work.
+AT_ONCE, LEAST_VECTORS, PARTS = 1 << 21, 128, 4
 
 NO_VARIANCE, NO_BITS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.uint16)
 
