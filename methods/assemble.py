@@ -46,6 +46,7 @@ def assemble(
             a training forward pass, by default the same as inference.
         extra_tokens: tokens that the method adds to every sequence; attention works on them too.
     """
+    model.per_token, model.separator = backbone.tagged, backbone.separator
     head = dict(model.head.named_parameters(prefix="head"))
     state = {name: parameter for group in groups.values() for name, parameter in group.items()} | head
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
@@ -53,11 +54,12 @@ def assemble(
     default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)
     hidden, classes = model.head.in_features, model.head.out_features
     through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    forward = lengthened(attention_forward(backbone.blocks, hidden), extra_tokens) + head_forward(hidden, classes)
+    forward = lengthened(attention_forward(backbone.blocks, hidden), extra_tokens)
+    forward += head_forward(hidden, classes, backbone.tagged)
     if backbone.kind == "image":
         forward += patches_forward(patch_projection(model.encoder).weight.numel())
     if train_head:
-        backward_work += head_backward(hidden, classes, through)
+        backward_work += head_backward(hidden, classes, through, backbone.tagged)
     if through:
         backward_work += lengthened(attention_backward(backbone.blocks, hidden), extra_tokens)
     adaptation = Adaptation(

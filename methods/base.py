@@ -46,6 +46,16 @@ class BackboneLike(Protocol):
         """Special tokens in one example: those around a text, or an image's [CLS], which comes first."""
         ...
 
+    @property
+    def tagged(self) -> bool:
+        """Whether every word is classified, not the text as a whole."""
+        ...
+
+    @property
+    def separator(self) -> int | None:
+        """The token that ends the first text of a pair; None where the encoder is not told the texts apart."""
+        ...
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -96,6 +96,9 @@ class AdaptedModel(nn.Module):
 
     Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
     takes pixels (batch, channels, side, side) in place of the ids, and its features are those of [CLS].
+
+    `per_token`: the mean is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
+    text of a pair; what follows it is the second, and the encoder is told so.
     """
 
     def __init__(self, encoder: nn.Module, hidden_size: int, classes: int) -> None:
@@ -106,17 +109,30 @@ class AdaptedModel(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.head.to(next(encoder.parameters()).dtype)
+        self.per_token = False
+        self.separator: int | None = None
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of the last hidden states over the tokens, or that of an image's [CLS], (batch, hidden_size)."""
+        """Mean of the last hidden states over the tokens, or that of an image's [CLS], (batch, hidden_size); or the
+        hidden states of all tokens.
+        """
         if self.of_images:
             return self.encoder(pixel_values=input_ids).last_hidden_state[:, 0]
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        types = self.token_types(input_ids)
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         return self.pool(hidden, attention_mask)
 
-    @staticmethod
-    def pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of hidden states (batch, tokens, hidden_size) over the tokens."""
+    def token_types(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """The encoder's argument that tells the texts of a pair apart, 0 and 1; none for single texts."""
+        if self.separator is None:
+            return {}
+        ends = (input_ids == self.separator).long()
+        return {"token_type_ids": (ends.cumsum(1) - ends).clamp(max=1)}
+
+    def pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """Mean of hidden states (batch, tokens, hidden_size) over the tokens; all of them where each is classified."""
+        if self.per_token:
+            return hidden
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
 
@@ -126,7 +142,7 @@ class AdaptedModel(nn.Module):
 
 @torch.no_grad()
 def set_class_mean_head(
-    head: nn.Linear, features: Tensor, labels: Tensor, margin: float, shrinkage: float = 1.0
+    head: nn.Linear, features: Tensor, labels: Tensor, margin: float, shrinkage: float = 1.0, prior: bool = False
 ) -> None:
     """Set `head` to the nearest-class-mean classifier of `features` (n, d) with `labels` (n,).
 
@@ -137,6 +153,9 @@ def set_class_mean_head(
 
     With `shrinkage` below 1 distances are measured in the metric of (1 - shrinkage) S + shrinkage (tr S / d) I, S the
     covariance within the classes: regularised discriminant analysis (Friedman, JASA 84, 1989). 1 is the plain distance.
+
+    `prior`: the logarithm of each class's share of the examples is added to its logit, as discriminant analysis has it
+    for classes of different size.
     """
     classes = head.out_features
     onehot = F.one_hot(labels, classes).to(features.dtype)
@@ -154,7 +173,8 @@ def set_class_mean_head(
     mean_margin = (right - best_other).mean()
     scale = margin / mean_margin if mean_margin > 0 else torch.ones(())
     head.weight.copy_(scale * weight)
-    head.bias.copy_(scale * bias)
+    shares = (counts.clamp(min=0.5) / len(labels)).log() if prior else torch.zeros_like(bias)
+    head.bias.copy_(scale * bias + shares)
 
 
 def _metric(residuals: Tensor, shrinkage: float) -> Tensor:

@@ -78,17 +78,23 @@ def patches_forward(weights: int) -> DigitalWork:
     return DigitalWork(per_token=weights, per_sequence=-weights, bytes_per_sequence=NUMBER_BYTES * weights)
 
 
-def head_forward(hidden_size: int, classes: int) -> DigitalWork:
-    """The classifier, once for each sequence."""
-    weights = hidden_size * classes
-    return DigitalWork(per_sequence=weights, bytes_per_sequence=NUMBER_BYTES * weights)
-
-
-def head_backward(hidden_size: int, classes: int, through: bool) -> DigitalWork:
-    """The head's weight gradient and, when the gradient goes on into the backbone, that of its input."""
+def head_forward(hidden_size: int, classes: int, per_token: bool = False) -> DigitalWork:
+    """The classifier, once for each sequence, or for each of its tokens."""
     weights = hidden_size * classes
     return DigitalWork(
-        per_sequence=weights * (2 if through else 1),
+        per_token=weights if per_token else 0,
+        per_sequence=0 if per_token else weights,
+        bytes_per_sequence=NUMBER_BYTES * weights,
+    )
+
+
+def head_backward(hidden_size: int, classes: int, through: bool, per_token: bool = False) -> DigitalWork:
+    """The head's weight gradient and, when the gradient goes on into the backbone, that of its input."""
+    weights = hidden_size * classes
+    work = weights * (2 if through else 1)
+    return DigitalWork(
+        per_token=work if per_token else 0,
+        per_sequence=0 if per_token else work,
         bytes_per_sequence=NUMBER_BYTES * weights * (3 if through else 2),
     )
 

@@ -50,10 +50,11 @@ class PromptedModel(AdaptedModel):
                 "the model knows; give fewer --max-tokens"
             )
         beside = attention_mask.new_ones(prompts.shape[:2])
+        types = {name: torch.cat([0 * beside, own], 1) for name, own in self.token_types(input_ids).items()}
         hidden = self.encoder(
-            inputs_embeds=torch.cat([prompts, words], 1), attention_mask=torch.cat([beside, attention_mask], 1)
+            inputs_embeds=torch.cat([prompts, words], 1), attention_mask=torch.cat([beside, attention_mask], 1), **types
         ).last_hidden_state
-        return self.pool(hidden, torch.cat([0 * beside, attention_mask], 1))
+        return self.pool(hidden[:, prompts.shape[1] :], attention_mask)
 
 
 def _table(encoder: Any) -> nn.Embedding:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import UsageError
-from ..workloads.batches import Batch, batches
+from ..workloads.batches import IGNORED, Batch, Labels, batches
 from ..workloads.images import ImageBatch, Images
 from .base import Adaptation, BackwardNeed, Recipe
 from .cells import set_class_mean_head
@@ -87,25 +87,30 @@ def as_tensors(batch: Batch | ImageBatch) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def extract_features(
-    adaptation: Adaptation, encoded: Encoded, labels: Sequence[int], size: PassSize | None = None
+    adaptation: Adaptation, encoded: Encoded, labels: Labels, size: PassSize | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Features (n, hidden_size) of the examples and their labels (n,), in one forward pass over them.
+    """Features (n, hidden_size) of the examples and their labels (n,), in one forward pass over them; of all words of
+    the examples, where these are tagged.
 
     The rows come in order of length, not in the order given. `size` is added to when given.
     """
     features, ordered = [], []
     for batch in batches(encoded, labels, EVALUATION_BATCH):
         input_ids, mask, target = as_tensors(batch)
-        features.append(adaptation.module.features(input_ids, mask))
-        ordered.append(target)
+        kept = target != IGNORED
+        features.append(adaptation.module.features(input_ids, mask)[kept])
+        ordered.append(target[kept])
         if size is not None:
             size.add(batch)
     return torch.cat(features), torch.cat(ordered)
 
 
 @torch.no_grad()
-def evaluate(adaptation: Adaptation, encoded: Encoded, labels: Sequence[int]) -> float:
-    """Share of the examples whose class the adaptation names, 0..1. Raises `UsageError` when there are none."""
+def evaluate(adaptation: Adaptation, encoded: Encoded, labels: Labels) -> float:
+    """Share of the examples, or of their words, whose class the adaptation names, 0..1.
+
+    Raises `UsageError` when there are none.
+    """
     if not len(encoded):
         raise UsageError("there are no examples to evaluate on")
     features, target = extract_features(adaptation, encoded, labels)
@@ -115,7 +120,7 @@ def evaluate(adaptation: Adaptation, encoded: Encoded, labels: Sequence[int]) ->
 def train(
     adaptation: Adaptation,
     encoded: Encoded,
-    labels: Sequence[int],
+    labels: Labels,
     rng: np.random.Generator,
     *,
     recipe: Recipe | None = None,
@@ -127,7 +132,7 @@ def train(
 
     Args:
         encoded: token ids of each example, or images.
-        labels: class of each example, 0..classes-1.
+        labels: class of each example, 0..classes-1, or of each of its tokens.
         rng: draws the order of the examples, the crops of images, and the directions of a zeroth-order recipe.
         recipe: default the adaptation's own.
         on_step: called with the number of steps done after each optimiser step (to show progress, stop).
@@ -143,7 +148,11 @@ def train(
     head_only = adaptation.backward_need is BackwardNeed.NONE
     if head_only or (not adaptation.keep_head and (recipe.new_head_again or not again)):
         features, target = extract_features(adaptation, encoded, labels, log.forward_only)
-        set_class_mean_head(adaptation.module.head, features, target, recipe.head_margin, recipe.head_shrinkage)
+        # Most words are in no entity.
+        set_class_mean_head(
+            adaptation.module.head, features, target, recipe.head_margin, recipe.head_shrinkage,
+            prior=adaptation.module.per_token,
+        )  # fmt: skip
         classes, width = adaptation.module.head.weight.shape
         log.head_macs = head_start_macs(len(features), width, classes, recipe.head_shrinkage)
 
@@ -172,7 +181,8 @@ def train(
                 continue
             for batch in batches(encoded, labels, recipe.batch_size, rng):
                 input_ids, mask, batch_labels = as_tensors(batch)
-                passes = step(partial(_logits, adaptation.module, input_ids, mask), batch_labels)
+                kept = batch_labels != IGNORED
+                passes = step(partial(_logits, adaptation.module, input_ids, mask, kept), batch_labels[kept])
                 if passes:
                     log.forward_only.add(batch, passes)
                 else:
@@ -181,9 +191,12 @@ def train(
     return log
 
 
-def _logits(model: nn.Module, inputs: Tensor, mask: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Logits of a batch, with some parameters replaced."""
-    return model(inputs, mask) if changed is None else functional_call(model, dict(changed), (inputs, mask))
+def _logits(
+    model: nn.Module, inputs: Tensor, mask: Tensor, kept: Tensor, changed: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """Logits of what has a label in a batch (`kept`: its examples, or tokens), with some parameters replaced."""
+    found = model(inputs, mask) if changed is None else functional_call(model, dict(changed), (inputs, mask))
+    return found[kept]
 
 
 def _head(head: nn.Linear, features: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -249,12 +262,14 @@ class GradientStepper:
         return 0
 
 
-def check_labels(adaptation: Adaptation, encoded: Encoded, labels: Sequence[int]) -> None:
+def check_labels(adaptation: Adaptation, encoded: Encoded, labels: Labels) -> None:
     """Raise `UsageError` for no examples, a number of labels that differs, or a label outside the head's classes."""
     classes = adaptation.module.head.out_features
     if not len(encoded):
         raise UsageError("there are no examples to train on")
     if len(encoded) != len(labels):
         raise UsageError(f"{len(encoded)} examples have {len(labels)} labels")
-    if strange := [label for label in labels if not 0 <= label < classes]:
+    of_words = [label for own in labels if isinstance(own, Sequence) for label in own if label != IGNORED]
+    of_examples = [label for label in labels if not isinstance(label, Sequence)]
+    if strange := [label for label in (*of_examples, *of_words) if not 0 <= label < classes]:
         raise UsageError(f"label {strange[0]} is outside 0..{classes - 1}, the classes of the head")

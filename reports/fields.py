@@ -121,6 +121,7 @@ WORKLOAD = (
     Field("task.train_examples", "integer", "examples that the shots are drawn from", "1", "counted"),
     Field("task.test_examples", "integer", "examples of every accuracy below", "1", "counted"),
     Field("task.source", "text", "where the examples come from"),
+    Field("task.metric", "text", "what every accuracy below is", choices=("accuracy", "macro-F1", "entity-F1")),
     Field("raw_pixels", "list", "a logistic regression on the pixels of the same examples; empty for texts"),
     Field("raw_pixels[].shots", "integer", "labelled examples", "1"),
     Field("raw_pixels[].seed", "integer", "seed of the draw of examples"),

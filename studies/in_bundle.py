@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UsageError
-from ..exporters.bundle import ExportConfig, fill, trace
+from ..exporters.bundle import ExportConfig, fill, require_single_texts, trace
 from ..methods import Adaptation
 from ..runtime import Session
 from ..runtime.model import Labelled
@@ -15,7 +15,8 @@ from ..runtime.options import TrainOptions
 from ..runtime.state import CURRENT
 from ..runtime.training import TrainingRun
 from ..workloads.images import Images
-from .workbench import Encoded, Variant, Workbench
+from .encoding import Encoded
+from .workbench import Variant, Workbench
 
 
 def answers_of_bundle(
@@ -26,9 +27,10 @@ def answers_of_bundle(
     Initial values are the adaptation's; the order of the examples is drawn by the runtime.
 
     Raises:
-        UsageError: images: a bundle is of texts.
+        UsageError: images, pairs or tagged words: a bundle is of texts.
         EdgeAdaptError: the exported graphs do not compute what torch computes.
     """
+    require_single_texts(bench.task)
     texts = {name: _texts(given) for name, given in asked.items()}
     examples = Labelled(_texts(data), np.array(data.labels, np.int64))
     config = ExportConfig(

@@ -20,6 +20,7 @@ from ..methods.trainer import evaluate, train
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
 from ..workloads.tasks import Task, load_task
+from .encoding import Encoded
 
 SCHEMA = "edge-adapt/pool/1"
 
@@ -170,19 +171,21 @@ def _train_module(
     if task.kind == "image":
         recipe = replace(recipe, head_shrinkage=IMAGE_HEAD_SHRINKAGE)
     method = replace(get_method("lora", rank=config.rank, alpha=config.alpha), recipe=recipe)
+    backbone = backbone.reading(task)
     # The same generator for every module: a common start for A.
     rng = np.random.default_rng([config.seed, 0])
     adaptation = method.attach(backbone, len(task.labels), rng, placement=Placement.DIGITAL)
     examples, held_out = task.train[: config.max_examples], task.test
+    encoded = Encoded.of(backbone, task, examples, config.max_tokens)
     log = train(
         adaptation,
-        backbone.encode(examples, config.max_tokens, task.augment),
-        [example.label for example in examples],
+        encoded.ids,
+        encoded.labels,
         np.random.default_rng([config.seed, 1]),
         on_step=None if progress is None else lambda _: progress.advance(),
     )
-    encoded = backbone.encode(held_out, config.max_tokens, task.augment)
-    accuracy = evaluate(adaptation, encoded, [example.label for example in held_out])
+    encoded = Encoded.of(backbone, task, held_out, config.max_tokens)
+    accuracy = evaluate(adaptation, encoded.ids, encoded.labels)
     entry = {
         "name": task.name,
         "task": task.name,

@@ -14,6 +14,7 @@ from ..simulator.costs import described
 from ..simulator.counting import write_events
 from ..simulator.retention import held_message
 from ..simulator.temperature import temperature_message
+from ..workloads.scores import MEANING
 from . import amortise
 from .config import DRIFT_SECONDS
 from .raw_pixels import raw_pixels
@@ -65,6 +66,7 @@ def assemble(
             "train_examples": len(bench.task.train),
             "test_examples": len(bench.task.test),
             "source": bench.task.source,
+            "metric": bench.task.metric,
         },
         "raw_pixels": raw_pixels(bench.task, config.shots, config.seed_numbers),
         "pool": None if bench.pool is None else {
@@ -166,6 +168,10 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     data.
     """
     notes = [held_message(chip.cell, DRIFT_SECONDS[-1]), *bench.task.messages]
+    if bench.task.metric != "accuracy":
+        notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
+    if bench.test.cut_words:
+        notes.append(f"{bench.test.cut_words} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
     cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
     notes.append(

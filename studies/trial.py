@@ -19,7 +19,8 @@ from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
 from ..workloads.batches import batches
 from .digital import inference_events, training_events
-from .workbench import Encoded, Variant, Workbench
+from .encoding import Encoded
+from .workbench import Variant, Workbench
 
 CALIBRATION_EXAMPLES = 16
 # The trained state grows from zero: the converters' ranges follow it after these optimiser steps.
@@ -96,7 +97,7 @@ class ChipTrial:
 
     def calibrate(self, data: Encoded) -> None:
         """Set the converters' ranges from a few examples; done at deployment and as the state grows, not charged."""
-        few = Encoded(data.ids[:CALIBRATION_EXAMPLES], data.labels[:CALIBRATION_EXAMPLES])
+        few = data.first(CALIBRATION_EXAMPLES)
         with torch.no_grad(), self.model.calibrating():
             for batch in batches(few.ids, few.labels, CALIBRATION_EXAMPLES):
                 ids, mask, _ = as_tensors(batch)
@@ -219,9 +220,10 @@ class ChipTrial:
 
     @torch.no_grad()
     def accuracy(self, found: tuple[Tensor, Tensor]) -> float:
-        """Share of right answers of the head on features and labels."""
+        """How right the head's answers to the test examples are, by the task's metric, on their features and labels."""
         features, labels = found
-        return (self.adaptation.module.head(features).argmax(1) == labels).double().mean().item()
+        answers = self.adaptation.module.head(features).argmax(1)
+        return self.bench.test.score(self.bench.task, answers.numpy(), labels.numpy())
 
 
 def _number(text: str) -> int:

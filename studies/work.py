@@ -16,10 +16,11 @@ from ..simulator.autograd import ExactReader
 from ..simulator.counting import input_cycles
 from . import amortise
 from .config import DRIFT_SECONDS
+from .encoding import Encoded
 from .progress import Progress
 from .trial import ChipTrial, Cost
 from .wiring import prepare_wires
-from .workbench import Encoded, Variant, Workbench
+from .workbench import Variant, Workbench
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progr
         trial = ChipTrial(bench, frozen, base, part.shots, part.seed)
         trial.deploy(data)
         trial.adapt(data, trial.adaptation.recipe)
-        exact = run_exact(bench, frozen, data, held_out, part.shots, part.seed)
-        outcome = exact.accuracy, trial.accuracy(trial.features(bench.test))
+        yardstick = run_exact(bench, frozen, data, held_out, part.shots, part.seed)
+        outcome = yardstick.accuracy, trial.accuracy(trial.features(bench.test))
     progress.advance(part.units)
     return outcome
 
@@ -220,12 +221,14 @@ def run_exact(
 
 def test_exactly(adaptation: Adaptation, bench: Workbench, held_out: Encoded) -> ExactResult:
     """Test a method that reads exact weights."""
-    right = {}
+    right, scores = {}, {}
     with torch.no_grad():
         for name, examples in (("test", bench.test), ("validation", held_out)):
             features, labels = extract_features(adaptation, examples.ids, examples.labels)
-            right[name] = (adaptation.module.head(features).argmax(1) == labels).numpy()
-    return ExactResult(float(right["test"].mean()), float(right["validation"].mean()), right["validation"])
+            answers = adaptation.module.head(features).argmax(1)
+            right[name] = (answers == labels).numpy()
+            scores[name] = examples.score(bench.task, answers.numpy(), labels.numpy())
+    return ExactResult(scores["test"], scores["validation"], right["validation"])
 
 
 class SharedFeatures:

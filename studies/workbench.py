@@ -17,34 +17,17 @@ from ..methods import METHODS, Method, Placement, get_method
 from ..methods.base import BackwardNeed
 from ..methods.image_recipes import for_images
 from ..methods.optimisers import belongs_to, with_optimiser
-from ..methods.trainer import PassSize
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
-from ..workloads.batches import batches
 from ..workloads.image_tasks import IMAGE_TASKS
-from ..workloads.images import Images
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import TASKS, Example, Task, load_task
 from .config import SimulateConfig
+from .encoding import Encoded
 
 # What `simulate` compares unless told otherwise: the method it is about, and the usual yardsticks.
 DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of some examples, or images, and their labels."""
-
-    ids: list[list[int]] | Images
-    labels: list[int]
-
-    def size(self) -> PassSize:
-        """Tokens, attention pairs and sequences of one pass over the examples."""
-        total = PassSize()
-        for batch in batches(self.ids, self.labels, 32):
-            total.add(batch)
-        return total
 
 
 @dataclass(frozen=True)
@@ -76,8 +59,7 @@ class Workbench:
 
     def encode(self, examples: tuple[Example, ...]) -> Encoded:
         """Token ids, or images, and labels of examples."""
-        ids = self.backbone.encode(examples, self.config.max_tokens, self.task.augment)
-        return Encoded(ids, [e.label for e in examples])
+        return Encoded.of(self.backbone, self.task, examples, self.config.max_tokens)
 
     @property
     def classes(self) -> int:
@@ -146,6 +128,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
             f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give a --task "
             f"of {backbone.kind}s: {', '.join(TASKS if backbone.kind == 'text' else IMAGE_TASKS)}, or your own"
         )
+    backbone = backbone.reading(task)
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)

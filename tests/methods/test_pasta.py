@@ -118,6 +118,8 @@ class Other:
     kind: str = "text"
     hidden_size: int = 16
     blocks: int = 2
+    tagged: bool = False
+    separator: int | None = None
 
     def linear_names(self):
         return [

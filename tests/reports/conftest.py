@@ -121,7 +121,7 @@ def build_report(
                   "hidden_size": 384, "blocks": 6},
         "raw_pixels": [{"shots": 100, "seed": s, "accuracy": 0.61 + 0.01 * s} for s in (0, 1)],
         "task": {"name": "movie", "labels": ["negative", "positive"], "train_examples": 9_000, "test_examples": 400,
-                 "source": "ICWSM'14 rated sentiment, movie reviews"},
+                 "source": "ICWSM'14 rated sentiment, movie reviews", "metric": "accuracy"},
         "pool": {"path": "pools/minilm", "weights_in_cells": 884_736,
                  "modules": [{"name": f"module-{k}", "task": t, "rank": 16} for k, t in
                              enumerate(("tweets", "amazon", "nyt", "bbc-news", "r8", "election-author"))]},

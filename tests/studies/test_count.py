@@ -74,7 +74,7 @@ def _tiny(kind, module, special_ids):
     shape = ModelShape("tiny", "tiny", "random", WIDTH, blocks, patch_weights=patches)
     backbone = SimpleNamespace(
         module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=special_ids,
-        special_tokens=len(special_ids) or 1, kind=kind, name="tiny",
+        special_tokens=len(special_ids) or 1, kind=kind, name="tiny", tagged=False, separator=None,
     )  # fmt: skip
     return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
 

@@ -1,0 +1,75 @@
+"""Examples made ready for a model, and how right its answers to them are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..methods.trainer import PassSize
+from ..workloads.batches import IGNORED, Labels, batches, by_length, encode_words
+from ..workloads.images import Images
+from ..workloads.models import Backbone
+from ..workloads.scores import SCORES, entity_f1
+from ..workloads.tasks import Example, Task
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some examples, or images, and their labels: one for each, or one for each token, see `Batch`.
+
+    `words`, for tagged sentences: for each token the number of the word that it is the first of, or `IGNORED`; `tags`:
+    those of all words, also of words that were cut off.
+    """
+
+    ids: list[list[int]] | Images
+    labels: Labels
+    words: list[list[int]] = field(default_factory=list)
+    tags: list[tuple[int, ...]] = field(default_factory=list)
+
+    @staticmethod
+    def of(backbone: Backbone, task: Task, examples: Sequence[Example], max_tokens: int) -> "Encoded":
+        """Examples of a task, for a backbone that reads them (`Backbone.reading`)."""
+        if not task.tagged:
+            return Encoded(backbone.encode(examples, max_tokens, task.augment), [e.label for e in examples])
+        ids, words = encode_words(backbone.tokenizer, [e.words for e in examples], max_tokens)
+        tags = [e.tags for e in examples]
+        labels = [
+            [IGNORED if word == IGNORED else own[word] for word in mine] for mine, own in zip(words, tags, strict=True)
+        ]
+        return Encoded(ids, labels, words, tags)
+
+    def first(self, number: int) -> "Encoded":
+        """The first examples alone."""
+        return Encoded(self.ids[:number], self.labels[:number], self.words[:number], self.tags[:number])
+
+    def size(self) -> PassSize:
+        """Tokens, attention pairs and sequences of one pass over the examples."""
+        total = PassSize()
+        for batch in batches(self.ids, self.labels, 32):
+            total.add(batch)
+        return total
+
+    @property
+    def cut_words(self) -> int:
+        """Words that the model does not see."""
+        seen = (sum(word != IGNORED for word in words) for words in self.words)
+        return sum(len(tags) for tags in self.tags) - sum(seen)
+
+    def score(self, task: Task, answers: np.ndarray, labels: np.ndarray) -> float:
+        """How right answers are by the task's metric: classes in the order of evaluation, as `labels` are.
+
+        A word that the model does not see counts as named O.
+        """
+        if task.metric != "entity-F1":
+            return SCORES[task.metric](labels, answers)
+        assert not isinstance(self.ids, Images)
+        given = iter(answers.tolist())
+        right, named = [], []
+        for number in by_length(self.ids):
+            tags = ["O"] * len(self.tags[number])
+            for word in self.words[number]:
+                if word != IGNORED:
+                    tags[word] = task.labels[next(given)]
+            right.append([task.labels[tag] for tag in self.tags[number]])
+            named.append(tags)
+        return entity_f1(right, named)

