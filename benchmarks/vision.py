@@ -40,9 +40,9 @@ SEARCH = {
 PLAN = [
     (("pixels", "regression", "probe"), tuple(PER_CLASS)),
     (("vpt",), ("elpv-poly", "mnist", "stamps")),
+    (("vpt",), ("fashion-mnist", "elpv-mono")),
     (("lora",), ("elpv-poly", "mnist", "stamps")),
     (("vpt-shallow",), ("elpv-poly", "mnist", "stamps")),
-    (("vpt",), ("fashion-mnist", "elpv-mono")),
 ]
 """What is run, in this order: the three tasks of the comparison first."""
 

@@ -37,7 +37,7 @@ def backbone():
     names = [name for name, child in module.named_modules() if isinstance(child, nn.Linear)]
     return SimpleNamespace(
         module=module.eval(), hidden_size=WIDTH, blocks=1, linear_names=lambda: names, special_ids=(38, 39),
-        special_tokens=2, kind="text", name="tiny",
+        special_tokens=2, kind="text", name="tiny", tagged=False, separator=None,
     )  # fmt: skip
 
 
