@@ -6,6 +6,7 @@ vectors and the pool (3, 16).
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,9 +231,11 @@ class FailingDisk(Disk):
 
     def __init__(self, fails_at: int = -1, code: int = 0) -> None:
         self.fails_at, self.code, self.done = fails_at, code, 0
+        self.kinds: list[str] = []
 
     def _count(self, path: object = None) -> None:
         self.done += 1
+        self.kinds.append(sys._getframe(1).f_code.co_name)
         if self.done == self.fails_at:
             raise OSError(self.code, os.strerror(self.code), str(path))
 
