@@ -43,9 +43,8 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def _task(task: Mapping[str, Any]) -> str:
-    return (
-        f"{task['name']} ({', '.join(task['labels'])}): {count(task['test_examples'])} test examples; {task['source']}"
-    )
+    examples = f"{count(task['test_examples'])} test examples, by {task['metric']}"
+    return f"{task['name']} ({', '.join(task['labels'])}): {examples}; {task['source']}"
 
 
 def _raw_pixels(found: Sequence[Mapping[str, Any]]) -> str:

@@ -62,7 +62,7 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
     rows = rows_of(report["results"])
     for shots, group in by_shots(rows).items():
         console.print()
-        _tables(console, shots, group)
+        _tables(console, shots, group, report["task"]["metric"])
     marks = ["~ estimated"] if any(row.estimated for row in rows) else []
     if plain := labels_of(row for row in rows if not row.estimated):
         marks.append(f"{'the others' if marks else 'all'} {plain}")
@@ -110,12 +110,12 @@ def _facts(console: "Console", facts: Sequence[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def _tables(console: "Console", shots: int, group: Sequence[Row]) -> None:
+def _tables(console: "Console", shots: int, group: Sequence[Row], metric: str) -> None:
     title = f"{shots} shots"
     if console.width >= _WIDE:
-        console.print(_table(title, group, (*_COST[:2], *_ACCURACY, *_COST[2:])))
+        console.print(_table(f"{title}, {metric} and cost", group, (*_COST[:2], *_ACCURACY, *_COST[2:])))
         return
-    console.print(_table(f"{title}: accuracy", group, _ACCURACY))
+    console.print(_table(f"{title}: {metric}", group, _ACCURACY))
     console.print()
     console.print(_table(f"{title}: cost", group, _COST, narrow=True))
 
