@@ -20,6 +20,7 @@ LIMIT = (
     "torch eager; targets: batch 1 at 2x, batch 16 at 1.25x of its steps per second, cold start to the first step 2 s, "
     "save 20 ms, peak memory 1.5 x weights.data + 120 MB at 8 x 48, predicted within 20 %"
 )
+REVIEWS = 16
 SHAPES = ((8, 48), (4, 32), (16, 64), (1, 16))
 
 
@@ -52,7 +53,7 @@ def row(what: str, **figures: Any) -> dict[str, Any]:
 
 
 def steps(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
-    """Steps per second: forward, backward, clipping, AdamW."""
+    """Steps per second: forward, backward, clipping, AdamW; over the same sixteen reviews, one or all in a batch."""
     import torch
     from edge_adapt.runtime import Session
 
@@ -60,12 +61,13 @@ def steps(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
     session = Session(bundle, threads=threads)
     adaptation = adaptation_of(session.manifest)
     rows = []
+    texts, labels = real_examples(session.manifest, REVIEWS)
     for size, target in ((1, 2.0), (16, 1.25)):
-        batch = session.batch(*real_examples(session.manifest, size))
-        given = (batch.inputs["input_ids"], batch.inputs["attention_mask"], batch.labels)
-        tensors = [torch.as_tensor(array) for array in given]
-        tokens = given[0].shape[1]
-        calls = {"edge-adapt": lambda batch=batch: session.step(batch, factor=0.0)}
+        parts = [slice(start, start + size) for start in range(0, REVIEWS, size)]
+        batches = [session.batch(texts[part], labels[part]) for part in parts]
+        given = [(b.inputs["input_ids"], b.inputs["attention_mask"], b.labels) for b in batches]
+        tensors = [[torch.as_tensor(array) for array in arrays] for arrays in given]
+        calls = {"edge-adapt": lambda batches=batches: [session.step(batch, factor=0.0) for batch in batches]}
         calls["eager"] = torch_step(adaptation, adaptation.module, tensors)
         try:
             compiled = torch_step(adaptation, torch.compile(adaptation.module), tensors)
@@ -73,11 +75,13 @@ def steps(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
             calls["compile"] = compiled
         except Exception as error:
             print(f"torch.compile does not work here: {str(error).splitlines()[0]}", file=sys.stderr)
-        per_second = {name: 1 / s for name, s in interleaved(calls, 1.0 if quick else 25.0).items()}
+        seconds = interleaved(calls, 1.0 if quick else 20.0, turn=0.0 if threads == 1 else 1.0)
+        per_second = {name: len(batches) / s for name, s in seconds.items()}
+        tokens = sorted(int(mask.sum()) for _, masks, _ in given for mask in masks)
         mine, eager, compiled_rate = (per_second.get(name) for name in ("edge-adapt", "eager", "compile"))
         rows.append(
             row(
-                f"steps/s, {size} reviews padded to {tokens} tokens, threads {threads}",
+                f"steps/s, batches of {size}, reviews of {tokens[0]} to {tokens[-1]} tokens, threads {threads}",
                 edge_adapt=mine,
                 torch_eager=eager,
                 torch_compile=compiled_rate,
@@ -91,19 +95,26 @@ def steps(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def work_and_limit(adaptation: Any, batch: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
-    """Operations of a step's products with frozen matrices, on real tokens, forward and backward; and how many steps
-    a second these alone would allow at the rate of a large float32 product on this machine, by torch.
+def work_and_limit(adaptation: Any, batches: Any, threads: int, seconds: float) -> list[dict[str, Any]]:
+    """Of a mean step: operations of its products with frozen matrices, on real tokens, forward and backward; how many
+    steps a second these alone would allow at the rate of a large float32 product on this machine, by torch; and how
+    many it would allow to read the matrices from memory, once in each direction.
     """
     import torch
 
-    input_ids, mask, _ = batch
     weights = sum(tensor.numel() for tensor in adaptation.cell_tensors.values())
-    operations = 2 * 2 * weights * int(mask.sum())
+    tokens = sum(int(mask.sum()) for _, mask, _ in batches)
+    operations = 2 * 2 * weights * tokens / len(batches)
     square = torch.ones(1024, 1024)
     rate = 2 * 1024**3 / interleaved({"product": lambda: square @ square}, seconds)["product"]
-    name = f"{len(input_ids)} reviews of {int(mask.sum())} tokens in all, threads {threads}"
+    far = torch.ones(100_000_000)  # 400 MB, more than any cache
+    bandwidth = 4 * len(far) / interleaved({"read": far.sum}, seconds)["read"]
+    name = f"{len(batches)} steps of {tokens} tokens in all, threads {threads}"
     return [
+        row(
+            f"steps/s that reading at {bandwidth / 1e9:.0f} GB/s would allow, {name}",
+            edge_adapt=bandwidth / (2 * 4 * weights),
+        ),
         row(f"GFLOP of a step's products with frozen matrices, {name}", edge_adapt=operations / 1e9),
         row(f"steps/s that products at {rate / 1e9:.0f} GFLOP/s would allow, {name}", edge_adapt=rate / operations),
     ]
@@ -128,16 +139,15 @@ def adaptation_of(manifest: Any) -> Any:
     return attach(config, load_backbone(manifest.model.name), len(manifest.labels))
 
 
-def torch_step(adaptation: Any, module: Any, tensors: list[Any]) -> Any:
-    """One step as the torch trainer makes it, at a rate of 0 so that the state stays."""
+def torch_step(adaptation: Any, module: Any, batches: list[Any]) -> Any:
+    """A step on each batch as the torch trainer makes it, at a rate of 0 so that the state stays."""
     import torch
 
     groups = [{**group, "lr": 0.0} for group in adaptation.parameter_groups()]
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
 
-    def step() -> float:
-        input_ids, mask, labels = tensors
+    def step(input_ids: Any, mask: Any, labels: Any) -> float:
         loss = torch.nn.functional.cross_entropy(module(input_ids, mask), labels) + adaptation.regulariser()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -145,7 +155,7 @@ def torch_step(adaptation: Any, module: Any, tensors: list[Any]) -> Any:
         optimiser.step()
         return loss.item()
 
-    return step
+    return lambda: [step(*tensors) for tensors in batches]
 
 
 def start_and_save(bundle: Path, threads: int, quick: bool) -> list[dict[str, Any]]:
