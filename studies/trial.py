@@ -186,8 +186,11 @@ class ChipTrial:
                 by_gradient=not log.looks,
             )
         )  # fmt: skip
-        # A move along a direction reads where the step began and writes the numbers that are looked at.
-        counts.sram_bytes += 2 * NUMBER_BYTES * adaptation.moving_numbers * (log.changes - log.steps)
+        # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
+        # of 0 stays where it is.
+        still = sum(parameter.numel() for parameter in adaptation.state.values()) - adaptation.moving_numbers
+        moved = adaptation.moving_numbers * (log.changes - log.steps)
+        counts.sram_bytes += 2 * NUMBER_BYTES * (moved - still * log.steps)
         return Cost(
             counts,
             steps=log.steps,

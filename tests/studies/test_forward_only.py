@@ -108,7 +108,10 @@ def test_two_passes_a_pair_and_nothing_backward(bench, data, name, placement, mo
         assert counts.reads == passes * tokens * read
     assert counts.transposed_reads == counts.transposed_cycles == counts.bit_line_drives == 0
 
-    moving = sum(adaptation.state[key].numel() for key in adaptation.trained_names)
+    rates = method.recipe.learning_rates
+    moving = sum(
+        adaptation.state[key].numel() for group, keys in adaptation.groups.items() if rates[group] for key in keys
+    )
     sequences, batches = passes * EXAMPLES, 1 + (0 if head_only else 2 * queries * STEPS)
     pairs = passes * EXAMPLES * LENGTH**2
     work = adaptation.training_work
@@ -228,3 +231,11 @@ def test_cells_have_no_forward_gradient():
     settings = {"lorafusion.recipe.optimiser": "mezo", "lorafusion.recipe.estimate": "forward-gradient"}
     with pytest.raises(UsageError, match="take two-sided or one-sided"):
         require_readable(choose_variants(("lorafusion",), settings))
+
+
+def test_lorafusion_moves_its_coefficients_alone(bench):
+    (variant,) = choose_variants(("lorafusion",), {"lorafusion.recipe.optimiser": "mezo"})
+    adaptation = variant.method.attach(bench.backbone, CLASSES, np.random.default_rng(0), pool=bench.pool)
+    assert adaptation.moving_names == ["coefficients"]
+    settings = {"recipe.optimiser": "mezo", "recipe.learning_rates.magnitudes": "0.003"}
+    assert with_settings(get_method("lorafusion"), settings).recipe.learning_rates["magnitudes"] == 0.003
