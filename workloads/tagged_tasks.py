@@ -14,7 +14,7 @@ from .tasks import Example, Task, make_task
 
 NO_ENTITY = "no entity"
 STRATUM_MIN = 10
-"""Sentences that a type of entities must occur in for sentences to be drawn by it."""
+"""Sentences that must count for a type of entities, for a share of the draw to be of them; fewer go with the most."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,14 @@ def make_tagged_task(
     labels = ("O", *(f"{place}-{kind}" for kind in sorted(types) for place in "BI"))
     number = {label: n for n, label in enumerate(labels)}
 
-    def stratum(tags: tuple[str, ...]) -> str:
+    def rarest(tags: tuple[str, ...]) -> str:
         found = {entity_type(tag) for tag in tags} - {""}
-        frequent = [kind for kind in found if types[kind] >= STRATUM_MIN]
-        return min(frequent, key=lambda kind: (types[kind], kind), default=NO_ENTITY)
+        return min(found, key=lambda kind: (types[kind], kind), default=NO_ENTITY)
 
-    rows = ((" ".join(words), stratum(tags)) for words, tags in kept)
+    sizes = Counter(rarest(tags) for _, tags in kept)
+    largest = sizes.most_common(1)[0][0]
+    stratum = {kind: kind if size >= STRATUM_MIN else largest for kind, size in sizes.items()}
+    rows = ((" ".join(words), stratum[rarest(tags)]) for words, tags in kept)
     task = make_task(name, rows, source, licence, test_examples, classes_min=1)
 
     def tagged(examples: tuple[Example, ...]) -> tuple[Example, ...]:

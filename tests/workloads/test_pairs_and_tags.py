@@ -94,6 +94,13 @@ def test_tagged_tasks_are_drawn_evenly_over_the_types():
         assert task.strata[example.label] == ("LOC" if len(kinds) == 2 else min(kinds, default=NO_ENTITY))
 
 
+def test_what_is_rare_is_drawn_with_the_rest():
+    task = make_tagged_task("mine", sentences({"PER": 60, "LOC": 4, NO_ENTITY: 9}), "here", "none", 20)
+    assert task.strata == ("PER",)
+    assert task.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert len(task.few_shot(20, 0).train) == 16
+
+
 def test_a_file_without_entities_is_refused(tmp_path):
     file = tmp_path / "mine.conll"
     file.write_text("a O\n\nb O\n")
