@@ -4,7 +4,7 @@ import inspect
 import sys
 
 from ..workloads.shapes import load_shape
-from . import METHODS
+from . import METHODS, zeroth
 from .base import Method
 
 MODELS = {
@@ -28,9 +28,32 @@ Every method takes `warm_start`, a file with the state to start from (Song et al
 """
 
 
+_FORWARD_ONLY = """
+## Forward passes alone: `mezo`
+
+`edge-adapt simulate --method NAME --set NAME.recipe.optimiser=mezo` trains any method, under any placement, without a
+backward pass; `--set NAME.recipe.OPTION=VALUE` sets the options below (`sgd` and `adamw` are the other optimisers).
+
+{module}
+
+*Options.*{options}
+
+*Counted*: 2 forward passes a direction (one-sided 1, and 1 for the step; conservative 3 more a step), no transposed
+read, no array that can be read transposed, no activation kept. What is held digitally costs no cell write; NVM_STEP
+rewrites its cells 3 q + 1 times a step of q directions. Cells have no forward gradient: that estimate is for exact
+weights. Groups with a rate of 0 are not moved.
+"""
+
+
 def markdown() -> str:
     """The text of `docs/methods.md`."""
-    return _INTRODUCTION + "".join(_section(METHODS[name]) for name in sorted(METHODS))
+    return _INTRODUCTION + _forward_only() + "".join(_section(METHODS[name]) for name in sorted(METHODS))
+
+
+def _forward_only() -> str:
+    options = inspect.cleandoc(zeroth.ZerothRecipe.__doc__ or "").partition("\n\n")[2]
+    listed = "\n".join(f"- {line}" if line and not line.startswith(" ") else line for line in options.split("\n"))
+    return _FORWARD_ONLY.format(module=_paragraphs(inspect.cleandoc(zeroth.__doc__ or "")), options=f"\n\n{listed}")
 
 
 def _section(method: Method) -> str:
