@@ -14,6 +14,7 @@ PRINTS = {
     "plot_cell_effects.py": ["levels.png", "pulses.png", "drift.png", "wear.png"],
     "plot_read_effects.py": ["faults.png", "converters.png", "bit-serial.png"],
     "plot_ir_drop.py": ["error of the currents", "1.0 ohm a segment", "drawn: "],
+    "plot_drift_recovery.py": ["reram", "lost", "won back", "drift-recovery.png", "drift-recovery.svg"],
     "own_device/own_device.py": ["my-chip", "reram"],
     "own_task_and_pool.py": ["report.html", "lorafusion  DIGITAL", "lora        NVM_TASK", "probe       DIGITAL"],
 }
