@@ -225,6 +225,16 @@ RESULTS = (
     _cost("readaptation_time_seconds", "amount", "s", "time of adapting again"),
     _cost("readaptation_event_counts", "amounts", "1", "what happened when adapting again, by kind of event"),
     _cost("readaptation_cells_written", "integer", "1", "cell writes of adapting again"),
+    Field(
+        "results[].training_memory_bytes",
+        "amount",
+        "most memory of one adaptation beside the frozen weights: trained state, the optimiser's numbers, gradients, "
+        "and what the matrices put out for the longest batch in 16 bits, or the stored features where only a head is "
+        "trained",
+        "B",
+        "estimated",
+        nullable=True,
+    ),
     _cost("inference_energy_joules", "amount", "J", "energy of one example"),
     _cost("inference_time_seconds", "amount", "s", "time of one example, every layer and token after the other"),
     _cost(

@@ -50,6 +50,10 @@ def _joules(value: float | None) -> str:
     return si(value, "J")
 
 
+def _bytes(value: float | None) -> str:
+    return si(value, "B")
+
+
 def _mean(row: Row, name: str, form: Form) -> Cell:
     mean = row.stat(name).mean
     return Cell(form(mean), mean)
@@ -79,6 +83,7 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
                 _mean(row, "write_energy_joules", _joules),
                 _mean(row, "adaptation_energy_joules", _joules),
                 _mean(row, "adaptation_time_seconds", duration),
+                _mean(row, "training_memory_bytes", _bytes),
                 _mean(row, "inference_energy_joules", _joules),
                 Cell(tasks) if isinstance(tasks, str) else Cell(count(tasks), tasks),
             ]
@@ -94,6 +99,7 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
         "write energy",
         "adaptation energy",
         "adaptation time",
+        "training memory ~",
         "energy per example",
         "tasks until worn out",
     )
@@ -102,7 +108,7 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
     spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return Table(
         f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn "
-        "out: the worst seed. Without a mark: simulated.",
+        "out: the worst seed. Without a mark: simulated; ~: estimated.",
         columns,
         lines,
         notes=tuple(notes),

@@ -75,6 +75,20 @@ def training_events(
     return counts
 
 
+def training_memory_bytes(
+    state_bytes: int, moving: int, activations: int, features: int, by_gradient: bool, through: bool
+) -> int:
+    """Memory that one adaptation needs at most beside the frozen weights: the state with what its optimiser keeps, a
+    gradient of every number that moves, and what the matrices put out for the longest batch (`activations` numbers),
+    or the stored features of a method that trains only the head (`features` numbers). Without gradients a copy of what
+    moves takes their place, and nothing is kept between layers.
+
+    As in the energy account: of the activations, only what matrices put out is kept.
+    """
+    kept = ACTIVATION_BYTES * activations if through and by_gradient else 0
+    return state_bytes + NUMBER_BYTES * (moving + features) + kept
+
+
 def inference_events(worker: Worker, size: Size) -> EventCounts:
     """Answers to `size.sequences` examples, one at a time: a pass each."""
     work = worker.inference_work

@@ -50,6 +50,16 @@ class Encoded:
         return total
 
     @property
+    def answers(self) -> int:
+        """How many answers the head gives: one for each example, or for each word that is seen."""
+        return sum(word != IGNORED for words in self.words for word in words) if self.words else len(self.ids)
+
+    def longest(self, number: int) -> int:
+        """Tokens of so many of the longest examples together: the largest batch there can be."""
+        lengths = [int(own) for batch in batches(self.ids, self.labels, 32) for own in batch.attention_mask.sum(1)]
+        return sum(sorted(lengths)[-number:])
+
+    @property
     def cut_words(self) -> int:
         """Words that the model does not see."""
         seen = (sum(word != IGNORED for word in words) for words in self.words)

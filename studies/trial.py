@@ -18,7 +18,7 @@ from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
 from ..workloads.batches import batches
-from .digital import inference_events, training_events
+from .digital import inference_events, training_events, training_memory_bytes
 from .encoding import Encoded
 from .workbench import Variant, Workbench
 
@@ -41,6 +41,7 @@ class Cost:
     tokens: int = 0
     forward_pairs: int = 0
     forward_passes: int = 0
+    memory_bytes: int = 0
 
 
 class ChipTrial:
@@ -132,6 +133,7 @@ class ChipTrial:
             self._write_task(refresh=again)
         self.calibrate(data)
         cost = self._cost(log, before)
+        cost.memory_bytes = self._memory_bytes(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = sum(n - total_before.get(name, 0) for name, n in self._total_writes().items())
         grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
@@ -197,6 +199,21 @@ class ChipTrial:
             tokens=trained.tokens + forward.tokens,
             forward_pairs=sum(len(look.weights) for look in log.looks),
             forward_passes=log.step_passes,
+        )
+
+    def _memory_bytes(self, log: TrainLog, data: Encoded, recipe: Recipe) -> int:
+        """What the training took at most, estimated; the chip's cells are not in it."""
+        adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
+        need, by_gradient = adaptation.backward_need, not log.looks
+        tokens = data.longest(batch) + adaptation.extra_tokens * batch
+        head_only = need is BackwardNeed.NONE and log.steps > 0
+        return training_memory_bytes(
+            adaptation.state_bytes,
+            adaptation.moving_numbers if log.steps else 0,
+            self._outputs * tokens,
+            adaptation.module.head.in_features * data.answers if head_only else 0,
+            by_gradient,
+            need in (BackwardNeed.THROUGH, BackwardNeed.FULL),
         )
 
     @cached_property

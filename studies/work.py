@@ -302,6 +302,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "readaptation_time_seconds": again_cost.total_seconds,
         "readaptation_event_counts": again_counts.as_dict(),
         "readaptation_cells_written": again.cells_written,
+        "training_memory_bytes": result.cost.memory_bytes,
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,
         "inference_interval_seconds": _interval(bench, table, inference.seconds["digital"]),

@@ -46,6 +46,9 @@ def test_entities_on_the_chip(cli, local, tagged, tmp_path):
     assert by_name["frozen"]["accuracy_exact"] > 0.9, "class means tell words apart"
     for name in ("probe", "prompt-tuning"):
         assert by_name[name]["accuracy_chip"] == pytest.approx(by_name[name]["accuracy_exact"], abs=0.03), name
+    # State, AdamW's two moments, a gradient, and the features of every word that is learnt from.
+    words = sum(len(e.words) for e in load_task(tagged, 40).few_shot(60, 0).train)
+    assert by_name["probe"]["training_memory_bytes"] == 4 * (4 * (5 * 16 + 5) + 16 * words)
     # The head works on every token.
     task = load_task(tagged, 40)
     tokens = np.mean([len(e.words) for e in task.test])
