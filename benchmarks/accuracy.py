@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from edge_adapt.methods import Method, get_method
 from edge_adapt.methods.optimisers import with_optimiser
-from edge_adapt.methods.trainer import evaluate, train
-from edge_adapt.workloads.batches import encode
+from edge_adapt.methods.trainer import extract_features, train
+from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
 from edge_adapt.workloads.tasks import Task, load_task
@@ -47,16 +47,20 @@ def chosen(entry: str) -> Method:
 def one_run(
     method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int, max_tokens: int
 ) -> dict[str, Any]:
-    """Adapt to one draw; accuracy on the test split, steps, forward pairs, trained numbers without the head."""
-    start, few = time.perf_counter(), task.few_shot(shots, seed).train
+    """Adapt to one draw; accuracy on the test split (or the task's own metric), steps, forward pairs, trained numbers
+    without the head.
+    """
+    start, backbone = time.perf_counter(), backbone.reading(task)
+    few, test = (Encoded.of(backbone, task, e, max_tokens) for e in (task.few_shot(shots, seed).train, task.test))
     rng = np.random.default_rng([seed, shots])
     adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
     skip_padding(adaptation)
-    log = train(adaptation, encode(backbone.tokenizer, [e.text for e in few], max_tokens), [e.label for e in few], rng)
-    test = encode(backbone.tokenizer, [e.text for e in task.test], max_tokens)
-    found = evaluate(adaptation, test, [e.label for e in task.test])
+    log = train(adaptation, few.ids, few.labels, rng)
+    features, labels = extract_features(adaptation, test.ids, test.labels)
+    answers = adaptation.module.head(features).argmax(1)
     return {
-        "accuracy": found,
+        "accuracy": test.score(task, answers.numpy(), labels.numpy()),
+        "metric": task.metric,
         "steps": log.steps,
         "forward_pairs": sum(len(look.weights) for look in log.looks),
         "trained": adaptation.trained_parameters,
