@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..reports.fields import FIELDS
 from ..runtime.files import write_durably
 from .config import SimulateConfig
 
@@ -58,9 +59,13 @@ class CellStore:
 
 
 def _key(config: SimulateConfig) -> dict[str, str]:
-    """Equal keys, equal results: options, version of the package, contents of the files that the options name."""
+    """Equal keys, equal results: options, version of the package, fields of its reports, contents of the files that
+    the options name.
+    """
+    fields = hashlib.sha256(" ".join(field.path for field in FIELDS).encode()).hexdigest()[:16]
     return {
-        "schema": CELL_SCHEMA, "config_hash": config.digest(), "version": __version__, "inputs": _inputs_digest(config)
+        "schema": CELL_SCHEMA, "config_hash": config.digest(), "version": __version__, "fields": fields,
+        "inputs": _inputs_digest(config),
     }  # fmt: skip
 
 

@@ -51,6 +51,9 @@ def test_what_would_come_out_differently_is_computed_again(tmp_path, config, mon
     with monkeypatch.context() as context:
         context.setattr(compare_cells, "__version__", "99")
         assert store.load(config) is None
+    with monkeypatch.context() as context:
+        context.setattr(compare_cells, "FIELDS", compare_cells.FIELDS[:-1])
+        assert store.load(config) is None, "reports have another field now"
     (tmp_path / "my task.csv").write_text("text,label\nfine,up\n")
     assert store.load(config) is None, "the task has changed"
 
