@@ -16,6 +16,12 @@ METHOD_TITLES = {
     "probe": "Classifier only",
     "frozen": "Frozen",
     "pasta": "PASTA",
+    "pasta+lorafusion": "PASTA + LoRAFusion",
+    "bitfit": "BitFit",
+    "ln-tuning": "LayerNorm tuning",
+    "ia3": "(IA)³",
+    "vera": "VeRA",
+    "prompt-tuning": "Prompt tuning",
     "vpt": "VPT",
     "vpt-shallow": "VPT shallow",
 }

@@ -75,7 +75,7 @@ def test_the_words_say_who_wins_under_which_budget(make_report):
     found = comparison(make_report)
     for device, unit in (("reram", 1.0), ("pcm", 1.5)):
         words = texts(found, f"energy budget on {device}")
-        for name, joules in (("Frozen", 0.0), ("Classifier only", 0.004), ("bitfit", 0.012)):
+        for name, joules in (("Frozen", 0.0), ("Classifier only", 0.004), ("BitFit", 0.012)):
             assert f"from {si(joules * unit, 'J')} {name} (".replace("\u00a0", " ") in words
         assert "More energy buys nothing: the dearest, LoRA, takes" in words
     best = max(record["accuracy_chip"] for record in found["results"])
