@@ -8,8 +8,8 @@ from typing import Any
 
 ZEROTH_RECIPES: Mapping[str, Mapping[str, Any]] = {
     # The variance of a difference of two losses grows with the numbers it is spread over, so only the coefficients
-    # move. Tried on `amazon` and `nyt` with their own modules left out, from a poor start (initial=0.5), where it
-    # matters: as good as gradients after 80 pairs, and no worse with the magnitudes and the head left alone.
+    # move. One of two recipes tried, on one draw of `amazon` and `nyt` with their own modules left out, from a poor
+    # start (initial=0.5): not a search with the budget of the gradient recipes.
     "lorafusion": {
         "learning_rates": {"coefficients": 0.05, "magnitudes": 0.0, "head": 0.0}, "epochs": 16, "epsilon": 0.01,
     },
