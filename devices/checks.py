@@ -66,6 +66,7 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
     window = entries["g_max_siemens"].value - entries["g_min_siemens"].value
     if entries["program_tolerance_siemens"].value >= window:
         _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")
+    _check_levels(entries, window)
     step, curve = entries["pulse_step_siemens"], entries["range_pulses"]
     if (step.value is None) == (curve.value is None):
         _fail(step, "give either response.pulse_step or the curve (response.set_nonlinearity, reset_nonlinearity and "
@@ -83,6 +84,20 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
                 f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
                 "one of them is needed for the energy of a pulse",
             )
+
+
+def _check_levels(entries: dict[str, Entry], window: float) -> None:
+    """Levels must be further apart than verify lets cells be from them; the last digit of a rounded number may give."""
+    levels, relative = entries["levels"], entries["program_tolerance_relative"].value or 0.0
+    tolerance = entries["program_tolerance_siemens"].value + relative * entries["g_max_siemens"].value
+    most = int(window / (2 * tolerance) * 1.001) + 1
+    if levels.value > max(2, most):
+        _fail(
+            levels,
+            f"conductance.levels: {levels.value} levels lie {1e6 * window / (levels.value - 1):.4g} uS apart, but "
+            f"programming.tolerance accepts {1e6 * tolerance:.4g} uS on either side; at most {most} can be told apart: "
+            "give fewer levels, or a smaller tolerance too",
+        )
 
 
 def _check_periphery(entries: dict[str, Entry]) -> None:

@@ -120,7 +120,7 @@ class Cell:
         high=1.0,
         absent="the tolerance is the same for all targets",
     )
-    pulses_max: int = _spec("programming.pulses_max", "", "pulses before giving up", kind="integer", low=1, high=100000)
+    pulses_max: int = _spec("programming.pulses_max", "", "pulses before giving up", kind="integer", low=1, high=65535)
     pulses_mean_published: float | None = _spec(
         "programming.pulses_mean_published", "", "published mean pulse count, for comparison only", nullable=True, low=1
     )
@@ -521,7 +521,7 @@ class Periphery:
     buffer_energy_joules_per_byte: float = _spec("buffer.energy", "J/byte", "input and output buffer, per byte moved")
     sram_energy_joules_per_byte: float = _spec("sram.energy", "J/byte", "on-chip SRAM, per byte read or written")
     digital_mac_energy_joules: float = _spec("digital.mac_energy", "J", "one multiply-add at training precision")
-    digital_add_energy_joules: float = _spec("digital.add_energy", "J", "one addition of partial sums")
+    digital_add_energy_joules: float = _spec("digital.add_energy", "J", "one addition of the digital unit (rotation)")
     digital_macs_per_second: float = _spec(
         "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
     )

@@ -33,7 +33,7 @@ class EventCounts:
     pulse_joules: float = _count("energy of the pulses in the cells, summed pulse by pulse")
     write_line_joules: float = _count("C·V² of charging the lines, summed pulse by pulse")
     verify_joules: float = _count("V²·G·t of the verify reads, summed cell by cell")
-    pulse_turns: float = _count("pulses one after another: cells of a row together, as long as the slowest of them")
+    pulse_turns: float = _count("pulses one after another: the cells of a row, and arrays of a matrix, go together")
     verify_turns: float = _count("verify reads one after another")
     digital_macs: float = _count("multiply-adds of the digital unit")
     digital_adds: float = _count("additions of the digital unit: rotation of inputs and weights")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError
+from . import turns
 from .cells import At, Cells
 from .counting import write_times
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
@@ -95,10 +96,7 @@ class CrossbarMatrix:
 
     def _whole(self, log: WriteLog, at: At | None, mean: float) -> WriteLog:
         """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and
-        time.
-
-        Time: the cells of a word line (all slices and polarities) go together, `write_cells_in_parallel` at a time, in
-        `write_arrays_in_parallel` arrays at once; a group lasts as long as its slowest cell.
+        time (`turns`).
         """
         chip, layout = self.chip, self.layout
         p, cell = chip.periphery, chip.cell
@@ -111,19 +109,17 @@ class CrossbarMatrix:
         slowest = np.zeros((layout.inputs, layout.sensed), np.uint16)
         slowest[(slice(None), slice(None)) if at is None else at] = log.pulses.max((0, 1)) if log.pulses.size else 0
         times = write_times(chip)
-        group = max(1, times.cells_together // layout.cells_per_weight)
-        turns = -(-layout.cells_per_weight // times.cells_together)  # slices that need more columns than go together
-        starts = np.arange(0, layout.sensed, group)
-        pulse_turns = int(np.maximum.reduceat(slowest, starts, axis=1).sum(dtype=np.int64)) * turns
-        verify_turns = pulse_turns + layout.inputs * len(starts) * turns  # one look at each group before its pulses
-        seconds = (pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds) / times.arrays
+        pulses = turns.pulse_turns(slowest, layout, times)
+        pulse_turns = turns.queue(pulses, times.arrays)
+        # One look at each group before its pulses, and one after each.
+        verify_turns = turns.queue(pulses + turns.groups(layout, times), times.arrays)
         return dataclasses.replace(
             log,
             verify_joules=verify_joules,
             converter_joules=converters,
             energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
             verifies=verifies,
-            time_seconds=float(seconds),
+            time_seconds=pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds,
             pulse_turns=pulse_turns,
             verify_turns=verify_turns,
         )

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -73,7 +74,7 @@ class ProgrammedModel:
         """
         if name in self._matrices:
             raise UsageError(f"{name!r} is on the chip already; use rewrite() to change it")
-        array = np.asarray(weight)
+        array = _checked(name, weight)
         matrix = CrossbarMatrix(self.chip, array.shape, self._rng.spawn(1)[0], scale, wires=self.fidelity != "ideal")
         matrix.set_time(self.clock_seconds)
         log = self._with_rotation(matrix.write(self.as_written(array)), matrix)
@@ -89,14 +90,12 @@ class ProgrammedModel:
         Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
         since.
         """
-        matrix = self.matrix(name)
-        if np.shape(weight) != (matrix.layout.outputs, matrix.layout.inputs):
-            raise UsageError(
-                f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {np.shape(weight)}"
-            )
-        log = self._with_rotation(matrix.write(self.as_written(weight), refresh), matrix)
+        matrix, array = self.matrix(name), _checked(name, weight)
+        if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
+            raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
+        log = self._with_rotation(matrix.write(self.as_written(array), refresh), matrix)
         if self.fidelity == "ideal":
-            self._ideal[name] = np.ascontiguousarray(weight, np.float32)
+            self._ideal[name] = np.ascontiguousarray(array, np.float32)
         self.count_write(log)
         return log
 
@@ -187,7 +186,15 @@ class ProgrammedModel:
         return own + sum(weight.nbytes for weight in self._ideal.values())
 
     def set_time(self, seconds: float) -> None:
-        """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write."""
+        """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write.
+
+        A chip and its forks share the matrices that no fork owns, and so their clock. Raises UsageError for a time that
+        is negative or not finite, or before the last write.
+        """
+        last = max((matrix.cells.epoch_seconds[-1] for matrix in self._matrices.values()), default=0.0)
+        if not last <= seconds < math.inf:
+            raise UsageError(f"the clock cannot be set to {seconds} s: it shows finite seconds, and the last write was "
+                             f"at {last:g} s")  # fmt: skip
         self.clock_seconds = seconds
         for matrix in self._matrices.values():
             matrix.set_time(seconds)
@@ -291,6 +298,16 @@ class ProgrammedModel:
             self._samples = None
         for name, kept in samples.items():
             self._ranges[name] = self._reader.find_ranges(self.matrix(name), np.concatenate(kept))
+
+
+def _checked(name: str, weight: np.ndarray) -> np.ndarray:
+    """The matrix as float32; UsageError, with its name, for what cells cannot hold."""
+    array = np.asarray(weight)
+    if array.dtype.kind not in "buif":
+        raise UsageError(f"{name!r} holds {array.dtype} values; cells hold real numbers")
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name!r} holds NaN or infinite values; it cannot be written to cells")
+    return array.astype(np.float32, copy=False)
 
 
 def program(

@@ -12,7 +12,7 @@ RESULT_BYTES = 2  # a result leaves its matrix with 16 bits
 
 
 class WriteTimes(NamedTuple):
-    """Seconds of one turn of writing, for `arrays` arrays that are written at the same time."""
+    """Seconds of one turn of writing; at most `arrays` arrays are written at the same time."""
 
     cells_together: int
     pulse_seconds: float

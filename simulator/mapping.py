@@ -58,6 +58,11 @@ class Layout:
             shape[0], shape[1], array.rows, array.columns - array.spare_columns, array.slices, levels,
             1 if array.mapping == "offset" else 2,
         )  # fmt: skip
+        if layout.polarities == 1 and layout.largest < 2:
+            raise UsageError(
+                f"array.mapping offset needs 3 values of a weight or more; array.slices {array.slices} of "
+                f"conductance.levels {levels} have {layout.largest + 1}: give more slices or levels"
+            )
         if layout.outputs_per_array < 1:
             needed = layout.cells_per_weight + layout.reference_group
             raise UsageError(
@@ -113,7 +118,7 @@ class Layout:
     @property
     def magnitude_max(self) -> int:
         """The largest integer magnitude a weight can have."""
-        return self.largest if self.polarities == 2 else max(1, self.largest // 2)
+        return self.largest if self.polarities == 2 else self.largest // 2
 
     @property
     def offset(self) -> int:

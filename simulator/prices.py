@@ -71,7 +71,7 @@ def cycle_seconds(chip: Chip) -> tuple[float, float]:
     """
     p, layout = chip.periphery, Layout.of(chip, (1, 1))
     found = []
-    for outputs in (layout.outputs_per_array * layout.slices, chip.array.rows):
+    for outputs in ((layout.outputs_per_array + layout.references) * layout.slices, chip.array.rows):
         converting = math.ceil(outputs / p.adcs_per_array) * p.adc_conversion_seconds
         both = (p.read_cycle_seconds, converting)
         found.append(max(both) if p.adc_schedule == "overlapped" else sum(both))
@@ -178,7 +178,6 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     settling = ("periphery.read_cycle_seconds", *converters, "periphery.adc_schedule")
     join = "or, if longer," if p.adc_schedule == "overlapped" else "+"
     cycle = f"settling {join} conversions / converters × conversion time"
-    parallel = "periphery.write_arrays_in_parallel"
 
     def time(
         component: str, event: str, count: str, value: float, formula: str, *numbers: str, write: bool = False
@@ -189,14 +188,13 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
         time(
-            "writes", "turns of pulses", "pulse_turns", writing.pulse_seconds / writing.arrays,
-            "longer pulse / arrays at once",
-            "cell.set_pulse_seconds", "cell.reset_pulse_seconds", parallel, write=True,
+            "writes", "turns of pulses", "pulse_turns", writing.pulse_seconds, "longer pulse",
+            "cell.set_pulse_seconds", "cell.reset_pulse_seconds", write=True,
         ),
         time(
-            "writes", "turns of verifies", "verify_turns", writing.verify_seconds / writing.arrays,
-            "(read time or, if longer, cells together / converters × conversion time) / arrays at once",
-            "cell.read_seconds", "periphery.write_cells_in_parallel", *converters, parallel, write=True,
+            "writes", "turns of verifies", "verify_turns", writing.verify_seconds,
+            "read time or, if longer, cells together / converters × conversion time",
+            "cell.read_seconds", "periphery.write_cells_in_parallel", *converters, write=True,
         ),
         time(
             "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,

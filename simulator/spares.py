@@ -6,6 +6,7 @@ import numpy as np
 
 from .cells import Cells
 from .counting import write_times
+from .turns import queue
 from .writing import WriteLog
 
 SUMS = ("cell_joules", "line_joules", "verify_joules", "verifies", "set_pulses", "reset_pulses", "reversals")
@@ -16,7 +17,7 @@ def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
     the log of both writes, its arrays flat.
 
     Cells that are not used in the end do not count as failed. Time: spare cells of a word line and an array go
-    together, as many as `write_cells_in_parallel` says.
+    together, as many as `write_cells_in_parallel` says, after all others.
     """
     found = cells.move_to_spares(log.failed)
     if found is None:
@@ -28,10 +29,12 @@ def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
     np.maximum.at(slowest, (array, at[0]), more.pulses.max((0, 1)))
     together = np.zeros((layout.column_tiles, layout.inputs), np.int64)
     np.add.at(together, (array, at[0]), layout.cells_per_weight)
-    turns = -(-together // times.cells_together)
-    pulse_turns = int((slowest * turns).sum())
-    verify_turns = pulse_turns + int(turns.sum())  # one look before the pulses
-    seconds = (pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds) / times.arrays
+    pieces = -(-together // times.cells_together)
+    by_array = lambda turns: np.add.reduceat(turns, np.arange(0, layout.inputs, layout.rows), axis=1)
+    pulses = by_array(slowest * pieces)
+    pulse_turns = queue(pulses, times.arrays)
+    verify_turns = queue(pulses + by_array(pieces), times.arrays)  # one look before the pulses
+    seconds = pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds
     converters = more.verifies * (p.adc_energy_joules or 0.0)
     failed = log.failed.copy()
     if cells.spares is not None:

@@ -22,6 +22,7 @@ import numpy as np
 from ..devices import Cell
 from ..errors import UsageError
 from . import pulse_kernel, randoms
+from .compiling import announce
 from .response import is_curved, pulse_numbers
 
 
@@ -146,6 +147,7 @@ def program_cells(
     Source of the scheme: Wan et al., Nature 2022 and Milo et al., IRPS 2021 (see the cell file); energy: NeuroSim.
     """
     require_programmable(cell)
+    announce()
     target = np.ascontiguousarray(target_siemens, dtype=np.float64)
     if initial_siemens is None:
         conductance = np.full(target.shape, cell.g_min_siemens, np.float64)

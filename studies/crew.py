@@ -9,6 +9,7 @@ two, whose pools of threads wait for each other at every small product.
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import pickle
 import signal
@@ -200,6 +201,7 @@ def import_ahead() -> None:
 def serve() -> None:
     """A helper's life: configuration in, results out, until its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us; it ends us
+    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.ERROR)  # that process gives the remarks
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints must not mix with the results
     progress = _Passed(sink)

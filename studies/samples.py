@@ -15,6 +15,7 @@ from ..simulator.converters import best_range, code_max, drive_load
 from ..simulator.counting import digit_bits, write_events, write_times
 from ..simulator.mapping import Layout
 from ..simulator.rotation import additions
+from ..simulator.turns import groups, queue
 
 SAMPLE_WEIGHTS = 1 << 17
 INPUTS = 4096
@@ -31,11 +32,12 @@ class Writes:
     def events(self, layout: Layout) -> EventCounts:
         """The expected events of writing a matrix of this layout: by cells, and turns by rows of cells."""
         counts = write_events(self.log).scaled(layout.cells / self.layout.cells)
-        turns = _groups(self.chip, layout) / _groups(self.chip, self.layout)
+        times = write_times(self.chip)
+        mine, sampled = (queue(groups(one, times), times.arrays) for one in (layout, self.layout))
         return replace(
             counts,
-            pulse_turns=self.log.pulse_turns * turns,
-            verify_turns=self.log.verify_turns * turns,
+            pulse_turns=self.log.pulse_turns * mine / sampled,
+            verify_turns=self.log.verify_turns * mine / sampled,
             digital_adds=layout.outputs * additions(self.chip, layout.inputs),
         )
 
@@ -98,9 +100,3 @@ def _neighbours(matrix: CrossbarMatrix, share: float, rng: np.random.Generator) 
     tile = np.arange(matrix.layout.inputs) // matrix.layout.rows
     assert matrix.scale is not None, "written before"
     return (moved * matrix.scale[tile] / top).T.astype(np.float32)
-
-
-def _groups(chip: Chip, layout: Layout) -> int:
-    """Groups of cells that are written one after another."""
-    together = max(1, write_times(chip).cells_together // (2 * layout.slices))
-    return layout.inputs * -(-layout.outputs // together)

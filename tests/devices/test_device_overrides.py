@@ -2,7 +2,7 @@
 
 import pytest
 from edge_adapt.devices import load_chip
-from edge_adapt.errors import UsageError
+from edge_adapt.errors import EdgeAdaptError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,17 @@ def test_refusals_name_the_override(key, value, expected):
         load_chip("reram", {key: value})
     assert str(caught.value).startswith(f"override {key}={value}: ")
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{"conductance.levels": "200"}, {"programming.tolerance": "1.5 uS"},
+                                      {"programming.tolerance_relative": "2 %"}])  # fmt: skip
+def test_levels_that_verify_cannot_tell_apart_are_refused(settings):
+    said = r"conductance\.levels: .*programming\.tolerance accepts .*at most \d+ can"
+    with pytest.raises(EdgeAdaptError, match=said):
+        load_chip("reram", settings)
+    load_chip("reram", {"conductance.levels": "200", "programming.tolerance": "0.09 uS"})
+
+
+def test_pulses_are_at_most_what_a_log_holds():
+    with pytest.raises(EdgeAdaptError, match="pulses_max"):
+        load_chip("reram", {"programming.pulses_max": "70000"})

@@ -119,7 +119,8 @@ def test_physics_of_a_chip_is_in_range(name):
     cell, array, periphery = chip.cell, chip.array, chip.periphery
     assert 0 <= cell.g_min_siemens < cell.g_max_siemens < 1e-2
     step = (cell.g_max_siemens - cell.g_min_siemens) / (cell.levels - 1)
-    assert 0 < cell.program_tolerance_siemens <= step / 2 * 1.001
+    tolerance = cell.program_tolerance_siemens + (cell.program_tolerance_relative or 0.0) * cell.g_max_siemens
+    assert 0 < tolerance <= step / 2 * 1.001
     assert all(value is None or value > 0 for value in (cell.set_energy_joules, cell.reset_energy_joules))
     for side in ("set", "reset"):
         volts = getattr(cell, f"{side}_voltage_volts")

@@ -10,6 +10,7 @@ from edge_adapt.simulator import CostTable, EventCounts, area, program
 from edge_adapt.simulator.costs import COMPONENTS, described
 from edge_adapt.simulator.counting import line_farads, read_events, write_events, write_times
 from edge_adapt.simulator.mapping import Layout
+from edge_adapt.simulator.prices import cycle_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,8 +84,8 @@ def test_cost_is_counts_times_the_chip_files_numbers(reram):
     assert cost.total_joules == pytest.approx(
         3 * (p.dac_energy_joules + 0.032e-15 * 128) + 5 * p.adc_energy_joules + 7 * p.digital_mac_energy_joules + 1e-9
     )
-    # Verifying 128 cells with one ADC takes 128 * 0.78125 ns = 100 ns; 8 arrays are written at once.
-    assert cost.seconds["writes"] == pytest.approx(800 * 100e-9 / 8)
+    # Verifying 128 cells with one ADC takes 128 * 0.78125 ns = 100 ns.
+    assert cost.seconds["writes"] == pytest.approx(800 * 100e-9)
     # One ADC converts the 64 pairs of an array in 50 ns, inside the read cycle of 100 ns.
     assert cost.seconds["array_reads"] == pytest.approx(2 * 100e-9)
 
@@ -229,13 +230,46 @@ def test_a_rewrite_is_charged_to_writes_verifies_and_time(reram, rng):
 
 
 def test_write_turns_counted_by_hand(reram, rng):
-    """One row of 70 outputs: the cells of 64 go together, then those of 6; each group waits for its slowest cell."""
-    log, times = program(reram, {}, rng).add("w", rng.standard_normal((70, 1))), write_times(reram)
-    pulses = log.pulses.reshape(2, 70).max(0).astype(int)
-    turns = pulses[:64].max() + pulses[64:].max()
-    assert (log.pulse_turns, log.verify_turns) == (turns, turns + 2)
-    assert (times.pulse_seconds, times.arrays) == (1e-6, 8)
-    assert log.time_seconds == pytest.approx((turns * 1e-6 + (turns + 2) * 100e-9) / 8)
+    """One row of 70 outputs: 64 in one array and 6 in the next, which are written at once or one after the other; each
+    waits for its slowest cell.
+    """
+    for chip in (reram, of(reram, write_arrays_in_parallel=1), of(reram, write_arrays_in_parallel=10**6)):
+        log, times = program(chip, {}, rng).add("w", rng.standard_normal((70, 1))), write_times(chip)
+        pulses = log.pulses.reshape(2, 70).max(0).astype(int)
+        arrays = [pulses[:64].max(), pulses[64:].max()]
+        turns = sum(arrays) if times.arrays == 1 else max(arrays)
+        looks = sum(arrays) + 2 if times.arrays == 1 else max(arrays) + 1
+        assert (log.pulse_turns, log.verify_turns) == (turns, looks)
+        assert times.pulse_seconds == 1e-6
+        assert log.time_seconds == pytest.approx(turns * 1e-6 + looks * 100e-9)
+
+
+@pytest.mark.parametrize("mapping", ["differential", "offset"])
+def test_turns_of_whole_arrays_are_those_of_each_written_alone(reram, rng, mapping):
+    """Groups of cells that go together end with their array, its reference column among them."""
+    weight = rng.standard_normal((150, 200)).astype(np.float32)
+    chip = of(load_chip("reram", {"array.mapping": mapping}), write_arrays_in_parallel=3, write_cells_in_parallel=50)
+    log = program(chip, {}, rng).add("w", weight)
+    layout = Layout.of(chip, weight.shape)
+    slowest = log.pulses.max((0, 1)).astype(int)
+    found = []
+    for top in range(0, 200, 128):
+        for tile in range(layout.column_tiles):
+            columns = np.flatnonzero(layout.array_of_output() == tile)
+            step = 50 // layout.cells_per_weight
+            cuts = [slowest[top : top + 128, columns[i : i + step]] for i in range(0, len(columns), step)]
+            found.append(sum(int(cut.max(1).sum()) for cut in cuts))
+    assert log.pulse_turns == max(*found, -(-sum(found) // 3))
+
+
+def test_a_cycle_converts_the_references_too():
+    digits = {"array.mapping": "offset", "array.slices": "8", "conductance.levels": "2"}
+    chip = of(load_chip("reram", digits), read_cycle_seconds=1e-9)
+    layout = Layout.of(chip, (15, 4))
+    events = read_events(chip, layout, 1)
+    assert layout.column_tiles == 1 and events.read_conversions == 128
+    assert cycle_seconds(chip)[0] == pytest.approx(128 / chip.periphery.adcs_per_array
+                                                    * chip.periphery.adc_conversion_seconds)  # fmt: skip
 
 
 def test_a_pulse_charges_its_bit_line_and_its_share_of_the_word_line(reram):

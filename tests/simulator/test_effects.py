@@ -58,6 +58,7 @@ def test_the_order_is_write_time_read():
 def test_the_page_has_the_table_and_a_picture_of_every_script():
     page = (DOCS / "simulator.md").read_text(encoding="utf-8")
     assert table() in page, "run: python -m edge_adapt.simulator.effects, and put it into docs/simulator.md"
-    pictures = {path.name for path in (DOCS / "figures").iterdir()}
-    shown = {part.partition(")")[0] for part in page.split("](figures/")[1:]}
+    pictures = {path.stem for path in (DOCS / "figures").iterdir()}
+    pages = [path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")]
+    shown = {part.partition(")")[0].partition(".")[0] for page in pages for part in page.split("](figures/")[1:]}
     assert shown == pictures

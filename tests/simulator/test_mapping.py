@@ -164,3 +164,31 @@ def test_the_fitted_scale_has_the_least_expected_error_of_all_shares(reram, rng,
     assert per == "tile" or len(np.unique(chosen)) > 1
     mine = np.select([chosen == share for share in CLIPPING], list(errors.values()))
     assert (mine <= np.min(list(errors.values()), axis=0) * (1 + 1e-5)).all()
+
+
+def test_offset_columns_need_three_values(rng):
+    chip = load_chip("reram", {"array.mapping": "offset", "conductance.levels": "2"})
+    with pytest.raises(UsageError, match=r"array\.mapping offset needs 3 values.*array\.slices 1"):
+        Layout.of(chip, (4, 4))
+    Layout.of(load_chip("reram", {"array.mapping": "offset", "conductance.levels": "2", "array.slices": "2"}), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.full((2, 2), np.nan), "'w' holds NaN"),
+        (np.ones((2, 2), complex), "'w' holds complex128 values"),
+        (np.full((2, 2), "x"), "'w' holds <U1 values"),
+    ],
+)
+def test_what_cells_cannot_hold_is_refused_by_name(reram, rng, weight, message):
+    model = program(reram, {}, rng)
+    with pytest.raises(UsageError, match=message):
+        model.add("w", weight)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, np.nan, np.inf])
+def test_a_clock_shows_finite_seconds(reram, rng, seconds):
+    model = program(reram, {"w": np.eye(4)}, rng)
+    with pytest.raises(UsageError, match="clock"):
+        model.set_time(seconds)

@@ -1,0 +1,48 @@
+"""How many pulses and verify reads of a write come one after another.
+
+The cells of a word line of an array (all slices and polarities of its weights) go together, at most
+`write.cells_in_parallel` at a time; such a group lasts as long as its slowest cell. Up to `write.arrays_in_parallel`
+arrays of a matrix are written at once, each group by group; matrices come one after another.
+"""
+
+import numpy as np
+
+from .counting import WriteTimes
+from .mapping import Layout
+
+
+def queue(turns: np.ndarray, arrays: int) -> int:
+    """Turns one after another where each array (any shape) needs `turns` of them and `arrays` work at once: the work is
+    shared, but no array is written in parts.
+    """
+    shared = -(-int(turns.sum(dtype=np.int64)) // max(1, min(arrays, turns.size)))
+    return max(int(turns.max(initial=0)), shared)
+
+
+def groups(layout: Layout, times: WriteTimes) -> np.ndarray:
+    """Groups of cells that are written one after another in each array, (row_tiles, column_tiles)."""
+    rows = np.minimum(layout.rows, layout.inputs - np.arange(layout.row_tiles) * layout.rows)
+    weights = np.bincount(layout.array_of_output(), minlength=layout.column_tiles)
+    group, pieces = _group(layout, times)
+    return rows[:, None] * (-(-weights // group) * pieces)
+
+
+def pulse_turns(slowest: np.ndarray, layout: Layout, times: WriteTimes) -> np.ndarray:
+    """Turns of pulses in each array, (row_tiles, column_tiles); `slowest`: (inputs, sensed), the most pulses that a
+    cell of a weight took.
+    """
+    group, pieces = _group(layout, times)
+    array = layout.array_of_output()
+    order = np.argsort(array, kind="stable")  # a reference stands beside the outputs of its array
+    ends = np.cumsum(np.bincount(array, minlength=layout.column_tiles))
+    cuts = [np.arange(first, end, group) for first, end in zip(np.r_[0, ends[:-1]], ends, strict=True)]
+    starts, owners = np.concatenate(cuts), np.cumsum([0, *map(len, cuts[:-1])])
+    columns = slowest if np.array_equal(order, np.arange(len(order))) else slowest[:, order]
+    lasting = np.maximum.reduceat(columns, starts, axis=1)
+    by_array = np.add.reduceat(lasting.astype(np.int64), owners, axis=1)
+    return np.add.reduceat(by_array, np.arange(0, layout.inputs, layout.rows), axis=0) * pieces
+
+
+def _group(layout: Layout, times: WriteTimes) -> tuple[int, int]:
+    """Weights of a word line whose cells go together, and the pieces that a weight with more cells is written in."""
+    return max(1, times.cells_together // layout.cells_per_weight), -(-layout.cells_per_weight // times.cells_together)
