@@ -1,11 +1,12 @@
 """What all methods share when they are attached: backbone matrices in cells, the head, attention and head work."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
 from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
+from .blocks import entry_linears
 from .cells import AdaptedModel, patch_projection
 from .costs import (
     DigitalWork,
@@ -33,6 +34,7 @@ def assemble(
     training_work: DigitalWork | None = None,
     backward_work: DigitalWork = NO_WORK,
     extra_tokens: int = 0,
+    trained_linears: Collection[str] | None = None,
 ) -> Adaptation:
     """An `Adaptation` from a model whose linears are `CellLinear`s.
 
@@ -45,6 +47,8 @@ def assemble(
         inference_work, training_work, backward_work: digital work beside attention and head; training_work is that of
             a training forward pass, by default the same as inference.
         extra_tokens: tokens that the method adds to every sequence; attention works on them too.
+        trained_linears: the linears that the method trains or changes, when nothing is trained in front of the first
+            block: queries, keys and values that come from frozen embeddings alone then need no gradient.
     """
     model.per_token, model.separator = backbone.tagged, backbone.separator
     head = dict(model.head.named_parameters(prefix="head"))
@@ -61,7 +65,9 @@ def assemble(
     if train_head:
         backward_work += head_backward(hidden, classes, through, backbone.tagged)
     if through:
-        backward_work += lengthened(attention_backward(backbone.blocks, hidden), extra_tokens)
+        first = () if trained_linears is None else entry_linears(backbone.linear_names())
+        spared = hidden * sum(name not in (trained_linears or ()) for name in first)
+        backward_work += lengthened(attention_backward(backbone.blocks, hidden, spared), extra_tokens)
     adaptation = Adaptation(
         method=method.name,
         module=model,

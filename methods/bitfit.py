@@ -42,7 +42,17 @@ class BitFit(Method):
         biases = own_parameters(encoder, (CellLinear, nn.LayerNorm), ("bias",))
         model = AdaptedModel(encoder, backbone.hidden_size, classes)
         work = sum_gradient(sum(bias.numel() for bias in biases.values()))
-        return assemble(self, backbone, model, groups={"biases": biases}, placements={}, backward_work=work)
+        linears = {f"{name}.bias": name for name in backbone.linear_names()}
+        return assemble(
+            self,
+            backbone,
+            model,
+            groups={"biases": biases},
+            placements={},
+            backward_work=work,
+            # A LayerNorm's bias stands in front of the first block, or in it.
+            trained_linears=[linears[name] for name in biases] if biases.keys() <= linears.keys() else None,
+        )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
         linears = sum(linear.out_features for linear in shape.linears if linear.bias)

@@ -65,12 +65,16 @@ def attention_forward(blocks: int, hidden_size: int) -> DigitalWork:
     return DigitalWork(per_pair=2 * blocks * hidden_size, bytes_per_token=4 * blocks * hidden_size * ACTIVATION_BYTES)
 
 
-def attention_backward(blocks: int, hidden_size: int) -> DigitalWork:
+def attention_backward(blocks: int, hidden_size: int, spared: int = 0) -> DigitalWork:
     """Gradients of Q, K, V and of the attention weights: `hidden_size` MACs each for every pair.
 
-    Queries, keys, values and the context's gradient are read, three gradients are written.
+    Queries, keys, values and the context's gradient are read, three gradients are written. `spared`: how many numbers
+    of a token's Q, K and V need no gradient, since nothing is trained in front of them.
     """
-    return DigitalWork(per_pair=4 * blocks * hidden_size, bytes_per_token=7 * blocks * hidden_size * ACTIVATION_BYTES)
+    return DigitalWork(
+        per_pair=4 * blocks * hidden_size - spared,
+        bytes_per_token=(7 * blocks * hidden_size - spared) * ACTIVATION_BYTES,
+    )
 
 
 def patches_forward(weights: int) -> DigitalWork:
@@ -127,9 +131,9 @@ def scale_forward(numbers: int) -> DigitalWork:
     return DigitalWork(per_token=numbers, bytes_per_sequence=NUMBER_BYTES * numbers)
 
 
-def scale_backward(numbers: int) -> DigitalWork:
-    """The gradients of the scaled activations and of the vectors."""
-    return DigitalWork(per_token=2 * numbers, bytes_per_sequence=3 * NUMBER_BYTES * numbers)
+def scale_backward(numbers: int, spared: int = 0) -> DigitalWork:
+    """The gradients of the scaled activations and of the vectors; `spared` of the activations need none."""
+    return DigitalWork(per_token=2 * numbers - spared, bytes_per_sequence=NUMBER_BYTES * (3 * numbers - spared))
 
 
 def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:
@@ -140,11 +144,18 @@ def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) 
     )
 
 
-def fusion_backward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:
-    """Gradients of the drives and of the coefficients, and of the outputs and of the magnitudes."""
-    scaled = outputs if magnitude else 0
+def fusion_backward(
+    rows: int, outputs: int, cross_terms: bool, magnitude: bool, needs_input: bool = True
+) -> DigitalWork:
+    """Gradients of the drives and of the coefficients, and of the outputs and of the magnitudes.
+
+    Without `needs_input` the gradient stops there: what the first stack gives needs none.
+    """
+    scaled, spared = outputs if magnitude else 0, 0 if needs_input else rows
     return DigitalWork(
-        per_token=2 * ((2 if cross_terms else 1) * rows + scaled), bytes_per_sequence=3 * NUMBER_BYTES * (rows + scaled)
+        per_token=2 * ((2 if cross_terms else 1) * rows + scaled) - spared,
+        # With cross terms the coefficients are read all the same, for the gradient of the fused row.
+        bytes_per_sequence=NUMBER_BYTES * (3 * (rows + scaled) - (0 if cross_terms else spared)),
     )
 
 

@@ -4,11 +4,11 @@ A method has a footprint when it stands in `FOOTPRINTS`; `tests/studies/test_cou
 a simulated run of the method itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import UsageError, unknown_name
-from ..workloads.shapes import BlockShape, LinearShape, ModelShape
+from ..workloads.shapes import LinearShape, ModelShape
 from .costs import (
     DigitalWork,
     attention_backward,
@@ -26,6 +26,7 @@ from .costs import (
     scale_forward,
     sum_gradient,
 )
+from .entries import entries, spared_outputs
 from .placement import BackwardNeed, Placement
 
 NO_WORK = DigitalWork()
@@ -119,7 +120,8 @@ class _Plan:
     """What differs between methods; `footprint` adds backbone, attention and head.
 
     trained: numbers beside the head. extra: matrices in cells, read as `beside` says. before_blocks: something is
-    trained in front of the first block, so that its first matrices need a gradient too.
+    trained in front of the first block, so that its first matrices need a gradient too. trained_linears: the linears
+    that the method trains or changes otherwise.
     """
 
     epochs: int = 8
@@ -129,6 +131,7 @@ class _Plan:
     beside: tuple[_Beside, ...] = ()
     rewritten: tuple[str, ...] = ()
     before_blocks: bool = False
+    trained_linears: Collection[LinearShape] = ()
     extra_tokens: int = 0
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
@@ -165,7 +168,8 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
     if plan.train_head:
         backward += head_backward(hidden, classes, through)
     if through:
-        backward += lengthened(attention_backward(1, widths), plan.extra_tokens)
+        spared = 0 if plan.before_blocks else spared_outputs(shape, plan.trained_linears)
+        backward += lengthened(attention_backward(1, widths, spared), plan.extra_tokens)
     head = classes * (hidden + 1)
     return Footprint(
         method=method,
@@ -203,24 +207,9 @@ def fitting(shape: ModelShape) -> list[str]:
     return [name for name in FOOTPRINTS if name not in others]
 
 
-def entries(shape: ModelShape) -> list[LinearShape]:
-    """The projections that the embeddings go into: no gradient is needed beyond them.
-
-    The first query, key and value of the first block of every stack.
-    """
-    found: list[LinearShape] = []
-    for block in shape.blocks:
-        if _number(block) == 0:
-            seen: set[str] = set()
-            for linear in block.linears:
-                if linear.role in ("query", "key", "value") and linear.role not in seen:
-                    seen.add(linear.role)
-                    found.append(linear)
-    return found
-
-
-def _number(block: BlockShape) -> int:
-    return next((int(part) for part in block.name.split(".") if part.isdigit()), 0)
+def _first_targets(shape: ModelShape) -> list[LinearShape]:
+    """Those of `_targets` that the embeddings go into."""
+    return [linear for linear in entries(shape) if linear.role in ("query", "value")]
 
 
 def _frozen(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
@@ -240,18 +229,21 @@ def _lora(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     weights = sum(out * inputs for out, inputs in matrices.values())
     digital, in_cells = matrix_forward(weights), placement is not Placement.DIGITAL
     by_step = placement is Placement.NVM_STEP
+    passed = matrix_forward(weights - rank * sum(linear.in_features for linear in _first_targets(shape)))
     return _Plan(
         trained=weights,
+        trained_linears=_targets(shape),
         extra=matrices if in_cells else {},
         beside=pairs if in_cells else (),
         rewritten=tuple(matrices) if in_cells else (),
         inference_work=NO_WORK if in_cells else digital,
         training_work=NO_WORK if by_step else digital,
-        backward_work=matrix_gradient(weights) + (NO_WORK if by_step else digital),
+        backward_work=matrix_gradient(weights) + (NO_WORK if by_step else passed),
     )
 
 
-def _lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+def _lorafusion(shape: ModelShape, placement: Placement, size: Size, before_blocks: bool = False) -> _Plan:
+    firsts = [] if before_blocks else _first_targets(shape)
     rank = size.rank or 16
     rows, targets = size.modules * rank, _targets(shape)
     pairs = _pairs(targets, "pool_a", "pool_b")
@@ -260,11 +252,14 @@ def _lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     for linear, pair in zip(targets, pairs, strict=True):
         matrices[pair.first], matrices[pair.second] = (rows, linear.in_features), (linear.out_features, rows)
         forward += fusion_forward(rows, linear.out_features, cross_terms=True, magnitude=True)
-        backward += fusion_backward(rows, linear.out_features, cross_terms=True, magnitude=True)
+        needs_input = linear not in firsts
+        backward += fusion_backward(rows, linear.out_features, True, magnitude=True, needs_input=needs_input)
         norms += cross_term_norm(size.modules, linear.out_features, rank)
     blocks = sum(any(linear in targets for linear in block.linears) for block in shape.blocks)
     return _Plan(
         trained=size.modules * blocks + sum(linear.out_features for linear in targets),
+        before_blocks=before_blocks,
+        trained_linears=targets,
         extra=matrices,
         beside=pairs,
         inference_work=forward,
@@ -284,27 +279,36 @@ def _vera(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     numbers = sum(rank + linear.out_features for linear in targets)
     return _Plan(
         trained=numbers,
+        trained_linears=targets,
         extra=matrices,
         beside=tuple(pairs),
         inference_work=scale_forward(numbers),
-        backward_work=scale_backward(numbers),
+        backward_work=scale_backward(numbers, rank * len(_first_targets(shape))),
     )
 
 
 def _full(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    digital = matrix_forward(shape.weights) if placement is Placement.NVM_TASK else NO_WORK
+    by_task = placement is Placement.NVM_TASK
+    passed = shape.weights - sum(linear.out_features * linear.in_features for linear in entries(shape))
     return _Plan(
         backward_need=BackwardNeed.FULL,
         trained=shape.weights + _biases(shape),
+        trained_linears=shape.linears,
         rewritten=tuple(linear.name for linear in shape.linears),
-        training_work=digital,
-        backward_work=digital + matrix_gradient(shape.weights),
+        training_work=matrix_forward(shape.weights) if by_task else NO_WORK,
+        backward_work=(matrix_forward(passed) if by_task else NO_WORK) + matrix_gradient(shape.weights),
     )
 
 
 def _bitfit(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     numbers = _biases(shape) + (shape.norms * shape.hidden_size if shape.norm_bias else 0)
-    return _Plan(trained=numbers, before_blocks=shape.norm_bias, backward_work=sum_gradient(numbers))
+    linears = [linear for linear in shape.linears if linear.bias]
+    return _Plan(
+        trained=numbers,
+        before_blocks=shape.norm_bias,
+        trained_linears=linears,
+        backward_work=sum_gradient(numbers),
+    )
 
 
 def _ln_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
@@ -315,9 +319,16 @@ def _ln_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _ia3(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    numbers = sum(linear.out_features for linear in shape.linears if linear.role in ("key", "value"))
+    scaled = [linear for linear in shape.linears if linear.role in ("key", "value")]
+    numbers = sum(linear.out_features for linear in scaled)
     numbers += sum(linear.in_features for linear in shape.linears if linear.role == "ffn_down")
-    return _Plan(trained=numbers, inference_work=scale_forward(numbers), backward_work=scale_backward(numbers))
+    spared = sum(linear.out_features for linear in entries(shape) if linear in scaled)
+    return _Plan(
+        trained=numbers,
+        trained_linears=scaled,
+        inference_work=scale_forward(numbers),
+        backward_work=scale_backward(numbers, spared),
+    )
 
 
 def _pasta(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
@@ -326,9 +337,9 @@ def _pasta(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _pasta_lorafusion(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    vectors, fused = _pasta(shape, placement, size), _lorafusion(shape, placement, size)
+    vectors, fused = _pasta(shape, placement, size), _lorafusion(shape, placement, size, before_blocks=True)
     work = fused.backward_work + vectors.backward_work
-    return replace(fused, trained=fused.trained + vectors.trained, before_blocks=True, backward_work=work)
+    return replace(fused, trained=fused.trained + vectors.trained, backward_work=work)
 
 
 def _prompt_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:

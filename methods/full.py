@@ -9,6 +9,7 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from .assemble import assemble
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import DigitalWork, matrix_forward, matrix_gradient
 
@@ -45,16 +46,19 @@ class FullFineTuning(Method):
         matrices: dict[str, nn.Parameter] = {linear.cell_name: linear.weight for linear in linears}
         biases = {f"{linear.cell_name}.bias": linear.bias for linear in linears if linear.bias is not None}
         weights = sum(matrix.numel() for matrix in matrices.values())
-        # Trained digitally, every matrix product and its transpose is digital work; in cells both are reads.
-        digital = matrix_forward(weights) if placement is Placement.NVM_TASK else DigitalWork()
+        passed = weights - sum(matrices[name].numel() for name in entry_linears(matrices))
+        # Trained digitally, every matrix product and its transpose is digital work; in cells both are reads. The
+        # embeddings are frozen: the first projections need no gradient of what enters them.
+        by_task = placement is Placement.NVM_TASK
         return assemble(
             self,
             backbone,
             model,
             groups={"matrices": matrices, "biases": biases},
             placements=dict.fromkeys(matrices, placement),
-            training_work=digital,
-            backward_work=digital + matrix_gradient(weights),
+            training_work=matrix_forward(weights) if by_task else DigitalWork(),
+            backward_work=(matrix_forward(passed) if by_task else DigitalWork()) + matrix_gradient(weights),
+            trained_linears=matrices,
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:

@@ -19,11 +19,9 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from .assemble import assemble
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from .blocks import KEYS, VALUES, entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import scale_backward, scale_forward
-
-KEYS = ("key", "k", "k_proj", "k_lin")
-VALUES = ("value", "v", "v_proj", "v_lin")
 
 
 class ScaledLinear(CellLinear):
@@ -79,6 +77,8 @@ class IA3(Method):
             )
         vectors = {f"{module.cell_name}.scale": module.scale for module in scaled}
         numbers = sum(vector.numel() for vector in vectors.values())
+        first = entry_linears(backbone.linear_names())  # keys and values of the frozen embeddings
+        spared = sum(module.scale.numel() for module in scaled if module.cell_name in first)
         return assemble(
             self,
             backbone,
@@ -86,7 +86,8 @@ class IA3(Method):
             groups={"vectors": vectors},
             placements={},
             inference_work=scale_forward(numbers),
-            backward_work=scale_backward(numbers),
+            backward_work=scale_backward(numbers, spared),
+            trained_linears=[module.cell_name for module in scaled],
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:

@@ -27,6 +27,7 @@ from .base import (
     target_linears,
     torch_generator,
 )
+from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, exact_reader
 from .costs import DigitalWork, matrix_forward, matrix_gradient
 
@@ -101,10 +102,13 @@ class LoRA(Method):
                 matrices[f"{module.cell_name}.lora_a"] = module.lora_a
                 matrices[f"{module.cell_name}.lora_b"] = module.lora_b
         weights = sum(matrix.numel() for matrix in matrices.values())
+        first = {f"{name}.lora_a" for name in entry_linears(names)}
+        passed = sum(matrix.numel() for name, matrix in matrices.items() if name not in first)
         digital = matrix_forward(weights)
         trained_in_cells = placement is Placement.NVM_STEP
         # Trained digitally, the gradient of A's and B's inputs is digital work too; in cells it is a transposed read.
-        backward = matrix_gradient(weights) + (DigitalWork() if trained_in_cells else digital)
+        # What enters the first block needs none.
+        backward = matrix_gradient(weights) + (DigitalWork() if trained_in_cells else matrix_forward(passed))
         return assemble(
             self,
             backbone,
@@ -115,6 +119,7 @@ class LoRA(Method):
             inference_work=DigitalWork() if in_cells else digital,
             training_work=DigitalWork() if trained_in_cells else digital,
             backward_work=backward,
+            trained_linears=targets,
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:

@@ -16,6 +16,7 @@ Gradients are autograd's, of exactly this forward pass.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ from .base import (
     target_linears,
     torch_generator,
 )
+from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
 from .costs import DigitalWork, fusion_backward, fusion_forward
 from .rownorm import CrossTermNorm, SeparateNorm
@@ -124,10 +126,13 @@ class FusedLinear(CellLinear):
             return merged
         return (self.magnitude / merged.norm(dim=1)).unsqueeze(1) * merged
 
-    def work(self) -> tuple[DigitalWork, DigitalWork]:
-        """Digital work, (forward, backward): fusion of the stacked rows, and the magnitude."""
+    def work(self, needs_input: bool) -> tuple[DigitalWork, DigitalWork]:
+        """Digital work, (forward, backward): fusion of the stacked rows, and the magnitude.
+
+        `needs_input`: whether what enters needs a gradient.
+        """
         size = (self.pool_a.shape[0], self.weight.shape[0], self.cross_terms, self.magnitude is not None)
-        return fusion_forward(*size), fusion_backward(*size)
+        return fusion_forward(*size), fusion_backward(*size, needs_input)
 
 
 class FusionModel(AdaptedModel):
@@ -159,6 +164,8 @@ class LoRAFusion(Method):
     placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.THROUGH
     needs_pool = True
+    before_blocks: ClassVar[bool] = False
+    """Whether something is trained in front of the first block, so that what enters it needs a gradient."""
 
     cross_terms: bool = True
     magnitude: bool = True
@@ -201,7 +208,11 @@ class LoRAFusion(Method):
         magnitudes = {f"{m.cell_name}.magnitude": m.magnitude for m in fused if m.magnitude is not None}
         cells: dict[str, Tensor] = {f"{m.cell_name}.pool_a": m.pool_a for m in fused}
         cells |= {f"{m.cell_name}.pool_b": m.pool_b for m in fused}
-        forward = sum((m.work()[0] for m in fused), DigitalWork())
+        first = () if self.before_blocks else entry_linears(names)
+        forward = backward = DigitalWork()
+        for linear in fused:
+            ahead, back = linear.work(linear.cell_name not in first)
+            forward, backward = forward + ahead, backward + back
         norms = sum((m.norm.work for m in fused if m.magnitude is not None), DigitalWork())
         adaptation = assemble(
             self,
@@ -212,7 +223,8 @@ class LoRAFusion(Method):
             extra_cells=cells,
             inference_work=forward,
             training_work=forward + norms,
-            backward_work=sum((m.work()[1] for m in fused), DigitalWork()),
+            backward_work=backward,
+            trained_linears=None if self.before_blocks else targets,
         )
         adaptation.l1_names = ("coefficients",)
         return adaptation

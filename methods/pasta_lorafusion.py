@@ -24,6 +24,8 @@ class PastaLoRAFusion(LoRAFusion):
     summary = "special-token vectors, fusion coefficients and magnitudes; no cell is written"
     source = "Yang et al., PASTA, EACL 2023, arXiv:2210.04382; Guo et al., LoRAFusion, GLSVLSI 2025"
 
+    before_blocks = True
+
     special_tokens: int = 0
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ from .base import (
     register,
     target_linears,
 )
+from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
 from .costs import scale_backward, scale_forward
 
@@ -122,6 +123,7 @@ class VeRA(Method):
         inner = {f"{module.cell_name}.inner": module.inner for module in adapted}
         outer = {f"{module.cell_name}.outer": module.outer for module in adapted}
         numbers = sum(vector.numel() for vector in (inner | outer).values())
+        spared = self.rank * len(targets.intersection(entry_linears(names)))  # A x of the frozen embeddings
         return assemble(
             self,
             backbone,
@@ -130,7 +132,8 @@ class VeRA(Method):
             placements={},
             extra_cells=shared.matrices,
             inference_work=scale_forward(numbers),
-            backward_work=scale_backward(numbers),
+            backward_work=scale_backward(numbers, spared),
+            trained_linears=targets,
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:

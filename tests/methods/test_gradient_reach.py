@@ -1,0 +1,101 @@
+"""The digital work of a backward pass against what autograd really multiplies: nothing for frozen embeddings' sake."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
+from edge_adapt.methods.blocks import entry_linears
+from edge_adapt.methods.cells import CellLinear
+from torch.utils.flop_counter import FlopCounterMode
+
+SEQUENCES, LENGTH, CLASSES = 2, 7, 3
+TOKENS = SEQUENCES * LENGTH
+THROUGH = [
+    name
+    for name, method in METHODS.items()
+    if method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) and "text" in method.kinds
+]
+
+
+def attached(backbone, make_pool, name, placement=None, **options):
+    method = get_method(name, **options)
+    adaptation = method.attach(
+        backbone,
+        CLASSES,
+        np.random.default_rng(0),
+        placement=placement,
+        pool=make_pool() if method.needs_pool else None,
+    )
+    adaptation.module.encoder.config._attn_implementation = "eager"  # products that can be counted one by one
+    return adaptation
+
+
+def loss_of(adaptation):
+    ids = torch.randint(1, 38, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[:, -1] = 38, 39
+    return F.cross_entropy(adaptation.module(ids, torch.ones_like(ids)), torch.tensor([0, 2]))
+
+
+def backward_products(adaptation):
+    """Multiply-adds of autograd's backward pass: (products with matrices, those of the attention)."""
+    loss = loss_of(adaptation)
+    with FlopCounterMode(display=False) as counter:
+        loss.backward()
+    found = counter.get_flop_counts()["Global"]
+    assert set(found) <= {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm}
+    return found[torch.ops.aten.mm] // 2, found.get(torch.ops.aten.bmm, 0) // 2
+
+
+@pytest.mark.parametrize("name", THROUGH)
+def test_gradients_of_the_attention(backbone, make_pool, name):
+    adaptation = attached(backbone, make_pool, name)
+    pairs = SEQUENCES * (LENGTH + adaptation.extra_tokens) ** 2
+    assert backward_products(adaptation)[1] == adaptation.backward_work.per_pair * pairs
+
+
+@pytest.mark.parametrize(("name", "placement"), [("lora", "DIGITAL"), ("lora", "NVM_TASK"), ("full", "NVM_TASK")])
+def test_gradients_of_trained_matrices_and_of_what_enters_them(backbone, make_pool, name, placement):
+    adaptation = attached(backbone, make_pool, name, Placement(placement))
+    frozen = []
+
+    def look(module, args):
+        if args[0].requires_grad and name != "full":
+            frozen.append(module.weight.numel())
+
+    for module in adaptation.module.modules():
+        if isinstance(module, CellLinear):
+            module.register_forward_pre_hook(look)
+    products, _ = backward_products(adaptation)
+    assert len(frozen) == (0 if name == "full" else 12 - 3)
+    assert products == TOKENS * sum(frozen) + adaptation.backward_work.macs(TOKENS, 0, SEQUENCES)
+
+
+@pytest.mark.parametrize("name", ["vera", "ia3", "lorafusion", "pasta+lorafusion"])
+def test_gradients_of_what_vectors_scale(backbone, make_pool, name):
+    """Two products for each number that is scaled, but one where what is scaled needs no gradient."""
+    adaptation = attached(backbone, make_pool, name)
+    scaled = {linear.removesuffix(".scale"): vector for linear, vector in adaptation.state.items()}
+    expected = []
+
+    def look(cell, x, weight):
+        y = exact_reader(cell, x, weight)
+        if ".pool_a" in cell:
+            expected.append(y.shape[-1] * (3 + y.requires_grad))  # the inner and the outer coefficients
+        elif ".pool_b" in cell or cell.startswith("vera."):
+            expected.append(y.shape[-1] * (1 + y.requires_grad))
+        elif cell in scaled:  # the inner activations come scaled, and the others go
+            inner = weight.shape[1] > weight.shape[0]
+            expected.append(x.shape[-1] * 2 if inner else y.shape[-1] * (1 + y.requires_grad))
+        return y
+
+    adaptation.use(look)
+    loss_of(adaptation)
+    assert adaptation.backward_work.per_token == sum(expected) > 0
+
+
+def test_the_first_projections_of_every_stack():
+    blocks = [f"{stack}.block.{i}.layer.{layer}" for stack in ("a", "b") for i in range(11) for layer in range(2)]
+    names = [f"{block}.{kind}" for block in blocks for kind in ("SelfAttention.q", "SelfAttention.k", "v", "wo")]
+    firsts = ("SelfAttention.q", "SelfAttention.k", "v")
+    assert entry_linears(names) == [f"{stack}.block.0.layer.0.{kind}" for stack in ("a", "b") for kind in firsts]
