@@ -59,26 +59,40 @@ def _adapting(rows: list[Row]) -> list[Row]:
 
 
 def _best(rows: list[Row], name: str) -> Row:
-    return max(rows, key=lambda row: _mean(row, name))
+    """The row with most of `name`; of equals the one that adapts for the least energy."""
+    most = max(_mean(row, name) for row in rows)
+    equals = [row for row in rows if _same(_mean(row, name), most)]
+    return min(equals, key=lambda row: row.stat("adaptation_energy_joules").mean or 0.0)
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def best_without_writes(group: list[Row]) -> Row | None:
-    """The most accurate row on the chip of those that adapt and write no cell."""
-    still = [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells is False]
+    """The most accurate row on the chip of those that train and write no cell; of equals the one of least energy."""
+    still = _still(group)
     return _best(still, "accuracy_chip") if still else None
 
 
+def _still(group: list[Row]) -> list[Row]:
+    return [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells is False]
+
+
 def _accuracy_for_energy(group: list[Row]) -> Iterator[Finding]:
-    """The best method that writes no cell against the best that does, at one number of shots."""
+    """The best method that trains and writes no cell against the best that writes, at one number of shots."""
     best = best_without_writes(group)
     if best is None:
         return
     writing = [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells]
-    energy = _mean(best, "adaptation_energy_joules")
+    accuracy, energy = _mean(best, "accuracy_chip"), _mean(best, "adaptation_energy_joules")
+    tied = [row for row in _still(group) if row is not best and _same(_mean(row, "accuracy_chip"), accuracy)]
     text = (
-        f"At {best.shots} shots, {best.title} is the most accurate on the chip of the methods that write no cell: "
-        f"{_percent(best, 'accuracy_chip')} for {_energy(best)} of adaptation"
+        f"At {best.shots} shots, {best.title} is the most accurate on the chip of the methods that train and write no "
+        f"cell: {_percent(best, 'accuracy_chip')} for {_energy(best)} of adaptation"
     )
+    if tied:
+        text += f" (just as accurate, for more energy: {_listed([f'{row.title} {_energy(row)}' for row in tied])})"
     if writing:
         other = _best(writing, "accuracy_chip")
         its_energy = _mean(other, "adaptation_energy_joules")
@@ -96,7 +110,27 @@ def _accuracy_for_energy(group: list[Row]) -> Iterator[Finding]:
         text += "." + _pairs(paired_difference(best, other, "accuracy_chip"), f"{best.title} minus {other.title}")
     else:
         text += "."
-    yield Finding("accuracy and energy", text)
+    bests = [best, _best(writing, "accuracy_chip")] if writing else [best]
+    yield Finding("accuracy and energy", text + _less_does(group, bests))
+
+
+def _less_does(group: list[Row], bests: list[Row]) -> str:
+    """Says so where the model as it is, or the classifier alone, is no worse than the `bests`, which train."""
+    text = ""
+    best = bests[0]
+    if best.stat("trained_parameters").mean == 0 and len(_still(group)) > 1:
+        text += " Of those, none that trains more than the classifier is more accurate."
+    resting = [row for row in _known(group, "accuracy_chip") if not row.trains]
+    rest = _best(resting, "accuracy_chip").stat("accuracy_chip") if resting else best.stat("accuracy_chip_before")
+    if rest.mean is None:
+        return text
+    title = f"{_best(resting, 'accuracy_chip').title}, which trains nothing," if resting else "The model as it was"
+    accuracy = {row.title: _mean(row, "accuracy_chip") for row in bests}
+    reached = [name for name, value in accuracy.items() if rest.mean > value or _same(rest.mean, value)]
+    if reached:
+        equal = any(_same(rest.mean, accuracy[name]) for name in reached)
+        text += f" {title} has {percent(rest)}{JOIN}%: {'no less' if equal else 'more'} than {_listed(reached)}."
+    return text
 
 
 def _pairs(difference: Statistic, what: str) -> str:

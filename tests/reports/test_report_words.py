@@ -183,7 +183,45 @@ def test_a_method_that_trains_nothing_gains_nothing(make_report):
                 adaptation_energy_joules=1e-6,
                 adaptation_energy_by_component_joules=parts,
             )
-    assert "Frozen" not in said(report, "accuracy per joule") + said(report, "accuracy and energy")
+    assert "Frozen" not in said(report, "accuracy per joule")
+    text = said(report, "accuracy and energy")
+    assert text.startswith("At 100 shots, LoRAFusion is the most accurate on the chip of the methods that train and")
+    assert text.endswith(
+        "Frozen, which trains nothing, has 90.0 %: more than LoRAFusion and Full fine-tuning · every step."
+    )
+
+
+def small_report(make_report, **accuracies):
+    """One seed and 100 shots; `accuracies` by method, those not named left out."""
+    report = make_report(shots=(100,), seeds=1)
+    report["results"] = [r for r in report["results"] if r["method"] in accuracies and r["placement"] != "NVM_TASK"]
+    for record in report["results"]:
+        record["accuracy_chip"] = accuracies[record["method"]]
+        if record["method"] == "frozen":
+            record["head_parameters"] = 0
+    return report
+
+
+def test_of_equally_accurate_methods_the_cheaper_is_named_first(make_report):
+    report = small_report(make_report, lorafusion=1.0, probe=1.0)
+    joules = {r["method"]: plain(si(r["adaptation_energy_joules"], "J")) for r in report["results"]}
+    assert said(report, "accuracy and energy") == (
+        "At 100 shots, Classifier only is the most accurate on the chip of the methods that train and write no cell: "
+        f"100.0 % for {joules['probe']} of adaptation (just as accurate, for more energy: LoRAFusion "
+        f"{joules['lorafusion']}). Of those, none that trains more than the classifier is more accurate."
+    )
+
+
+def test_a_model_that_is_left_as_it_is_and_no_worse_is_named(make_report):
+    found = lambda **accuracies: said(small_report(make_report, **accuracies), "accuracy and energy")
+    assert found(lorafusion=0.65, frozen=0.675).endswith(
+        " Frozen, which trains nothing, has 67.5 %: more than LoRAFusion."
+    )
+    assert found(lorafusion=0.65, frozen=0.65).endswith(
+        " Frozen, which trains nothing, has 65.0 %: no less than LoRAFusion."
+    )
+    assert "Frozen" not in found(lorafusion=0.65, frozen=0.64)
+    assert found(lorafusion=0.5).endswith(" The model as it was has 50.5 %: more than LoRAFusion.")
 
 
 def test_never_paid_back(report):
