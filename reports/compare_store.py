@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
+from .store import check_parent
 
 _FILES = {"compare.json", "compare.html"}
 _FOLDERS = {"cells": ".json", "figures": ".svg"}  # and how their files end
@@ -23,6 +24,7 @@ def check_folder(out: Path) -> None:
             what = "a link: give the folder itself" if out.is_symlink() else "a file: give another --out"
             raise UsageError(f"the folder {str(out)!r} is {what}")
         if not out.exists():
+            check_parent(out)
             return
         here = Path.cwd().resolve()
         if out.resolve() in (here, *here.parents):

@@ -25,13 +25,32 @@ def check_destination(out: Path) -> None:
     Allowed: nothing there, an empty folder, or a former report with nothing else in it.
 
     Raises:
-        UsageError: `out` is a file, a link, the working folder or one above it, or a folder with other things in it.
+        UsageError: `out` is a file, a link, the working folder or one above it, or a folder with other things in it; or
+            nothing can be made where it is to be.
         EdgeAdaptError: it cannot be read.
     """
     try:
         _check_destination(out)
     except OSError as error:
         raise _failure(error, out) from error
+    check_parent(out)
+
+
+def check_parent(out: Path) -> None:
+    """Raise `UsageError` unless a folder can be made beside `out`, or in the nearest folder above it that is there.
+
+    It is tried: permissions alone do not tell (of root, of /proc, of a disk that is mounted read-only).
+    """
+    try:
+        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        if not parent.is_dir():
+            raise UsageError(f"cannot write the report {str(out)!r}: {str(parent)!r} is no folder; give another --out")
+        Path(tempfile.mkdtemp(prefix=f".{out.name}.new-", dir=parent)).rmdir()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write the report {str(out)!r}: no folder can be made in {str(parent)!r} "
+            f"({error.strerror or error}); give another --out"
+        ) from error
 
 
 def _check_destination(out: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from ..errors import UsageError, unknown_name
 
+FIDELITIES = ("fast", "bitserial", "ideal", "count")
 TRAINERS = ("torch", "onnxruntime")
 DRIFT_SECONDS = (3600.0, 86400.0, 30 * 86400.0)
 
@@ -60,6 +61,10 @@ class SimulateConfig:
             raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
         if self.max_tokens < 4:
             raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
+        if self.fidelity not in FIDELITIES:
+            raise UsageError(unknown_name("fidelity", self.fidelity, FIDELITIES))
+        if self.fidelity == "count":
+            raise UsageError("fidelity count simulates nothing: take `edge-adapt count`, or fast, bitserial or ideal")
         if self.trainer not in TRAINERS:
             raise UsageError(unknown_name("trainer", self.trainer, TRAINERS))
         if not 0 <= self.readapt_share <= 1:

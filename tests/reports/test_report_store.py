@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.reports import check_destination
+from edge_adapt.reports.compare import check_folder
 from edge_adapt.reports.store import write_folder
 
 FILES = {
@@ -136,5 +137,29 @@ def test_a_failure_while_swapping_brings_the_old_report_back(tmp_path, monkeypat
 
 def test_a_parent_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EdgeAdaptError, match="cannot write the report"):
-        write_folder(tmp_path / "file" / "out", FILES)
+    for refuse in (check_destination, lambda out: write_folder(out, FILES)):
+        with pytest.raises(UsageError, match=r"cannot write the report .*file' is no folder; give another --out"):
+            refuse(tmp_path / "file" / "deep" / "out")
+
+
+@pytest.mark.parametrize("check", [check_destination, check_folder])
+def test_where_nothing_can_be_made_is_found_before_the_run(tmp_path, monkeypatch, check):
+    check(tmp_path / "deep" / "er" / "out")
+    assert not list(tmp_path.iterdir()), "nothing of the trial stays"
+
+    def refuse(folder: str, mode: int = 0o777) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(UsageError) as caught:
+        check(tmp_path / "deep" / "er" / "out")
+    words = str(caught.value)
+    assert f"no folder can be made in {str(tmp_path)!r} (Permission denied); give another --out" in words
+    assert "\n" not in words
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where not even root makes a folder")
+@pytest.mark.parametrize("check", [check_destination, check_folder])
+def test_proc_is_no_place_for_a_report(check):
+    with pytest.raises(UsageError, match="no folder can be made in '/proc'"):
+        check(Path("/proc/foo"))

@@ -6,7 +6,8 @@ import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
-from edge_adapt.studies.config import SimulateConfig, parse_settings, read_config
+from edge_adapt.simulator.chip import FIDELITIES as CHIP_FIDELITIES
+from edge_adapt.studies.config import FIDELITIES, SimulateConfig, parse_settings, read_config
 from edge_adapt.studies.work import groups, shorter
 from edge_adapt.studies.workbench import DEFAULT_METHODS, choose_variants, unseen, with_settings
 from edge_adapt.workloads.pools import LoraModule, Pool
@@ -46,6 +47,24 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, text, message):
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError):
         SimulateConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "words"),
+    [
+        ("magic", "unknown fidelity 'magic'; allowed: bitserial, count, fast, ideal"),
+        ("bit-serial", "did you mean 'bitserial'"),
+        ("count", "fidelity count simulates nothing"),
+    ],
+)
+def test_a_wrong_fidelity_is_refused_before_anything_is_programmed(fidelity, words):
+    with pytest.raises(UsageError, match=words):
+        SimulateConfig(fidelity=fidelity)
+
+
+def test_every_fidelity_of_the_chip_can_be_asked_for():
+    assert {*CHIP_FIDELITIES, "count"} == set(FIDELITIES)
+    assert [SimulateConfig(fidelity=name).fidelity for name in CHIP_FIDELITIES] == list(CHIP_FIDELITIES)
 
 
 def test_the_digest_tells_configurations_apart():
