@@ -203,6 +203,7 @@ RESULTS = (
     Field("results[].trained_parameters", "integer", "numbers the method trains, without the head", "1", "counted"),
     Field("results[].head_parameters", "integer", "numbers of the classifier head", "1", "counted"),
     _cost("cells_written", "integer", "1", "cell writes of one adaptation (a cell written n times counts n)"),
+    _cost("initial_cells_written", "integer", "1", "of these, for the initial values, before the first step"),
     Field("results[].cells_in_placement", "integer", "cells the trained matrices occupy", "1", "counted"),
     _outcome("accuracy_exact", "test accuracy, adapted and read with exact weights"),
     _outcome("accuracy_exact_before", "test accuracy with exact weights before adapting"),
@@ -215,6 +216,12 @@ RESULTS = (
     Field("results[].drift[].accuracy", "fraction", "test accuracy at this age", "1", "record", nullable=True),
     _outcome("validation_accuracy_exact", "accuracy on the held-back shots with exact weights"),
     _cost("write_energy_joules", "amount", "J", "energy of the cell writes of one adaptation"),
+    _cost(
+        "initial_write_energy_joules",
+        "amount",
+        "J",
+        "of it, for the initial values of matrices that are then rewritten at every step; 0 where there are none",
+    ),
     _cost("write_time_seconds", "amount", "s", "time of these writes"),
     _cost("adaptation_energy_joules", "amount", "J", "energy of one adaptation: reads, digital work and writes"),
     _cost("adaptation_time_seconds", "amount", "s", "time of one adaptation"),
@@ -277,7 +284,8 @@ CONCLUSIONS = (
     Field(
         "break_even.versus[].steps",
         "integer",
-        "the same in optimiser steps; null = never, or no writes at steps",
+        "the same in optimiser steps of one adaptation, of which the initial write comes first (0: it alone costs "
+        "more than the pool); null = never, or no writes at steps",
         "1",
         "simulated",
         nullable=True,
@@ -293,7 +301,15 @@ CONCLUSIONS = (
     Field(
         "break_even.versus[].write_energy_joules_per_step",
         "amount",
-        "the same of one optimiser step; null without writes at steps",
+        "of one optimiser step, without the initial write; null without writes at steps",
+        "J",
+        "simulated",
+        nullable=True,
+    ),
+    Field(
+        "break_even.versus[].initial_write_energy_joules",
+        "amount",
+        "of it, for the initial values, before the first step",
         "J",
         "simulated",
         nullable=True,

@@ -198,12 +198,13 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
         if tasks is None and steps is None:
             parts.append(f"against {name} never")
             continue
-        after = [
-            f"{count(amount)} {word}{'' if amount <= 1 else 's'}"
-            for amount, word in ((tasks, "task"), (steps, "step"))
-            if amount is not None
-        ]
-        parts.append(f"against {name} after {' or '.join(after)}")
+        after = [] if tasks is None else [f"after {count(tasks)} task{'' if tasks <= 1 else 's'}"]
+        if steps == 0:
+            after.append("before the first step, by the write of the initial values alone")
+        elif steps is not None:
+            first = " that follow the write of the initial values" if entry["initial_write_energy_joules"] else ""
+            after.append(f"after {count(steps)} step{'' if steps <= 1 else 's'}{first if steps > 1 else ''}")
+        parts.append(f"against {name} {' or '.join(after)}")
     cost = si(section["pool_programming_energy_joules"], "J")
     return [Finding("break-even", f"Programming the pool once costs {cost}. It is paid back {'; '.join(parts)}.")]
 

@@ -196,7 +196,11 @@ def break_even(section: Mapping[str, Any] | None) -> Table | None:
                 Cell(series_title(entry["method"], entry["placement"])),
                 *(
                     Cell(si(entry[name], "J"), entry[name])
-                    for name in ("write_energy_joules_per_task", "write_energy_joules_per_step")
+                    for name in (
+                        "write_energy_joules_per_task",
+                        "initial_write_energy_joules",
+                        "write_energy_joules_per_step",
+                    )
                 ),
                 *(Cell(never if entry[n] is None else count(entry[n]), entry[n]) for n in ("tasks", "steps")),
                 Cell(entry["note"]),
@@ -205,10 +209,11 @@ def break_even(section: Mapping[str, Any] | None) -> Table | None:
     cost = si(section["pool_programming_energy_joules"], "J")
     return Table(
         f"The pool's one-time programming ({cost}) against rewriting cells: tasks and steps, rounded up, after "
-        "which the pool has cost less. –: does not apply.",
-        ("against", "writes of a task", "writes of a step", "tasks", "optimiser steps", "remark"),
+        "which the pool has cost less. A task begins with its first write, of the initial values; the steps are those "
+        "that come after it (0: it alone costs more than the pool). –: does not apply.",
+        ("against", "writes of a task", "of which first", "writes of a step", "tasks", "optimiser steps", "remark"),
         lines,
-        frozenset({0, 5}),
+        frozenset({0, 6}),
     )
 
 
@@ -235,6 +240,7 @@ _RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
     ("head", "head_parameters", count),
     ("cells held", "cells_in_placement", count),
     ("cell writes", "cells_written", count),
+    ("of which first", "initial_cells_written", count),
     ("before, exact", "accuracy_exact_before", lambda v: percent(Statistic.of([v]))),
     ("before, chip", "accuracy_chip_before", lambda v: percent(Statistic.of([v]))),
     ("validation", "validation_accuracy_exact", lambda v: percent(Statistic.of([v]))),
@@ -243,6 +249,7 @@ _RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
     ("30 days later", "accuracy_drifted", lambda v: percent(Statistic.of([v]))),
     ("adapted again", "accuracy_readapted", lambda v: percent(Statistic.of([v]))),
     ("write energy", "write_energy_joules", _joules),
+    ("of which first", "initial_write_energy_joules", _joules),
     ("write time", "write_time_seconds", duration),
     ("adaptation energy", "adaptation_energy_joules", _joules),
     ("adaptation time", "adaptation_time_seconds", duration),

@@ -15,7 +15,8 @@ FIT_ANSWERS = 20  # fewer validation answers decide nothing
 def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """After how many tasks, and how many optimiser steps, programming the pool once has cost less than rewriting.
 
-    One row for each method x placement that rewrites cells: pool_joules over its mean write energy a task, and a step.
+    One row for each method x placement that rewrites cells. Tasks: pool_joules over the mean write energy of a task.
+    Steps of one adaptation: what of pool_joules the write of the initial values leaves, over the mean of a step.
     """
     rows = []
     for key in dict.fromkeys((r["method"], r["placement"]) for r in results):
@@ -23,22 +24,34 @@ def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list
         if not mine:
             continue
         task_joules = float(np.mean([r["write_energy_joules"] for r in mine]))
-        steps = key[1] == "NVM_STEP"
-        step_joules = (
-            float(np.mean([r["write_energy_joules"] / max(1, r["train_steps"]) for r in mine])) if steps else None
-        )
+        initial_joules = float(np.mean([r["initial_write_energy_joules"] for r in mine]))
+        each = [
+            (r["write_energy_joules"] - r["initial_write_energy_joules"]) / r["train_steps"]
+            for r in mine if r["train_steps"] > 0
+        ]  # fmt: skip
+        at_steps = key[1] == "NVM_STEP"
+        step_joules = max(0.0, float(np.mean(each))) if at_steps and each else None
+        note = "rewritten at every optimiser step" if at_steps else "rewritten once a task"
         rows.append(
             {
                 "method": key[0],
                 "placement": key[1],
                 "tasks": math.ceil(pool_joules / task_joules),
-                "steps": None if step_joules is None else math.ceil(pool_joules / step_joules),
+                "steps": _steps(pool_joules - initial_joules, step_joules) if at_steps else None,
                 "write_energy_joules_per_task": task_joules,
                 "write_energy_joules_per_step": step_joules,
-                "note": "rewritten at every optimiser step" if steps else "rewritten once a task",
+                "initial_write_energy_joules": initial_joules,
+                "note": f"{note}, after a write of the initial values" if initial_joules else note,
             }
         )
     return rows
+
+
+def _steps(left_joules: float, step_joules: float | None) -> int | None:
+    """Steps until `left_joules` are spent; None: never."""
+    if left_joules <= 0:
+        return 0
+    return math.ceil(left_joules / step_joules) if step_joules else None
 
 
 def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> dict[str, Any]:

@@ -31,7 +31,8 @@ FOLLOWING_STEPS = frozenset(4**n for n in range(10))
 class Cost:
     """What one adaptation cost: event counts and the cells it wrote.
 
-    `forward_pairs` directions were gone along by a zeroth-order recipe, which took `forward_passes` of batches.
+    `forward_pairs` directions were gone along by a zeroth-order recipe, which took `forward_passes` of batches. The
+    `initial` events and cells are those of writing the initial values before training, and are part of the others.
     """
 
     counts: EventCounts = field(default_factory=EventCounts)
@@ -42,6 +43,8 @@ class Cost:
     forward_pairs: int = 0
     forward_passes: int = 0
     memory_bytes: int = 0
+    initial_counts: EventCounts = field(default_factory=EventCounts)
+    initial_cells_written: int = 0
 
 
 class ChipTrial:
@@ -117,6 +120,7 @@ class ChipTrial:
         total_before, writes_before = self._total_writes(), self._writes()
         if self.variant.placement is Placement.NVM_STEP:
             self._write_initial(data, recipe)
+        initial_counts, initial_cells = self.model.counts.minus(before), self._grown(total_before)
         if as_in is not None:
             assert as_in.last_log is not None and as_in.last_counts is not None
             self.adaptation.load_state_dict(as_in.adaptation.state_dict())
@@ -135,7 +139,8 @@ class ChipTrial:
         cost = self._cost(log, before)
         cost.memory_bytes = self._memory_bytes(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
-        cost.cells_written = sum(n - total_before.get(name, 0) for name, n in self._total_writes().items())
+        cost.cells_written = self._grown(total_before)
+        cost.initial_counts, cost.initial_cells_written = initial_counts, initial_cells
         grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
         cost.writes_max = max((int(more.max()) for more in grown), default=0)
         return cost
@@ -175,6 +180,10 @@ class ChipTrial:
     def _total_writes(self) -> dict[str, int]:
         """Writes of all cells of each matrix on the chip so far, the one-time programming included."""
         return {name: int(self.model.matrix(name).writes.sum(dtype=np.int64)) for name in self.model.names}
+
+    def _grown(self, before: dict[str, int]) -> int:
+        """Writes of all cells since `before`."""
+        return sum(n - before.get(name, 0) for name, n in self._total_writes().items())
 
     def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
         adaptation = self.adaptation

@@ -101,6 +101,15 @@ def test_placements_decide_what_is_written(run: Run, results: dict[tuple[str, st
     assert {row["method"] for row in run.report["break_even"]["versus"]} == {"lora", "full"}
 
 
+def test_only_matrices_made_for_the_task_have_initial_values_to_write(results: dict[tuple[str, str], Any]) -> None:
+    initial = {key for key, result in results.items() if result["initial_cells_written"]}
+    assert initial == {key for key, result in results.items() if result["initial_write_energy_joules"]}
+    assert initial == {("lora", "NVM_STEP")}
+    stepped = results["lora", "NVM_STEP"]
+    assert stepped["initial_cells_written"] <= stepped["cells_in_placement"]
+    assert stepped["initial_write_energy_joules"] < stepped["write_energy_joules"]
+
+
 def test_components_add_up(run: Run) -> None:
     for result in run.report["results"]:
         for what in ("adaptation", "inference"):

@@ -137,7 +137,8 @@ def test_findings_follow_the_data(report):
     )
     assert said(report, "break-even") == (
         "Programming the pool once costs 110 mJ. It is paid back against LoRA · per task after 6 tasks; against LoRA · "
-        "every step after 1 task or 10 steps; against Full fine-tuning · every step after 1 task or 1 step."
+        "every step after 1 task or after 7 steps that follow the write of the initial values; against Full "
+        "fine-tuning · every step after 1 task or after 1 step."
     )
     assert "LoRA · every step after" in said(report, "wear")
     assert "LoRAFusion" not in said(report, "wear")
@@ -222,6 +223,13 @@ def test_a_model_that_is_left_as_it_is_and_no_worse_is_named(make_report):
     )
     assert "Frozen" not in found(lorafusion=0.65, frozen=0.64)
     assert found(lorafusion=0.5).endswith(" The model as it was has 50.5 %: more than LoRAFusion.")
+
+
+def test_the_write_of_the_initial_values_may_pay_the_pool_back_alone(report):
+    report["break_even"]["versus"] = [report["break_even"]["versus"][1] | {"steps": 0}]
+    assert break_even(report)[0].text.endswith(
+        "every step after 1 task or before the first step, by the write of the initial values alone."
+    )
 
 
 def test_never_paid_back(report):

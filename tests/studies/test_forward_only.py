@@ -170,6 +170,25 @@ def test_variants_are_counted(bench, data, options, pairs, passes):
     assert cost.counts.transposed_reads == cost.cells_written == 0
 
 
+@pytest.mark.parametrize(("placement", "written"), [("NVM_STEP", True), ("NVM_TASK", False), ("DIGITAL", False)])
+def test_the_write_of_the_initial_values_is_known_beside_the_rest(bench, data, placement, written):
+    """Without a step it is all there is; with steps it comes first, and adapting again has none."""
+    method = forward_only("lora")
+    trial = trial_of(bench, method, Placement(placement))
+    still = trial.adapt(data, dataclasses.replace(method.recipe, epochs=0))
+    assert (still.steps, still.initial_cells_written > 0) == (0, written)
+    if written:
+        assert still.cells_written == still.initial_cells_written
+        assert still.initial_counts.set_pulses == still.counts.set_pulses > 0
+    again = trial.adapt(data, method.recipe, again=True)
+    assert again.initial_cells_written == 0 and not any(again.initial_counts.as_dict().values())
+    first = trial_of(bench, method, Placement(placement)).adapt(data, method.recipe)
+    assert first.steps == STEPS
+    assert first.initial_counts.set_pulses <= first.counts.set_pulses
+    if written:
+        assert 0 < first.initial_cells_written < first.cells_written
+
+
 def test_the_range_of_cells_holds_what_is_looked_at(bench, data):
     """Weights in cells are moved by epsilon times normal numbers: five deviations lie inside the range."""
     method = forward_only("lora", epsilon=0.25)
