@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgeAdaptError, UsageError
-
-CONFIG_FILE = "adapter_config.json"
+from .peft_values import ALPHA, CONFIG_FILE, FINITE, RANK, Targets, Values
 
 HEADS = ("classifier", "score")
 """Fully trained modules that may lie beside an adapter: classifier heads, of no use to another task, and ignored."""
@@ -73,6 +72,7 @@ class AdapterConfig:
     alpha_pattern: Mapping[str, float]
     base_model: str | None
     heads: tuple[str, ...]
+    targets: Targets
 
     def rank_of(self, module_path: str) -> int:
         """Rank of the adapter at a module path as it stands in the weights file."""
@@ -97,7 +97,7 @@ def read_config(folder: Path) -> AdapterConfig:
 
     Raises:
         EdgeAdaptError: missing or not JSON.
-        UsageError: not a LoRA adapter, or one with a setting that is not supported; the message names the key.
+        UsageError: not a LoRA adapter, or one with a setting that is wrong or not supported; the message names the key.
     """
     path = folder / CONFIG_FILE
     try:
@@ -110,28 +110,19 @@ def read_config(folder: Path) -> AdapterConfig:
         raise EdgeAdaptError(f"{path} is not a JSON object")
     if raw.get("peft_type") != "LORA":
         raise UsageError(f"{path}: peft_type is {raw.get('peft_type')!r}; only 'LORA' adapters can join a pool")
+    values = Values(path, raw)
+    heads = tuple(values.names("modules_to_save"))
     _refuse_unsupported(path, raw)
-    try:
-        config = AdapterConfig(
-            rank=int(raw["r"]),
-            alpha=float(raw["lora_alpha"]),
-            use_rslora=bool(raw.get("use_rslora", False)),
-            rank_pattern={str(key): int(value) for key, value in (raw.get("rank_pattern") or {}).items()},
-            alpha_pattern={str(key): float(value) for key, value in (raw.get("alpha_pattern") or {}).items()},
-            base_model=raw.get("base_model_name_or_path") or None,
-            heads=tuple(raw.get("modules_to_save") or ()),
-        )
-        for pattern in (*config.rank_pattern, *config.alpha_pattern):
-            re.compile(pattern)
-    except KeyError as error:
-        raise EdgeAdaptError(f"{path} lacks the key {error.args[0]!r}") from error
-    except (TypeError, ValueError, AttributeError, re.error) as error:
-        raise EdgeAdaptError(f"{path}: {error}") from error
-    if min([config.rank, *config.rank_pattern.values()]) < 1:
-        raise EdgeAdaptError(f"{path}: every rank must be at least 1")
-    if not (math.isfinite(config.alpha) and config.alpha):
-        raise EdgeAdaptError(f"{path}: lora_alpha must be a number other than zero, not {config.alpha}")
-    return config
+    return AdapterConfig(
+        rank=values.number("r", RANK),
+        alpha=values.number("lora_alpha", ALPHA),
+        use_rslora=values.switch("use_rslora"),
+        rank_pattern=values.patterns("rank_pattern", RANK),
+        alpha_pattern=values.patterns("alpha_pattern", FINITE),
+        base_model=values.text("base_model_name_or_path") or None,
+        heads=heads,
+        targets=values.targets(),
+    )
 
 
 def _refuse_unsupported(path: Path, raw: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
-from ..errors import EdgeAdaptError
+from ..errors import EdgeAdaptError, UsageError
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -57,7 +57,8 @@ def load_module(folder: Path) -> LoraModule:
 
     Raises:
         EdgeAdaptError: a file is missing, broken or truncated, a tensor is missing, not finite, or of the wrong rank.
-        UsageError: the adapter uses something that is not supported (see `peft_config.read_config`).
+        UsageError: the adapter uses something that is not supported (see `peft_config.read_config`), or holds tensors
+            that its config leaves out.
     """
     config = read_config(folder)
     path = folder / WEIGHTS_FILE
@@ -75,6 +76,12 @@ def load_module(folder: Path) -> LoraModule:
                 f"{path}: {key!r} is no LoRA tensor of a linear layer; only lora_A and lora_B are read"
             )
     _check_pairs(path, config, found["A"], found["B"])
+    for linear in found["A"]:
+        if rule := config.targets.left_out_by(linear):
+            raise UsageError(
+                f"{path} holds tensors of {linear}, which {rule} of {CONFIG_FILE} leaves out: peft would ignore them; "
+                "take the tensors out, or correct the config"
+            )
     b = {linear: _rescaled(b, config.scale_of(linear) / config.scale) for linear, b in found["B"].items()}
     messages = (f"adapter {folder.name}: the trained head ({', '.join(ignored)}) is ignored",) if ignored else ()
     return LoraModule(

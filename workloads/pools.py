@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EdgeAdaptError, UsageError, unknown_name
+from .peft_config import CONFIG_FILE
 from .peft_folder import LoraModule, is_adapter_folder, load_module, save_module
 
 if TYPE_CHECKING:
@@ -97,10 +98,30 @@ def _adapter_folders(path: Path) -> list[Path]:
         raise UsageError(f"pool {path}: no such folder")
     if is_adapter_folder(path):
         return [path]
-    found = sorted(item for item in path.iterdir() if not item.name.startswith(".") and is_adapter_folder(item))
+    folders = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+    for folder in (path, *folders):
+        if not is_adapter_folder(folder) and (weights := sorted(folder.glob("adapter_model.*"))):
+            raise UsageError(
+                f"pool {path}: {folder} holds {weights[0].name} but no {CONFIG_FILE}: put that file back, or take the "
+                "folder out of the pool"
+            )
+    found = [folder for folder in folders if is_adapter_folder(folder)]
     if not found:
-        raise UsageError(f"pool {path}: neither an adapter (adapter_config.json) nor a folder of adapters")
+        raise UsageError(f"pool {path}: neither an adapter ({CONFIG_FILE}) nor a folder of adapters")
+    _check_complete(path, {folder.name for folder in found})
     return found
+
+
+def _check_complete(path: Path, found: Collection[str]) -> None:
+    """Raise `UsageError` for a module that pool.json lists and that is not there; others may have been added."""
+    listed = _read_info(path).get("modules", [])
+    if not isinstance(listed, list) or not all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in listed):
+        raise UsageError(f"{path / POOL_FILE}: `modules` must be a list of objects with a `name` each")
+    if missing := [entry["name"] for entry in listed if entry["name"] not in found]:
+        raise UsageError(
+            f"pool {path}: {POOL_FILE} lists the module {missing[0]!r}, but there is no adapter in "
+            f"{path / missing[0]}: put it back, or take it off the list"
+        )
 
 
 def _named(folders: Sequence[Path]) -> list[tuple[str, Path]]:

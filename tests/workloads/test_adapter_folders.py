@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.workloads.peft_config import read_config
 from edge_adapt.workloads.peft_folder import LoraModule, load_module, save_module
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
@@ -277,10 +278,6 @@ def _truncate(folder: Path) -> None:
             "lacks the key 'lora_alpha'",
         ),
         (lambda f: _edit_config(f, peft_type="IA3"), "peft_type is 'IA3'; only 'LORA'"),
-        (lambda f: _edit_config(f, r="many"), "adapter_config.json: "),
-        (lambda f: _edit_config(f, r=0), "every rank must be at least 1"),
-        (lambda f: _edit_config(f, lora_alpha=0), "lora_alpha must be a number other than zero"),
-        (lambda f: _edit_config(f, rank_pattern={"(": 3}), "adapter_config.json: "),
     ],
     ids=[
         "cut",
@@ -291,10 +288,6 @@ def _truncate(folder: Path) -> None:
         "list",
         "no alpha",
         "ia3",
-        "r",
-        "r0",
-        "alpha0",
-        "regex",
     ],
 )
 def test_broken_folders(tmp_path: Path, harm: Callable[[Path], object], message: str) -> None:
@@ -303,3 +296,80 @@ def test_broken_folders(tmp_path: Path, harm: Callable[[Path], object], message:
     with pytest.raises(EdgeAdaptError, match=message) as caught:
         load_module(tmp_path / "m")
     assert "\n" not in str(caught.value)
+
+
+RANK = "must be a whole number, at least 1"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("r", "x", f'r {RANK}; got "x"'),
+        ("r", None, f"r {RANK}; got null"),
+        ("r", True, f"r {RANK}; got true"),
+        ("r", 4.5, f"r {RANK}; got 4.5"),
+        ("r", 0, f"r {RANK}; got 0"),
+        ("lora_alpha", "x", 'lora_alpha must be a number other than zero; got "x"'),
+        ("lora_alpha", None, "lora_alpha must be a number other than zero; got null"),
+        ("lora_alpha", 0, "lora_alpha must be a number other than zero; got 0"),
+        ("lora_alpha", float("nan"), "lora_alpha must be a number other than zero; got NaN"),
+        ("use_rslora", "false", 'use_rslora must be true or false; got "false"'),
+        ("rank_pattern", {"value": "x"}, f'rank_pattern["value"] {RANK}; got "x"'),
+        ("rank_pattern", [1], "rank_pattern must be an object of numbers by module path; got [1]"),
+        ("rank_pattern", {"(": 3}, 'rank_pattern holds "(", which is no regular expression: missing )'),
+        ("alpha_pattern", {"value": None}, 'alpha_pattern["value"] must be a number; got null'),
+        ("base_model_name_or_path", 3, "base_model_name_or_path must be a text; got 3"),
+        ("modules_to_save", "classifier", 'modules_to_save must be a list of names; got "classifier"'),
+        ("layers_to_transform", "0", 'layers_to_transform must be a layer\'s number or a list of them; got "0"'),
+        ("layers_pattern", [3], "layers_pattern must be a text or a list of them; got [3]"),
+        ("target_modules", "(", 'target_modules holds "(", which is no regular expression: missing )'),
+        ("exclude_modules", 3, "exclude_modules must be a text or a list of them; got 3"),
+    ],
+)
+def test_a_wrong_value_is_told_with_file_and_key(tmp_path: Path, key: str, value: object, message: str) -> None:
+    _save_with_peft(tmp_path / "m")
+    _edit_config(tmp_path / "m", **{key: value})
+    with pytest.raises(UsageError, match=re.escape(f"{tmp_path / 'm' / 'adapter_config.json'}: {message}")):
+        load_module(tmp_path / "m")
+
+
+KEYS = [f"encoder.layer.{i}.attention.self.{kind}" for i in range(3) for kind in ("query", "value")]
+CHOICES: list[dict[str, Any]] = [
+    {"layers_to_transform": [0]},
+    {"layers_to_transform": 0},
+    {"layers_to_transform": [0, 2], "layers_pattern": "layer"},
+    {"layers_to_transform": [0, 1, 2], "layers_pattern": ["other", "layer"]},
+    {"layers_to_transform": [0, 1, 2], "layers_pattern": "other"},
+    {"layers_to_transform": []},
+    {"layers_to_transform": [0], "target_modules": KEYS},
+    {"layers_to_transform": [1], "target_modules": ["query", *KEYS[1::2]]},
+    {"target_modules": ["query"]},
+    {"target_modules": ["self.query", "lf.value"]},
+    {"target_modules": r".*\.[02]\.attention\.self\.(query|value)"},
+    {"target_modules": r"attention\.self\.query"},
+    {"exclude_modules": ["0.attention.self.query", "uery"]},
+    {"exclude_modules": r".*\.1\..*"},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=map(str, range(len(CHOICES))))
+def test_tensors_that_peft_would_ignore_are_refused(tmp_path: Path, choice: dict[str, Any]) -> None:
+    """A file with tensors for query and value of every layer, and a config that leaves some of them out."""
+    _save_with_peft(tmp_path / "m")
+    _edit_config(tmp_path / "m", **choice)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = set(_deltas(peft.PeftModel.from_pretrained(_model(), tmp_path / "m")))
+    except ValueError:  # nothing at all to adapt
+        adapted = set()
+    targets = read_config(tmp_path / "m").targets
+    assert {key for key in KEYS if targets.left_out_by(key) is None} == adapted
+    if adapted == set(KEYS):
+        assert set(load_module(tmp_path / "m").a) == adapted
+        return
+    key = next(iter(choice))
+    with pytest.raises(
+        UsageError, match=rf"holds tensors of encoder.*, which {key} of adapter_config\.json leaves out"
+    ):
+        load_module(tmp_path / "m")

@@ -152,6 +152,32 @@ def test_nothing_there(tmp_path: Path) -> None:
         load_pool(tmp_path)
 
 
+def test_a_member_without_its_config_is_named(tmp_path: Path) -> None:
+    _pool(tmp_path / "pool", _module("a", 4, SQUARE), _module("b", 4, SQUARE))
+    (tmp_path / "pool/b/adapter_config.json").unlink()
+    with pytest.raises(UsageError, match=r"pool/b holds adapter_model\.safetensors but no adapter_config\.json: put"):
+        load_pool(tmp_path / "pool")
+    with pytest.raises(UsageError, match=r"pool/b holds adapter_model\.safetensors but no adapter_config\.json"):
+        load_pool([tmp_path / "pool/a", tmp_path / "pool/b"])
+
+
+def test_every_module_on_the_list_must_be_there(tmp_path: Path) -> None:
+    _pool(tmp_path, _module("a", 4, SQUARE), _module("added", 4, SQUARE))
+    save_pool_info(tmp_path, {"modules": [{"name": "a"}]})
+    assert [module.name for module in load_pool(tmp_path).modules] == ["a", "added"]
+    save_pool_info(tmp_path, {"modules": [{"name": "a"}, {"name": "gone"}]})
+    with pytest.raises(UsageError, match=r"pool\.json lists the module 'gone', but there is no adapter in .*gone: put"):
+        load_pool(tmp_path)
+
+
+@pytest.mark.parametrize("modules", [None, "a", ["a"], [{"task": "a"}], [{"name": 1}]])
+def test_a_list_of_modules_that_is_none(tmp_path: Path, modules: object) -> None:
+    _pool(tmp_path, _module("a", 4, SQUARE))
+    save_pool_info(tmp_path, {"modules": modules})
+    with pytest.raises(UsageError, match=r"pool\.json: `modules` must be a list"):
+        load_pool(tmp_path)
+
+
 def test_broken_pool_file(tmp_path: Path) -> None:
     _pool(tmp_path, _module("a", 4, SQUARE))
     (tmp_path / "pool.json").write_text("{")
