@@ -10,7 +10,8 @@ from .fields import LABELS
 from .findings import best_without_writes, findings
 from .headlines import headlines
 from .rows import by_shots, rows_of
-from .values import duration, si
+from .unknown import unknown_components, without
+from .values import duration, readable, si
 
 
 def render(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> str:
@@ -32,27 +33,30 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
     colours = colours_of(row.method for row in rows)
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
+    device = report["device"]
     differences = []
     for group in groups.values():
         subject = best_without_writes(group)
         if subject is not None and len(group) > 1:
             differences.append(tables.differences(group, subject, colours))
     parts = [
-        (title, tables.components(largest, colours, field, total, form))
-        for title, field, total, form in (
+        (title, tables.components(largest, colours, field, total, form, unknown_components(device, quantity)))
+        for title, quantity, field, total, form in (
             (
                 "Adaptation energy",
+                "energy",
                 "adaptation_energy_by_component_joules",
                 "adaptation_energy_joules",
                 lambda v: si(v, "J"),
             ),
             (
                 "Energy of one example",
+                "energy",
                 "inference_energy_by_component_joules",
                 "inference_energy_joules",
                 lambda v: si(v, "J"),
             ),
-            ("Adaptation time", "adaptation_time_by_component_seconds", "adaptation_time_seconds", duration),
+            ("Adaptation time", "time", "adaptation_time_by_component_seconds", "adaptation_time_seconds", duration),
         )
     ]
     return {
@@ -63,7 +67,8 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "labels": [label for label in LABELS if label in _labels(report)],
         "headlines": headlines(report),
         "findings": findings(report),
-        "results": [tables.results(group, colours) for group in groups.values()],
+        "messages": [readable(message) for message in report["messages"]],
+        "results": [tables.results(group, colours, without(unknown_components(device))) for group in groups.values()],
         "differences": differences,
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report["programming"]),

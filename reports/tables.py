@@ -17,6 +17,7 @@ from .rows import (
     seeds_in_words,
     series_title,
 )
+from .unknown import without
 from .values import JOIN, Statistic, area, count, duration, percent, ratio, si, signed
 
 
@@ -42,6 +43,9 @@ class Table:
     words: frozenset[int] = frozenset({0})
     notes: Sequence[str] = field(default_factory=tuple)
 
+
+#: what the numbers of trained parameters leave out, for the captions
+HEAD_WORDS = "Trained numbers are without the head, the classifier."
 
 Form = Callable[[float | None], str]
 
@@ -69,8 +73,10 @@ def _name(row: Row, colours: Mapping[str, str]) -> Cell:
     return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], badge)
 
 
-def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
-    """Accuracy and cost of every method × placement at one number of shots."""
+def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "") -> Table:
+    """Accuracy and cost of every method × placement at one number of shots; `lacking`: what its energies are without,
+    in words.
+    """
     lines = []
     for row in group:
         tasks = row.tasks_until_worn_out
@@ -108,7 +114,8 @@ def results(group: Sequence[Row], colours: Mapping[str, str]) -> Table:
     spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return Table(
         f"{group[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means; tasks until worn "
-        "out: the worst seed. Without a mark: simulated; ~: estimated.",
+        f"out: the worst seed. {HEAD_WORDS} {f'Energies are {lacking}, whose price is unknown. ' if lacking else ''}"
+        "Without a mark: simulated; ~: estimated.",
         columns,
         lines,
         notes=tuple(notes),
@@ -146,8 +153,13 @@ def _points(difference: Statistic) -> str:
     return text if difference.spread is None else f"{text}{JOIN}±{JOIN}{100 * difference.spread:.1f}"
 
 
-def components(group: Sequence[Row], colours: Mapping[str, str], what: str, total: str, form: Form) -> Table | None:
-    """Totals and parts of a component field (`what`) with its total field; None when nothing is known."""
+def components(
+    group: Sequence[Row], colours: Mapping[str, str], what: str, total: str, form: Form, unknown: tuple[str, ...] = ()
+) -> Table | None:
+    """Totals and parts of a component field (`what`) with its total field; None when nothing is known.
+
+    `unknown`: the components without a price, whose 0 is none.
+    """
     parts = {row: row.components(what) for row in group}
     found = dict.fromkeys(name for entry in parts.values() for name in entry)
     names = [n for n in COMPONENT_COLOURS if n in found] + [n for n in found if n not in COMPONENT_COLOURS]
@@ -157,13 +169,16 @@ def components(group: Sequence[Row], colours: Mapping[str, str], what: str, tota
         [
             _name(row, colours),
             _mean(row, total, form),
-            *(Cell(form(parts[row].get(name)), parts[row].get(name)) for name in names),
+            *(
+                Cell("unknown") if name in unknown else Cell(form(parts[row].get(name)), parts[row].get(name))
+                for name in names
+            ),
         ]
         for row in group
     ]
     return Table(
         f"{group[0].shots} shots, means over the seeds.",
-        ("method, placement", "total", *map(component_title, names)),
+        ("method, placement", f"total, {without(unknown)}" if unknown else "total", *map(component_title, names)),
         lines,
     )
 
@@ -278,7 +293,11 @@ def runs(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
         for row in rows
         for record in row.records
     ]
-    return Table("Every run.", ("method, placement", "shots", "seed", *(title for title, _, _ in _RUN_FIELDS)), lines)
+    return Table(
+        f"Every run. {HEAD_WORDS}",
+        ("method, placement", "shots", "seed", *(title for title, _, _ in _RUN_FIELDS)),
+        lines,
+    )
 
 
 def references(entries: Sequence[Mapping[str, Any]]) -> Table | None:

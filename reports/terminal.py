@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from .findings import findings
 from .headlines import headlines
 from .rows import Row, by_shots, labels_of, ratio_title, rows_of
-from .values import JOIN, count, duration, percent, ratio, si
+from .unknown import unknown_components, without
+from .values import JOIN, count, duration, percent, ratio, readable, si
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -66,6 +67,9 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
     marks = ["~ estimated"] if any(row.estimated for row in rows) else []
     if plain := labels_of(row for row in rows if not row.estimated):
         marks.append(f"{'the others' if marks else 'all'} {plain}")
+    marks.append("trained: without the head")
+    if lacking := without(unknown_components(report["device"])):
+        marks.append(f"energies {lacking}, whose price is unknown")
     if any(len(row.records) > 1 for row in rows):
         marks.append("± is the sample standard deviation over seeds")
     console.print("; ".join(marks), style="dim")
@@ -89,7 +93,7 @@ def _sentences(console: "Console", report: Mapping[str, Any]) -> None:
     if ratios := _ratios(report["programming"]["write_read_ratio"]):
         grid.add_row("•", Text(ratios))
     for message in report["messages"]:
-        grid.add_row("!", Text(message, style="yellow"))
+        grid.add_row("!", Text(_plain(readable(message)), style="yellow"))
     console.print(grid)
 
 

@@ -1,6 +1,7 @@
 """Numbers as people read them: SI prefixes, counts, percentages, durations. Formatting only."""
 
 import math
+import re
 from dataclasses import dataclass
 
 UNKNOWN = "–"
@@ -20,7 +21,7 @@ _PREFIXES = {
     15: "P",
     18: "E",
 }
-_DURATIONS = ((60.0, "min"), (3600.0, "h"), (86400.0, "d"), (365.25 * 86400.0, "years"))
+_DURATIONS = ((60.0, "min"), (3600.0, "h"), (86400.0, "days"), (365.25 * 86400.0, "years"))
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,21 @@ def percent(statistic: Statistic, decimals: int = 1) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time: SI below a minute, then min, h, d, years: 3600 -> "1 h", 0.002 -> "2.00 ms"."""
+    """A time: SI below a minute, then min, h, days, years: 3600 -> "1 h", 0.002 -> "2.00 ms"."""
     if seconds is None or seconds < 60:
         return si(seconds, "s")
     size, name = max((entry for entry in _DURATIONS if entry[0] <= seconds), key=lambda entry: entry[0])
     amount = seconds / size
     text = f"{round(amount)}" if math.isclose(amount, round(amount), rel_tol=1e-9) else digits(amount)
     return f"{text}{JOIN}{name if text != '1' else name.removesuffix('s')}"
+
+
+_SECONDS = re.compile(r"(?<![\w.+-])(\d+(?:\.\d+)?(?:e[+-]?\d+)?) s\b")
+
+
+def readable(text: str) -> str:
+    """A text with its seconds as people read them: "2.592e+06 s" -> "30 days", "2e-09 s" -> "2 ns"."""
+    return _SECONDS.sub(lambda found: re.sub(r"\.0+(?=\D)", "", duration(float(found[1]))), text)
 
 
 def area(square_meters: float | None) -> str:

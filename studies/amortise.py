@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip
+from ..reports.rows import method_title
 from ..simulator import WriteLog
 
 FIT_ANSWERS = 20  # fewer validation answers decide nothing
@@ -69,7 +70,7 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
             "standard_error_points": None,
             "validation_examples": len(difference),
             "against": against or None,
-            "text": "Not judged: that needs lorafusion, a method without a pool, and two validation examples.",
+            "text": "Not judged: that needs LoRAFusion, a method without a pool, and two validation examples.",
         }
     gap = 100 * float(difference.mean())
     error = 100 * max(float(difference.std(ddof=1) / math.sqrt(len(difference))), 1 / len(difference))
@@ -80,10 +81,17 @@ def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> di
         "does not fit": "the pool does not fit this task: train a pool on nearer tasks, or use more varied modules",
         "unclear": "the validation examples do not decide; more seeds or shots would",
     }[verdict]
-    text = (
-        f"On {len(difference)} validation answers over {len(pairs)} run(s), lorafusion is {gap:+.1f} ± {error:.1f} "
-        f"points against {against} on exact weights: {meaning}."
-    )
+    answers = f"{len(difference)} validation answers over {len(pairs)} run{'' if len(pairs) == 1 else 's'}"
+    if enough:
+        text = (
+            f"On {answers}, LoRAFusion is {gap:+.1f} ± {error:.1f} points against {method_title(against)} on exact "
+            f"weights: {meaning}."
+        )
+    else:
+        text = (
+            f"{answers} are too few to tell LoRAFusion from {method_title(against)}: it takes {FIT_ANSWERS}; more "
+            "seeds or shots give them."
+        )
     return {"verdict": verdict, "gap_points": gap, "standard_error_points": error,
             "validation_examples": len(difference), "against": against, "text": text}  # fmt: skip
 

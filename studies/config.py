@@ -137,14 +137,16 @@ def checked_option(key: str, value: Any, path: Path) -> tuple[str, Any]:
         items = value if isinstance(value, list) else [value]
         wanted: type = int if key == "shots" else str
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in items):
-            raise UsageError(f"{path}: `{key}` takes {wanted.__name__} values; got {value!r}")
+            kinds_wanted = "whole numbers" if wanted is int else "texts"
+            raise UsageError(f"{path}: `{key}` takes {kinds_wanted}; got {value!r}")
         return key, tuple(items)
     if key == "out":
         return key, Path(str(value))
     default = 1 if key == "jobs" else kinds[key].default
     allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
     if not isinstance(value, allowed) or isinstance(value, bool):
-        raise UsageError(f"{path}: `{key}` takes a {allowed[-1].__name__}; got {value!r}")
+        kind = {int: "a whole number", float: "a number", str: "a text"}[allowed[-1]]
+        raise UsageError(f"{path}: `{key}` takes {kind}; got {value!r}")
     return key, value
 
 

@@ -102,6 +102,23 @@ def test_everything_the_report_tells_is_in_the_page(example, report):
         assert line in text
 
 
+def test_what_has_no_price_is_not_shown_as_free(make_report):
+    report = make_report(shots=(100,), seeds=1)
+    for record in report["results"]:
+        record["adaptation_energy_by_component_joules"]["leakage"] = 0.0
+    priced = page_of(report)[1].texts
+    assert "total" in priced and "unknown" not in priced
+    report["device"]["costs"].append(report["device"]["costs"][0] | {"component": "leakage", "value": None})
+    report["messages"] = ["the table ends at 172800 s"]
+    texts = page_of(report)[1].texts
+    assert texts.count("unknown") == len(report["results"])
+    assert texts.count("total, without leakage") == 2, "of an adaptation and of an example"
+    captions = " ".join(texts)
+    assert "Energies are without leakage, whose price is unknown." in captions
+    assert captions.count("Trained numbers are without the head") == 2
+    assert "the table ends at 2\xa0days" in captions
+
+
 def test_nothing_is_loaded_from_elsewhere(example):
     text, page = example
     for tag, attributes in page.tags:

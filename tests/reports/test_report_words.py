@@ -8,7 +8,8 @@ import pytest
 from edge_adapt.reports import ReportPaths, print_summary
 from edge_adapt.reports.findings import break_even, findings
 from edge_adapt.reports.rows import by_shots, paired_difference, rows_of
-from edge_adapt.reports.values import JOIN, Statistic, area, count, digits, duration, percent, si, signed
+from edge_adapt.reports.unknown import unknown_components, without
+from edge_adapt.reports.values import JOIN, Statistic, area, count, digits, duration, percent, readable, si, signed
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -62,8 +63,8 @@ def test_other_forms():
     assert (count(148416), plain(count(1.5e9)), count(None)) == ("148,416", "1.50 G", "–")
     assert [plain(duration(s)) for s in (3600, 86400, 30 * 86400, 90, 0.002, 0)] == [
         "1 h",
-        "1 d",
-        "30 d",
+        "1 day",
+        "30 days",
         "1.50 min",
         "2.00 ms",
         "0 s",
@@ -91,6 +92,19 @@ def test_statistic_is_that_of_the_standard_library(values):
         assert result.spread == pytest.approx(statistics.stdev(known), abs=1e-6)
     else:
         assert result.spread is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("ends at 172800 s; beyond (up to 2.592e+06 s) it", "ends at 2 days; beyond (up to 30 days) it"),
+        ("file, 2e-09 s, in each cycle of 1e-07 s", "file, 2 ns, in each cycle of 100 ns"),
+        ("1.5e-08 s and 5400 s", "15 ns and 1.50 h"),
+        ("30 samples, x2 s, 3 shots", "30 samples, x2 s, 3 shots"),
+    ],
+)
+def test_seconds_in_a_text_become_readable(text, wanted):
+    assert plain(readable(text)) == wanted
 
 
 def test_percent():
@@ -124,6 +138,15 @@ def test_paired_difference_pairs_by_seed(report):
     assert difference.spread == pytest.approx(statistics.stdev(pairs))
 
 
+def unpriced(report):
+    """As on a chip whose leakage nobody published."""
+    cost = report["device"]["costs"][0]
+    report["device"]["costs"].append(cost | {"component": "leakage", "value": None, "counts": ["array_seconds"]})
+    for record in report["results"]:
+        for what in ("adaptation", "inference"):
+            record[f"{what}_energy_by_component_joules"]["leakage"] = 0.0
+
+
 def said(report, topic: str) -> str:
     return plain(" ".join(finding.text for finding in findings(report) if finding.topic == topic))
 
@@ -142,7 +165,7 @@ def test_findings_follow_the_data(report):
     )
     assert "LoRA · every step after" in said(report, "wear")
     assert "LoRAFusion" not in said(report, "wear")
-    assert "after 30 d" in said(report, "drift")
+    assert "after 30 days," in said(report, "drift")
 
 
 def test_findings_change_with_the_data(report):
@@ -265,6 +288,28 @@ def test_the_summary_fits(report, tmp_path, width):
         "programming a cell over reading it 52,000 ×",
     ):
         assert words in " ".join(stream.getvalue().split())
+
+
+def test_the_summary_says_what_its_numbers_leave_out(report):
+    report["messages"] = ["the table ends at 172800 s"]
+    stream = io.StringIO()
+    print_summary(report, Console(file=stream, width=200))
+    assert "trained: without the head" in stream.getvalue()
+    assert "whose price is unknown" not in stream.getvalue()
+    assert "the table ends at 2 days" in stream.getvalue()
+    unpriced(report)
+    print_summary(report, Console(file=stream, width=200))
+    assert "energies without leakage, whose price is unknown" in stream.getvalue()
+
+
+def test_a_component_is_unknown_where_no_event_of_it_has_a_price(report):
+    assert unknown_components(report["device"]) == ()
+    unpriced(report)
+    assert unknown_components(report["device"]) == ("leakage",)
+    assert unknown_components(report["device"], "time") == ()
+    report["device"]["costs"].append(report["device"]["costs"][-1] | {"value": 1e-3})
+    assert unknown_components(report["device"]) == (), "one of its prices is known"
+    assert without(("leakage", "dac", "cells_read")) == "without leakage, DAC and cells, read"
 
 
 def test_long_names_do_not_push_numbers_out(make_report):

@@ -69,7 +69,18 @@ def test_pool_fit_is_decided_by_paired_validation_answers(better, worse, verdict
     assert fit["gap_points"] == pytest.approx(better - worse)
     difference = a.astype(float) - b.astype(float)
     assert fit["standard_error_points"] == pytest.approx(max(100 * difference.std(ddof=1) / 10, 1.0))
-    assert "lora" in fit["text"]
+    assert fit["text"].startswith(f"On 100 validation answers over 1 run, LoRAFusion is {better - worse:+.1f} ± ")
+    assert " points against LoRA on exact weights: " in fit["text"]
+
+
+def test_the_number_of_answers_that_decides_nothing_is_said_without_a_gap():
+    right, wrong = np.ones(3, bool), np.array([True, False, True])
+    fit = pool_fit([(right, wrong), (right, wrong)], "lora")
+    assert fit["verdict"] == "unclear" and fit["gap_points"] == pytest.approx(100 / 3)
+    assert fit["text"] == (
+        "6 validation answers over 2 runs are too few to tell LoRAFusion from LoRA: it takes 20; more seeds or shots "
+        "give them."
+    )
 
 
 @pytest.mark.parametrize("pairs", [[], [(np.array([True]), np.array([False]))]])

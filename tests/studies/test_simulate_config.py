@@ -27,8 +27,11 @@ def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
     ("text", "message"),
     [
         ("devise: pcm", "did you mean 'device'"),
-        ("shots: many", "takes int values"),
-        ("seeds: 1.5", "takes a int"),
+        ("shots: many", "`shots` takes whole numbers; got 'many'"),
+        ("seeds: 1.5", "`seeds` takes a whole number; got 1.5"),
+        ("readapt-share: half", "takes a number; got 'half'"),
+        ("task: 3", "takes a text; got 3"),
+        ("method: [3]", "takes texts"),
         ("- device", "option: value"),
         ("device: [", "not valid YAML"),
     ],
