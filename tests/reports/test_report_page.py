@@ -119,6 +119,24 @@ def test_what_has_no_price_is_not_shown_as_free(make_report):
     assert "the table ends at 2\xa0days" in captions
 
 
+def test_every_table_begins_with_its_caption(example):
+    text, page = example
+    names = [tag for tag, _ in page.tags]
+    tables = [i for i, name in enumerate(names) if name == "table"]
+    assert len(tables) > 10
+    assert all(names[i + 1] == "caption" for i in tables)
+    assert all(found.strip() for found in re.findall(r"<caption><span>(.*?)</span></caption>", text, re.DOTALL))
+
+
+def test_a_figure_shrinks_with_the_page(example):
+    """A drawing with a least width would be cut on a narrow screen; its own width is that of its box."""
+    text, page = example
+    rules = re.findall(r"figure svg \{([^}]*)\}", text)
+    assert any("width: 100%" in rule for rule in rules)
+    assert not any("min-width" in rule for rule in rules)
+    assert all("viewbox" in attributes for tag, attributes in page.tags if tag == "svg")
+
+
 def test_nothing_is_loaded_from_elsewhere(example):
     text, page = example
     for tag, attributes in page.tags:
