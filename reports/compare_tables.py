@@ -52,7 +52,8 @@ def results(comparison: Comparison, task: str, colours: Mapping[str, str]) -> Gr
     spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return GroupedTable(
         f"{task}, {rows[0].shots} shots. Accuracies in % ({spread}); energies, times and counts are means of one "
-        "adaptation; tasks until worn out: the worst seed. All simulated unless marked; ~: estimated.",
+        f"adaptation; tasks until worn out: the worst seed. {tables.HEAD_WORDS} All simulated unless marked; ~: "
+        "estimated.",
         table.columns, groups, tuple(notes),
     )  # fmt: skip
 

@@ -138,6 +138,9 @@ def test_the_page_holds_every_figure_table_and_failure(make_report, tmp_path):
                 for name in ("adaptation", "inference", "write"):
                     assert si(series.stat(f"{name}_energy_joules").mean, "J") in page.texts
     assert "<b>no pulses</b>" not in text and any(FAILURE in found for found in page.texts), "shown, and escaped"
+    captions = re.findall(r"<caption><span>(.*?)</span></caption>", text)
+    assert len(captions) == sum(tag == "table" for tag, _ in page.tags)
+    assert sum("Trained numbers are without the head" in caption for caption in captions) == 2, "one for each task"
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert not re.findall(r'(?:src|href)="(?!#|https://(?:doi|arxiv)\.org)', text), "loads nothing"
