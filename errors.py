@@ -4,7 +4,7 @@ Every message says what was wrong, what was given, what is allowed (nearest name
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EdgeAdaptError(Exception):
@@ -30,9 +30,21 @@ def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
     "unknown device 'rerem'; did you mean 'reram'? allowed: pcm, reram"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(given), names, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ";"
-    return f"unknown {kind} {given!r}{hint} allowed: {', '.join(names)}"
+    return f"unknown {kind} {given!r}{nearest(given, names)} allowed: {', '.join(names)}"
+
+
+def nearest(given: object, names: Sequence[str]) -> str:
+    """What follows a wrong name: the one or two names that it may have been, if any come near.
+
+    Near is a name most of whose letters are there in the same order, or one that holds the given letters as they stand.
+
+    >>> nearest("mnist", ["fashion-mnist", "movie"]), nearest("foo", ["sonos"])
+    ("; did you mean 'fashion-mnist'?", ';')
+    """
+    word = str(given)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    near = near or [name for name in names if len(word) > 2 and word in name][:2]
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ";"
 
 
 def require(module: str, extra: str = "host") -> None:

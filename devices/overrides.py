@@ -1,9 +1,8 @@
 """Single values set by the user: `chip.adc.bits=6`, `cell.g_max=50 uS`, `read.noise=null`."""
 
-import difflib
 from collections.abc import Mapping
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from .entries import Entry, parse_value
 from .schema import PARTS, Provenance, Spec, specs
 
@@ -37,8 +36,7 @@ def resolve_key(key: str) -> tuple[str, str, Spec]:
         raise UsageError(f"key {key!r} could be any of: {', '.join(matches)}; write one of them")
     keys = {".".join(full.split(".")[i:]) for full in targets for i in range(full.count(".") + 1)}
     keys |= {f"{full.split('.')[0]}.{full.split('.')[-1]}" for full in targets} | {"cell", "periphery"}
-    near = difflib.get_close_matches(".".join(given), sorted(keys), n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ";"
+    hint = nearest(".".join(given), sorted(keys))
     raise UsageError(f"unknown key {key!r}{hint} 'edge-adapt devices show NAME' lists the keys")
 
 

@@ -342,7 +342,7 @@ class Method(ABC):
     def count(self, shape: "ModelShape", *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
         """Count from shapes alone, without weights. `rank` is that of LoRA or of each module of the pool."""
 
-    def choose_placement(self, placement: Placement | None) -> Placement:
+    def choose_placement(self, placement: Placement | str | None) -> Placement:
         """`placement`, or the default one. Raises `UsageError` for one that the method does not offer."""
         if placement is None:
             return self.placements[0]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 NUMBER_BYTES = 4  # float32: trained state, gradients, matrices held digitally
 ACTIVATION_BYTES = 2  # activations are held with 16 bits
+EVALUATION_BATCH = 32  # sequences of a pass that only reads features
 
 
 class DigitalMacs(NamedTuple):

@@ -114,18 +114,6 @@ class FusedLinear(CellLinear):
             y = (self.magnitude / self.norm(self.scales * coefficients.detach())) * y
         return y if self.bias is None else y + self.bias
 
-    def merged_weight(self, coefficients: Tensor) -> Tensor:
-        """The one matrix (out, in) that this linear applies for the coefficients (K,) of its block."""
-        factor = self.spread @ coefficients
-        stacked_a = factor.unsqueeze(1) * self.pool_a
-        if self.cross_terms:
-            merged = self.weight + ((self.pool_b * factor) @ self.align) @ (self.align.T @ stacked_a)
-        else:
-            merged = self.weight + self.pool_b @ stacked_a
-        if self.magnitude is None:
-            return merged
-        return (self.magnitude / merged.norm(dim=1)).unsqueeze(1) * merged
-
     def work(self, needs_input: bool) -> tuple[DigitalWork, DigitalWork]:
         """Digital work, (forward, backward): fusion of the stacked rows, and the magnitude.
 

@@ -20,10 +20,8 @@ from ..workloads.batches import IGNORED, Batch, Labels, batches
 from ..workloads.images import ImageBatch, Images
 from .base import Adaptation, BackwardNeed, Recipe
 from .cells import set_class_mean_head
-from .costs import head_start_macs
+from .costs import EVALUATION_BATCH, head_start_macs
 from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
-
-EVALUATION_BATCH = 32
 
 Encoded = Sequence[Sequence[int]] | Images
 

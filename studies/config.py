@@ -12,6 +12,8 @@ import yaml
 
 from ..errors import UsageError, unknown_name
 
+DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
+"""What is compared unless told otherwise: the method it is about, and the usual yardsticks."""
 FIDELITIES = ("fast", "bitserial", "ideal", "count")
 TRAINERS = ("torch", "onnxruntime")
 DRIFT_SECONDS = (3600.0, 86400.0, 30 * 86400.0)

@@ -16,7 +16,7 @@ from typing import Any
 from .._version import __version__
 from ..devices import Chip, load_chip, references_used, unknown_numbers
 from ..errors import UsageError
-from ..methods.costs import head_start_macs
+from ..methods.costs import EVALUATION_BATCH, head_start_macs
 from ..methods.footprints import Footprint, Matrix, fitting, footprint, placements
 from ..methods.placement import BackwardNeed, Placement
 from ..simulator import CostTable, EventCounts, area
@@ -26,14 +26,13 @@ from ..simulator.mapping import Layout
 from ..simulator.writing import require_programmable
 from ..workloads.shapes import ModelShape, load_shape
 from . import amortise
+from .config import DEFAULT_METHODS
 from .count_config import CountConfig
 from .digital import inference_events, training_events
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
 SCHEMA = "edge-adapt/count/1"
-DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")  # as in `simulate`
-EVALUATION_BATCH = 32  # sequences of a pass that only reads features, as in `methods.trainer`
 
 
 @dataclass(frozen=True)

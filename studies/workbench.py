@@ -23,11 +23,8 @@ from ..workloads.image_tasks import IMAGE_TASKS
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import TASKS, Example, Task, load_task
-from .config import SimulateConfig
+from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
-
-# What `simulate` compares unless told otherwise: the method it is about, and the usual yardsticks.
-DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images
     for entry in entries:
         name, _, placement = entry.partition(":")
         method = with_settings(for_images(get_method(name)) if images else get_method(name), per_method.get(name, {}))
-        chosen = [method.choose_placement(_placement(placement))] if placement else list(method.placements)
+        chosen = [method.choose_placement(placement.upper())] if placement else list(method.placements)
         variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
     return variants
 
@@ -181,13 +178,6 @@ def require_readable(variants: list[Variant]) -> None:
                 f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
                 "differentiated; take two-sided or one-sided"
             )
-
-
-def _placement(text: str) -> Placement:
-    try:
-        return Placement(text.upper())
-    except ValueError:
-        raise UsageError(unknown_name("placement", text, [p.value for p in Placement])) from None
 
 
 def _settings_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:

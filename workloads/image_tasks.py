@@ -32,10 +32,6 @@ class ImageSource:
     licence: str = ""
     augment: bool = False
 
-    def is_here(self) -> bool:
-        """Whether the task can be loaded without asking anybody to install something."""
-        return bool(self.package) or Path(self.folder).is_dir()
-
 
 STAMPS = ("animals", "food", "household", "plants", "town", "vehicles")
 """The kinds of things with more than thirty pictures among Tux Paint's stamps; letters and signs left out."""

@@ -87,10 +87,6 @@ class Task:
     def kind(self) -> Literal["text", "image"]:
         return "text" if self.train[0].image is None else "image"
 
-    def training_texts(self) -> tuple[str, ...]:
-        """Every text that training on this task may see: what an unseen task must not contain."""
-        return tuple(example.text for example in self.train)
-
     def few_shot(self, shots: int, seed: int) -> FewShot:
         """Draw `shots` examples from `train`, the same number from each class, and hold a fifth back for validation.
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from edge_adapt.methods import METHODS
 from edge_adapt.reports import validate
-from edge_adapt.studies.workbench import DEFAULT_METHODS
+from edge_adapt.studies.config import DEFAULT_METHODS
 from edge_adapt.workloads.fetch import is_cached
 from edge_adapt.workloads.models import MODELS
 from edge_adapt.workloads.tasks import TASKS

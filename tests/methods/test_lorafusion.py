@@ -87,18 +87,6 @@ def test_stacked_reads_equal_the_equations(backbone, make_pool, examples, cross_
 
 
 @BY_MODE
-def test_merged_weight_is_what_the_stacked_arrays_apply(backbone, make_pool, cross_terms, magnitude):
-    adaptation = attach(backbone, make_pool((2, 4, 1), (2.0, 0.5, 3.0)), cross_terms=cross_terms, magnitude=magnitude)
-    coefficients = random_coefficients(adaptation)
-    set_state(adaptation, coefficients, magnitude_factor=1.3)
-    x = torch.randn(5, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for linear in fused_linears(adaptation):
-        linear.handover.coefficients = adaptation.state["coefficients"]
-        merged = linear.merged_weight(coefficients[:, linear.column])
-        torch.testing.assert_close(linear(x), F.linear(x, merged, linear.bias), rtol=0, atol=1e-6)
-
-
-@BY_MODE
 @pytest.mark.parametrize("ranks", [(3, 3, 3), (2, 4, 1)])
 @pytest.mark.parametrize("chosen", [0, 2])
 def test_one_hot_coefficients_are_that_adapter(backbone, make_pool, examples, cross_terms, magnitude, ranks, chosen):

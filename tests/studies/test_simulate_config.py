@@ -7,9 +7,9 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.simulator.chip import FIDELITIES as CHIP_FIDELITIES
-from edge_adapt.studies.config import FIDELITIES, SimulateConfig, parse_settings, read_config
+from edge_adapt.studies.config import DEFAULT_METHODS, FIDELITIES, SimulateConfig, parse_settings, read_config
 from edge_adapt.studies.work import groups, shorter
-from edge_adapt.studies.workbench import DEFAULT_METHODS, choose_variants, unseen, with_settings
+from edge_adapt.studies.workbench import choose_variants, unseen, with_settings
 from edge_adapt.workloads.pools import LoraModule, Pool
 from edge_adapt.workloads.tasks import Task
 
@@ -90,7 +90,8 @@ def test_all_is_every_method_under_every_placement():
 def test_one_placement_can_be_asked_for_and_nothing_comes_twice():
     variants = choose_variants(("lora:digital", "lora:DIGITAL", "probe"), {})
     assert [variant.title for variant in variants] == ["lora/DIGITAL", "probe/DIGITAL"]
-    with pytest.raises(UsageError, match="placement"):
+    offered = "unknown placement for lora 'SRAM'; allowed: DIGITAL, NVM_STEP, NVM_TASK$"
+    with pytest.raises(UsageError, match=offered):
         choose_variants(("lora:sram",), {})
 
 

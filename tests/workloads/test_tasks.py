@@ -39,7 +39,7 @@ def test_split_is_fixed_stratified_and_without_leaks(tmp_path: Path) -> None:
     assert Counter(task.labels[example.label] for example in task.test) == {"a": 14, "b": 6}
     assert len(task.train) == 80
     assert all(example.text.startswith(task.labels[example.label]) for example in task.train + task.test)
-    assert not overlap(task.training_texts(), (example.text for example in task.test))
+    assert not overlap((example.text for example in task.train), (example.text for example in task.test))
     assert load_task(path, test_examples=20) == task
     assert [example.label for example in task.train] != sorted(example.label for example in task.train)
 
@@ -179,7 +179,7 @@ def test_shipped_task(name: str) -> None:
     assert len(task.labels) == classes
     assert 0.95 * published < total <= published
     assert len(task.test) == 400
-    assert not overlap(task.training_texts(), (example.text for example in task.test))
+    assert not overlap((example.text for example in task.train), (example.text for example in task.test))
     draw = task.few_shot(100, seed=0)
     assert (len(draw.train), len(draw.validation)) == (80, 20)
     assert task.metric == ("macro-F1" if name == "r52" else "accuracy")
