@@ -82,8 +82,8 @@ examples/plot_drift_recovery.py`), means over seeds with the standard errors of 
 
 `reram` loses little, no more than the standard error: its tables end after two days and the last value is held. `pcm`
 loses much, for every conductance falls by a factor, and of that half as many epochs as the first time bring back four
-tenths with LoRAFusion and next to nothing with PASTA; a likely reason: magnitudes scale queries and values alone, all other
-matrices stay too small.
+tenths with LoRAFusion and next to nothing with PASTA; a likely reason: magnitudes scale queries and values alone,
+all other matrices stay too small.
 
 ![accuracy after drift](figures/drift-recovery.png)
 """
