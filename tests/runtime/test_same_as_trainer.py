@@ -32,7 +32,7 @@ def test_a_hundred_steps_of_bert_tiny(tmp_path: Path, monkeypatch: pytest.Monkey
     from edge_adapt.workloads.models import load_backbone
     from edge_adapt.workloads.tasks import load_task
 
-    monkeypatch.setattr(exporter, "calibrate", lambda *_: {})  # its measurements take half the time of an export
+    monkeypatch.setattr(exporter, "calibrate", lambda *_, **__: {})  # its measurements take half the time of an export
     config = ExportConfig(get_method("lorafusion"), model="bert-tiny", task="movie")
     export_bundle(config, tmp_path / "bundle", Quiet())
     backbone, task = load_backbone("bert-tiny"), load_task("movie")
