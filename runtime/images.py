@@ -60,17 +60,18 @@ class ImageEncoder:
         return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, longest: int = LONGEST) -> np.ndarray:
     """An image file as uint8 (height, width) where it is grey, else (height, width, 3).
 
-    Turned as its EXIF says, transparency laid on white, reduced to `LONGEST`. Raises `UsageError`: no image, no pillow.
+    Turned as its EXIF says, transparency laid on white, reduced so that no side is longer than `longest`. Raises
+    `UsageError`: no image, no pillow.
     """
     pillow = _pillow(f"{path} is an image file")
     image_of = pillow.Image
     try:
         with image_of.open(path) as opened:
             image = pillow.ImageOps.exif_transpose(opened)
-            image.thumbnail((LONGEST, LONGEST), image_of.Resampling.LANCZOS, reducing_gap=2.0)
+            image.thumbnail((longest, longest), image_of.Resampling.LANCZOS, reducing_gap=2.0)
             if image.mode in ("1", "L"):
                 return np.asarray(image.convert("L"))
             if image.has_transparency_data:

@@ -14,8 +14,7 @@ class Products:
     """What a read multiplies. `codes` and `squares` are (vectors, in) float32; results go to `out` (slices *
     row_tiles, vectors, sensed), one product for each stack of arrays that is converted on its own. `parts`: whether
     large reads are done in parts on several threads, and not each product. `vectors_step`: vectors come in multiples
-    of it, the rest zeros. `variance_type`: float32, or uint16 for
-    bfloat16 bits.
+    of it, the rest zeros. `variance_type`: float32, or uint16 for bfloat16 bits.
     """
 
     parts = True

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import EdgeAdaptError
-from ..workloads.images import read_image
+from ..runtime.images import read_image
 from ..workloads.tasks import Example, Task
 
 SIDE = 28

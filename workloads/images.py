@@ -7,7 +7,8 @@ from typing import overload
 
 import numpy as np
 
-from ..errors import EdgeAdaptError, UsageError, require
+from ..errors import UsageError, require
+from ..runtime.images import read_image
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CROP_FROM = 256 / 224
@@ -125,27 +126,3 @@ class ImageReader:
             resized = Image.fromarray(image).resize((stored, stored), Image.Resampling(self.resample))
             pixels[row] = np.asarray(resized.convert("RGB"))
         return Images(pixels, self.side, self.tokens, self.mean, self.deviation)
-
-
-def read_image(path: Path, longest: int = 512) -> np.ndarray:
-    """An image file as uint8 (height, width) where it is grey, else (height, width, 3).
-
-    Turned as its EXIF says, transparency laid on white, reduced so that no side is longer than `longest`.
-
-    Raises:
-        EdgeAdaptError: the file cannot be read as an image.
-    """
-    require("PIL", "host")
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
-            if image.mode in ("1", "L"):
-                return np.asarray(image.convert("L"))
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise EdgeAdaptError(f"{path} cannot be read as an image: {error}") from error

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,48 @@ def test_the_table_of_the_main_job_is_that_of_its_recorded_run(readme: str, main
 def test_energies_have_three_digits(main_table: ModuleType) -> None:
     given = (0.0, 1.8749, 0.1203, 5.0e-3, 5.69e-5, 4.4e-10)
     assert [main_table.joules(value) for value in given] == ["0", "1.87 J", "120 mJ", "5 mJ", "56.9 µJ", "440 pJ"]
+
+
+def recorded(root: Path, name: str) -> dict[str, Any]:
+    return json.loads((root / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
+
+
+def percent(values: list[float]) -> str:
+    return f"{100 * sum(values) / len(values):.1f}"
+
+
+def test_pairs_and_entities_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+    text = " ".join(readme.split())
+    found = {run["method"]: percent([run["accuracy"]]) for run in recorded(root, "pairs.json")["runs"]}
+    assert f"classifier only {found['probe']} %, LoRA {found['lora']} %, PASTA {found['pasta']} %" in text
+    found = {run["method"]: percent([run["accuracy"]]) for run in recorded(root, "entities.json")["runs"]}
+    assert f"F1 {found['probe']} % by the classifier alone, LoRA {found['lora']} %" in text
+
+
+@pytest.mark.parametrize("task", ["elpv-poly", "stamps", "mnist"])
+def test_images_are_those_of_the_recorded_runs(readme: str, root: Path, task: str) -> None:
+    results = [run for run in recorded(root, "vision.json")["results"] if (run["task"], run["seed"]) == (task, 0)]
+    found = {run["method"]: percent([run["accuracy"]]) for run in results}
+    row = " | ".join(found[method] for method in ("pixels", "regression", "probe", "vpt"))
+    assert row in readme.replace("**", "")
+
+
+def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(root: Path) -> None:
+    page = (root / "docs" / "methods.md").read_text(encoding="utf-8")
+    runs = [run for run in recorded(root, "mezo.json")["runs"] if run["shots"] == 100 and run["seed"] < 3]
+    of = lambda method: percent([run["accuracy"] for run in runs if run["method"] == method])
+    assert f"no training | 0 | {of('lorafusion:recipe.epochs=0')} % |" in page
+    assert f"80 forward pairs | 36 | {of('lorafusion@mezo')} % |" in page
+    rows = 0
+    for run in recorded(root, "drift_recovery.json"):
+        kinds = {(r["method"], r["shots"]) for r in run["results"]}
+        for method, shots in kinds:
+            mine = [r for r in run["results"] if (r["method"], r["shots"]) == (method, shots)]
+            keys = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
+            line = " | ".join(f"{percent([r[key] for r in mine])} %" for key in keys)
+            assert f", {shots} | {len(mine)} | {line} |" in page, (method, shots)
+            rows += 1
+    assert rows == page.count("| `reram` | ") + page.count("| `pcm` | ") == 4
 
 
 def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.runtime.images import read_image
 from edge_adapt.workloads.datasets import idx
 from edge_adapt.workloads.fetch import is_cached
 from edge_adapt.workloads.image_tasks import IMAGE_TASKS
-from edge_adapt.workloads.images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader, Images, read_image
+from edge_adapt.workloads.images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader, Images
 from edge_adapt.workloads.tasks import load_task
 from edge_adapt.workloads.texts import overlap
 from PIL import Image
