@@ -14,6 +14,7 @@ _ORDERED = {
         ("endurance_writes", "endurance_writes_max", True),
         ("endurance_writes_min", "endurance_writes_max", True),
         ("pulses_mean_published", "pulses_max", True),
+        ("read_voltage_volts", "iv_voltage_max_volts", True),
     ),
     "array": (),
     "periphery": (),
@@ -25,6 +26,7 @@ _TOGETHER = {
         ("drift_exponent_sigma_coefficients", "drift_exponent_sigma_limits"),
         ("set_nonlinearity", "reset_nonlinearity", "range_pulses"),
         ("relaxation_log_sigma", "relaxation_log_mean_siemens"),
+        ("iv_quadratic", "iv_cubic", "iv_window_siemens", "iv_voltage_max_volts"),
     ),
     "array": (),
     "periphery": (),
@@ -59,7 +61,7 @@ def check_part(part: str, entries: dict[str, Entry]) -> None:
 
 
 def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
-    for name in ("drift_exponent_limits", "drift_exponent_sigma_limits"):
+    for name in ("drift_exponent_limits", "drift_exponent_sigma_limits", "iv_window_siemens"):
         limits = entries[name].value
         if limits is not None and limits[0] > limits[1]:
             _fail(entries[name], f"{keys[name]}: the lower limit {limits[0]:g} is above the upper limit {limits[1]:g}")
@@ -114,8 +116,18 @@ def _check_periphery(entries: dict[str, Entry]) -> None:
 
 
 def check_chip(parts: Mapping[str, Mapping[str, Entry]]) -> None:
-    """Raise `UsageError` for the first number that an effect of the chip needs and a part of it does not know."""
-    wires = parts["array"]["wires"]
+    """Raise `UsageError` for the first number that an effect of the chip needs and a part of it does not know, and for
+    effects that exclude each other.
+    """
+    wires, curve = parts["array"]["wires"], parts["cell"]["iv_quadratic"]
+    if wires.value != "none" and curve.value is not None:
+        _fail(
+            wires,
+            f"array.wires is {wires.value!r}, but the cells' current is not proportional to the voltage "
+            "(read.iv_quadratic): such an array has no matrix of effective conductances; set array.wires to none, or "
+            "read.iv_quadratic, read.iv_cubic, read.iv_window and read.iv_voltage_max to null "
+            "(edge_adapt.simulator.nonlinear_read solves one array with both)",
+        )
     needed = {"none": (), "exact": (("periphery", "wire_ohms_per_cell"),)}.get(
         wires.value, (("periphery", "wire_ohms_per_cell"), ("cell", "access_ohms"))
     )

@@ -95,6 +95,7 @@ _ALIKE = "all are alike"
 _NO_FLICKER = "no 1/f noise that grows with time"
 _NO_LOG = "no relaxation law in log time"
 _LINEAR = "the step of a pulse does not depend on the conductance"
+_OHMIC = "the current of a cell is proportional to its voltage"
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,42 @@ class Cell:
         length=2,
         nullable=True,
         absent="no noise of this form",
+    )
+    iv_quadratic: tuple[float, ...] | None = _spec(
+        "read.iv_quadratic",
+        "A/V^2",
+        "(a0, a1, ...): the current is G V + a V² + b V³ with a = a0 + a1·log10(G / 1 S) + ..., G the slope at 0 V",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent=_OHMIC,
+    )
+    iv_cubic: tuple[float, ...] | None = _spec(
+        "read.iv_cubic",
+        "A/V^3",
+        "(b0, b1, ...): the same of b",
+        kind="list",
+        nullable=True,
+        low=-math.inf,
+        absent=_OHMIC,
+    )
+    iv_window_siemens: tuple[float, ...] | None = _spec(
+        "read.iv_window",
+        "S",
+        "(low, high): slopes that the curve holds for; outside, current over G V is that at the nearer end",
+        kind="list",
+        length=2,
+        nullable=True,
+        open_low=True,
+        absent=_OHMIC,
+    )
+    iv_voltage_max_volts: float | None = _spec(
+        "read.iv_voltage_max",
+        "V",
+        "the curve holds up to this voltage, of either sign",
+        nullable=True,
+        open_low=True,
+        absent=_OHMIC,
     )
     flicker_seconds: float | None = _spec(
         "flicker.time",

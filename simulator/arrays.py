@@ -14,6 +14,8 @@ from . import turns
 from .cells import At, Cells
 from .counting import write_times
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
+from .iv_curve import curve_of
+from .iv_read import BentDrive
 from .mapping import Layout, error_variance, fit_scale, integers, slice_gain
 from .mismatch import Mismatch
 from .read_noise import is_graded, reads_noisily
@@ -38,6 +40,7 @@ class CrossbarMatrix:
     ):  # fmt: skip
         self.chip = chip
         self.wires = ArrayWires.of(chip) if wires else None
+        self.curve = curve_of(chip.cell)
         self.layout = Layout.of(chip, shape)
         self.scale = scale
         self._cells: Cells | None = Cells(chip, self.layout, rng)
@@ -215,6 +218,21 @@ class CrossbarMatrix:
         """(in,) float64: summed conductance on each word line, for the energy of a read."""
         return self._cached("row_siemens")
 
+    @property
+    def bends(self) -> np.ndarray:
+        """(2, slices, in, sensed) float32: bends (`iv_curve`) of what a column adds, like `pairs`."""
+        return self._cached("bends")
+
+    @property
+    def row_bends(self) -> np.ndarray:
+        """(2, in) float64: summed bends on each word line, siemens."""
+        return self._cached("row_bends")
+
+    @cached_property
+    def bent_drive(self) -> BentDrive:
+        """What inputs are multiplied with these."""
+        return BentDrive.of(self.chip, self.mismatch.digit_levels)
+
     @cached_property
     def gains(self) -> np.ndarray:
         """(slices, row_tiles, out) float32: the weight that a full-scale digit stands for."""
@@ -279,6 +297,10 @@ class CrossbarMatrix:
             "noise_bits": self._variance(g, level, epoch, seen),
             "row_siemens": seen.sum((0, 1, 3), dtype=np.float64),
         }
+        if self.curve is not None:
+            bends = self.curve.bends(g)
+            found["bends"] = np.stack([self._differences(b) for b in bends])
+            found["row_bends"] = bends.sum((1, 2, 4), dtype=np.float64)
         if self.wires is not None:
             found["row_parts"] = np.stack(
                 [seen[..., sensed_of(self.layout, a)].sum((0, 1, 3), dtype=np.float64)
@@ -328,6 +350,10 @@ class CrossbarMatrix:
         if cache["noise_bits"].size:
             cache["noise_bits"][place] = self._variance(g, *self.cells.level_and_epoch(at), g)
         np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
+        if self.curve is not None:
+            for k, (now, then) in enumerate(zip(self.curve.bends(g), self.curve.bends(before), strict=True)):
+                cache["bends"][k][place] = self._differences(now)
+                np.add.at(cache["row_bends"][k], at[0], (now - then).sum((0, 1), dtype=np.float64))
 
     def _update_arrays(self, at: At) -> None:
         """Bring the cache up to date in the arrays in which the weights `at` were written."""

@@ -48,6 +48,7 @@ _LOG = ("relaxation.log_sigma", "relaxation.log_mean", "relaxation.programming_s
 _DRIFT = ("drift.t0", "drift.exponent_coefficients", "drift.exponent_limits")
 _DRIFT_SPREAD = ("drift.exponent_sigma_coefficients", "drift.exponent_sigma_limits", "drift.exponent_sigma_above")
 _CURVE = ("response.set_nonlinearity", "response.reset_nonlinearity")
+_IV = ("read.iv_quadratic", "read.iv_cubic", "read.iv_window", "read.iv_voltage_max")
 _ADC = ("adc.offset_sigma", "adc.gain_sigma", "adc.inl_sigma")
 _DAC = ("dac.offset_sigma", "dac.gain_sigma", "dac.inl_sigma")
 
@@ -84,6 +85,7 @@ EFFECTS = (
     Effect("row drivers that differ", _DAC, "the life of the chip", READ, _nulls(*_DAC)),
     Effect("read noise, part of the conductance", ("read.noise",), "one read", READ, _nulls("read.noise")),
     Effect("read noise, 1/f", ("flicker.time",), "one read", READ, _nulls("flicker.time")),
+    Effect("non-linear I-V", _IV[:2], "none: a rule", READ, _nulls(*_IV)),
     Effect("read noise, saturating", ("read.noise_saturation",), "one read", READ, _nulls("read.noise_saturation")),
     Effect("ADC bits and range", ("adc.bits",), "range: from calibration on", READ),
     Effect("ADCs that differ", _ADC, "the life of the chip", READ, _nulls(*_ADC)),

@@ -25,9 +25,9 @@ its own word line alone, and leaves out the little that shows in other bit lines
 wires, within 2 % of the variance of random draws through the wires for inputs of both signs in 128 x 128 arrays of the
 chip `reram-wires` (within 10 % if all inputs have one sign; 15 % of the current is lost there).
 
-Writing and verifying see the cells without wires. Cells whose current is not proportional to the voltage have no matrix
-of effective conductances: `nonlinear_wires.nonlinear_read` solves one array and drive at a time, for analysis; no chip
-read uses it.
+Writing and verifying see the cells without wires. Cells whose current is not proportional to the voltage (`iv_curve`)
+have no matrix of effective conductances, and a chip with both is refused: `nonlinear_wires.nonlinear_read` solves one
+array and drive at a time, for analysis.
 """
 
 from collections.abc import Callable, Collection

@@ -76,6 +76,8 @@ class Reader:
             some = slice(number * step, min((number + 1) * step, len(x)))
             codes, squares = self.drive(matrix, x[some], ranges.dac, noisy, activity[some], worker)
             sums, variances = self._sums(matrix, codes, squares, worker)
+            if matrix.curve is not None:
+                activity[some] += self._bend(matrix, x[some], ranges.dac, codes, sums, worker)
             errors = (converters.adc, converters.adc_curves, converters.adc_curve_of)
             either = (NO_VARIANCE, variances) if variances.dtype == np.uint16 else (variances, NO_BITS)
             read_kernels.convert_rows(
@@ -140,11 +142,29 @@ class Reader:
             self.products.variances(squares.reshape(rows, -1), matrix, variances)
         return sums, variances
 
+    def _bend(
+        self, matrix: CrossbarMatrix, x: np.ndarray, full_scale: float, codes: np.ndarray, sums: np.ndarray,
+        worker: int = 0,
+    ) -> np.ndarray:  # fmt: skip
+        """Add what the I-V curve of the cells adds to the sums of inputs x; returns the siemens-cycles (vectors,)."""
+        bent = matrix.bent_drive
+        factors, more = self._scratch("factors", worker, codes.shape), self._scratch("bends", worker, sums.shape)
+        for which in bent.serial if self.serial else bent.analog:
+            if self.serial:
+                bent.of_digits(codes, which, factors)
+            else:
+                bent.of_inputs(x, full_scale, which, factors[0])
+            self.products.sums(factors.reshape(sums.shape[1], -1), matrix, matrix.bends[which], more)
+            sums += more
+        return bent.activity(x, full_scale, matrix.row_bends)
+
     def find_ranges(self, matrix: CrossbarMatrix, x: np.ndarray) -> Ranges:
         """The ranges that suit inputs like x (vectors, in)."""
         dac = best_range(x, self.chip.array.input_bits)
         codes, squares = self.drive(matrix, x, dac, False, np.empty(len(x)))
         sums, _ = self._sums(matrix, codes, squares)
+        if matrix.curve is not None:
+            self._bend(matrix, x, dac, codes, sums)
         bits = self.chip.periphery.adc_bits
         per_slice = sums.reshape(matrix.layout.slices, -1)
         return Ranges(dac, np.array([best_range(part, bits) if bits else 0.0 for part in per_slice]))

@@ -184,6 +184,29 @@ def drive_rows(x, full_scale, top, load, row_siemens, levels, codes, squares, ac
     activity[...] = load[size].astype(float) @ row_siemens
 
 
+def bend_cells(siemens, low, step, shapes, out) -> None:
+    """Bends of cells from a table of shapes; see `iv_curve.bend_cells`."""
+    knots = low + step * np.arange(shapes.shape[1])
+    out[...] = [siemens * np.interp(siemens, knots, shape) for shape in shapes]
+
+
+def _signed_codes(x, full_scale, top) -> np.ndarray:
+    """Codes of inputs, counted from 0 for -top."""
+    return (np.clip(np.rint(x * (np.float32(top) / np.float32(full_scale))), -top, top) + top).astype(int)
+
+
+def bend_rows(x, full_scale, top, table, out) -> None:
+    """Factors of inputs; vectors that are not there are zero. See `iv_read.bend_rows`."""
+    code = np.full(out.shape, top)
+    code[: len(x)] = _signed_codes(x, full_scale, top)
+    out[...] = table[np.arange(out.shape[1]) if len(table) > 1 else 0, code]
+
+
+def load_rows(x, full_scale, top, energies, row_bends, total) -> None:
+    """What the bends conduct; see `iv_read.load_rows`."""
+    total[...] = (energies[:, _signed_codes(x, full_scale, top)] * row_bends[:, None]).sum((0, 2))
+
+
 def rounding_errors(values, steps, code_max) -> np.ndarray:
     """Error of a quantiser at several step sizes; see `kernels.rounding_errors`."""
     rounded = np.clip(np.rint(values[None] / steps[:, None]), -code_max, code_max) * steps[:, None]

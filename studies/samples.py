@@ -80,16 +80,25 @@ def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sam
     programming = Writes(matrix.layout, chip, first)
     step = Writes(matrix.layout, chip, matrix.write(_neighbours(matrix, changed_share, rng)))
     cell = chip.cell
-    joules = siemens * mean_load(chip, rng) * cell.read_voltage_volts**2 * cell.read_seconds
+    codes = typical_codes(chip, rng)
+    conducted = siemens * mean_load(chip, codes)
+    if matrix.curve is not None:
+        energies = matrix.bent_drive.energies[:, codes + matrix.bent_drive.top].mean(1)
+        conducted += float(energies @ matrix.row_bends.sum(1)) / matrix.layout.cells
+    joules = conducted * cell.read_voltage_volts**2 * cell.read_seconds
     return Sample(matrix.layout.cells, programming, step, joules, changed_share)
 
 
-def mean_load(chip: Chip, rng: np.random.Generator) -> float:
-    """Full-voltage cycles that a row is driven for in one read, on average over normally distributed inputs."""
+def typical_codes(chip: Chip, rng: np.random.Generator) -> np.ndarray:
+    """Codes (INPUTS,) int of normally distributed inputs."""
     x, bits = rng.standard_normal(INPUTS, dtype=np.float32), chip.array.input_bits
     top = code_max(bits)
-    codes = np.clip(np.rint(np.abs(x) / best_range(x, bits) * top), 0, top).astype(int)
-    return float(drive_load(bits, digit_bits(chip))[codes].mean())
+    return np.clip(np.rint(x / best_range(x, bits) * top), -top, top).astype(int)
+
+
+def mean_load(chip: Chip, codes: np.ndarray) -> float:
+    """Full-voltage cycles that a row is driven for in one read, on average over the codes of inputs."""
+    return float(drive_load(chip.array.input_bits, digit_bits(chip))[np.abs(codes)].mean())
 
 
 def _neighbours(matrix: CrossbarMatrix, share: float, rng: np.random.Generator) -> np.ndarray:

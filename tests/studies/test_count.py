@@ -16,7 +16,7 @@ from edge_adapt.reports.explain import explain
 from edge_adapt.studies.count import Counter, adaptation_events, count, result
 from edge_adapt.studies.count_config import CountConfig, read_count_config
 from edge_adapt.studies.pipeline import reads_in_line, segments
-from edge_adapt.studies.samples import mean_load, program_sample
+from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -233,7 +233,9 @@ def test_the_mean_load_of_one_bit_drives_is_the_mean_number_of_ones():
     from edge_adapt.simulator.converters import best_range
 
     codes = np.clip(np.rint(x / best_range(x, 8) * 127), 0, 127).astype(int)
-    assert mean_load(chip, rng) == pytest.approx(np.mean([code.bit_count() for code in codes.tolist()]))
+    assert mean_load(chip, typical_codes(chip, rng)) == pytest.approx(
+        np.mean([code.bit_count() for code in codes.tolist()])
+    )
 
 
 def test_the_share_of_changed_weights_scales_pulses_but_not_looks():
