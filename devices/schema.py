@@ -477,6 +477,15 @@ class Array:
         absent="lines are ideal",
         default="none",
     )
+    drift_compensation: str = _spec(
+        "array.drift_compensation",
+        "",
+        "digital factor from calibration reads whenever time has passed: of a whole matrix, or of each of its outputs",
+        kind="choice",
+        choices=("none", "matrix", "column"),
+        absent="what drift takes is lost",
+        default="none",
+    )
     scale: str = _spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))
 
 

@@ -232,6 +232,14 @@ RESULTS = (
     _cost("readaptation_time_seconds", "amount", "s", "time of adapting again"),
     _cost("readaptation_event_counts", "amounts", "1", "what happened when adapting again, by kind of event"),
     _cost("readaptation_cells_written", "integer", "1", "cell writes of adapting again"),
+    _cost(
+        "compensation_energy_joules",
+        "amount",
+        "J",
+        "energy of finding the factors of drift compensation once, at the last age, for every matrix on the chip; null "
+        "where the chip has none",
+    ),
+    _cost("compensation_time_seconds", "amount", "s", "time of it"),
     Field(
         "results[].training_memory_bytes",
         "amount",

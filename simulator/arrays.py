@@ -47,6 +47,9 @@ class CrossbarMatrix:
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self._cache: dict[str, np.ndarray] = {}
         self._at_times: dict[float, dict[str, np.ndarray]] = {}
+        # Of `compensation`: what its reads gave after the last write, and the factor (out,) of the present.
+        self.baseline: Any = None
+        self.drift_factor: np.ndarray | None = None
 
     def clone(self, rng: np.random.Generator) -> "CrossbarMatrix":
         """The same cells in the same state, to be written on its own with pulses drawn from `rng`."""
@@ -91,6 +94,7 @@ class CrossbarMatrix:
         if first:
             log = with_spares(log, cells)
         self._at_times.clear()
+        self.baseline = self.drift_factor = None
         if at is None:
             self._cache = {}
         else:
@@ -233,8 +237,13 @@ class CrossbarMatrix:
         """What inputs are multiplied with these."""
         return BentDrive.of(self.chip, self.mismatch.digit_levels)
 
-    @cached_property
+    @property
     def gains(self) -> np.ndarray:
+        """(slices, row_tiles, out) float32: what the result of a full-scale digit is multiplied by."""
+        return self._weight_gains if self.drift_factor is None else self._weight_gains * self.drift_factor
+
+    @cached_property
+    def _weight_gains(self) -> np.ndarray:
         """(slices, row_tiles, out) float32: the weight that a full-scale digit stands for."""
         assert self.scale is not None, "written before it is read"
         return (slice_gain(self.layout)[:, None, None] * self.scale[None]).astype(np.float32)

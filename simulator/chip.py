@@ -11,7 +11,7 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError, unknown_name
-from . import randoms, rotation
+from . import compensation, randoms, rotation
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
@@ -188,16 +188,21 @@ class ProgrammedModel:
     def set_time(self, seconds: float) -> None:
         """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write.
 
-        A chip and its forks share the matrices that no fork owns, and so their clock. Raises UsageError for a time that
-        is negative or not finite, or before the last write.
+        A chip and its forks share the matrices that no fork owns, and so their clock. With `array.drift_compensation`
+        every matrix whose clock moves is looked at (`compensation`), which is counted. Raises UsageError for a time
+        that is negative or not finite, or before the last write.
         """
         last = max((matrix.cells.epoch_seconds[-1] for matrix in self._matrices.values()), default=0.0)
         if not last <= seconds < math.inf:
             raise UsageError(f"the clock cannot be set to {seconds} s: it shows finite seconds, and the last write was "
                              f"at {last:g} s")  # fmt: skip
         self.clock_seconds = seconds
+        compensates = compensation.compensates(self.chip) and self.fidelity != "ideal"
         for matrix in self._matrices.values():
-            matrix.set_time(seconds)
+            if compensates:
+                self.counts.add(compensation.set_time(matrix, seconds, self.fidelity))
+            else:
+                matrix.set_time(seconds)
 
     def fork(self, rng: np.random.Generator, own: tuple[str, ...] = ()) -> "ProgrammedModel":
         """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are

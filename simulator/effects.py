@@ -78,6 +78,8 @@ EFFECTS = (
     Effect("relaxation, law in log time", _LOG[:1], "until the next write", TIME, _nulls(*_LOG)),
     Effect("drift", _DRIFT[:1], "a function of time", TIME, _nulls(*_DRIFT, *_DRIFT_SPREAD)),
     Effect("spread of the drift exponent", _DRIFT_SPREAD[:1], "the life of the chip", TIME, _nulls(*_DRIFT_SPREAD)),
+    Effect("drift compensation", ("array.drift_compensation",), "until the clock is set", TIME,
+           {"array.drift_compensation": "none"}, "none"),
     Effect("temperature of the wires", ("technology.temperature",), "none: a rule", READ,
            _nulls("technology.temperature")),
     Effect("wire resistance", ("array.wires",), "until cells change", READ, {"array.wires": "none"}, "none"),

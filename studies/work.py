@@ -13,6 +13,7 @@ from ..methods.base import BackwardNeed, Recipe
 from ..methods.trainer import extract_features, train
 from ..simulator import CostTable, EventCounts, ProgrammedModel
 from ..simulator.autograd import ExactReader
+from ..simulator.compensation import compensates
 from ..simulator.counting import input_cycles
 from . import amortise
 from .config import DRIFT_SECONDS
@@ -62,6 +63,7 @@ class ChipResult:
     accuracy: float = float("nan")
     inference: EventCounts | None = None
     drift: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    compensation: EventCounts = dataclasses.field(default_factory=EventCounts)
     readapted: float = float("nan")
     again: Cost | None = None
     exact: "ExactResult | None" = None
@@ -165,12 +167,12 @@ def live(
         results.append(result)
         progress.advance()
     for seconds in DRIFT_SECONDS:
-        base.set_time(seconds)
+        looked = _events_of_time(base, seconds)
         prepare_wires(base, progress, f"{where}, after {seconds / 3600:g} hours")
         shared.clear()
         for result in results:
             progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
-            result.trial.set_time(seconds)
+            result.compensation = _events_of_time(result.trial.model, seconds).add(looked)
             accuracy = result.trial.accuracy(shared.features(result.trial, bench.test))
             result.drift.append({"age_seconds": seconds, "accuracy": accuracy})
             progress.advance()
@@ -182,6 +184,13 @@ def live(
         result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
         progress.advance(2)
     return results
+
+
+def _events_of_time(model: ProgrammedModel, seconds: float) -> EventCounts:
+    """Let time pass on a chip; the events of its drift compensation."""
+    before = dataclasses.replace(model.counts)
+    model.set_time(seconds)
+    return model.counts.minus(before)
 
 
 def trains_without_chip(variant: Variant) -> bool:
@@ -274,6 +283,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         table.powered(c, arrays) for c in (result.cost.counts, again.counts, result.inference)
     )
     cost, again_cost, inference = (table.cost(c) for c in (counts, again_counts, inference_counts))
+    looked = table.cost(table.powered(result.compensation, arrays)) if compensates(bench.chip) else None
     return {
         "method": result.variant.method.name,
         "placement": result.variant.placement.value,
@@ -304,6 +314,8 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "readaptation_time_seconds": again_cost.total_seconds,
         "readaptation_event_counts": again_counts.as_dict(),
         "readaptation_cells_written": again.cells_written,
+        "compensation_energy_joules": looked and looked.total_joules,
+        "compensation_time_seconds": looked and looked.total_seconds,
         "training_memory_bytes": result.cost.memory_bytes,
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,
