@@ -2,15 +2,18 @@
 
     python benchmarks/accuracy.py --task movie --shots 100,400 --seeds 0,1,2,3,4 --out benchmarks/results/movie.json
 
-An entry of --methods is NAME, NAME@OPTIMISER, and either with :option=value,... or :recipe.option=value,... (for
-example lorafusion:magnitude=false, lorafusion@mezo:recipe.epochs=16). With a task that modules of the pool were trained
-on, those modules are left out. Finished runs are kept in the output file. Several tasks end with a table of the means.
+An entry of --methods is NAME, NAME@OPTIMISER, and either with :option=value,... or :recipe.option=value,... or
+:rate.GROUP=value,... (for example lorafusion:magnitude=false, lorafusion@mezo:recipe.epochs=16, pasta:rate.head=0).
+With a task that modules of the pool were trained on, those modules are left out. Finished runs are kept in the output
+file. Several tasks end with a table of the means. To choose among recipes: --held-out 200 measures on so many training
+examples outside the draw, and not on the test split.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,19 +42,32 @@ def chosen(entry: str) -> Method:
     name, _, optimiser = named.partition("@")
     options = dict(option(part) for part in text.split(",") if part)
     method = get_method(name, **{key: value for key, value in options.items() if "." not in key})
-    fields = {key.removeprefix("recipe."): value for key, value in options.items() if "." in key}
+    fields = {key.removeprefix("recipe."): value for key, value in options.items() if key.startswith("recipe.")}
     recipe = with_optimiser(method.recipe, optimiser, name) if optimiser else method.recipe
+    rates = {key.removeprefix("rate."): value for key, value in options.items() if key.startswith("rate.")}
+    fields["learning_rates"] = {**recipe.learning_rates, **rates}
     return replace(method, recipe=replace(recipe, **fields))
 
 
+def measured_on(task: Task, shots: int, seed: int, held_out: int) -> Sequence[Any]:
+    """The test split, or so many examples of the training split that are outside the draw."""
+    if not held_out:
+        return task.test
+    draw = task.few_shot(shots, seed)
+    used = {example.text for example in (*draw.train, *draw.validation)}
+    others = [example for example in task.train if example.text not in used]
+    return [others[n] for n in np.random.default_rng(seed).permutation(len(others))[:held_out]]
+
+
 def one_run(
-    method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int, max_tokens: int
+    method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int, max_tokens: int, held_out: int
 ) -> dict[str, Any]:
-    """Adapt to one draw; accuracy on the test split (or the task's own metric), steps, forward pairs, trained numbers
-    without the head.
+    """Adapt to one draw; accuracy (or the task's own metric) on the test split, or on so many held-out training
+    examples; steps, forward pairs, trained numbers without the head.
     """
     start, backbone = time.perf_counter(), backbone.reading(task)
-    few, test = (Encoded.of(backbone, task, e, max_tokens) for e in (task.few_shot(shots, seed).train, task.test))
+    examples = task.few_shot(shots, seed).train, measured_on(task, shots, seed, held_out)
+    few, test = (Encoded.of(backbone, task, e, max_tokens) for e in examples)
     rng = np.random.default_rng([seed, shots])
     adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
     skip_padding(adaptation)
@@ -97,6 +113,7 @@ def main() -> int:
     parser.add_argument("--shots", default="100,400")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--modules", help="keep only these modules of the pool")
+    parser.add_argument("--held-out", type=int, default=0, help="measure on so many training examples, not on the test")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
@@ -115,10 +132,12 @@ def main() -> int:
                 same = {"task": name, "method": entry, "modules": args.modules, "shots": shots}
                 if args.max_tokens != MAX_TOKENS:
                     same["max_tokens"] = args.max_tokens
+                if args.held_out:
+                    same["held_out"] = args.held_out
                 for seed in (int(text) for text in args.seeds.split(",")):
                     if any((same | {"seed": seed}).items() <= run.items() for run in runs):
                         continue
-                    run = one_run(chosen(entry), backbone, task, pool, shots, seed, args.max_tokens)
+                    run = one_run(chosen(entry), backbone, task, pool, shots, seed, args.max_tokens, args.held_out)
                     run["share"] = run["trained"] / size
                     runs.append(same | {"seed": seed} | run)
                     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -76,6 +76,23 @@ def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(ro
     assert rows == page.count("| `reram` | ") + page.count("| `pcm` | ") == 4
 
 
+def test_pasta_beside_full_fine_tuning_is_that_of_the_recorded_runs(root: Path) -> None:
+    page = " ".join((root / "docs" / "methods.md").read_text(encoding="utf-8").split())
+    runs = recorded(root, "pasta.json")["runs"]
+    tasks = list(dict.fromkeys(run["task"] for run in runs))
+    of = {
+        (method, task): [run["accuracy"] for run in runs if (run["method"], run["task"]) == (method, task)]
+        for method in ("pasta", "full")
+        for task in tasks
+    }
+    assert {len(found) for found in of.values()} == {3}
+    mean = {method: percent([value for task in tasks for value in of[method, task]]) for method in ("pasta", "full")}
+    assert f"{mean['pasta']} % in the mean of the four tasks" in page
+    assert f"full fine-tuning of 10.6 million reaches {mean['full']} %" in page
+    for task in tasks:
+        assert f"`{task}` {percent(of['pasta', task])} and {percent(of['full', task])}" in page
+
+
 def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
     runs = json.loads((root / "benchmarks" / "results" / "movie.json").read_text(encoding="utf-8"))["runs"]
     for shots in (100, 400):
