@@ -16,7 +16,7 @@ from .counting import write_times
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .iv_curve import curve_of
 from .iv_read import BentDrive
-from .mapping import Layout, error_variance, fit_scale, integers, slice_gain
+from .mapping import Layout, checked_scale, integers, scale_for, slice_gain
 from .mismatch import Mismatch
 from .read_noise import is_graded, reads_noisily
 from .spares import with_spares
@@ -42,7 +42,7 @@ class CrossbarMatrix:
         self.wires = ArrayWires.of(chip) if wires else None
         self.curve = curve_of(chip.cell)
         self.layout = Layout.of(chip, shape)
-        self.scale = scale
+        self.scale = None if scale is None else checked_scale(scale, self.layout)
         self._cells: Cells | None = Cells(chip, self.layout, rng)
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self._cache: dict[str, np.ndarray] = {}
@@ -68,21 +68,26 @@ class CrossbarMatrix:
                              "looked at, written or aged any more")  # fmt: skip
         return self._cells
 
+    @property
+    def clock_seconds(self) -> float | None:
+        """The time that the cells are at; None after `freeze_reading`."""
+        return None if self._cells is None else self._cells.clock_seconds
+
     # --- writing
     # -------------------------------------------------------------------------------------------------------------
 
     def write(self, weight: np.ndarray, refresh: bool = False) -> WriteLog:
         """Program the matrix (out, in) and return the log of every cell's pulses, periphery included.
 
-        The first write fixes the scale (unless given) and programs every cell from its erased state. A later write
-        starts from the present conductance, aged as it is: cells whose target level is unchanged cost one verify
-        read and no pulse; with `refresh` they too are brought back into tolerance if they have left it. Wear counts
-        the cells that were pulsed.
+        The first write fixes the scale (unless given) and programs every cell from its erased state; where all weights
+        that share a scale are zero it is 0, and a later write fixes it. A later write starts from the present
+        conductance, aged as it is: cells whose target level is unchanged cost one verify read and no pulse; with
+        `refresh` they too are brought back into tolerance if they have left it. Wear counts the cells that were pulsed.
         """
         cells = self.cells
         weight = np.asarray(weight, np.float32)
-        if self.scale is None:
-            self.scale = fit_scale(weight, self.layout, self.chip.array.scale, error_variance(self.chip, self.layout))
+        self.scale = scale_for(self.chip, self.layout, weight, self.scale)
+        self.__dict__.pop("_weight_gains", None)
         wanted = integers(weight, self.scale, self.layout)
         first = not cells.deployed
         everything = refresh or first

@@ -136,10 +136,26 @@ class ProgrammedModel:
         return name in self._matrices
 
     def matrix(self, name: str) -> CrossbarMatrix:
-        """The arrays of one matrix; UsageError with the nearest name if there is none."""
+        """The arrays of one matrix, at the time of this chip; UsageError with the nearest name if there is none."""
         if name not in self._matrices:
             raise UsageError(unknown_name("matrix", name, self._matrices))
-        return self._matrices[name]
+        matrix = self._matrices[name]
+        if matrix.clock_seconds not in (None, self.clock_seconds):
+            self._age(name, matrix)
+        return matrix
+
+    def _age(self, name: str, matrix: CrossbarMatrix) -> None:
+        """Bring a matrix, which a fork may have brought to another time, to that of this chip; counts what it takes."""
+        written = matrix.cells.epoch_seconds[-1]
+        if written > self.clock_seconds:
+            raise UsageError(
+                f"{name!r} was written at {written:g} s, through another fork of this chip, whose clock shows "
+                f"{self.clock_seconds:g} s: set_time() to that or later, or fork with {name!r} in `own`"
+            )
+        if compensation.compensates(self.chip) and self.fidelity != "ideal":
+            self.counts.add(compensation.set_time(matrix, self.clock_seconds, self.fidelity))
+        else:
+            matrix.set_time(self.clock_seconds)
 
     def effective_weight(self, name: str) -> np.ndarray:
         """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise: the
@@ -169,15 +185,15 @@ class ProgrammedModel:
         it with `array.wires`, which takes a few milliseconds an array. `on_arrays(n)` is called now and then: n more
         arrays are done.
         """
-        for matrix in self._matrices.values():
-            matrix.prepare(on_arrays)
+        for name in self._matrices:
+            self.matrix(name).prepare(on_arrays)
 
     def freeze_reading(self) -> None:
         """Keep what reads need at the present time, and let go of the cells: about half of the memory. After that the
         chip can be read and forked; matrices may be added, but those that are there neither rewritten nor aged.
         """
-        for matrix in self._matrices.values():
-            matrix.freeze_reading()
+        for name in self._matrices:
+            self.matrix(name).freeze_reading()
 
     @property
     def nbytes(self) -> int:
@@ -188,7 +204,8 @@ class ProgrammedModel:
     def set_time(self, seconds: float) -> None:
         """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write.
 
-        A chip and its forks share the matrices that no fork owns, and so their clock. With `array.drift_compensation`
+        A chip and its forks have a clock each; a matrix that they share is brought to the time of the one that uses it,
+        which takes a moment each time they take turns. With `array.drift_compensation`
         every matrix whose clock moves is looked at (`compensation`), which is counted. Raises UsageError for a time
         that is negative or not finite, or before the last write.
         """
@@ -197,16 +214,13 @@ class ProgrammedModel:
             raise UsageError(f"the clock cannot be set to {seconds} s: it shows finite seconds, and the last write was "
                              f"at {last:g} s")  # fmt: skip
         self.clock_seconds = seconds
-        compensates = compensation.compensates(self.chip) and self.fidelity != "ideal"
-        for matrix in self._matrices.values():
-            if compensates:
-                self.counts.add(compensation.set_time(matrix, seconds, self.fidelity))
-            else:
-                matrix.set_time(seconds)
+        for name, matrix in self._matrices.items():
+            self._age(name, matrix)
 
     def fork(self, rng: np.random.Generator, own: tuple[str, ...] = ()) -> "ProgrammedModel":
         """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are
-        copied so that they may be rewritten. Events, read noise and matrices added later belong to the fork alone."""
+        copied so that they may be rewritten. Events, read noise, matrices added later and the clock belong to the fork
+        alone."""
         twin = copy.copy(self)
         twin._rng = rng
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}

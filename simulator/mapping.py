@@ -139,8 +139,8 @@ class Layout:
 def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
     """The weight that the largest magnitude stands for: (row_tiles, outputs) float32.
 
-    `per` "column": one scale an output, shared by its row tiles; "tile": one scale an array. All-zero columns get
-    scale 1.
+    `per` "column": one scale an output, shared by its row tiles; "tile": one scale an array. Where all weights that
+    share a scale are zero it is 0: what their cells give counts for nothing.
     """
     size = np.zeros((layout.row_tiles, layout.outputs), np.float64)
     for tile in range(layout.row_tiles):
@@ -152,7 +152,7 @@ def weight_scale(weight: np.ndarray, layout: Layout, per: str) -> np.ndarray:
         for first in range(0, layout.outputs, step):
             size[:, first : first + step] = size[:, first : first + step].max(1, keepdims=True)
     # A column below 1e-30 counts as zero: its reciprocal would not be a float32.
-    return np.where(size > 1e-30, size, 1.0).astype(np.float32)
+    return np.where(size > 1e-30, size, 0.0).astype(np.float32)
 
 
 def error_variance(chip: Chip, layout: Layout) -> np.ndarray:
@@ -196,10 +196,38 @@ def fit_scale(weight: np.ndarray, layout: Layout, per: str, variance: np.ndarray
     shares = np.array(CLIPPING, np.float32)
     errors = np.empty((len(shares), *full.shape))
     kernels.clipping_errors(
-        np.ascontiguousarray(weight, np.float32), full, layout.rows, shares, variance.astype(np.float32), errors
+        np.ascontiguousarray(weight, np.float32),
+        np.where(full > 0, full, np.float32(1.0)),
+        layout.rows,
+        shares,
+        variance.astype(np.float32),
+        errors,
     )
     best = np.argmin([_shared(total, layout, per) for total in errors], axis=0)
     return full * shares[best]
+
+
+def scale_for(chip: Chip, layout: Layout, weight: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """The scale that weights (out, in) are written with: `known`, and `fit_scale` where it is None, or 0 because all
+    weights there were zero so far.
+    """
+    per = chip.array.scale
+    missing = known is None or known == 0
+    if known is not None and not (np.any(missing) and weight_scale(weight, layout, per)[missing].any()):
+        return known
+    fitted = fit_scale(weight, layout, per, error_variance(chip, layout))
+    return fitted if known is None else np.where(missing, fitted, known)
+
+
+def checked_scale(scale: np.ndarray, layout: Layout) -> np.ndarray:
+    """A scale that a caller gives, as float32; UsageError for another shape and for values that are no scale."""
+    given = np.asarray(scale)
+    wanted = (layout.row_tiles, layout.outputs)
+    if given.shape != wanted:
+        raise UsageError(f"scale must be (row tiles, outputs), here {wanted}; got shape {given.shape}")
+    if given.dtype.kind not in "uif" or not np.isfinite(given).all() or (given < 0).any():
+        raise UsageError("scale must hold finite numbers of at least 0: the weight that the largest number stands for")
+    return given.astype(np.float32)
 
 
 def _shared(total: np.ndarray, layout: Layout, per: str) -> np.ndarray:
@@ -216,7 +244,8 @@ def integers(weight: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarra
     if not np.all(np.isfinite(weight)):
         raise UsageError("a weight matrix holds NaN or infinite values; it cannot be written to cells")
     tile = np.arange(layout.inputs) // layout.rows
-    normal = weight.T * (np.float32(layout.magnitude_max) / scale)[tile]
+    steps = np.divide(np.float32(layout.magnitude_max), scale, out=np.zeros_like(scale), where=scale > 0)
+    normal = weight.T * steps[tile]
     return np.rint(np.clip(normal, -layout.magnitude_max, layout.magnitude_max)).astype(integer_type(layout))
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from edge_adapt import load_chip
+from edge_adapt.devices import list_presets
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import program
 from edge_adapt.simulator.mapping import (
@@ -192,3 +193,41 @@ def test_a_clock_shows_finite_seconds(reram, rng, seconds):
     model = program(reram, {"w": np.eye(4)}, rng)
     with pytest.raises(UsageError, match="clock"):
         model.set_time(seconds)
+
+
+@pytest.mark.parametrize("fidelity", ["ideal", "fast", "bitserial"])
+@pytest.mark.parametrize("name", list_presets("chip"))
+def test_weights_of_zero_read_as_exactly_zero_until_there_are_others(name, fidelity):
+    rng = np.random.default_rng(1)
+    x, weight = rng.standard_normal((3, 40)), np.zeros((30, 40), np.float32)
+    model = program(load_chip(name), {"w": weight}, rng, fidelity)
+    assert not model.matvec("w", x).any() and not model.effective_weight("w").any()
+    model.set_time(100.0)
+    assert not model.matvec("w", x).any()
+    weight[3] = rng.standard_normal(40)
+    model.rewrite("w", weight)
+    y = model.matvec("w", x)
+    assert np.isfinite(y).all() and y[:, 3].any() and not np.delete(y, 3, axis=1).any()
+    weight[4] = 1e-3 * rng.standard_normal(40)
+    model.rewrite("w", weight)
+    error = model.effective_weight("w") - weight
+    assert np.abs(error[3:5]).max(1) == pytest.approx(np.abs(weight[3:5]).max(1), rel=1.0), "a scale of its own"
+
+
+def test_the_scale_of_weights_that_were_never_zero_stays(reram, rng):
+    model = program(reram, {"w": rng.standard_normal((6, 40))}, rng)
+    scale = model.matrix("w").scale.copy()
+    model.rewrite("w", 3 * rng.standard_normal((6, 40)))
+    assert np.array_equal(model.matrix("w").scale, scale)
+    model.rewrite("w", np.zeros((6, 40)))
+    assert np.array_equal(model.matrix("w").scale, scale)
+
+
+@pytest.mark.parametrize(
+    "scale", [np.ones((1, 5)), np.full((2, 6), np.nan), -np.ones((2, 6)), np.full((2, 6), "x"), 1.0]
+)
+def test_a_scale_that_is_none_is_refused(reram, rng, scale):
+    chip = dataclasses.replace(reram, array=dataclasses.replace(reram.array, rows=20))
+    model = program(chip, {}, rng)
+    with pytest.raises(UsageError, match="scale must"):
+        model.add("w", np.ones((6, 40)), scale)

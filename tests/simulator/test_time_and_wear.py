@@ -148,6 +148,35 @@ def test_forks_share_what_they_do_not_own(reram, rng):
     assert "c" in fork and "c" not in model
 
 
+@pytest.mark.parametrize("name", ["reram", "pcm-compensated", "reram-cmo"])
+def test_forks_have_a_clock_each_and_see_shared_matrices_at_their_own_time(name, rng):
+    chip, weight = load_chip(name), weights(rng)
+
+    def held(*times):
+        model = program(chip, {"w": weight, "own": weight}, np.random.default_rng(1))
+        forks = [model, model.fork(np.random.default_rng(2), own=("own",))]
+        for which, seconds in times:
+            forks[which].set_time(seconds)
+        return [fork.effective_weight(n) for _ in range(2) for n in ("w", "own") for fork in forks]
+
+    alone = {seconds: held((0, seconds), (1, seconds)) for seconds in (0.0, 1e4, DAY)}
+    found = held((0, 1e4), (1, DAY))
+    for n, seconds in enumerate((1e4, DAY) * 4):
+        assert np.array_equal(found[n], alone[seconds][n])
+    assert np.array_equal(held((1, DAY))[0], alone[0.0][0])
+
+
+def test_a_shared_matrix_that_a_fork_wrote_later_is_refused_at_an_earlier_time(reram, rng):
+    model = program(reram, {"w": weights(rng)}, rng)
+    fork = model.fork(np.random.default_rng(1))
+    fork.set_time(DAY)
+    fork.rewrite("w", weights(rng))
+    with pytest.raises(UsageError, match="'w' was written at 86400 s, through another fork"):
+        model.matvec("w", np.ones(150))
+    model.set_time(DAY)
+    model.matvec("w", np.ones(150))
+
+
 def test_the_clock_does_not_go_back_before_a_write(reram, rng):
     model = program(reram, {"w": weights(rng)}, rng)
     model.set_time(DAY)
