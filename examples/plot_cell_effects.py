@@ -152,7 +152,9 @@ def relaxation() -> Figure:
     for number, (age, name) in enumerate(((1.0, "1 s"), (DAY, "1 day"), (2 * DAY, "2 days"))):
         model.set_time(age)
         error = np.where(good, cells.present()[0, 0] - chosen, np.nan)
-        left.plot(MICRO * fine, MICRO * relaxation_sigma(cell, fine, age), color=f"C{number}", label=name)
+        style = "--" if number == 1 else "-"  # one day and two are nearly the same
+        left.plot(MICRO * fine, MICRO * relaxation_sigma(cell, fine, age), style, color=f"C{number}", label=name,
+                  zorder=3 - 0.5 * (number == 2))  # fmt: skip
         left.plot(MICRO * chosen, MICRO * np.nanstd(error, axis=0), "o", color=f"C{number}", ms=4)
     left.set(title="reram: published spread, and cells", xlabel="target (µS)", ylabel="σ around the target (µS)",
              ylim=(0, None))  # fmt: skip
