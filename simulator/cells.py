@@ -177,11 +177,11 @@ class Cells:
             self._pulsed_first = np.packbits(pulsed)
             return
         if self._rewrites is None:
-            self._rewrites = np.zeros(self.layout.cell_shape, np.uint16)
+            self._rewrites = np.zeros(self.layout.cell_shape, np.uint8)
         touched = np.flatnonzero(pulsed) if index is None else index[pulsed]
         counts = self._rewrites.reshape(-1)
         if touched.size and counts[touched].max() == np.iinfo(counts.dtype).max:
-            self._rewrites = self._rewrites.astype(np.uint32)
+            self._rewrites = self._rewrites.astype(np.uint16 if counts.itemsize == 1 else np.uint32)
             counts = self._rewrites.reshape(-1)
         counts[touched] += 1
         if now > 0:
@@ -222,7 +222,7 @@ class Cells:
     @property
     def rewrites(self) -> np.ndarray:
         """How often each cell was written after the first write of the matrix, (slices, polarities, inputs, sensed)."""
-        return np.zeros(self.layout.cell_shape, np.uint16) if self._rewrites is None else self._rewrites
+        return np.zeros(self.layout.cell_shape, np.uint8) if self._rewrites is None else self._rewrites
 
     @property
     def writes(self) -> np.ndarray:
@@ -230,7 +230,7 @@ class Cells:
         if self._pulsed_first is None:
             return self.rewrites
         first = np.unpackbits(self._pulsed_first, count=self.layout.cells).reshape(self.layout.cell_shape)
-        return self.rewrites + first
+        return self.rewrites.astype(np.uint32) + first
 
     # --- time
     # ----------------------------------------------------------------------------------------------------------------

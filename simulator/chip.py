@@ -43,6 +43,7 @@ class ProgrammedModel:
         self._matrices: dict[str, CrossbarMatrix] = {}
         self._ideal: dict[str, np.ndarray] = {}
         self._ranges: dict[str, Ranges] = {}
+        self._events: dict[str, EventCounts] = {}  # of one read of each matrix
         self._samples: dict[str, list[np.ndarray]] | None = None
         self._written = WriteSum()
         self._reader = Reader(chip, fidelity, randoms.draw_seed(rng))
@@ -288,7 +289,9 @@ class ProgrammedModel:
         cell, layout = self.chip.cell, matrix.layout
         joules = activity_siemens * (cell.read_voltage_volts or 0.0) ** 2 * self._conduct_seconds()
         self._activity_per_read[name] = joules / max(1, vectors)
-        self.counts.add(read_events(self.chip, layout, self.input_cycles()), vectors)
+        if name not in self._events:
+            self._events[name] = read_events(self.chip, layout, self.input_cycles())
+        self.counts.add(self._events[name], vectors)
         self.counts.cell_read_joules += joules
 
     def _conduct_seconds(self) -> float:

@@ -42,9 +42,10 @@ READ_P = (
 READ_Q = (1110619065.2339036, 628566859.8912873, 46586166.296116374, 635768.9024090545, 1774.2337297940794, 1.0)
 _P32 = tuple(np.float32(v) for v in READ_P)
 _Q32 = tuple(np.float32(v) for v in READ_Q)
-_CENTRE32, _SQUARE32 = np.float32(READ_CENTRE), np.float32(READ_CENTRE * READ_CENTRE)
+_SQUARE32 = np.float32(READ_CENTRE * READ_CENTRE)
 _HALF32, _SCALE32 = np.float32(0.5), np.float32(2.0**-32)
-GROUP = 32  # numbers that are looked through for tails together
+_FARTHEST = np.int32(READ_CENTRE * 2.0**32 - 0.5)  # the farthest from the middle that the centre takes
+GROUP = 64  # numbers that are looked through for tails together
 
 
 def draw_seed(rng: np.random.Generator) -> np.uint64:
@@ -147,16 +148,28 @@ def fill_normals(seed, first, out, words, centred, tails):
         num = ((((_P32[0] * r + _P32[1]) * r + _P32[2]) * r + _P32[3]) * r + _P32[4]) * r + _P32[5]
         den = ((((_Q32[0] * r + _Q32[1]) * r + _Q32[2]) * r + _Q32[3]) * r + _Q32[4]) * r + _Q32[5]
         out[i] = q * num / den
-    found = 0
-    for group in range(0, n, GROUP):
-        last = min(group + GROUP, n)
-        far = np.int32(0)
-        for i in range(group, last):
-            far += np.int32(1) if abs(centred[i]) > _CENTRE32 else np.int32(0)
-        if far > 0:
-            for i in range(group, last):
-                tails[found] = i
-                found += abs(centred[i]) > _CENTRE32
+    found, whole = 0, n - n % GROUP
+    for group in range(0, whole, GROUP):
+        far = np.int32(0)  # negative as soon as one is; the fixed number of turns lets this loop vectorise
+        for i in range(GROUP):
+            far |= np.int32(_FARTHEST - _from_middle(halves[group + i]))
+        if far < 0:
+            found = _note_tails(halves, group, group + GROUP, tails, found)
+    found = _note_tails(halves, whole, n, tails, found)
     for k in range(found):
         # The word again, in double: float32 would round the farthest tail to probability 1.
         out[tails[k]] = np.float32(normal_tail((float(halves[tails[k]]) + 0.5) * 2.0**-32))
+
+
+@njit(inline="always")
+def _from_middle(half):
+    """How many steps of 2^-32 a number is from the middle, less a half: i for i >= 0, else -1 - i."""
+    return np.int32(half ^ (half >> np.int32(31)))
+
+
+@njit(error_model="numpy", fastmath=True)
+def _note_tails(halves, first, last, tails, found):
+    for i in range(first, last):
+        tails[found] = i
+        found += _from_middle(halves[i]) > _FARTHEST
+    return found

@@ -119,19 +119,22 @@ def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, refer
     The normal number of (vector, digit, chunk, column) depends on the seed, `first` + vector, and the rest of that
     index only.
     """
+    sensed = partial.shape[2]
+    scratch = (
+        np.empty(sensed, np.float32), np.empty(sensed, np.float32),
+        np.empty(BLOCK, np.float32), np.empty(BLOCK // 2, np.uint64), np.empty(BLOCK + 1, np.int32),
+    )  # fmt: skip
     for b in range(len(out)):
-        _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b)
+        _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b, scratch)
 
 
 @njit(error_model="numpy", fastmath=True)
-def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b):
+def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b, scratch):
     adc = errors[0]
     chunks, rows, sensed = partial.shape
     noisy = variances[0].size > 0 or variances[1].size > 0
-    z = np.empty(sensed, np.float32)
-    centred, words = np.empty(BLOCK, np.float32), np.empty(BLOCK // 2, np.uint64)
-    tails = np.empty(BLOCK + 1, np.int32)
-    wide = np.empty(sensed if variances[1].size > 0 else 0, np.uint32)
+    plain = adc.size == 0 and reference.size == 0
+    z, deviation, centred, words, tails = scratch
     total = out[b]
     total[:] = np.float32(0.0)
     for d in range(len(digits)):
@@ -139,26 +142,52 @@ def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference
         row_seed = mix(seed + GOLDEN * np.uint64((first + b) * len(digits) + d))
         for c in range(chunks):
             if noisy:
-                for start in range(0, sensed, BLOCK):
-                    stop = min(start + BLOCK, sensed)
-                    fill_normals(row_seed, c * (sensed + sensed % 2) + start, z[start:stop], words, centred, tails)
-                _add_noise(partial[c, row], variances, c, row, wide, z)
+                _fill(row_seed, c * (sensed + sensed % 2), z, words, centred, tails)
+                _deviations(variances, c, row, deviation)
+                if plain and lsb[c] > 0:
+                    _noise_round_add(partial[c, row], deviation, z, lsb[c], top, digits[d], gains[c], total)
+                    continue
+                for j in range(sensed):
+                    z[j] = partial[c, row, j] + z[j] * deviation[j]
             worth = digits[d] * lsb[c] if lsb[c] > 0 else digits[d]
             inverse = np.float32(1.0) / lsb[c] if lsb[c] > 0 else np.float32(0.0)
             sums = z if noisy else partial[c, row]
-            if adc.size == 0 and reference.size == 0:
+            if plain:
                 _round_and_add(sums, inverse, top, worth, gains[c], total)
                 continue
             if adc.size == 0:
                 _round(sums, inverse, top, z)
             else:
                 _round_unequal(sums, inverse, top, errors, c, z)
-            if reference.size == 0:
-                for j in range(len(total)):
-                    total[j] += worth * gains[c, j] * z[j]
-            else:
-                for j in range(len(total)):
-                    total[j] += worth * gains[c, j] * (z[j] - z[reference[j]])
+            _add(z, reference, worth, gains[c], total)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _fill(seed, first, z, words, centred, tails):
+    for start in range(0, len(z), BLOCK):
+        fill_normals(seed, first + start, z[start : min(start + BLOCK, len(z))], words, centred, tails)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _deviations(variances, chunk, row, out):
+    """The roots of one row of the variances."""
+    if variances[1].size > 0:
+        _widen_row(variances[1][chunk, row], out.view(np.uint32))
+        for j in range(len(out)):
+            out[j] = math.sqrt(out[j])
+    else:
+        for j in range(len(out)):
+            out[j] = math.sqrt(variances[0][chunk, row, j])
+
+
+@njit(error_model="numpy", fastmath=True)
+def _add(codes, reference, worth, gains, total):
+    if reference.size == 0:
+        for j in range(len(total)):
+            total[j] += worth * gains[j] * codes[j]
+    else:
+        for j in range(len(total)):
+            total[j] += worth * gains[j] * (codes[j] - codes[reference[j]])
 
 
 @njit(error_model="numpy", fastmath=True)
@@ -169,14 +198,12 @@ def _widen_row(bits, wide):
 
 
 @njit(error_model="numpy", fastmath=True)
-def _add_noise(partial, variances, chunk, row, wide, z):
-    if variances[0].size > 0:
-        variance = variances[0][chunk, row]
-    else:
-        _widen_row(variances[1][chunk, row], wide)
-        variance = wide.view(np.float32)
-    for j in range(len(z)):
-        z[j] = partial[j] + z[j] * np.float32(math.sqrt(variance[j]))
+def _noise_round_add(sums, deviation, z, lsb, top, digit, gains, total):
+    """All in one loop, for converters that are alike and have steps: the most frequent case."""
+    worth, inverse = digit * lsb, np.float32(1.0) / lsb
+    for j in range(len(total)):
+        code = np.rint((sums[j] + z[j] * deviation[j]) * inverse)
+        total[j] += worth * gains[j] * min(max(code, -top), top)
 
 
 @njit(error_model="numpy", fastmath=True)

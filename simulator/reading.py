@@ -22,9 +22,10 @@ from .products import Products
 from .randoms import derived_seed
 from .threads import in_parts
 
-# A part of a read: at most so many partial sums, at least so many vectors (a product unpacks its weights once, and to
-# wake another thread takes a tenth of a millisecond), and otherwise so many parts that a few threads have work.
-AT_ONCE, LEAST_VECTORS, PARTS = 1 << 21, 128, 4
+# A part of a read: at most so many partial sums and so many vectors, at least so many vectors (a product unpacks its
+# weights once, and to wake another thread takes a tenth of a millisecond), and otherwise two: a thread more has work
+# when there are vectors enough.
+AT_ONCE, MOST_VECTORS, LEAST_VECTORS, PARTS = 1 << 21, 512, 128, 2
 
 NO_VARIANCE, NO_BITS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.uint16)
 
@@ -70,7 +71,8 @@ class Reader:
         each = layout.slices * layout.row_tiles * self._digits * layout.sensed
         # The cut depends on the read only, not on who does it: a product may round a vector as its company is.
         parts = PARTS if self.products.parts else 1
-        step = max(LEAST_VECTORS, min(AT_ONCE // each, -(-len(x) // parts)))
+        most = MOST_VECTORS if self.products.parts else len(x)
+        step = max(LEAST_VECTORS, min(AT_ONCE // each, most, -(-len(x) // parts)))
 
         def part(number: int, worker: int) -> None:
             some = slice(number * step, min((number + 1) * step, len(x)))

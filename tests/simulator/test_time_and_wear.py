@@ -123,6 +123,17 @@ def test_what_reads_use_after_an_incremental_write_is_what_a_full_look_gives(rer
         assert np.allclose(values, getattr(matrix, name), rtol=1e-5, atol=1e-9), name
 
 
+def test_counters_of_writes_grow_with_what_they_count(reram, rng):
+    w = weights(rng, 3, 5)
+    model = program(reram, {"w": w}, rng)
+    for _ in range(300):
+        w = -w
+        model.rewrite("w", w)
+    counted = model.matrix("w").writes_since_deployment()
+    assert counted.max() >= 299  # a byte would have started again
+    assert model.counts.cells_written == counted.sum(dtype=np.int64)
+
+
 def test_a_refresh_brings_drifted_cells_back(reram, rng):
     weight = weights(rng)
     model = program(reram, {"w": weight}, rng)
