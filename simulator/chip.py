@@ -226,7 +226,7 @@ class ProgrammedModel:
         twin._rng = rng
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
         twin._ideal, twin._ranges = dict(self._ideal), dict(self._ranges)
-        twin._activity_per_read = dict(self._activity_per_read)
+        twin._activity_per_read, twin._events = dict(self._activity_per_read), dict(self._events)
         twin._written = self._written.copy()
         twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
         twin._reader.products = self.products
