@@ -5,7 +5,8 @@
 REPORT: report.json of `edge-adapt simulate --device pcm --method lorafusion pasta --seeds 3`, any number of them;
 without one, the recorded runs of benchmarks/results/drift_recovery.json. FOLDER (for temporary files by default) gets
 drift-recovery.png and .svg; FILE keeps what was drawn. Prints the means over seeds and, paired by seed, what was lost
-in 30 days and won back, with standard errors; every figure simulated.
+in 30 days and won back, with standard errors; every figure simulated. For a chip with drift compensation
+(NAME-compensated) it also prints what that and adapting again give back of what the same runs lose on NAME.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from matplotlib.ticker import PercentFormatter
 
 RECORDED = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "drift_recovery.json"
 KEPT = ("method", "placement", "shots", "seed", "accuracy_exact", "accuracy_chip", "drift", "accuracy_drifted",
-        "accuracy_readapted", "adaptation_energy_joules", "readaptation_energy_joules")  # fmt: skip
+        "accuracy_readapted", "adaptation_energy_joules", "readaptation_energy_joules",
+        "compensation_energy_joules")  # fmt: skip
 NAMES = {3600.0: "1 hour", 86400.0: "1 day", 30 * 86400.0: "30 days"}
 PLACES = ["adapted", *NAMES.values(), "adapted\nagain"]
 
@@ -31,7 +33,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     found = json.loads(path.read_text())
     if isinstance(found, list):
         return found
-    results = [{key: record[key] for key in KEPT} for record in found["results"]]
+    results = [{key: record[key] for key in KEPT if record.get(key) is not None} for record in found["results"]]
     about = {key: found[key] for key in ("command", "config_hash", "created")}
     return [about | {"device": found["device"]["name"], "label": "simulated", "results": results}]
 
@@ -83,6 +85,30 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
+def given_back(runs: Sequence[dict[str, Any]]) -> None:
+    """Print, for runs on NAME-compensated that NAME has too, how much of NAME's loss is given back."""
+    every = {
+        (run["device"], record["method"], record["shots"], record["seed"]): record
+        for run in runs
+        for record in run["results"]
+    }
+    pairs: dict[tuple[str, str, int], list[tuple[float, float, float]]] = {}
+    for (device, method, shots, seed), record in every.items():
+        plain = every.get((device.removesuffix("-compensated"), method, shots, seed))
+        if plain is None or plain is record:
+            continue
+        lost = plain["accuracy_chip"] - plain["accuracy_drifted"]
+        back = (record[key] - plain["accuracy_drifted"] for key in ("accuracy_drifted", "accuracy_readapted"))
+        pairs.setdefault((device, method, shots), []).append((lost, *back))
+    for (device, method, shots), found in pairs.items():
+        lost, factors, again = np.array(found).T
+        print(
+            f"{device} {method}, {shots} shots, {len(found)} seeds: of {percent_points(lost)} points lost without "
+            f"factors {percent_points(factors)} are given back by them ({factors.sum() / lost.sum():.0%}), "
+            f"{percent_points(again)} with adapting again ({again.sum() / lost.sum():.0%})"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", metavar="REPORT", nargs="*", type=Path)
@@ -94,6 +120,7 @@ def main() -> None:
         args.record.write_text(json.dumps(runs, indent=1) + "\n")
     args.out.mkdir(parents=True, exist_ok=True)
     figure = draw(runs)
+    given_back(runs)
     for kind in ("png", "svg"):
         path = args.out / f"drift-recovery.{kind}"
         figure.savefig(path, dpi=100)

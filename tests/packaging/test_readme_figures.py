@@ -64,16 +64,26 @@ def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(ro
     of = lambda method: percent([run["accuracy"] for run in runs if run["method"] == method])
     assert f"no training | 0 | {of('lorafusion:recipe.epochs=0')} % |" in page
     assert f"80 forward pairs | 36 | {of('lorafusion@mezo')} % |" in page
-    rows = 0
+    rows, lost = 0, {}
     for run in recorded(root, "drift_recovery.json"):
         kinds = {(r["method"], r["shots"]) for r in run["results"]}
         for method, shots in kinds:
             mine = [r for r in run["results"] if (r["method"], r["shots"]) == (method, shots)]
             keys = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
             line = " | ".join(f"{percent([r[key] for r in mine])} %" for key in keys)
-            assert f", {shots} | {len(mine)} | {line} |" in page, (method, shots)
+            name = {"lorafusion": "LoRAFusion", "pasta": "PASTA"}[method]
+            assert f"| `{run['device']}` | {name}, {shots} | {len(mine)} | {line} |" in page, (method, shots)
+            lost[run["device"], method, shots] = [sum(r[key] for r in mine) / len(mine) for key in keys]
             rows += 1
-    assert rows == page.count("| `reram` | ") + page.count("| `pcm` | ") == 4
+    assert rows == sum(page.count(f"| `{device}` | ") for device in ("reram", "pcm", "pcm-compensated")) == 6
+    for method, said in (
+        ("lorafusion", "LoRAFusion loses on `pcm` the factors alone give back {1}, with adapting again {2}"),
+        ("pasta", "of PASTA's {} they give back {} and {}"),
+    ):
+        first, floor, _ = lost["pcm", method, 100]
+        _, factors, again = lost["pcm-compensated", method, 100]
+        points = (f"{100 * (value - floor):.1f}" for value in (first, factors, again))
+        assert said.format(*points) in " ".join(page.split())
 
 
 def test_pasta_beside_full_fine_tuning_is_that_of_the_recorded_runs(root: Path) -> None:
