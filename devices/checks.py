@@ -65,6 +65,15 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
         limits = entries[name].value
         if limits is not None and limits[0] > limits[1]:
             _fail(entries[name], f"{keys[name]}: the lower limit {limits[0]:g} is above the upper limit {limits[1]:g}")
+    scale = entries["read_noise_saturation_siemens"]
+    if scale.value is not None and not scale.value[1] > 0:
+        _fail(scale, "read.noise_saturation: B in A (1 - exp(-G / B)) must be above 0")
+    if entries["relaxation_form"].value == "saturating":
+        for number, point in enumerate(entries["relaxation"].value or (), 1):
+            if len(point.sigma_coefficients_siemens) != 2 or not point.sigma_coefficients_siemens[1] > 0:
+                _fail(
+                    entries["relaxation"], f"relaxation.points: sigma of point {number} must be (A, B) with B above 0"
+                )
     window = entries["g_max_siemens"].value - entries["g_min_siemens"].value
     if entries["program_tolerance_siemens"].value >= window:
         _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")

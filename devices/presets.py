@@ -86,6 +86,8 @@ def load_chip(name_or_path: str | Path, overrides: Mapping[str, str] | None = No
 
 def chip_from(found: Document, overrides: Mapping[str, str] | None = None) -> Chip:
     """The chip of a checked chip document, its cell and periphery loaded; see `load_chip`."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise UsageError(f"overrides must map keys to values, such as {{'adc.bits': '6'}}; got {overrides!r:.60}")
     single = {key.removeprefix("chip."): str(value) for key, value in (overrides or {}).items()}
     documents = {}
     for kind, place in found.links.items():

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +12,7 @@ from ..devices import Chip
 from ..errors import UsageError, unknown_name
 from . import compensation, randoms, rotation
 from .accounting import EventCounts
+from .arguments import checked_weight, real_numbers, require_chip, require_generator, require_own, require_time
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
 from .products import Products
@@ -37,6 +37,8 @@ class ProgrammedModel:
     def __init__(self, chip: Chip, rng: np.random.Generator, fidelity: str = "fast"):
         if fidelity not in FIDELITIES:
             raise UsageError(unknown_name("fidelity", fidelity, FIDELITIES))
+        require_chip(chip)
+        require_generator(rng)
         require_programmable(chip.cell)
         self.chip, self.fidelity = chip, fidelity
         self._rng = rng
@@ -75,7 +77,7 @@ class ProgrammedModel:
         """
         if name in self._matrices:
             raise UsageError(f"{name!r} is on the chip already; use rewrite() to change it")
-        array = _checked(name, weight)
+        array = checked_weight(name, weight)
         matrix = CrossbarMatrix(self.chip, array.shape, self._rng.spawn(1)[0], scale, wires=self.fidelity != "ideal")
         matrix.set_time(self.clock_seconds)
         log = self._with_rotation(matrix.write(self.as_written(array)), matrix)
@@ -91,7 +93,7 @@ class ProgrammedModel:
         Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
         since.
         """
-        matrix, array = self.matrix(name), _checked(name, weight)
+        matrix, array = self.matrix(name), checked_weight(name, weight)
         if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
         log = self._with_rotation(matrix.write(self.as_written(array), refresh), matrix)
@@ -162,15 +164,19 @@ class ProgrammedModel:
         """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise: the
         caller's own.
         """
+        matrix = self.matrix(name)
         if self.fidelity == "ideal":
             return self._ideal[name].copy()
-        return rotation.unrotated(self.chip, self.matrix(name).effective)
+        return rotation.unrotated(self.chip, matrix.effective)
 
     def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
         """y (vectors, out) times the transposed of what the cells hold: (vectors, in) float32; not counted. Exact, but
         for the rounding that `Products.multiply_backward` allows itself.
         """
         matrix = self.matrix(name)
+        if np.ndim(y) != 2 or np.shape(y)[1] != matrix.layout.outputs:
+            raise UsageError(f"{name!r} takes vectors (vectors, {matrix.layout.outputs}) from behind; got shape "
+                             f"{np.shape(y)}")  # fmt: skip
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
         times = partial(self.products.multiply_backward, matrix)
@@ -206,14 +212,12 @@ class ProgrammedModel:
         """Set the chip's clock: seconds since deployment. Cells relax and drift from the time of their last write.
 
         A chip and its forks have a clock each; a matrix that they share is brought to the time of the one that uses it,
-        which takes a moment each time they take turns. With `array.drift_compensation`
-        every matrix whose clock moves is looked at (`compensation`), which is counted. Raises UsageError for a time
-        that is negative or not finite, or before the last write.
+        which takes a moment each time they take turns. With `array.drift_compensation` every matrix whose clock moves
+        is looked at (`compensation`), which is counted. Raises UsageError for a time that is negative or not finite, or
+        before the last write.
         """
         last = max((matrix.cells.epoch_seconds[-1] for matrix in self._matrices.values()), default=0.0)
-        if not last <= seconds < math.inf:
-            raise UsageError(f"the clock cannot be set to {seconds} s: it shows finite seconds, and the last write was "
-                             f"at {last:g} s")  # fmt: skip
+        require_time(seconds, last)
         self.clock_seconds = seconds
         for name, matrix in self._matrices.items():
             self._age(name, matrix)
@@ -221,7 +225,9 @@ class ProgrammedModel:
     def fork(self, rng: np.random.Generator, own: tuple[str, ...] = ()) -> "ProgrammedModel":
         """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are
         copied so that they may be rewritten. Events, read noise, matrices added later and the clock belong to the fork
-        alone."""
+        alone. Raises UsageError for names in `own` that are not on the chip."""
+        require_generator(rng)
+        require_own(own, self._matrices)
         twin = copy.copy(self)
         twin._rng = rng
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
@@ -244,14 +250,15 @@ class ProgrammedModel:
         inputs calibrate. Raises UsageError for an unknown name or inputs of another length.
         """
         matrix = self.matrix(name)
-        vectors = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
+        given = real_numbers(x, f"the input of {name!r}")
+        vectors = np.ascontiguousarray(np.atleast_2d(given), dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != matrix.layout.inputs:
             raise UsageError(f"{name!r} takes vectors of length {matrix.layout.inputs}; got shape {np.shape(x)}")
         # The sum of the numbers tells at once; only a sum too large for a float needs the second look.
         if not (np.isfinite(vectors.sum()) or np.isfinite(vectors).all()):
             raise UsageError(f"the inputs of {name!r} hold NaN or infinite values; a converter cannot apply them")
         y = self._read(name, matrix, vectors) if self._samples is None else self._sample(name, matrix, vectors)
-        return y[0] if np.ndim(x) == 1 else y
+        return y[0] if given.ndim == 1 else y
 
     def _sample(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
         """An exact product; some of its inputs are kept."""
@@ -305,6 +312,8 @@ class ProgrammedModel:
         cells are charged what a forward read of this matrix costs on average.
         """
         matrix = self.matrix(name)
+        if vectors < 0:
+            raise UsageError(f"vectors must be 0 or more; got {vectors}")
         self.counts.add(read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True), vectors)
         self.counts.cell_read_joules += self._activity_per_read.get(name, 0.0) * vectors
 
@@ -320,16 +329,6 @@ class ProgrammedModel:
             self._samples = None
         for name, kept in samples.items():
             self._ranges[name] = self._reader.find_ranges(self.matrix(name), np.concatenate(kept))
-
-
-def _checked(name: str, weight: np.ndarray) -> np.ndarray:
-    """The matrix as float32; UsageError, with its name, for what cells cannot hold."""
-    array = np.asarray(weight)
-    if array.dtype.kind not in "buif":
-        raise UsageError(f"{name!r} holds {array.dtype} values; cells hold real numbers")
-    if not np.isfinite(array).all():
-        raise UsageError(f"{name!r} holds NaN or infinite values; it cannot be written to cells")
-    return array.astype(np.float32, copy=False)
 
 
 def program(

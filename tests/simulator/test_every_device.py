@@ -1,8 +1,13 @@
 """What holds for every shipped chip, and has to hold for a new one: reads are sums over its cells, and what is counted
 adds up.
+
+    EDGE_ADAPT_CHIPS="my-chip.yaml another.yaml" pytest tests/simulator/test_every_device.py
+
+looks at these as well.
 """
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from edge_adapt.simulator import program
 from edge_adapt.simulator.effects import EFFECTS
 from edge_adapt.simulator.iv_curve import cell_current
 
+CHIPS = [*list_presets("chip"), *os.environ.get("EDGE_ADAPT_CHIPS", "").split()]
 ALONE = ("read noise, part of the conductance", "read noise, 1/f", "read noise, saturating", "wire resistance",
          "Hadamard rotation", "row drivers that differ", "ADCs that differ", "drift compensation")  # fmt: skip
 SMALL = {"array.rows": "5", "array.columns": "20", "array.spare_columns": "0"}
@@ -60,7 +66,7 @@ def cell_by_cell(model, x):
 
 
 @pytest.mark.parametrize("fidelity", ["fast", "bitserial"])
-@pytest.mark.parametrize("name", list_presets("chip"))
+@pytest.mark.parametrize("name", CHIPS)
 def test_a_read_is_the_sum_over_its_cells(name, fidelity):
     chip = still(name)
     rng = np.random.default_rng(1)
@@ -73,7 +79,7 @@ def test_a_read_is_the_sum_over_its_cells(name, fidelity):
         assert np.abs(y - wanted).max() < 5e-6 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("name", list_presets("chip"))
+@pytest.mark.parametrize("name", CHIPS)
 def test_reads_are_repeatable_finite_and_counted_one_by_one(name):
     weight = np.random.default_rng(0).standard_normal((9, 30)).astype(np.float32)
     x = np.random.default_rng(1).standard_normal((8, 30)).astype(np.float32)
@@ -98,7 +104,7 @@ def test_reads_are_repeatable_finite_and_counted_one_by_one(name):
 
 
 @pytest.mark.parametrize("fidelity", ["ideal", "fast", "bitserial"])
-@pytest.mark.parametrize("name", list_presets("chip"))
+@pytest.mark.parametrize("name", CHIPS)
 def test_what_cannot_be_written_or_read_is_refused(name, fidelity):
     model = program(load_chip(name), {"w": np.eye(4)}, np.random.default_rng(0), fidelity)
     with pytest.raises(UsageError, match="NaN"):
