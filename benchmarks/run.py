@@ -10,6 +10,7 @@ import bitserial
 import counting
 import job
 import on_device
+import peers
 import programming
 import published_chips
 import reading
@@ -19,6 +20,7 @@ import wires
 BENCHMARKS = {
     "starting": starting,
     "reading": reading,
+    "peers": peers,
     "bitserial": bitserial,
     "programming": programming,
     "wires": wires,

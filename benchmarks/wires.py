@@ -1,17 +1,23 @@
 """Exact wire resistance: the map from voltages to currents of n x n cells, against a float64 product of the same shape
-and, where it is installed (pip install badcrossbar), against badcrossbar's solve for a single voltage vector.
+and, where it is installed (pip install edge-adapt[peers]), against badcrossbar's solve for a single voltage vector;
+then all arrays of a Transformer (MiniLM, where it is fetched).
 """
 
 import importlib.util
 import logging
 import resource
+import sys
+import time
 from typing import Any
 
 import numba
 import numpy as np
-from edge_adapt.simulator import effective_conductance, effective_conductances
+from edge_adapt import load_chip
+from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.simulator import effective_conductance, effective_conductances, program
 from edge_adapt.simulator.wire_plan import LEAF, flops, plan
 from edge_adapt.simulator.wires import WHOLE
+from edge_adapt.workloads.models import load_backbone
 from measure import interleaved, publish
 
 LIMIT = (
@@ -20,6 +26,10 @@ LIMIT = (
     "2 n^2 node equations for one voltage vector; here the result serves all"
 )
 WORD_OHMS = BIT_OHMS = 1.0
+MODEL_LIMIT = "arrays of 128 x 128 cells, one a thread: that of the table of wires, and no more than it"
+MODEL_FIGURES = ("matrices", "weights", "arrays", "programming_seconds", "wires_seconds", "milliseconds_an_array",
+                 "target_seconds", "resident_megabytes")  # fmt: skip
+TARGET_SECONDS = 60.0
 PEER_MOST = 256  # cells on a side: badcrossbar needs half a minute and 1.4 GB for 512
 
 
@@ -35,6 +45,40 @@ def run(quick: bool) -> None:
     rows = [_row(cells, quick, peaks[size]) for size, cells in arrays.items()]
     rows.append(_batch(np.stack([arrays[sizes[1]]] * (4 if quick else 64)), quick))
     publish("wires", LIMIT, rows, quick)
+    publish("wires_model", MODEL_LIMIT, [_model("bert-tiny" if quick else "minilm")], quick)
+
+
+def _model(name: str) -> dict[str, Any]:
+    """Seconds from conductances to what reads see behind the wires, for all matrices of a Transformer's blocks."""
+    row: dict[str, Any] = {"model": name, "chip": "reram-wires", "threads": numba.get_num_threads()}
+    try:
+        backbone = load_backbone(name)
+    except EdgeAdaptError as error:
+        return row | dict.fromkeys(MODEL_FIGURES) | {"note": f"not run: {error}"}
+    blocks = [backbone.module.get_submodule(path) for path in backbone.block_paths]
+    weights = {
+        f"{b}.{path}": part.weight.detach().numpy()
+        for b, block in enumerate(blocks)
+        for path, part in block.named_modules()
+        if getattr(part, "weight", None) is not None and part.weight.ndim == 2
+    }
+    begun = time.perf_counter()
+    model = program(load_chip("reram-wires"), weights, np.random.default_rng(0))
+    programmed = time.perf_counter()
+    total, done = model.unsolved_arrays, 0
+
+    def progress(arrays: int) -> None:
+        nonlocal done
+        done += arrays
+        print(f"\r  {name}: {done} of {total} arrays", end="", file=sys.stderr, flush=True)
+
+    model.prepare(progress)
+    print(file=sys.stderr)
+    seconds = time.perf_counter() - programmed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    found = (len(weights), sum(w.size for w in weights.values()), total, programmed - begun, seconds,
+             1e3 * seconds / total, TARGET_SECONDS, peak)  # fmt: skip
+    return row | dict(zip(MODEL_FIGURES, found, strict=True)) | {"note": ""}
 
 
 def _row(cells: np.ndarray, quick: bool, peak: float) -> dict[str, Any]:
@@ -62,7 +106,15 @@ def _row(cells: np.ndarray, quick: bool, peak: float) -> dict[str, Any]:
         "badcrossbar_milliseconds": 1e3 * times["badcrossbar"] if "badcrossbar" in times else None,
         "times_faster": times["badcrossbar"] / times["map"] if "badcrossbar" in times else None,
         "largest_relative_difference": difference,
+        "note": "" if "badcrossbar" in times else _without(size),
     }
+
+
+def _without(size: int) -> str:
+    """Why badcrossbar has no time."""
+    if importlib.util.find_spec("badcrossbar") is None:
+        return "badcrossbar not installed"
+    return f"badcrossbar only up to {PEER_MOST}" if size > PEER_MOST else ""
 
 
 def _batch(tiles: np.ndarray, quick: bool) -> dict[str, Any]:
@@ -74,9 +126,8 @@ def _batch(tiles: np.ndarray, quick: bool) -> dict[str, Any]:
     }
     times = {name: value / len(tiles) for name, value in interleaved(calls, 0.2 if quick else 3.0).items()}
     operations = flops(plan(-(-size // LEAF), -(-size // LEAF), False, False, WHOLE))
-    return _figures(f"{size}x{size}", len(tiles), times, operations) | dict.fromkeys(
-        ("resident_megabytes", "badcrossbar_milliseconds", "times_faster", "largest_relative_difference")
-    )
+    absent = ("resident_megabytes", "badcrossbar_milliseconds", "times_faster", "largest_relative_difference")
+    return _figures(f"{size}x{size}", len(tiles), times, operations) | dict.fromkeys(absent) | {"note": ""}
 
 
 def _figures(cells: str, arrays: int, times: dict[str, float], operations: int) -> dict[str, Any]:
