@@ -9,6 +9,7 @@ import scipy.optimize
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import effective_conductance, iv_curve, iv_read, nonlinear_read, program, reference
+from edge_adapt.simulator.autograd import ChipReader
 from edge_adapt.simulator.effects import EFFECTS
 from edge_adapt.simulator.iv_curve import KNOTS, cell_current, curve_of
 from edge_adapt.studies.samples import program_sample
@@ -174,6 +175,17 @@ def test_fast_and_bitserial_add_up_to_the_same(rng, bits):
         results.append((model.matvec("w", x), model.counts.cell_read_joules))
     assert np.allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
     assert results[0][1] == results[1][1]
+
+
+def test_torch_multiplies_the_same_and_ideal_reads_cost_the_same(rng):
+    results = []
+    for fidelity in ("fast", "fast", "ideal"):
+        model, x = programmed(chip_with(7), np.random.default_rng(4), fidelity)
+        if results:
+            ChipReader(model)  # puts torch's products in
+        results.append((model.matvec("w", x), model.counts.cell_read_joules))
+    assert np.allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-5)
+    assert results[0][1] == results[1][1] == pytest.approx(results[2][1], rel=1e-12)
 
 
 def test_one_array_behind_wires_takes_the_same_curve(rng):
