@@ -508,6 +508,15 @@ class Periphery:
         absent="300 K, and nothing depends on it",
     )
     dac_bits: int = _spec("dac.bits", "", "bits of a row driver", kind="integer", low=1, high=16)
+    dac_coding: str = _spec(
+        "dac.coding",
+        "",
+        "a digit is one voltage, or so many pulses of read.voltage, each read.time long",
+        kind="choice",
+        choices=("voltage", "pulses"),
+        absent="voltage",
+        default="voltage",
+    )
     dac_energy_joules: float = _spec("dac.energy", "J", "one row driven once", by="dac.bits")
     dac_area_square_meters: float | None = _spec("dac.area", "m^2", "one row driver", nullable=True, by="dac.bits")
     adc_bits: int = _spec("adc.bits", "", "bits of a conversion", kind="integer", low=1, high=24)

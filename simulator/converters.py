@@ -33,20 +33,20 @@ def best_range(values: np.ndarray, bits: int) -> float:
     return peak * float(FRACTIONS[int(np.argmin(errors))])
 
 
-def drive_load(bits: int, digit_bits: int) -> np.ndarray:
-    """What an input code of each magnitude conducts, (code_max + 1,) float32, in cycles at full voltage.
+def drive_load(bits: int, digit_bits: int, coding: str = "voltage") -> np.ndarray:
+    """What an input code of each magnitude conducts, (code_max + 1,) float32, in reads at full voltage.
 
     A DAC of `digit_bits` magnitude bits applies the code's base-2^digit_bits digits one after another, each as the
     voltage digit / (2^digit_bits - 1) of the full one; power goes with its square. A DAC as wide as the input
-    applies code / code_max once.
+    applies code / code_max once. `coding` "pulses": each digit is so many pulses of full voltage.
     """
     top = code_max(bits)
-    code = np.arange(top + 1)
-    if 2**digit_bits - 1 >= top:
-        return ((code / top) ** 2).astype(np.float32)
-    largest = 2**digit_bits - 1
+    code, largest = np.arange(top + 1), 2**digit_bits - 1
+    if largest >= top:
+        return (code if coding == "pulses" else (code / top) ** 2).astype(np.float32)
     total = np.zeros(top + 1)
     while code.any():
-        total += ((code & largest) / largest) ** 2
+        digit = code & largest
+        total += digit if coding == "pulses" else (digit / largest) ** 2
         code = code >> digit_bits
     return total.astype(np.float32)

@@ -83,7 +83,7 @@ EFFECTS = (
     Effect("temperature of the wires", ("technology.temperature",), "none: a rule", READ,
            _nulls("technology.temperature")),
     Effect("wire resistance", ("array.wires",), "until cells change", READ, {"array.wires": "none"}, "none"),
-    Effect("DAC bits", ("array.input_bits", "dac.bits"), "none: a rule", READ),
+    Effect("DAC bits", ("array.input_bits", "dac.bits", "dac.coding"), "none: a rule", READ),
     Effect("row drivers that differ", _DAC, "the life of the chip", READ, _nulls(*_DAC)),
     Effect("non-linear I-V", _IV[:2], "none: a rule", READ, _nulls(*_IV)),
     Effect("read noise, part of the conductance", ("read.noise",), "one read", READ, _nulls("read.noise")),

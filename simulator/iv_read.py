@@ -7,10 +7,12 @@ drive depends on how an input is applied:
 - by a DAC as wide as the input, as one voltage: v is any step, and both products are needed;
 - digit by digit (a narrower DAC): `bitserial` has the v of every digit; `fast` adds what the digits of a code make,
   each times its worth. A digit of one bit is 0 or the read voltage, at which verify reads the cells: for inputs of one
-  sign nothing is left, and for the other only A, as v² - v = 2 at v = -1. Products whose drives are all zero are left
-  out.
+  sign nothing is left, and for the other only A, as v² - v = 2 at v = -1;
+- as pulses (`dac.coding`): the same, whatever the bits of a digit, as many times as it has pulses.
 
-The cells then conduct v times their current: `energies` is what that adds to v² g, in cycles at full voltage.
+Products whose drives are all zero are left out.
+
+The cells then conduct v times their current: `energies` is what that adds to v² g, in reads at full voltage.
 """
 
 from dataclasses import dataclass
@@ -27,10 +29,12 @@ from .iv_curve import POWERS
 @dataclass(frozen=True)
 class BentDrive:
     """tables (2, 1 or inputs, 2 top + 1) float32: the factors of each code from -top on in one `fast` read; energies
-    (2, 2 top + 1): cycles at full voltage that the bends conduct for; serial: which of the two products digits need.
+    (2, 2 top + 1): reads at full voltage that the bends conduct for; serial: which of the two products digits need;
+    pulses: whether digits are pulses.
     """
 
     top: int
+    pulses: bool
     tables: np.ndarray
     energies: np.ndarray
     serial: tuple[int, ...]
@@ -41,7 +45,7 @@ class BentDrive:
         all are exact.
         """
         top, cycles = code_max(chip.array.input_bits), input_cycles(chip)
-        base = 2 ** digit_bits(chip)
+        base, pulses = 2 ** digit_bits(chip), chip.periphery.dac_coding == "pulses"
         last = top if cycles == 1 else base - 1
         exact = np.arange(last + 1)[None] / last
         levels = digit_levels.astype(float) if digit_levels.size else exact
@@ -53,10 +57,15 @@ class BentDrive:
             worth = base**d * last / top if cycles > 1 else 1.0
             v, plain = np.sign(code) * levels[:, digit], np.sign(code) * exact[0, digit]
             for k, power in enumerate(POWERS):
-                tables[k] += worth * (v**power - v)
-                energies[k] += plain * (plain**power - plain)
-        needed = tuple(k for k, power in enumerate(POWERS) if (np.abs(levels**power - levels) > 0).any() or power == 2)
-        return BentDrive(top, tables.astype(np.float32), energies, needed)
+                if pulses:
+                    tables[k] += worth * (np.abs(v) * np.sign(code) ** power - v)
+                    energies[k] += digit * (np.sign(code) ** (power + 1) - np.sign(code) ** 2)
+                else:
+                    tables[k] += worth * (v**power - v)
+                    energies[k] += plain * (plain**power - plain)
+        bent = [not pulses and (np.abs(levels**power - levels) > 0).any() for power in POWERS]
+        needed = tuple(k for k, power in enumerate(POWERS) if bent[k] or power % 2 == 0)
+        return BentDrive(top, pulses, tables.astype(np.float32), energies, needed)
 
     @property
     def analog(self) -> tuple[int, ...]:
@@ -69,7 +78,10 @@ class BentDrive:
 
     def of_digits(self, codes: np.ndarray, which: int, out: np.ndarray) -> None:
         """The same for the digits that `bitserial` applies, any shape, over full drive."""
-        np.power(codes, POWERS[which], out=out)
+        if self.pulses:
+            np.abs(codes, out=out)  # of the even power, the only one that is needed
+        else:
+            np.power(codes, POWERS[which], out=out)
         out -= codes
 
     def activity(self, x: np.ndarray, full_scale: float, row_bends: np.ndarray) -> np.ndarray:

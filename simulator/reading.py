@@ -47,7 +47,7 @@ class Reader:
         self.serial = fidelity == "bitserial" and input_cycles(chip) > 1
         self.products = Products()
         self.top = code_max(chip.array.input_bits)
-        self._load = drive_load(chip.array.input_bits, digit_bits(chip))
+        self._load = drive_load(chip.array.input_bits, digit_bits(chip), chip.periphery.dac_coding)
         self._digits = input_cycles(chip) if self.serial else 1
         base = float(2 ** digit_bits(chip))
         full = (base - 1.0) / self.top if self.serial else 1.0

@@ -98,7 +98,8 @@ def typical_codes(chip: Chip, rng: np.random.Generator) -> np.ndarray:
 
 def mean_load(chip: Chip, codes: np.ndarray) -> float:
     """Full-voltage cycles that a row is driven for in one read, on average over the codes of inputs."""
-    return float(drive_load(chip.array.input_bits, digit_bits(chip))[np.abs(codes)].mean())
+    load = drive_load(chip.array.input_bits, digit_bits(chip), chip.periphery.dac_coding)
+    return float(load[np.abs(codes)].mean())
 
 
 def _neighbours(matrix: CrossbarMatrix, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ from edge_adapt.studies.samples import program_sample
 CURVE = next(effect for effect in EFFECTS if effect.name == "non-linear I-V")
 VOLTS = 0.2
 OWN = {"read.noise": "null", "array.rows": "4", "array.columns": "12"}
+UNEVEN = {"dac.offset_sigma": "0.05", "dac.gain_sigma": "2 %", "dac.inl_sigma": "0.05"}
 DAC = {"dac.energy": "1 pJ", "dac.area": "1 um^2", "sample_hold.energy": "1 fJ", "read.cycle": "100 ns"}
 
 
@@ -50,7 +51,7 @@ def expected(model, x):
     window = chip.cell.g_max_siemens - chip.cell.g_min_siemens
     top, bits = 2 ** (chip.array.input_bits - 1) - 1, chip.periphery.dac_bits
     cycles = -(-(chip.array.input_bits - 1) // bits)
-    last = top if cycles == 1 else 2**bits - 1
+    last, pulses = top if cycles == 1 else 2**bits - 1, chip.periphery.dac_coding == "pulses"
     levels = matrix.mismatch.digit_levels.astype(float)
     y, power = np.zeros((len(x), layout.outputs)), 0.0
     for b, vector in enumerate(x):
@@ -67,8 +68,13 @@ def expected(model, x):
                     for column in range(layout.sensed):
                         for p in range(layout.polarities):
                             slope = slopes[s, p, i, column]
-                            seen[column] += (1 - 2 * p) * milo(v * VOLTS, slope) / VOLTS / window
-                            power += plain * VOLTS * milo(plain * VOLTS, slope)
+                            if pulses:  # as long as it takes, at the full voltage of its sign
+                                amperes = abs(v) * milo(math.copysign(VOLTS, code), slope)
+                                power += digit * abs(VOLTS * milo(math.copysign(VOLTS, code), slope))
+                            else:
+                                amperes = milo(v * VOLTS, slope)
+                                power += plain * VOLTS * milo(plain * VOLTS, slope)
+                            seen[column] += (1 - 2 * p) * amperes / VOLTS / window
                     if layout.references:
                         reference = seen[layout.outputs + np.arange(layout.outputs) // layout.outputs_per_array]
                     else:
@@ -86,13 +92,15 @@ def programmed(chip, rng, fidelity="fast"):
 
 @pytest.mark.parametrize("fidelity", ["fast", "bitserial"])
 @pytest.mark.parametrize("bits", [1, 3, 7])
-@pytest.mark.parametrize("form", ["pairs", "offset", "slices", "uneven drivers"])
+@pytest.mark.parametrize("form", ["pairs", "offset", "slices", "uneven drivers", "pulses", "uneven pulses"])
 def test_a_read_is_the_sum_of_the_currents_of_all_cells(rng, fidelity, bits, form):
     change = {
         "pairs": {},
         "offset": {"array.mapping": "offset"},
         "slices": {"conductance.levels": "3", "array.slices": "2"},
-        "uneven drivers": {"dac.offset_sigma": "0.05", "dac.gain_sigma": "2 %", "dac.inl_sigma": "0.05"},
+        "uneven drivers": UNEVEN,
+        "pulses": {"dac.coding": "pulses"},
+        "uneven pulses": UNEVEN | {"dac.coding": "pulses"},
     }[form]
     model, x = programmed(chip_with(bits, **change), rng, fidelity)
     y = model.matvec("w", x)
@@ -149,9 +157,11 @@ def test_a_curve_of_zeros_is_no_curve(rng, fidelity, bits):
     assert found[0][1] == found[1][1]
 
 
-def test_inputs_of_the_sign_that_verify_has_see_no_curve_bit_by_bit(rng):
+@pytest.mark.parametrize(("bits", "coding"), [(1, "voltage"), (3, "pulses"), (7, "pulses")])
+def test_inputs_of_the_sign_that_verify_has_see_no_curve_bit_by_bit_or_as_pulses(rng, bits, coding):
     weight, x = rng.standard_normal((5, 7)), np.abs(rng.standard_normal((3, 7)))
-    on, off = (program(chip_with(1, **change), {"w": weight}, np.random.default_rng(1)) for change in ({}, CURVE.off))
+    chips = [chip_with(bits, **{"dac.coding": coding} | change) for change in ({}, dict(CURVE.off))]
+    on, off = (program(chip, {"w": weight}, np.random.default_rng(1)) for chip in chips)
     assert np.array_equal(on.matvec("w", x), off.matvec("w", x))
     negative = [model.matvec("w", -x) for model in (on, off)]
     assert np.abs(negative[0] - negative[1]).max() > 0.01 * np.abs(negative[1]).max()

@@ -50,7 +50,9 @@ def test_no_point_is_further_off_than_the_page_says(chips):
     for point, (tops, tops_per_watt) in chips.NEURRAM.items():
         found = chips.neurram(*point)
         assert 0.8 < found.tops / tops < 1.07, point
-        assert 0.95 < found.tops_per_watt / tops_per_watt < 1.22, point
+        assert 0.8 < found.tops_per_watt / tops_per_watt < 1.18, point
+        pulses = found.cells / OPERATIONS * 1e15
+        assert 0.5 < pulses / chips.NEURRAM_PARTS[point][2] < 1.25, point
 
 
 def test_isaac_by_hand(chips):

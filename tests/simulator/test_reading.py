@@ -168,6 +168,8 @@ def test_drive_load_of_a_bit_serial_dac_is_the_number_of_ones():
     assert drive_load(8, 1).tolist() == [bin(code).count("1") for code in range(128)]
     assert np.allclose(drive_load(8, 8), (np.arange(128) / 127) ** 2)
     assert drive_load(5, 2)[0b1110] == pytest.approx((2 / 3) ** 2 + 1)
+    assert drive_load(5, 2, "pulses")[0b1110] == 3 + 2 and drive_load(5, 4, "pulses").tolist() == list(range(16))
+    assert np.array_equal(drive_load(8, 1, "pulses"), drive_load(8, 1))
 
 
 def test_best_range_keeps_uniform_data_whole_and_clips_outliers(rng):
