@@ -7,6 +7,7 @@ from .cleanup import forget_origins, simplify, tidy
 from .products import fold_sums, place_weights
 from .rows import pack_rows
 from .rules import shorten_gradients
+from .sums import read_in_place
 
 
 def optimise(model: ir.Model) -> None:
@@ -16,6 +17,7 @@ def optimise(model: ir.Model) -> None:
     pack_rows(model)
     simplify(model)
     place_weights(model)
+    read_in_place(model)
     fold_sums(model)
     soften_masks(model)
     unfold_attention(model)

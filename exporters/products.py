@@ -1,15 +1,15 @@
 """Products with frozen matrices: one stored layout for both directions, and sums folded into them.
 
-A training graph multiplies with W going forward and with its transpose going backward. onnxruntime packs a constant
-matrix that stands on the right of a product, anew for each of the two: the weights would be in memory twice, beside
-the file. A matrix on the *left* is read as it lies in the file, at the same speed, if its rows run along the summed
-extent. So each matrix is stored once, with its shorter extent first, S (narrow, wide), and used as
+A training graph multiplies with W going forward and with its transpose going backward. Each matrix is stored once, with
+its shorter extent first, S (narrow, wide), and stands on the right of both products:
 
-    narrow -> wide   Y   = X S             right operand, may be packed
-    wide -> narrow   Y^T = S X^T           left operand, never packed; the narrow result is transposed back
+    narrow -> wide   Y = X S       (MatMul)
+    wide -> narrow   Y = X S^T     (Gemm with transB)
 
-For a square matrix the forward product is the right one. With packing switched off in the session, the mapped file is
-the only copy of the weights.
+onnxruntime packs a constant right operand when it opens the graph, for each direction, and gives back the file's pages
+where nothing else reads them: in memory are then two packed copies and no third. Products of few tokens are much faster
+for it than those that read a matrix as it lies in the file, on the right or on the left. With packing switched off in
+the session, the mapped file is the only copy of the weights.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ SMALLEST = 4096
 
 
 def place_weights(model: ir.Model) -> None:
-    """Give every frozen matrix one layout and every product its side, in place."""
+    """Give every frozen matrix one layout, and put it on the right of its products, in place."""
     graph = model.graph
     edit = Editor(graph)
     matrices = _Matrices(graph)
@@ -47,18 +47,7 @@ def place_weights(model: ir.Model) -> None:
             replace(result, edit.add(node, "MatMul", [left, stored], [count, columns]))
         else:
             stored = matrices.stored(matrix, not turned)
-            product = edit.add(node, "Gemm", [stored, left], [columns, count], {"transB": 1})
-            replace(result, _turned_back(edit, node, product))
-
-
-def _turned_back(edit: Editor, node: ir.Node, product: ir.Value) -> ir.Value:
-    """The transpose of a product. Directly behind it, onnxruntime would swap the operands to save the transpose, and
-    pack the matrix that is then on the right; a reshape that changes nothing keeps them apart.
-    """
-    shape = extents(product)
-    assert shape is not None
-    apart = edit.add(node, "Reshape", [product, edit.constant([shape[0], -1])], (shape[0], None))
-    return edit.add(node, "Transpose", [apart], shape[::-1], {"perm": [1, 0]})
+            replace(result, edit.add(node, "Gemm", [left, stored], [count, columns], {"transB": 1}))
 
 
 @dataclass(eq=False)
@@ -156,18 +145,13 @@ def _terms(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def _product(value: ir.Value) -> ir.Node | None:
-    """The product that makes a term and nothing else: a MatMul of matrices, or a Gemm that is transposed."""
+    """The product of two matrices that makes a term and nothing else."""
     maker = value.producer()
-    if maker is None or len(value.uses()) != 1 or value.is_graph_output():
+    if maker is None or len(value.uses()) != 1 or value.is_graph_output() or len(maker.inputs) != 2:
         return None
     if maker.op_type == "MatMul":
         return maker if all(len(extents(operand) or ()) == 2 for operand in maker.inputs) else None
-    if permutation(maker) == (1, 0):
-        apart = maker.inputs[0].producer() if maker.inputs[0] is not None else None
-        gemm = apart.inputs[0].producer() if apart is not None and apart.inputs[0] is not None else None
-        if gemm is not None and gemm.op_type == "Gemm" and len(gemm.inputs) == 2 and len(gemm.outputs[0].uses()) == 1:
-            return gemm
-    return None
+    return maker if maker.op_type == "Gemm" else None
 
 
 def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
@@ -175,31 +159,18 @@ def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
     result = node.outputs[0]
     shape = extents(result)
     assert shape is not None
-    turned = [p for term in terms if (p := _product(term)) is not None and p.op_type == "Gemm"]
-    straight = [p for term in terms if (p := _product(term)) is not None and p.op_type == "MatMul"]
+    products = [found for term in terms if (found := _product(term)) is not None]
     others = [term for term in terms if _product(term) is None]
-    vectors = [term for term in others if extents(term) == shape[1:]]
-    total: ir.Value | None = None
-    if turned:
-        start: ir.Value | None = None
-        for gemm in turned:
-            start = edit.add(node, "Gemm", [*gemm.inputs, *([start] if start else [])], shape[::-1], {"transB": 1})
-        assert start is not None
-        total = _turned_back(edit, node, start)
-    if straight and vectors:
-        total = _plus(edit, node, total, edit.add(node, "Gemm", [*straight.pop(0).inputs, vectors[0]], shape), shape)
-        others.remove(vectors[0])
+    place = next((place for place, term in enumerate(others) if extents(term) == shape[1:]), None)
+    vector = None if place is None else others.pop(place)
+    rest: ir.Value | None = None
     for term in others:
-        total = _plus(edit, node, total, term, shape)
-    for product in straight:
-        total = (
-            edit.add(node, "MatMul", product.inputs, shape)
-            if total is None
-            else edit.add(node, "Gemm", [*product.inputs, total], shape)
-        )
+        rest = term if rest is None else edit.add(node, "Add", [rest, term], shape)
+    total = vector if vector is not None else rest
+    for product in products:
+        attributes = {name: item.value for name, item in product.attributes.items()}
+        total = edit.add(node, "Gemm", [*product.inputs, *([] if total is None else [total])], shape, attributes)
+        if vector is not None and rest is not None:
+            total, rest = edit.add(node, "Add", [total, rest], shape), None
     assert total is not None
     replace(result, total)
-
-
-def _plus(edit: Editor, node: ir.Node, total: ir.Value | None, term: ir.Value, shape: tuple) -> ir.Value:
-    return term if total is None else edit.add(node, "Add", [total, term], shape)

@@ -42,8 +42,8 @@ def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
 def _gelu(edit: Editor, node: ir.Node) -> None:
     """g (Phi(x) + x phi(x)), traced as g ((erf(x c) + 1) / 2 + x (k exp(-x^2 / 2))), c = 1 / sqrt(2).
 
-    With t = c x this is h (1 + erf(t) + t exp(log(2 / sqrt(pi)) - t^2)), h = g / 2, and the half goes into the product
-    that makes g.
+    With t = c x this is h (1 + erf(t) + t / exp(t^2 - log(2 / sqrt(pi)))), h = g / 2, and the half goes into the
+    product that makes g.
     """
     if node.op_type != "Mul":
         return
@@ -52,14 +52,14 @@ def _gelu(edit: Editor, node: ir.Node) -> None:
         if x is None or gradient is None:
             continue
         shape = extents(x)
-        half = _halved(edit, node, gradient)
         number = lambda value: edit.constant(value, np.float32)
         t = edit.add(node, "Mul", [x, number(math.sqrt(0.5))], shape)
         square = edit.add(node, "Mul", [t, t], shape)
-        exponent = edit.add(node, "Sub", [number(math.log(2.0 / math.sqrt(math.pi))), square], shape)
-        bell = edit.add(node, "Mul", [t, edit.add(node, "Exp", [exponent], shape)], shape)
+        exponent = edit.add(node, "Sub", [square, number(math.log(2.0 / math.sqrt(math.pi)))], shape)
+        bell = edit.add(node, "Div", [t, edit.add(node, "Exp", [exponent], shape)], shape)
         total = edit.add(node, "Add", [edit.add(node, "Erf", [t], shape), bell], shape)
         factor = edit.add(node, "Add", [total, number(1.0)], shape)
+        half = _halved(edit, node, gradient)
         replace(node.outputs[0], edit.add(node, "Mul", [half, factor], shape))
         return
 

@@ -16,6 +16,11 @@ PAGE_BYTES = 4096
 
 ALIGN_BYTES = 64
 
+PIECE_BYTES = 1 << 16
+"""Bytes written at a time. Linux keeps what is written in one go in pages of up to 2 MiB, and then makes all of such a
+page resident where one row of an embedding is looked up.
+"""
+
 
 def write_weights(folder: Path, models: Iterable[ir.Model]) -> int:
     """Move the large initialisers of the models to `folder/weights.data`; returns the file's length in bytes.
@@ -36,7 +41,8 @@ def write_weights(folder: Path, models: Iterable[ir.Model]) -> int:
                     align = PAGE_BYTES if len(content) >= PAGE_BYTES else ALIGN_BYTES
                     file.write(b"\0" * (-end % align))
                     places[key] = file.tell()
-                    file.write(content)
+                    for start in range(0, len(content), PIECE_BYTES):
+                        file.write(content[start : start + PIECE_BYTES])
                     end = file.tell()
                 shape = ir.Shape(tensor.numpy().shape)
                 value.const_value = ir.ExternalTensor(

@@ -35,6 +35,31 @@ class Optimiser(Protocol):
     ) -> tuple[Arrays, Moments]: ...
 
 
+class Joined:
+    """Tensors laid end to end in the order of `tensors`: thirty small ones are one operation, not thirty."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        self._sizes = [tensor.size for tensor in tensors.values()]
+
+    def flat(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The numbers of the tensors that were joined, (n,)."""
+        return np.concatenate([tensors[name].ravel() for name in self._shapes])
+
+    def each(self, numbers: Mapping[str, float]) -> np.ndarray:
+        """One number of each tensor, repeated for all of its own, (n,) float32."""
+        return np.repeat(np.array([numbers[name] for name in self._shapes], np.float32), self._sizes)
+
+    def parts(self, flat: np.ndarray) -> Arrays:
+        """The tensors again: views of `flat`."""
+        found: Arrays = {}
+        start = 0
+        for (name, shape), size in zip(self._shapes.items(), self._sizes, strict=True):
+            found[name] = flat[start : start + size].reshape(shape)
+            start += size
+        return found
+
+
 @dataclass(frozen=True)
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101), computed in the order of torch."""
@@ -47,18 +72,17 @@ class AdamW:
     ) -> tuple[Arrays, Moments]:
         updates = moments.updates + 1
         correction_1, correction_2 = 1 - BETA_1**updates, math.sqrt(1 - BETA_2**updates)
-        new: Arrays = {}
-        first: Arrays = {}
-        second: Arrays = {}
-        for name, gradient in gradients.items():
-            m = moments.first.get(name, np.zeros_like(gradient))
-            v = moments.second.get(name, np.zeros_like(gradient))
-            first[name] = m + np.float32(1 - BETA_1) * (gradient - m)
-            second[name] = v * np.float32(BETA_2) + np.float32(1 - BETA_2) * gradient * gradient
-            scale = np.sqrt(second[name]) / np.float32(correction_2) + np.float32(EPSILON)
-            decayed = values[name] * np.float32(1 - rates[name] * self.weight_decay)
-            new[name] = decayed - np.float32(rates[name] / correction_1) * (first[name] / scale)
-        return new, Moments(updates, first, second)
+        joined = Joined(gradients)
+        past = lambda kept: joined.flat({n: kept[n] if n in kept else np.zeros_like(g) for n, g in gradients.items()})
+        gradient, value = joined.flat(gradients), joined.flat(values)
+        m, v = past(moments.first), past(moments.second)
+        m = m + np.float32(1 - BETA_1) * (gradient - m)
+        v = v * np.float32(BETA_2) + np.float32(1 - BETA_2) * gradient * gradient
+        scale = np.sqrt(v) / np.float32(correction_2) + np.float32(EPSILON)
+        decay = joined.each({name: 1 - rates[name] * self.weight_decay for name in gradients})
+        rate = joined.each({name: rates[name] / correction_1 for name in gradients})
+        new = value * decay - rate * (m / scale)
+        return joined.parts(new), Moments(updates, joined.parts(m), joined.parts(v))
 
 
 @dataclass(frozen=True)
@@ -87,8 +111,8 @@ class SGD:
 
 def clip(gradients: Arrays, limit: float) -> Arrays:
     """The gradients scaled so that their common Euclidean norm is at most `limit` (torch: `clip_grad_norm_`)."""
-    norms = [np.linalg.norm(gradient.ravel()) for gradient in gradients.values()]
-    total = np.linalg.norm(np.array(norms, np.float32))
+    flat = (gradient.ravel() for gradient in gradients.values())
+    total = np.linalg.norm(np.array([math.sqrt(row.dot(row)) for row in flat], np.float32))
     factor = np.float32(min(1.0, limit / (float(total) + 1e-6)))
     return {name: gradient * factor for name, gradient in gradients.items()}
 

@@ -87,6 +87,9 @@ class GradientRule:
             share = len(batch) / total
             part, found = self.objective.loss_and_gradients(values, batch)
             loss += share * part
+            if len(batches) == 1:
+                gradients = found
+                continue
             for name, gradient in found.items():
                 gradients[name] = gradients.get(name, np.float32(0)) + np.float32(share) * gradient
         loss, gradients = add_l1(loss, gradients, values, self.l1_names, self.l1)
@@ -149,4 +152,4 @@ class MezoRule:
 
 def all_finite(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether no number in the arrays is infinite or NaN."""
-    return all(bool(np.isfinite(array).all()) for array in arrays.values())
+    return not arrays or bool(np.isfinite(np.concatenate([array.ravel() for array in arrays.values()])).all())

@@ -1,0 +1,79 @@
+"""Rewritten graphs compute what they computed before: small graphs, run by onnxruntime on both sides."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from edge_adapt.exporters.products import fold_sums, place_weights
+from edge_adapt.exporters.sums import read_in_place
+from onnx import parser
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+
+
+def both(
+    text: str, constants: dict[str, np.ndarray], feeds: dict[str, np.ndarray], passes: list[Callable[[ir.Model], None]]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[onnx.NodeProto]]:
+    """Outputs before and after, and the nodes after."""
+    proto = parser.parse_model(f"{HEADER} {text}")
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in constants.items())
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    for change in passes:
+        change(model)
+    after = ir.to_proto(model)
+    onnx.checker.check_model(after, full_check=True)
+    run = lambda graph: onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, feeds
+    )
+    return run(proto), run(after), list(after.graph.node)
+
+
+@pytest.mark.parametrize("width", [96, 64, 48])
+def test_a_matrix_is_stored_once_and_stands_on_the_right(width: int) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(64, width)).astype(np.float32)
+    feeds = {
+        "x": rng.normal(size=(5, 64)).astype(np.float32),
+        "bias": rng.normal(size=width).astype(np.float32),
+        "labels": rng.normal(size=(5, width)).astype(np.float32),
+        "rest": rng.normal(size=(5, 64)).astype(np.float32),
+    }
+    text = f"""graph (float[rows,64] x, float[{width}] bias, float[rows,{width}] labels, float[rows,64] rest)
+      => (float[rows,{width}] y, float[rows,64] z) {{
+        forward = MatMul(x, W)
+        y = Add(forward, bias)
+        turned = Transpose<perm = [1, 0]>(W)
+        g = Mul(y, labels)
+        back = MatMul(g, turned)
+        once = Add(back, rest)
+        z = Add(once, rest)
+    }}"""
+    before, after, nodes = both(text, {"W": matrix}, feeds, [place_weights, fold_sums])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    used = [node for node in nodes if node.op_type in ("MatMul", "Gemm") and "W" in node.input[1]]
+    live = {name for node in used for name in node.input[1:2]}
+    assert len(used) >= 2 and len(live) == 1  # both directions read the same constant
+
+
+def test_weighted_sums_read_constants_where_they_lie() -> None:
+    rng = np.random.default_rng(1)
+    pool = rng.normal(size=(6, 32, 64)).astype(np.float32)
+    text = """graph (float[1,1,6] c, float[1,1,2048] g) => (float[1,1,2048] s, float[1,1,6] d) {
+        flat = Reshape(P, shape)
+        s = MatMul(c, flat)
+        turned = Transpose<perm = [0, 2, 1]>(flat)
+        d = MatMul(g, turned)
+    }"""
+    constants = {"P": pool, "shape": np.array([1, 6, 2048], np.int64)}
+    feeds = {"c": rng.normal(size=(1, 1, 6)).astype(np.float32), "g": rng.normal(size=(1, 1, 2048)).astype(np.float32)}
+    before, after, nodes = both(text, constants, feeds, [read_in_place])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(after[0][0, 0], np.einsum("k,kn->n", feeds["c"][0, 0], pool.reshape(6, -1)), rtol=1e-4,
+                               atol=1e-4)  # fmt: skip
+    (gradient,) = (node for node in nodes if node.op_type == "MatMul" and node.input[0].startswith("P"))
+    assert gradient.input[1] != "g"
