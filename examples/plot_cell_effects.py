@@ -2,8 +2,8 @@
 
     python examples/plot_cell_effects.py [EFFECT ...] [--out FOLDER]
 
-Effects: levels, pulses, curves, relaxation, drift, read-noise, wear; without a name all of them. Pictures go to FOLDER
-(for temporary files by default) as EFFECT.png; those of docs/simulator.md are in docs/figures.
+Effects: levels, pulses, steps, curves, relaxation, drift, read-noise, wear; without a name all of them. Pictures go to
+FOLDER (for temporary files by default) as EFFECT.png; those of docs/simulator.md are in docs/figures.
 """
 
 import argparse
@@ -114,6 +114,39 @@ def pulses() -> Figure:
                    va="top", color="C3")  # fmt: skip
     right.set(title=f"{100 * (1 - log.failed.mean()):.1f} % of the cells converge", xlabel="pulses of a cell")
     right.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    return figure
+
+
+def steps() -> Figure:
+    figure, (left, right) = panels(2)
+    cell = load_chip("reram").cell
+    cases = {
+        "all": {},
+        "no growth with the voltage": {"pulse_step_growth": 0.0},
+        "no spread from cell to cell": {"cell_to_cell_sigma": 0.0},
+        "no spread from pulse to pulse": {"cycle_to_cycle_sigma": 0.0},
+    }
+    count = np.arange(cell.pulses_max + 1)
+    target = np.random.default_rng(0).uniform(cell.g_min_siemens, cell.g_max_siemens, (400, 128))
+    ends = np.full((400, 128), cell.g_max_siemens)
+    for number, (label, change) in enumerate(cases.items()):
+        changed = dataclasses.replace(cell, **change)
+        _, log = program_cells(target, changed, np.random.default_rng(1))
+        done = [np.mean((log.pulses <= n) & ~log.failed) for n in count]
+        right.plot(count, done, color=f"C{number}", label=label)
+        one_way = dataclasses.replace(changed, pulses_max=10)
+        states = [
+            program_cells(ends, dataclasses.replace(one_way, pulses_max=n), np.random.default_rng(2))[0]
+            for n in range(1, 11)
+        ]
+        low, middle, high = MICRO * np.percentile(np.array(states).reshape(10, -1), (10, 50, 90), axis=1)
+        left.plot(np.arange(1, 11), middle, "--" if number == 3 else "-", color=f"C{number}")
+        if number in (0, 2):
+            left.fill_between(np.arange(1, 11), low, high, color=f"C{number}", alpha=0.2, lw=0)
+    left.set(title="SET from g_min: median, 10 to 90 %", xlabel="pulses", ylabel="conductance (µS)")
+    right.set(title="reram cells that are done", xlabel="pulses", ylim=(0, 1))
+    right.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    right.legend(frameon=False, fontsize="small", loc="lower right")
     return figure
 
 
@@ -248,6 +281,7 @@ def wear() -> Figure:
 FIGURES: dict[str, Callable[[], Figure]] = {
     "levels": levels,
     "pulses": pulses,
+    "steps": steps,
     "curves": curves,
     "relaxation": relaxation,
     "drift": drift,

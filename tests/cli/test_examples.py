@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PRINTS = {
     "program_cells.py": ["first write", "the same again", "verify reads"],
     "sweep_adc_bits.py": ["ADC bits", "\n       4 ", "\n      10 "],
-    "plot_cell_effects.py": ["levels.png", "pulses.png", "drift.png", "wear.png"],
+    "plot_cell_effects.py": ["levels.png", "pulses.png", "steps.png", "drift.png", "wear.png"],
     "plot_read_effects.py": ["slices.png", "faults.png", "iv.png", "bit-serial.png"],
     "plot_ir_drop.py": ["error of the currents", "1.0 ohm a segment", "drawn: "],
     "plot_drift_recovery.py": ["reram", "lost", "won back", "drift-recovery.png", "drift-recovery.svg"],
