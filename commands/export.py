@@ -100,5 +100,17 @@ def _summary(record: dict[str, Any]) -> str:
         f"{record['bytes'] / 1e6:.1f} MB\n{chip}"
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
-        f"(relative; allowed {parity['tolerance']:.0e})"
+        f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
+    )
+
+
+def _beyond(values: list[dict[str, Any]]) -> str:
+    """What is said of values that torch's float64 decided about."""
+    if not values:
+        return ""
+    worst = max(values, key=lambda value: value["graph_from_torch"])
+    return (
+        f"\nbeyond that: {worst['value']}{f' and {len(values) - 1} more' if len(values) > 1 else ''}, "
+        f"{worst['graph_from_torch']:.1e} from torch; from torch's float64 {worst['graph_from_float64']:.1e}, torch's "
+        f"own float32 {worst['torch_from_float64']:.1e}"
     )
