@@ -81,15 +81,17 @@ class BentDrive:
         if self.pulses:
             np.abs(codes, out=out)  # of the even power, the only one that is needed
         else:
-            np.power(codes, POWERS[which], out=out)
+            np.multiply(codes, codes, out=out)
+            for _ in range(POWERS[which] - 2):
+                out *= codes
         out -= codes
 
     def activity(self, x: np.ndarray, full_scale: float, row_bends: np.ndarray) -> np.ndarray:
         """(vectors,) siemens-cycles that the bends add to what inputs x conduct; row_bends (2, in): bends summed over
         each word line.
         """
-        total = np.empty(len(x))
-        load_rows(x, full_scale, self.top, self.energies, row_bends, total)
+        total, some = np.empty(len(x)), np.flatnonzero(self.energies.any(1))
+        load_rows(x, full_scale, self.top, self.energies[some], row_bends[some], total)
         return total
 
 
