@@ -11,7 +11,7 @@ from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
 from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
-from ..simulator.counting import write_events
+from ..simulator.counting import digit_bits, write_events
 from ..simulator.retention import held_message
 from ..simulator.temperature import temperature_message
 from ..workloads.scores import MEANING
@@ -163,6 +163,21 @@ def references(chip: Chip, bench: Workbench) -> list[dict[str, Any]]:
     return found
 
 
+def conducting_message(chip: Chip) -> str:
+    """For how long the cells conduct in a read."""
+    cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
+    if chip.periphery.dac_coding == "pulses" and digit_bits(chip) > 1:
+        return (
+            f"a digit of an input is up to {2 ** digit_bits(chip) - 1} pulses in an array cycle of {cycle:g} s; cells "
+            f"conduct for the read time of their file, {cell.read_seconds:g} s, in each pulse, and the energy of the "
+            "cells in reads is proportional to it"
+        )
+    return (
+        f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
+        f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
+    )
+
+
 def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
@@ -173,11 +188,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     if bench.test.cut_words:
         notes.append(f"{bench.test.cut_words} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
-    notes.append(
-        f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
-        f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
-    )
+    notes.append(conducting_message(chip))
     notes.append(temperature_message(chip))
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":

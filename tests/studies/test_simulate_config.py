@@ -3,11 +3,13 @@
 import dataclasses
 
 import pytest
+from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.simulator.chip import FIDELITIES as CHIP_FIDELITIES
 from edge_adapt.studies.config import DEFAULT_METHODS, FIDELITIES, SimulateConfig, parse_settings, read_config
+from edge_adapt.studies.report import conducting_message
 from edge_adapt.studies.work import groups, shorter
 from edge_adapt.studies.workbench import choose_variants, unseen, with_settings
 from edge_adapt.workloads.pools import LoraModule, Pool
@@ -145,3 +147,9 @@ def test_images_have_recipes_of_their_own_which_settings_change() -> None:
     frozen, full = (v.method for v in choose_variants(("frozen", "full:NVM_TASK"), {}, images=True))
     assert frozen.recipe.learning_rates == {}
     assert full.recipe.learning_rates.keys() == get_method("full").recipe.learning_rates.keys()
+
+
+def test_a_report_says_how_long_cells_conduct():
+    assert "2e-09 s, in each array cycle of 1e-07 s" in conducting_message(load_chip("reram"))
+    pulses = conducting_message(load_chip("neurram"))
+    assert "up to 15 pulses in an array cycle of 6.75e-06 s" in pulses and "2e-09 s, in each pulse" in pulses
