@@ -6,7 +6,9 @@ import subprocess
 
 import numpy as np
 import pytest
+from edge_adapt import load_chip
 from edge_adapt.simulator import effective_conductance, nonlinear_read, sinh_cell
+from edge_adapt.simulator.iv_curve import cell_current
 
 SHAPES = [(1, 1), (1, 6), (7, 1), (5, 8), (20, 12)]
 
@@ -61,3 +63,23 @@ def test_nonlinear_cells_equal_ngspice(rng, tmp_path):
     theirs = spice(tmp_path, cells, volts, 2.0, 5.0, 40.0, 20.0, source)
     ours = nonlinear_read(cells, volts, sinh_cell(0.1), 2.0, 5.0, 40.0, 20.0).currents_amperes
     assert np.allclose(ours, theirs, rtol=1e-8, atol=1e-10 * np.abs(ours).max())
+
+
+@needs_ngspice
+def test_cells_with_a_published_curve_equal_ngspice(rng, tmp_path):
+    """The curve of Milo et al. as a current source of the slope at 0 V, which a verify read at 0.2 V saw as `seen`."""
+    slopes, volts = rng.uniform(60e-6, 220e-6, (8, 6)), rng.uniform(-0.3, 0.3, 8)
+    x = np.log10(slopes)
+    second = np.polyval([0.0001388, 0.001541, 0.005711, 0.007063], x)
+    third = np.polyval([8.8710e-05, 6.7919e-04, 1.2968e-03], x)
+    seen = slopes + 0.2 * second + 0.04 * third
+
+    def source(name, siemens):
+        i, j = map(int, name.split("_"))
+        v = f"V(w{name},b{name})"
+        law = f"{slopes[i, j]:.17g}*{v}+({second[i, j]:.17g})*{v}*{v}+({third[i, j]:.17g})*{v}*{v}*{v}"
+        return f"Bc{name} w{name} b{name} I={{{law}}}"
+
+    theirs = spice(tmp_path, seen, volts, 20.0, 50.0, 40.0, 20.0, source)
+    ours = nonlinear_read(seen, volts, cell_current(load_chip("reram-milo").cell), 20.0, 50.0, 40.0, 20.0)
+    assert np.allclose(ours.currents_amperes, theirs, rtol=1e-6, atol=1e-8 * np.abs(theirs).max())
