@@ -103,6 +103,24 @@ def test_pasta_beside_full_fine_tuning_is_that_of_the_recorded_runs(root: Path) 
         assert f"`{task}` {percent(of['pasta', task])} and {percent(of['full', task])}" in page
 
 
+def test_recipes_of_lorafusion_are_those_of_the_recorded_runs(root: Path) -> None:
+    page = " ".join((root / "docs" / "methods.md").read_text(encoding="utf-8").split())
+    start = [run["accuracy"] for run in recorded(root, "mezo.json")["runs"]
+             if (run["method"], run["shots"]) == ("lorafusion:recipe.epochs=0", 100)]  # fmt: skip
+    trained = [run["accuracy"] for run in recorded(root, "movie.json")["runs"]
+               if (run["method"], run["shots"]) == ("lorafusion", 100)]  # fmt: skip
+    assert len(start) == len(trained) == 5
+    assert f"{percent(start)} % untrained and {percent(trained)} % trained" in page
+    runs = recorded(root, "held_out.json")["runs"]
+    of = lambda options: percent([run["accuracy"] for run in runs if run["method"] == f"lorafusion{options}"])
+    lower = ":rate.head=0.0003,rate.coefficients=0.005,rate.magnitudes=0.001"
+    assert (
+        f"the shipped one {of('')} %, untrained {of(':recipe.epochs=0')} %, `rate.head=0.0003` "
+        f"{of(':rate.head=0.0003')} %, lower rates throughout {of(lower)} %, `recipe.head_shrinkage=0.3` "
+        f"{of(':recipe.head_shrinkage=0.3')} %" in page
+    )
+
+
 def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
     runs = json.loads((root / "benchmarks" / "results" / "movie.json").read_text(encoding="utf-8"))["runs"]
     for shots in (100, 400):
