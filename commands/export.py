@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = dict(parse_settings(args.settings))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
-    variants = choose_variants((args.method,), {key: settings[key] for key in settings.keys() - of_chip.keys()})
+    of_method = {key: settings[key] for key in settings.keys() - of_chip.keys()}
+    variants = choose_variants((args.method,), of_method, images=_of_images(args.task))
     config = ExportConfig(
         method=variants[0].method,
         model=args.model,
@@ -86,6 +87,14 @@ def run(args: argparse.Namespace) -> int:
         record = export_bundle(config, args.out, progress, args.force)
     print(json.dumps(record, indent=2) if args.json else _summary(record))
     return 0
+
+
+def _of_images(task: str) -> bool:
+    """Whether a task is of images: methods then have other recipes."""
+    from ..workloads.image_tasks import IMAGE_TASKS
+    from ..workloads.tasks import load_task
+
+    return task in IMAGE_TASKS or (Path(task).expanduser().is_dir() and load_task(task).kind == "image")
 
 
 def _summary(record: dict[str, Any]) -> str:

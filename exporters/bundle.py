@@ -76,8 +76,6 @@ class ExportConfig:
             raise UsageError("an age and settings of a chip need a chip")
         if self.chip is not None and self.weights != "float32":
             raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
-        if self.method.recipe.head_shrinkage != 1.0:
-            raise UsageError("a bundle starts its head from plain class means: leave recipe.head_shrinkage at 1")
         if type(self.method.recipe) is not Recipe:
             raise UsageError(
                 f"a bundle's recipe is that of adamw, not of {self.method.recipe.optimiser}; the optimiser is chosen "
@@ -295,12 +293,16 @@ def seal(folder: Path, manifest: form.Manifest) -> form.Manifest:
     return manifest
 
 
-def images_of(backbone: Backbone) -> form.ImageInfo | None:
-    """How the device is to prepare images; None for a model of texts."""
+def images_of(backbone: Backbone, task: Task) -> form.ImageInfo | None:
+    """How the device is to prepare images of a task; None for a model of texts."""
     reader = backbone.preprocessor
     if not isinstance(reader, ImageReader):
         return None
-    return form.ImageInfo(reader.side, reader.mean, reader.deviation, reader.tokens, reader.resample)
+    crop_from = reader.stored(task.augment)
+    return form.ImageInfo(
+        reader.side, reader.mean, reader.deviation, reader.tokens, reader.resample,
+        crop_from if crop_from != reader.side else None,
+    )  # fmt: skip
 
 
 def describe(
@@ -332,7 +334,7 @@ def describe(
         l1_names=adaptation.l1_names,
         recipe=form.Recipe(**recipe),
         tokenizer=form.TokenizerInfo(TOKENIZER, config.max_tokens, PAD_ID) if backbone.kind == "text" else None,
-        images=images_of(backbone),
+        images=images_of(backbone, task),
         graphs=graphs,
         opset=model.opset_imports[""],
         ir_version=model.ir_version,

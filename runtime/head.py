@@ -4,20 +4,26 @@ import numpy as np
 
 
 def class_mean_head(
-    features: np.ndarray, labels: np.ndarray, classes: int, margin: float
+    features: np.ndarray, labels: np.ndarray, classes: int, margin: float, shrinkage: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weight (classes, d) and bias (classes,) of the nearest-class-mean classifier of `features` (n, d).
 
     Logits are (mu_c - mu) . f - |mu_c|^2 / 2, scaled so that the mean margin of the right class over the best other one
     is `margin` on the given features (left as they are when that is not positive). A class without examples gets no
-    weight and the lowest bias. The same as `set_class_mean_head` of the torch trainer.
+    weight and the lowest bias. With `shrinkage` below 1, distances are measured in the metric of the covariance within
+    the classes, shrunk towards the identity (Friedman, JASA 84, 1989). The same as `set_class_mean_head` of the torch
+    trainer.
     """
     onehot = np.eye(classes, dtype=np.float32)[labels]
     counts = onehot.sum(axis=0)
     present = counts > 0
     means = onehot.T @ features / np.maximum(counts, 1)[:, None]
-    weight = np.where(present[:, None], means - means[present].mean(axis=0), np.float32(0))
-    bias = np.where(present, np.float32(-0.5) * (means**2).sum(axis=1), np.float32(0))
+    centred, projected = means - means[present].mean(axis=0), means
+    if shrinkage != 1.0:
+        metric = _metric(features - means[labels], shrinkage)
+        centred, projected = centred @ metric, means @ metric
+    weight = np.where(present[:, None], centred, np.float32(0))
+    bias = np.where(present, np.float32(-0.5) * (projected * means).sum(axis=1), np.float32(0))
     bias = np.where(present, bias, bias[present].min()) - bias[present].mean()
     logits = features @ weight.T + bias
     right = logits[np.arange(len(labels)), labels]
@@ -25,6 +31,16 @@ def class_mean_head(
     mean_margin = (right - best_other).mean()
     scale = np.float32(margin) / mean_margin if mean_margin > 0 else np.float32(1)
     return (scale * weight).astype(np.float32), (scale * bias).astype(np.float32)
+
+
+def _metric(residuals: np.ndarray, shrinkage: float) -> np.ndarray:
+    """The inverse of the shrunk covariance of residuals (n, d), scaled so that it is the identity for shrinkage 1."""
+    identity = np.eye(residuals.shape[1])
+    spread = float(np.square(residuals, dtype=np.float64).mean())
+    if not 0 < spread < np.inf:  # what is not finite shows in the head
+        return identity.astype(np.float32)
+    covariance = (residuals.T @ residuals).astype(np.float64) / len(residuals)
+    return np.linalg.inv((1 - shrinkage) / spread * covariance + shrinkage * identity).astype(np.float32)
 
 
 def taught_row(

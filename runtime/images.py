@@ -17,7 +17,7 @@ Picture = np.ndarray | Path | str
 
 
 class ImageEncoder:
-    """Makes of images what the bundle's model sees: uint8 (side, side, 3)."""
+    """Makes of images what the bundle's model sees, or crops of which it sees: uint8 (stored, stored, 3)."""
 
     noun = "image"
 
@@ -27,21 +27,32 @@ class ImageEncoder:
         self._mean, self._deviation = (np.array(numbers, np.float32) for numbers in (info.mean, info.deviation))
 
     def encode(self, images: Sequence[Picture]) -> list[np.ndarray]:
-        """Each image resized straight to the model's square.
+        """Each image resized straight to the square that the bundle asks for.
 
         Raises:
             UsageError: a file that cannot be read, an array that is no image, or pillow is needed and not installed.
         """
         return [self._squared(image, f"image {n} of {len(images)}") for n, image in enumerate(images, start=1)]
 
-    def feeds(self, encoded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """`pixel_values` (n, 3, side, side), float32."""
-        values = (np.stack(encoded).astype(np.float32) / 255 - self._mean) / self._deviation
+    def feeds(self, encoded: Sequence[np.ndarray], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """`pixel_values` (n, 3, side, side), float32: of the middle of larger squares, or of random crops by `rng`."""
+        seen = np.stack([self._cropped(image, rng) for image in encoded])
+        values = (seen.astype(np.float32) / 255 - self._mean) / self._deviation
         return {"pixel_values": np.ascontiguousarray(values.transpose(0, 3, 1, 2))}
 
     def draw(self, rng: np.random.Generator, count: int, _tokens: int) -> list[np.ndarray]:
         """Noise, to measure with."""
-        return list(rng.integers(0, 256, (count, self.info.side, self.info.side, 3), dtype=np.uint8))
+        return list(rng.integers(0, 256, (count, self.info.stored, self.info.stored, 3), dtype=np.uint8))
+
+    def _cropped(self, image: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        side = self.info.side
+        margin = len(image) - side
+        if not margin:
+            return image
+        if rng is None:
+            return image[margin // 2 : margin // 2 + side, margin // 2 : margin // 2 + side]
+        top, left = rng.integers(0, margin + 1, 2)
+        return image[top : top + side, left : left + side][:, :: -1 if rng.random() < 0.5 else 1]
 
     def _squared(self, image: Picture, which: str) -> np.ndarray:
         array = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
@@ -50,7 +61,7 @@ class ImageEncoder:
                 f"{which} must be uint8 of shape (height, width, 3) or (height, width), or the name of a file; got "
                 f"{array.dtype} of shape {array.shape}"
             )
-        side = self.info.side
+        side = self.info.stored
         if array.shape[:2] != (side, side):
             pillow = _pillow(
                 f"{which} has {array.shape[1]} x {array.shape[0]} pixels and has to become {side} x {side}"

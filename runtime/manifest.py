@@ -63,7 +63,10 @@ class StateTensor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the method is trained unless told otherwise: the fields of `methods.base.Recipe`."""
+    """How the method is trained unless told otherwise: the fields of `methods.base.Recipe`.
+
+    `head_shrinkage` below 1: the head starts from discriminant analysis (`head.class_mean_head`).
+    """
 
     learning_rates: Mapping[str, float]
     epochs: int
@@ -73,6 +76,7 @@ class Recipe:
     clip_norm: float
     l1: float
     head_margin: float
+    head_shrinkage: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class ImageInfo:
     """What a vision model does to images: squares of `side` pixels, resized by Pillow's filter `resample` (2 bilinear,
     3 bicubic), channels red, green, blue; of values in 0..1 `mean` is subtracted, then they are divided by `deviation`.
 
-    `tokens` of one image in the model, [CLS] and patches.
+    `tokens` of one image in the model, [CLS] and patches. With `crop_from` images are resized to squares of that side
+    instead: training sees random crops of `side`, half of them mirrored, and everything else the middle.
     """
 
     side: int
@@ -97,6 +102,12 @@ class ImageInfo:
     deviation: tuple[float, ...]
     tokens: int
     resample: int = 3
+    crop_from: int | None = None
+
+    @property
+    def stored(self) -> int:
+        """Side of the squares that images are resized to."""
+        return self.crop_from or self.side
 
 
 @dataclass(frozen=True)

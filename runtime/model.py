@@ -52,9 +52,11 @@ class Model:
         """Whether nothing but the head is trained: then stored features are enough, and no gradient graph is run."""
         return all(tensor.name in HEAD for tensor in self.manifest.trained)
 
-    def batch(self, encoded: Encoded, labels: Sequence[int] | np.ndarray) -> Batch:
-        """A padded batch."""
-        return Batch(self.encoder.feeds(encoded), np.asarray(labels, np.int64))
+    def batch(
+        self, encoded: Encoded, labels: Sequence[int] | np.ndarray, rng: np.random.Generator | None = None
+    ) -> Batch:
+        """A padded batch; with `rng`, of images that are cropped at random where the bundle asks for it."""
+        return Batch(self.encoder.feeds(encoded, rng), np.asarray(labels, np.int64))
 
     def outputs(self, values: Arrays, encoded: Encoded, name: str) -> np.ndarray:
         """ "logits" (n, classes) or "features" (n, hidden) of the examples, in the order given."""

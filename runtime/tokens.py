@@ -67,8 +67,8 @@ class Encoder:
             log.warning("%d of %d texts are longer than %d tokens and were cut", cut, len(texts), self.info.max_tokens)
         return [encoding.ids for encoding in encodings]
 
-    def feeds(self, encoded: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-        """What the graphs take, padded."""
+    def feeds(self, encoded: Sequence[Sequence[int]], _rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """What the graphs take, padded; nothing about it is random."""
         return pad(encoded, self.info.pad_id)
 
     def draw(self, rng: np.random.Generator, count: int, tokens: int) -> list[list[int]]:

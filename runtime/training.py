@@ -196,9 +196,10 @@ class TrainingRun:
             return values
         features = self.model.outputs(values, self.train.encoded, "features")
         weight, bias = (values[name].copy() for name in HEAD)
-        margin, labels = self.model.manifest.recipe.head_margin, self.train.labels
+        recipe, labels = self.model.manifest.recipe, self.train.labels
+        margin, shrinkage = recipe.head_margin, recipe.head_shrinkage
         if means:
-            weight[:classes], bias[:classes] = class_mean_head(features, labels, classes, margin)
+            weight[:classes], bias[:classes] = class_mean_head(features, labels, classes, margin, shrinkage)
         for row in () if means else range(known, classes):
             mine, others = features[labels == row], features[labels < row]
             if not len(mine):
@@ -235,17 +236,19 @@ class TrainingRun:
         total = self.plan.epochs * self.plan.per_epoch
         place = self.epoch * self.plan.per_epoch + self.done
         parts = [part for part in np.array_split(rows, self.options.accumulate) if len(part)]
-        loss = self.learner.step([self._batch(part) for part in parts], SCHEDULES[self.options.schedule](place / total))
+        crops = np.random.default_rng([self.options.seed, 3, place])  # the same when this update is repeated
+        batches = [self._batch(part, crops) for part in parts]
+        loss = self.learner.step(batches, SCHEDULES[self.options.schedule](place / total))
         self.report.losses.append(loss)
         self.done += 1
         if self.on_update is not None:
             self.on_update(place + 1, total, loss)
 
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def _batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> Batch:
         labels = self.train.labels[rows]
         if self.model.head_only:
             return Batch({"features": self.features[rows]}, labels)
-        return self.model.batch([self.train.encoded[row] for row in rows], labels)
+        return self.model.batch([self.train.encoded[row] for row in rows], labels, rng)
 
     def _held_batch(self, rows: np.ndarray) -> Batch:
         assert self.held is not None

@@ -3,10 +3,10 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
 from ..exporters.bundle import ExportConfig, fill, require_single_texts, trace
 from ..methods import Adaptation
 from ..runtime import Session
@@ -27,12 +27,12 @@ def answers_of_bundle(
     Initial values are the adaptation's; the order of the examples is drawn by the runtime.
 
     Raises:
-        UsageError: images, pairs or tagged words: a bundle is of texts.
+        UsageError: pairs of texts or tagged words: a bundle takes one text, or one image, at a time.
         EdgeAdaptError: the exported graphs do not compute what torch computes.
     """
     require_single_texts(bench.task)
-    texts = {name: _texts(given) for name, given in asked.items()}
-    examples = Labelled(_texts(data), np.array(data.labels, np.int64))
+    inputs = {name: _inputs(given) for name, given in asked.items()}
+    examples = Labelled(_inputs(data), np.array(data.labels, np.int64))
     config = ExportConfig(
         variant.method, bench.config.model, bench.config.task, bench.config.pool, max_tokens=bench.config.max_tokens
     )
@@ -45,12 +45,11 @@ def answers_of_bundle(
             state = session.store.read().part(CURRENT)
             right = {}
             for name, given in asked.items():
-                logits = session.model.outputs(state, texts[name], "logits")
+                logits = session.model.outputs(state, inputs[name], "logits")
                 right[name] = logits.argmax(1) == np.array(given.labels)
     return right
 
 
-def _texts(given: Encoded) -> list[list[int]]:
-    if isinstance(given.ids, Images):
-        raise UsageError("a bundle is of texts so far: --trainer torch adapts to images")
-    return given.ids
+def _inputs(given: Encoded) -> list[Any]:
+    """What the runtime's own encoder would make of the examples: token ids, or squares of pixels."""
+    return list(given.ids.pixels) if isinstance(given.ids, Images) else given.ids

@@ -109,6 +109,10 @@ class ImageReader:
         """Tokens of one image: [CLS], then the patches."""
         return 1 + (self.side // self.patch) ** 2
 
+    def stored(self, augment: bool) -> int:
+        """Side of the squares that images are kept as, larger than what the model sees where they are cropped."""
+        return round(self.side * CROP_FROM) if augment else self.side
+
     def encode(self, images: Sequence[np.ndarray | Path], augment: bool) -> Images:
         """Resize images, (height, width) or (height, width, 3) uint8, or files with them, to squares; larger ones where
         they are cropped.
@@ -119,7 +123,7 @@ class ImageReader:
         require("PIL", "host")
         from PIL import Image
 
-        stored = round(self.side * CROP_FROM) if augment else self.side
+        stored = self.stored(augment)
         pixels = np.empty((len(images), stored, stored, 3), dtype=np.uint8)
         for row, given in enumerate(images):
             image = read_image(given) if isinstance(given, Path) else given

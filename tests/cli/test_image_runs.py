@@ -60,6 +60,21 @@ def test_simulate_on_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "logistic regression on the pixels, no model" in " ".join(printed.split())
 
 
+def test_training_in_a_bundle_gives_the_same_answers(here: Path, tmp_path: Path, capsys) -> None:
+    """The runtime draws another order of the pictures: a few answers of 20 may differ; the chip's part is the same."""
+    words = ["simulate", "--device", "reram", "--model", str(here / "model"), "--task", str(here / "task"), "--method",
+             "vpt", "probe", "--shots", "20", "--test-examples", "20", "--jobs", "1", "--image-size", "12", "--json",
+             "--set", "vpt.prompts=2"]  # fmt: skip
+    found = {}
+    for trainer in ("torch", "onnxruntime"):
+        assert cli.main([*words, "--trainer", trainer, "--out", str(tmp_path / trainer)]) == 0
+        found[trainer] = json.loads(capsys.readouterr().out)["results"]
+    for mine, usual in zip(found["onnxruntime"], found["torch"], strict=True):
+        assert mine["accuracy_exact"] == pytest.approx(usual["accuracy_exact"], abs=0.1)
+        assert mine["accuracy_exact"] > 0.7
+        assert mine["accuracy_chip"] == usual["accuracy_chip"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

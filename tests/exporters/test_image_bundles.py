@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import read_manifest, verify_files
 from edge_adapt.runtime.memory import measured
 from edge_adapt.runtime.options import TrainOptions
+from edge_adapt.runtime.training import StopTraining
 from edge_adapt.workloads.models import load_backbone
+from edge_adapt.workloads.tasks import load_task
 from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
@@ -148,6 +151,34 @@ def test_prompts_learn_what_pictures_show(vpt: Path, pictures: Path, tmp_path: P
         assert [one.label for one in by_file] == [one.label for one in by_array]
         again = session.train(files, labels, TrainOptions(epochs=1, replay=5))
         assert again.replayed == 5
+
+
+def test_an_interrupted_run_on_crops_ends_at_the_same_numbers(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = replace(load_task(str(pictures / "task")), augment=True)
+    monkeypatch.setattr("edge_adapt.exporters.bundle.load_task", lambda _name: task)
+    folder = exported(pictures, tmp_path, "vpt", prompts=2)
+    images = read_manifest(folder).images
+    assert images is not None and (images.side, images.crop_from) == (SIDE, 18)
+    files, labels = examples(pictures, 0, 12)
+    options = TrainOptions(epochs=2, batch_size=8)
+
+    def stop(done: int, _planned: int, _loss: float) -> None:
+        if done == 4:
+            raise StopTraining
+
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    with Session(whole, threads=1) as session:
+        losses = session.train(files, labels, options).losses
+        expected = session.state
+    with Session(folder, threads=1) as session:
+        assert session.train(files, labels, options, on_update=stop).stopped
+    with Session(folder, threads=1) as session:
+        assert session.train(files, labels, options).losses == losses
+        for name, value in session.state.items():
+            np.testing.assert_array_equal(value, expected[name])
+        assert session.evaluate(files, labels).accuracy > 0.9
 
 
 def test_memory_of_images_is_measured(vpt: Path) -> None:

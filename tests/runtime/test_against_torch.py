@@ -101,7 +101,8 @@ def test_optimisers_step_as_those_of_torch() -> None:
                 np.testing.assert_allclose(present[name], parameter.detach().numpy(), rtol=2e-6, atol=1e-7)
 
 
-def test_the_class_mean_head_is_that_of_the_torch_trainer() -> None:
+@pytest.mark.parametrize("shrinkage", [1.0, 0.5, 0.1])
+def test_the_class_mean_head_is_that_of_the_torch_trainer(shrinkage: float) -> None:
     from edge_adapt.methods.cells import set_class_mean_head
 
     rng = np.random.default_rng(1)
@@ -111,8 +112,8 @@ def test_the_class_mean_head_is_that_of_the_torch_trainer() -> None:
         centres = scale * rng.normal(size=(classes, 7))
         features = (centres[labels] + rng.normal(size=(len(labels), 7))).astype(np.float32)
         head = torch.nn.Linear(7, classes)
-        set_class_mean_head(head, torch.tensor(features), torch.tensor(labels), 1.5)
-        weight, bias = class_mean_head(features, labels, classes, 1.5)
+        set_class_mean_head(head, torch.tensor(features), torch.tensor(labels), 1.5, shrinkage)
+        weight, bias = class_mean_head(features, labels, classes, 1.5, shrinkage)
         np.testing.assert_allclose(weight, head.weight.detach().numpy(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(bias, head.bias.detach().numpy(), rtol=1e-4, atol=1e-4)
 

@@ -1,6 +1,7 @@
 """Images on the device: the same numbers as on the workstation, and a clear word where pillow is needed and absent."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,26 @@ def test_the_numbers_are_those_of_the_workstation(tmp_path: Path) -> None:
     assert found.keys() == {"pixel_values"}
     assert found["pixel_values"].dtype == np.float32
     np.testing.assert_array_equal(found["pixel_values"], expected.pixel_values)
+
+
+def test_training_sees_crops_and_everything_else_the_middle() -> None:
+    pictures = [RNG.integers(0, 256, (20, 31, 3), dtype=np.uint8) for _ in range(5)]
+    stored = READER.stored(augment=True)
+    encoder = ImageEncoder(replace(INFO, crop_from=stored))
+    squares = encoder.encode(pictures)
+    assert stored == 14 and all(square.shape == (14, 14, 3) for square in squares)
+    (expected,) = READER.encode(pictures, augment=True).batches([0] * 5, 5)
+    np.testing.assert_array_equal(encoder.feeds(squares)["pixel_values"], expected.pixel_values)
+
+    windows = [squares[0][top : top + 12, left : left + 12] for top in range(3) for left in range(3)]
+    mirrored = [window[:, ::-1] for window in windows]
+    plain = ImageEncoder(INFO)
+    possible = [values.tobytes() for values in plain.feeds([*windows, *mirrored])["pixel_values"]]
+    crops = encoder.feeds([squares[0]] * 400, np.random.default_rng(3))["pixel_values"]
+    counts = np.bincount([possible.index(crop.tobytes()) for crop in crops], minlength=18)
+    assert counts.min() > 6 and 150 < counts[9:].sum() < 250
+    again = encoder.feeds([squares[0]] * 400, np.random.default_rng(3))["pixel_values"]
+    np.testing.assert_array_equal(crops, again)
 
 
 def test_one_value_by_hand() -> None:
