@@ -11,6 +11,7 @@ import numpy as np
 from ..devices import Chip
 from ..errors import UsageError
 from . import turns
+from .bfloat16 import from_bfloat16, to_bfloat16
 from .cells import At, Cells
 from .counting import write_times
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
@@ -396,15 +397,3 @@ def changed(new: np.ndarray, old: np.ndarray) -> At:
     """Word lines and outputs of the weights that differ."""
     rows, outputs = np.nonzero(new != old)
     return rows, outputs
-
-
-def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The bits (uint16) of the bfloat16 numbers nearest to float32 values; half of an 8-bit step up for ties."""
-    return ((np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(0x8000)) >> np.uint32(16)).astype(
-        np.uint16
-    )
-
-
-def from_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """The float32 values of bfloat16 bits (uint16)."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

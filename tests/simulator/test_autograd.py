@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from edge_adapt.simulator import program
-from edge_adapt.simulator.arrays import from_bfloat16
 from edge_adapt.simulator.autograd import ROUGH_FROM, ChipReader, ExactReader, TorchProducts
+from edge_adapt.simulator.bfloat16 import from_bfloat16
 from edge_adapt.simulator.products import Products, chunks
 
 

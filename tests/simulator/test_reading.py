@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import program, read_kernels, reference
-from edge_adapt.simulator.arrays import from_bfloat16, to_bfloat16
+from edge_adapt.simulator.bfloat16 import from_bfloat16, to_bfloat16
 from edge_adapt.simulator.converters import best_range, code_max, drive_load
 
 
