@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.make
 
-.PHONY: simulate test install fetch lint bench clean
+.PHONY: simulate test install fetch lint bench solvers clean
 .DEFAULT_GOAL := install
 
 install: $(STAMPS)/installed
@@ -25,6 +25,12 @@ fetch: install ## models and texts for offline work; what is cached is not fetch
 test: install
 	-$(BIN)/edge-adapt fetch
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+
+# Other people's circuit solvers: the tests that compare with them skip where they are missing, and say so.
+solvers: install ## ngspice and badcrossbar, by apt and pip (as root, Debian or Ubuntu)
+	DEBIAN_FRONTEND=noninteractive apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends ngspice libcairo2-dev pkg-config
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt badcrossbar
 
 lint: install
 	@mkdir -p $(STAMPS)/typecheck && ln -sfn "$(CURDIR)" $(STAMPS)/typecheck/edge_adapt
