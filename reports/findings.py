@@ -251,6 +251,8 @@ def _drift(group: list[Row]) -> Iterator[Finding]:
         text += f", {_percent(best, 'accuracy_readapted')} after adapting again on the drifted chip"
         if (again := best.stat("readaptation_energy_joules").mean) is not None:
             text += f" for {si(again, 'J')}"
+    if (looked := best.stat("compensation_energy_joules").mean) is not None:
+        text += f"; drift compensation takes {si(looked, 'J')} each time, for every matrix on the chip"
     yield Finding("drift", text + ".")
 
 

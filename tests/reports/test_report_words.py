@@ -168,6 +168,13 @@ def test_findings_follow_the_data(report):
     assert "after 30 days," in said(report, "drift")
 
 
+def test_what_drift_compensation_takes_is_said_where_there_is_one(report):
+    assert "compensation" not in said(report, "drift")
+    for record in report["results"]:
+        record["compensation_energy_joules"] = 1.76e-4
+    assert "drift compensation takes 176 µJ each time" in said(report, "drift")
+
+
 def test_findings_change_with_the_data(report):
     for record in report["results"]:
         if record["method"] == "lorafusion":
