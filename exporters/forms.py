@@ -41,10 +41,11 @@ class _Fused:
         self.module = module
         modules, rank = len(module.scales), module.align.shape[1]
         self.a = module.pool_a.detach().reshape(modules, rank, -1)
-        if module.magnitude is not None:
-            self.b = module.norm.b  # the same matrices in the same order: the row norm adds them up as well
-        else:
-            self.b = module.pool_b.detach().reshape(-1, modules, rank).transpose(0, 1).contiguous()
+        self.b = module.pool_b.detach().reshape(-1, modules, rank).transpose(0, 1).contiguous()
+        if module.magnitude is not None and torch.equal(self.b, module.norm.b):
+            self.b = (
+                module.norm.b
+            )  # one tensor: the row norm adds the same matrices up as well; not so after programming
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module

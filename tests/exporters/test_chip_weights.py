@@ -47,6 +47,13 @@ def test_the_cells_weights_are_written(aged: Path, inputs: Path) -> None:
     assert source["relative_error"] == pytest.approx((square_error / square) ** 0.5, rel=1e-5)
 
 
+def test_a_pool_on_the_chip_passes_the_comparison_with_torch(exported: Callable[..., Path]) -> None:
+    folder = exported("lorafusion", chip="pcm", seed=3)
+    manifest = read_manifest(folder)
+    assert manifest.weights["source"]["matrices"] == 6 + 4  # of the block, and A and B of two linears
+    assert 0 < manifest.parity["gradient"] <= 1e-4
+
+
 @pytest.mark.parametrize(("text", "expected"), [("0", 0), ("90s", 90), ("1.5 h", 5400), ("30d", MONTH), ("10min", 600)])
 def test_ages(text: str, expected: float) -> None:
     assert seconds(text) == expected

@@ -26,13 +26,18 @@ def outputs(adaptation) -> list[torch.Tensor]:
     return [features, *torch.autograd.grad(features.square().sum(), [adaptation.state[name] for name in names])]
 
 
+@pytest.mark.parametrize("programmed", [False, True], ids=["exact", "programmed"])
 @pytest.mark.parametrize("magnitude", [True, False])
-def test_same_numbers(inputs: Path, magnitude: bool) -> None:
+def test_same_numbers(inputs: Path, magnitude: bool, programmed: bool) -> None:
+    """`programmed`: cells hold other numbers than the row norms were computed from."""
     adaptation = adaptation_of(inputs, load_pool(inputs / "pool"), magnitude=magnitude)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in adaptation.state.values():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        for name, tensor in adaptation.cell_tensors.items() if programmed else ():
+            if ".pool_" in name:
+                tensor.data = tensor + 0.1 * torch.randn(tensor.shape, generator=generator)
     expected = outputs(adaptation)
     linears = [module for module in adaptation.module.modules() if isinstance(module, FusedLinear)]
     assert linears and all(map(has_form, linears))
