@@ -42,10 +42,9 @@ class _Fused:
         modules, rank = len(module.scales), module.align.shape[1]
         self.a = module.pool_a.detach().reshape(modules, rank, -1)
         self.b = module.pool_b.detach().reshape(-1, modules, rank).transpose(0, 1).contiguous()
-        if module.magnitude is not None and torch.equal(self.b, module.norm.b):
-            self.b = (
-                module.norm.b
-            )  # one tensor: the row norm adds the same matrices up as well; not so after programming
+        shared = getattr(module.norm, "b", None) if module.magnitude is not None else None
+        if isinstance(shared, Tensor) and torch.equal(self.b, shared):
+            self.b = shared  # one tensor: the row norm adds the same matrices up as well; not so after programming
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module
