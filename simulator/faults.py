@@ -1,7 +1,7 @@
 """Cells that do not work: stuck from the start, worn out on the way, and the spare columns that stand in for them.
 
 Stuck at g_min or g_max: drawn once for every array, each cell by itself, or in clusters: runs of cells along a bit line
-whose lengths are geometrically distributed with the mean `faults.cluster_cells`; the share of stuck cells is the same.
+whose lengths are geometrically distributed with the mean `faults.cluster_cells`; the share of each kind is the same.
 
 Worn out: a cell survives a number of writes of its own, lognormal around `endurance.writes` with the spread
 `endurance.spread` of its logarithm; after that it stays as it is and takes pulses in vain.
@@ -38,7 +38,9 @@ def draw_faults(chip: Chip, shape: tuple[int, int, int, int], rng: np.random.Gen
         stuck[draw < low] = STUCK_LOW
         stuck[draw >= 1.0 - high] = STUCK_HIGH
         return stuck
-    for fraction, kind in ((low, STUCK_LOW), (high, STUCK_HIGH)):
+    # Where a run of each kind lies, the cell is stuck high: lows are drawn as the share of the cells that are not.
+    left = max(1.0 - high, low)
+    for fraction, kind in ((low / left if left else 0.0, STUCK_LOW), (high, STUCK_HIGH)):
         _draw_clusters(stuck, fraction, kind, chip.cell.fault_cluster_cells, rng)
     return stuck
 
@@ -46,8 +48,8 @@ def draw_faults(chip: Chip, shape: tuple[int, int, int, int], rng: np.random.Gen
 def _draw_clusters(stuck: np.ndarray, fraction: float, kind: int, mean: float, rng: np.random.Generator) -> None:
     """Runs of stuck cells along the bit lines of a map (slices, polarities, inputs, sensed), in place.
 
-    Runs begin anywhere and go on at the top of the next bit line; those that overlap count once, which the number of
-    runs makes up for: the share of cells that no run covers is exp(-runs mean / cells).
+    Runs begin anywhere and go on at the top of the next bit line; those of one kind that overlap count once, which the
+    number of runs makes up for: the share of cells that no run covers is exp(-runs mean / cells).
     """
     lines = np.ascontiguousarray(np.moveaxis(stuck, 2, -1)).reshape(-1)
     runs = rng.poisson(-np.log1p(-min(fraction, 1.0 - 1e-12)) * lines.size / mean)
