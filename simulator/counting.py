@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ..devices import Chip
 from .accounting import EventCounts
+from .converters import code_max
 from .mapping import Layout
 from .rotation import additions
 from .writing import WriteLog
@@ -51,6 +52,18 @@ def digit_bits(chip: Chip) -> int:
 def input_cycles(chip: Chip) -> int:
     """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
     return max(1, -(-(chip.array.input_bits - 1) // digit_bits(chip)))
+
+
+def most_pulses(chip: Chip) -> int:
+    """Pulses of the longest digit, one after another (`dac.coding` pulses); 1 where a digit is one voltage."""
+    if chip.periphery.dac_coding != "pulses":
+        return 1
+    return min(2 ** digit_bits(chip) - 1, code_max(chip.array.input_bits))
+
+
+def conducting_seconds(chip: Chip) -> float:
+    """How long the cells of an array cycle conduct at most: their read time, for each pulse of the longest digit."""
+    return (chip.cell.read_seconds or 0.0) * most_pulses(chip)
 
 
 def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = False) -> EventCounts:

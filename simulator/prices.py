@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..devices import Chip
-from .counting import line_farads, write_times
+from .counting import conducting_seconds, line_farads, most_pulses, write_times
 from .mapping import Layout
 
 
@@ -66,14 +66,17 @@ def chip_number(chip: Chip, name: str) -> Any:
 def cycle_seconds(chip: Chip) -> tuple[float, float]:
     """Seconds of one array cycle, (forward, transposed): settling and converting all its outputs with shared ADCs.
 
-    Overlapped conversions run while the next read settles: a cycle takes the longer of the two. Sequential ones come
-    after it: a cycle takes their sum. A transposed cycle converts every row.
+    Settling takes the time of the periphery (`read.cycle`) or, if longer, as long as cells conduct: the read time of
+    the cell file, for each pulse where digits are pulses. Overlapped conversions run while the next read settles: a
+    cycle takes the longer of the two. Sequential ones come after it: a cycle takes their sum. A transposed cycle
+    converts every row.
     """
     p, layout = chip.periphery, Layout.of(chip, (1, 1))
+    settling = max(p.read_cycle_seconds, conducting_seconds(chip))
     found = []
     for outputs in ((layout.outputs_per_array + layout.references) * layout.slices, chip.array.rows):
         converting = math.ceil(outputs / p.adcs_per_array) * p.adc_conversion_seconds
-        both = (p.read_cycle_seconds, converting)
+        both = (settling, converting)
         found.append(max(both) if p.adc_schedule == "overlapped" else sum(both))
     return found[0], found[1]
 
@@ -175,9 +178,14 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
 def _times(chip: Chip) -> tuple[Cost, ...]:
     p, writing, (forward, transposed) = chip.periphery, write_times(chip), cycle_seconds(chip)
     converters = ("periphery.adc_conversion_seconds", "periphery.adcs_per_array")
-    settling = ("periphery.read_cycle_seconds", *converters, "periphery.adc_schedule")
-    join = "or, if longer," if p.adc_schedule == "overlapped" else "+"
-    cycle = f"settling {join} conversions / converters × conversion time"
+    pulses = ("periphery.dac_coding", "periphery.dac_bits", "array.input_bits") if most_pulses(chip) > 1 else ()
+    settling = ("periphery.read_cycle_seconds", "cell.read_seconds", *pulses, *converters, "periphery.adc_schedule")
+    conducting = "read time × most pulses of a digit" if pulses else "read time"
+    converted = "conversions / converters × conversion time"
+    if p.adc_schedule == "overlapped":
+        cycle = f"the longest of settling, {conducting}, and {converted}"
+    else:
+        cycle = f"settling or, if longer, {conducting}, + {converted}"
 
     def time(
         component: str, event: str, count: str, value: float, formula: str, *numbers: str, write: bool = False

@@ -11,7 +11,7 @@ from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
 from ..simulator import CostTable, ProgrammedModel, area
 from ..simulator.costs import described
-from ..simulator.counting import digit_bits, write_events
+from ..simulator.counting import conducting_seconds, most_pulses, write_events
 from ..simulator.retention import held_message
 from ..simulator.temperature import temperature_message
 from ..workloads.scores import MEANING
@@ -166,12 +166,14 @@ def references(chip: Chip, bench: Workbench) -> list[dict[str, Any]]:
 def conducting_message(chip: Chip) -> str:
     """For how long the cells conduct in a read."""
     cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
-    if chip.periphery.dac_coding == "pulses" and digit_bits(chip) > 1:
+    if most_pulses(chip) > 1:
         return (
-            f"a digit of an input is up to {2 ** digit_bits(chip) - 1} pulses in an array cycle of {cycle:g} s; cells "
+            f"a digit of an input is up to {most_pulses(chip)} pulses in an array cycle of {cycle:g} s; cells "
             f"conduct for the read time of their file, {cell.read_seconds:g} s, in each pulse, and the energy of the "
             "cells in reads is proportional to it"
         )
+    if conducting_seconds(chip) == cycle:
+        return f"cells conduct for the read time of their file, {cell.read_seconds:g} s: as long as an array cycle"
     return (
         f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
         f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"

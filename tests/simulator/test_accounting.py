@@ -107,6 +107,34 @@ def test_sequential_conversions_add_to_settling(reram, neurram):
     assert CostTable.of(neurram).array_cycle_seconds == pytest.approx(6.75e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "periphery", "seconds"),
+    [
+        ("pcm", {}, 250e-9),
+        ("pcm-hermes", {}, 512e-9),
+        ("reram-cmo", {}, 1e-6),
+        ("reram", {}, 100e-9),  # 2 ns of reading in 100 ns of settling
+        # 64 pairs, one after another: 50 ns after the read.
+        ("pcm", {"adc_schedule": "sequential"}, 300e-9),
+        # Of inputs of 7 magnitude bits a digit of 7 bits is up to 127 pulses of 10 ns; one of 3 bits up to 7.
+        ("reram-milo", {"dac_coding": "pulses", "dac_bits": 7}, 1270e-9),
+        ("reram-milo", {"dac_coding": "pulses", "dac_bits": 12}, 1270e-9),
+        ("reram-milo", {"dac_coding": "pulses", "dac_bits": 3}, 100e-9),
+        ("reram-cmo", {"dac_coding": "pulses", "dac_bits": 3}, 7e-6),
+        ("reram-cmo", {"dac_coding": "pulses", "dac_bits": 1}, 1e-6),
+    ],
+)
+def test_a_cycle_is_not_shorter_than_the_read_of_its_cells(name, periphery, seconds):
+    table = CostTable.of(of(load_chip(name), **periphery))
+    assert table.array_cycle_seconds == pytest.approx(seconds)
+    # A transposed cycle conducts as long, and one converter takes 100 ns for 128 rows.
+    more = 50e-9 if "adc_schedule" in periphery else 0.0
+    assert table.transposed_cycle_seconds == pytest.approx(seconds + more)
+    (cycle,) = (cost for cost in table.costs if cost.counts == ("array_cycles",))
+    assert {"cell.read_seconds", "periphery.read_cycle_seconds"} <= set(cycle.numbers) and "read time" in cycle.formula
+    assert ("pulses" in cycle.formula) == (periphery.get("dac_bits", 1) > 1)
+
+
 def test_what_a_file_does_not_know_costs_nothing_and_is_named(neurram):
     table = CostTable.of(neurram)
     assert table.unknown == (
