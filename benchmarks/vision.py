@@ -2,6 +2,7 @@
 
     python benchmarks/vision.py                  # results on the test images, seeds 0 and 1
     python benchmarks/vision.py search           # how the recipes were found: held-out training images, seed 100
+    python benchmarks/vision.py --pool DIR       # and LoRAFusion on a pool, its modules of the same task left out
 
 16 examples of each class (64 for the solar cells, which have two), 200 test images (half of the stamps), `vit-s` at 98
 pixels: 49 patches, the table of positions resized. Beside the registered methods: "pixels", a logistic regression on
@@ -24,7 +25,9 @@ from edge_adapt.methods.image_recipes import for_images
 from edge_adapt.methods.trainer import evaluate, extract_features, train
 from edge_adapt.studies.raw_pixels import PENALTIES, accuracy, fit, raw_pixel_accuracy
 from edge_adapt.workloads.models import Backbone, load_backbone
+from edge_adapt.workloads.pools import Pool, load_pool
 from edge_adapt.workloads.tasks import Example, Task, load_task
+from recipe_search import without
 
 OUT = Path(__file__).parent / "results" / "vision.json"
 MODEL, IMAGE_SIZE, TEST_EXAMPLES = "vit-s", 98, 200
@@ -45,6 +48,8 @@ PLAN = [
     (("vpt-shallow",), ("elpv-poly", "mnist", "stamps")),
 ]
 """What is run, in this order: the three tasks of the comparison first."""
+FUSED = ("elpv-mono", "elpv-poly", "mnist", "stamps")
+"""Tasks of LoRAFusion."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,14 @@ def regression(backbone: Backbone, draw: Draw) -> float:
     return accuracy(max(fits, key=lambda one: accuracy(one, *rows[1])), *rows[2])
 
 
-def adapted(backbone: Backbone, draw: Draw, name: str, rates: dict[str, float] | None = None) -> float:
+def adapted(
+    backbone: Backbone, draw: Draw, name: str, rates: dict[str, float] | None = None, pool: Pool | None = None
+) -> float:
     """A registered method with its recipe for images; `rates` replace learning rates."""
     method = for_images(get_method(name))
     recipe = replace(method.recipe, learning_rates={**method.recipe.learning_rates, **(rates or {})})
     rng = np.random.default_rng([draw.seed, len(draw.train)])
-    adaptation = method.attach(backbone, len(draw.task.labels), rng)
+    adaptation = method.attach(backbone, len(draw.task.labels), rng, pool=pool and without(pool, draw.task.name))
     encode: Callable[[Any], Any] = lambda examples: backbone.encode(examples, 0, draw.task.augment)
     train(adaptation, encode(draw.train), labels(draw.train), rng, recipe=recipe)
     return evaluate(adaptation, encode(draw.test), labels(draw.test))
@@ -104,28 +111,42 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("results", "search"), default="results")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many")
+    parser.add_argument("--pool", help="LoRA modules of the model, for LoRAFusion")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     backbone = load_backbone(MODEL, IMAGE_SIZE)
+    pool = load_pool(args.pool, backbone) if args.pool else None
     tasks = {name: load_task(name, TEST_EXAMPLES) for name in PER_CLASS}
     record = json.loads(args.out.read_text()) if args.out.exists() else {
         "model": MODEL, "image_size": IMAGE_SIZE, "examples_per_class": PER_CLASS, "label": "measured, exact weights",
         "results": [], "search": [],
     }  # fmt: skip
     start, runs = time.monotonic(), record[args.what]
-    for key in wanted(args.what, [int(seed) for seed in args.seeds.split(",")]):
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    for key in fused(pool, seeds) if pool else wanted(args.what, seeds):
         if any(key.items() <= run.items() for run in runs) or time.monotonic() - start > 60 * args.minutes:
             continue
         begun, name = time.perf_counter(), key["method"]
         draw = Draw.of(tasks[key["task"]], key["seed"], held_out=args.what == "search")
         plain = {"pixels": pixels, "regression": regression}.get(name)
-        found = plain(backbone, draw) if plain else adapted(backbone, draw, name, key.get("rates"))
+        found = plain(backbone, draw) if plain else adapted(backbone, draw, name, key.get("rates"), pool)
         used = {"train": len(draw.train), "test": len(draw.test), "seconds": round(time.perf_counter() - begun, 1)}
         runs.append(key | {"accuracy": round(found, 4)} | used)
         args.out.write_text(json.dumps(record, indent=1) + "\n")
         print(json.dumps(runs[-1]), flush=True)
     table(runs)
     return 0
+
+
+def fused(pool: Pool, seeds: list[int]) -> list[dict[str, Any]]:
+    """The runs of LoRAFusion: on tasks that no module was trained on first, then on those with their own left out."""
+    own = [module.name for module in pool.modules]
+    tasks = sorted(FUSED, key=lambda task: task in own)
+    return [
+        {"task": task, "method": "lorafusion", "seed": seed, "modules": [name for name in own if name != task]}
+        for task in tasks
+        for seed in seeds
+    ]
 
 
 def wanted(what: str, seeds: list[int]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from statistics import mean, stdev
 from types import ModuleType
 from typing import Any
 
@@ -52,10 +53,16 @@ def test_pairs_and_entities_are_those_of_the_recorded_runs(readme: str, root: Pa
 
 @pytest.mark.parametrize("task", ["elpv-poly", "stamps", "mnist"])
 def test_images_are_those_of_the_recorded_runs(readme: str, root: Path, task: str) -> None:
-    results = [run for run in recorded(root, "vision.json")["results"] if (run["task"], run["seed"]) == (task, 0)]
-    found = {run["method"]: percent([run["accuracy"]]) for run in results}
-    row = " | ".join(found[method] for method in ("pixels", "regression", "probe", "vpt"))
-    assert row in readme.replace("**", "")
+    results = [run for run in recorded(root, "vision.json")["results"] if run["task"] == task]
+    of = lambda method: [
+        run["accuracy"] for run in sorted(results, key=lambda run: run["seed"]) if run["method"] == method
+    ]
+    assert {len(of(method)) for method in ("pixels", "regression", "probe", "vpt")} == {3}
+    cells = (f"{percent(of(m))} ± {100 * stdev(of(m)):.1f}" for m in ("pixels", "regression", "probe", "vpt"))
+    text = readme.replace("**", "")
+    assert " | ".join(cells) in text
+    gains = [100 * (vpt - probe) for vpt, probe in zip(of("vpt"), of("probe"), strict=True)]
+    assert f"{mean(gains):.1f} ± {stdev(gains) / len(gains) ** 0.5:.1f}" in text
 
 
 def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(root: Path) -> None:
@@ -96,9 +103,9 @@ def test_pasta_beside_full_fine_tuning_is_that_of_the_recorded_runs(root: Path) 
         for task in tasks
     }
     assert {len(found) for found in of.values()} == {3}
-    mean = {method: percent([value for task in tasks for value in of[method, task]]) for method in ("pasta", "full")}
-    assert f"{mean['pasta']} % in the mean of the four tasks" in page
-    assert f"full fine-tuning of 10.6 million reaches {mean['full']} %" in page
+    means = {method: percent([value for task in tasks for value in of[method, task]]) for method in ("pasta", "full")}
+    assert f"{means['pasta']} % in the mean of the four tasks" in page
+    assert f"full fine-tuning of 10.6 million reaches {means['full']} %" in page
     for task in tasks:
         assert f"`{task}` {percent(of['pasta', task])} and {percent(of['full', task])}" in page
 
