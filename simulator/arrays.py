@@ -161,8 +161,7 @@ class CrossbarMatrix:
 
     def target_siemens(self) -> np.ndarray:
         """What every cell was to be written to, (slices, polarities, in, sensed)."""
-        level, _ = self.cells.level_and_epoch(None)
-        return self.cells.levels[level]
+        return self.cells.target_siemens
 
     def conductance_siemens(self) -> np.ndarray:
         """Conductance of every cell at the present time, (slices, polarities, in, sensed) float32.

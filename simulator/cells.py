@@ -1,8 +1,8 @@
 """The cells of one matrix: what they were written to, what they are now, which are stuck, and how worn they are.
 
 Kept small: two numbers for most cells, a float32 and its share of an integer. The level of a cell follows from the
-integer of its weight; stuck cells are a short list; counters of rewrites, and times of writing that differ, exist only
-once something was rewritten. A cell's number is its place in (slices, polarities, inputs, sensed).
+integer of its weight; stuck cells, and those that a write left as they were, are short lists; counters of rewrites, and
+times of writing that differ, exist only once something was rewritten. A cell's number is its place in (slices, polarities, inputs, sensed).
 """
 
 import copy
@@ -41,6 +41,10 @@ class Cells:
         self.programmed = erased.reshape(layout.cell_shape)
         # Which spare group of its array holds an output, (row_tiles, sensed) int16, -1 for none.
         self.spares: np.ndarray | None = None
+        # Cells that verify found inside the tolerance of another level and left alone, by number, and the level that
+        # they were last pulsed for: they go on ageing by that one.
+        self._left = np.empty(0, np.uint32)
+        self._left_level = np.empty(0, np.uint8)
         self._pulsed_first: np.ndarray | None = None  # bits: the cells that the first write pulsed
         self._rewrites: np.ndarray | None = None
         self._epoch: np.ndarray | None = None  # which of `epoch_seconds` a cell was last written in
@@ -72,6 +76,8 @@ class Cells:
             self.programmed,
             self._faulty,
             self._fault,
+            self._left,
+            self._left_level,
             self._pulsed_first,
             self._rewrites,
             self._epoch,
@@ -90,6 +96,7 @@ class Cells:
         """
         level = self._levels_of(wanted, at)
         index = self._index(at)
+        aged_by = self._pulsed_levels(at) if self.deployed else level
         before = self.present(at) if self.deployed else self._take(self.programmed, index)
         if self.deployed:
             self._wear_out(index, before)
@@ -104,9 +111,24 @@ class Cells:
             np.copyto(self.programmed, written, where=pulsed, casting="unsafe")
         else:
             flat[index[pulsed]] = written[pulsed]
+        self._leave(index, pulsed, level, aged_by)
         self._note(index, pulsed)
         self.integers = wanted
         return log, before
+
+    def _leave(self, index: np.ndarray | None, pulsed: np.ndarray, level: np.ndarray, aged_by: np.ndarray) -> None:
+        """Note which of the written cells go on ageing by another level than the one that they are to have."""
+        left = ~pulsed & (aged_by != level)
+        if not (self._left.size or left.any()):
+            return
+        if index is None:
+            self._left, self._left_level = np.flatnonzero(left).astype(np.uint32), aged_by[left]
+            return
+        others = ~np.isin(self._left, index)
+        numbers = np.concatenate([self._left[others], index[left]])
+        order = np.argsort(numbers)
+        self._left = numbers[order]
+        self._left_level = np.concatenate([self._left_level[others], aged_by[left]])[order]
 
     def move_to_spares(self, failed: np.ndarray) -> tuple[WriteLog, At, np.ndarray] | None:
         """Write the outputs with most `failed` cells (slices, polarities, inputs, sensed) of each array to its spare
@@ -172,15 +194,18 @@ class Cells:
 
     def _note(self, index: np.ndarray | None, pulsed: np.ndarray) -> None:
         """Count the writes of the cells that were pulsed, and note when it was."""
-        now = self._present_epoch()
         if self._pulsed_first is None:
+            self._present_epoch()
             self._pulsed_first = np.packbits(pulsed)
             return
+        touched = np.flatnonzero(pulsed) if index is None else index[pulsed]
+        if not touched.size:
+            return
+        now = self._present_epoch()
         if self._rewrites is None:
             self._rewrites = np.zeros(self.layout.cell_shape, np.uint8)
-        touched = np.flatnonzero(pulsed) if index is None else index[pulsed]
         counts = self._rewrites.reshape(-1)
-        if touched.size and counts[touched].max() == np.iinfo(counts.dtype).max:
+        if counts[touched].max() == np.iinfo(counts.dtype).max:
             self._rewrites = self._rewrites.astype(np.uint16 if counts.itemsize == 1 else np.uint32)
             counts = self._rewrites.reshape(-1)
         counts[touched] += 1
@@ -248,10 +273,13 @@ class Cells:
         if not self.deployed:
             self.epoch_seconds = [self.clock_seconds]
         elif self.epoch_seconds[-1] != self.clock_seconds:
-            if len(self.epoch_seconds) == EPOCHS_MAX and self._epoch is not None:
-                # Merge the two oldest epochs: those cells are judged a little older than they are.
-                self._epoch[self._epoch > 0] -= 1
-                del self.epoch_seconds[1]
+            if len(self.epoch_seconds) == EPOCHS_MAX:
+                # Cells age by the logarithm of time: the two epochs that are nearest in it become one, the older.
+                ages = np.log1p(self.clock_seconds - np.array(self.epoch_seconds))
+                kept = int(np.argmin(ages[:-1] - ages[1:]))
+                if self._epoch is not None:
+                    self._epoch[self._epoch > kept] -= 1
+                del self.epoch_seconds[kept + 1]
             self.epoch_seconds.append(self.clock_seconds)
         return len(self.epoch_seconds) - 1
 
@@ -263,7 +291,7 @@ class Cells:
         those of some weights (slices, polarities, n): float32.
         """
         cell, index = self.chip.cell, self._index(at)
-        level = self._levels_of(self.integers, at)
+        level = self._pulsed_levels(at)
         states = [aging(cell, self.levels, age) for age in self._ages()]
         reach = tolerance_siemens(cell, self.levels) * (1.0 + 1e-6)
         tables = np.array(
@@ -291,9 +319,27 @@ class Cells:
     # ------------------------------------------------------------------------------------------------------------
 
     def level_and_epoch(self, at: At | None) -> tuple[np.ndarray, np.ndarray | int]:
-        """Level and epoch of all cells, or of those of some weights."""
+        """The level that cells were last pulsed for, and the epoch of it: of all, or of those of some weights."""
         epoch = 0 if self._epoch is None else self._take(self._epoch, self._index(at))
-        return self._levels_of(self.integers, at), epoch
+        return self._pulsed_levels(at), epoch
+
+    @property
+    def target_siemens(self) -> np.ndarray:
+        """What every cell was to be written to."""
+        return self.levels[self._levels_of(self.integers, None)]
+
+    def _pulsed_levels(self, at: At | None) -> np.ndarray:
+        """The levels that the cells of all weights, or of some, were last pulsed for: that of the weight, unless verify
+        found the cell good for it as it was.
+        """
+        level, index = self._levels_of(self.integers, at), self._index(at)
+        if not self._left.size:
+            return level
+        if index is None:
+            level.reshape(-1)[self._left] = self._left_level
+            return level
+        place = np.minimum(np.searchsorted(self._left, index), self._left.size - 1)
+        return np.where(self._left[place] == index, self._left_level[place], level)
 
     def _levels_of(self, integers: np.ndarray, at: At | None) -> np.ndarray:
         """Levels (slices, polarities, inputs, sensed), or (slices, polarities, n) of some weights; uint8. References
