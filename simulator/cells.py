@@ -2,7 +2,8 @@
 
 Kept small: two numbers for most cells, a float32 and its share of an integer. The level of a cell follows from the
 integer of its weight; stuck cells, and those that a write left as they were, are short lists; counters of rewrites, and
-times of writing that differ, exist only once something was rewritten. A cell's number is its place in (slices, polarities, inputs, sensed).
+times of writing that differ, exist only once something was rewritten. A cell's number is its place in (slices,
+polarities, inputs, sensed).
 """
 
 import copy
