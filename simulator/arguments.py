@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import Chip
+from ..devices import Cell, Chip
 from ..errors import UsageError, unknown_name
 
 
@@ -14,6 +14,14 @@ def require_chip(chip: Any) -> None:
     """Raise UsageError unless this is a chip."""
     if not isinstance(chip, Chip):
         raise UsageError(f"chip must be what load_chip(name) returns; got {type(chip).__name__} {chip!r:.40}")
+
+
+def require_cell(cell: Any) -> None:
+    """Raise UsageError unless this is a cell."""
+    if not isinstance(cell, Cell):
+        raise UsageError(
+            f"cell must be what load_cell(name) returns, or chip.cell; got {type(cell).__name__} {cell!r:.40}"
+        )
 
 
 def require_generator(rng: Any) -> None:

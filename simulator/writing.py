@@ -22,6 +22,7 @@ import numpy as np
 from ..devices import Cell
 from ..errors import UsageError
 from . import pulse_kernel, randoms
+from .arguments import real_numbers, require_cell, require_generator
 from .compiling import announce
 from .response import is_curved, pulse_numbers
 
@@ -135,24 +136,27 @@ def program_cells(
     target_siemens: wanted conductance, any shape; the last axis is a physical row (its cells are pulsed together).
     initial_siemens: conductance before the write, same shape; by default every cell is at the cell's g_min (erased).
     stuck: uint8 map of `pulse_kernel.HEALTHY`, `STUCK_LOW`, `STUCK_HIGH`, `WORN_OUT`: all but the healthy take pulses
-    and do not move.
+    and do not move; of size 0: all are healthy.
     index, spread_seed: the cells' numbers in their matrix and the seed of their cell-to-cell factors, to keep the
     factors the same when cells are written again; by default 0, 1, 2, ... and a fresh seed from `rng`. line_farads:
     capacitance charged by a pulse. implementation: the numba kernel, or `reference.program_blocks` (plain numpy, same
     numbers).
 
     Returns (conductance_siemens, same shape, float64; WriteLog). Equal seeds give equal results on any number of
-    threads. Raises UsageError for targets that are negative, not finite, or of another shape than the initial state,
-    and for a cell whose file lacks a number that programming needs.
+    threads. Raises UsageError for targets that are negative, not finite, or above the cell's g_max, for an initial
+    state, `stuck` or `index` of another shape, and for a cell whose file lacks a number that programming needs.
     Source of the scheme: Wan et al., Nature 2022 and Milo et al., IRPS 2021 (see the cell file); energy: NeuroSim.
     """
+    require_cell(cell)
+    require_generator(rng)
     require_programmable(cell)
     announce()
-    target = np.ascontiguousarray(target_siemens, dtype=np.float64)
+    target = np.ascontiguousarray(real_numbers(target_siemens, "target_siemens"), dtype=np.float64)
     if initial_siemens is None:
         conductance = np.full(target.shape, cell.g_min_siemens, np.float64)
     else:
-        conductance = np.array(initial_siemens, dtype=np.float64, order="C")  # written in place, as a flat view
+        given = real_numbers(initial_siemens, "initial_siemens")
+        conductance = np.array(given, dtype=np.float64, order="C")  # written in place, as a flat view
     if conductance.shape != target.shape:
         raise UsageError(
             f"initial_siemens has shape {conductance.shape}, target_siemens {target.shape}; they must be equal"
@@ -161,15 +165,22 @@ def program_cells(
         # One pass each: comparisons with NaN are false.
         if values.size and not (values.min() >= 0.0 and values.max() < np.inf):
             raise UsageError(f"{name} must be finite and not negative; conductances are in siemens")
+    if target.size and target.max() > cell.g_max_siemens * (1.0 + 1e-6):
+        raise UsageError(
+            f"target_siemens goes up to {target.max():g} S; cells of {cell.name!r} to {cell.g_max_siemens:g} S"
+        )
+    # The kernel looks at both by the number of the cell, and checks nothing.
+    stuck = _of_cells(stuck, "stuck", target, np.uint8)
+    index = _of_cells(index, "index", target, np.uint32)
     none = np.empty(0, np.uint8)
     pulses, failed = np.empty(target.size, np.uint16), np.empty(target.size, bool)
     busy = np.empty(target.size, np.float32)
     tally = np.zeros((-(-target.size // pulse_kernel.BLOCK), pulse_kernel.TALLY))
     family = randoms.draw_seed(rng) if spread_seed is None else spread_seed
     implementation(
-        none.astype(np.uint32) if index is None else np.ascontiguousarray(index, np.uint32).ravel(),
+        none.astype(np.uint32) if index is None else index,
         conductance.reshape(-1), target.reshape(-1),
-        none if stuck is None else np.ascontiguousarray(stuck, np.uint8).ravel(),
+        none if stuck is None else stuck,
         pulses, failed, busy, tally, family, randoms.draw_seed(rng), pulse_numbers(cell, line_farads),
     )  # fmt: skip
     sums = tally.sum(0)
@@ -191,6 +202,18 @@ def program_cells(
         **parts,
     )
     return conductance, log
+
+
+def _of_cells(numbers: Any, name: str, target: np.ndarray, kind: type) -> np.ndarray | None:
+    """Whole numbers, one a cell in the shape of the targets, as a flat array of a kind; None if there are none."""
+    if numbers is None or np.size(numbers) == 0:
+        return None
+    array, most = real_numbers(numbers, name), np.iinfo(kind).max
+    if array.shape != target.shape:
+        raise UsageError(f"{name} has shape {array.shape}, target_siemens {target.shape}; they must be equal")
+    if array.dtype.kind not in "bui" or (array.size and not 0 <= array.min() <= array.max() <= most):
+        raise UsageError(f"{name} must hold whole numbers from 0 to {most}; got {array.dtype} values")
+    return np.ascontiguousarray(array, kind).ravel()
 
 
 def tolerance_siemens(cell: Cell, target_siemens: np.ndarray) -> np.ndarray:

@@ -18,6 +18,10 @@ def made(chip, fidelity="fast"):
     return program(chip, {"w": WEIGHT}, np.random.default_rng(0), fidelity)
 
 
+def programmed(chip, target, **options):
+    return program_cells(target, chip.cell, np.random.default_rng(0), **options)
+
+
 CALLS = {
     "ragged rows": (lambda c: program(c, {"w": [[1, 2], [3]]}, np.random.default_rng(0)), "'w' must be an array"),
     "NaN weights": (lambda c: program(c, {"w": WEIGHT * np.nan}, np.random.default_rng(0)), "'w' holds NaN"),
@@ -44,6 +48,18 @@ CALLS = {
     "unknown own": (lambda c: made(c).fork(np.random.default_rng(0), own=("v",)), "own: unknown matrix 'v'"),
     "a seed for a fork": (lambda c: made(c).fork(3), "rng must be a numpy Generator"),
     "targets below 0": (lambda c: program_cells(-np.ones(3), c.cell, np.random.default_rng(0)), "target_siemens"),
+    "words for targets": (lambda c: programmed(c, ["a", "b"]), "target_siemens holds <U1"),
+    "complex targets": (lambda c: programmed(c, np.ones(3) * 1e-5j), "target_siemens holds complex128"),
+    "targets no cell holds": (lambda c: programmed(c, [1e-5, 1e-3]), "goes up to 0.001 S; cells of 'reram'"),
+    "words for a state": (lambda c: programmed(c, [1e-5], initial_siemens=["a"]), "initial_siemens holds <U1"),
+    "a state of another shape": (lambda c: programmed(c, [1e-5], initial_siemens=[1e-5, 1e-5]), "initial_siemens has"),
+    "a seed for pulses": (lambda c: program_cells([1e-5], c.cell, 0), "rng must be a numpy Generator"),
+    "a chip for a cell": (lambda c: program_cells([1e-5], c, np.random.default_rng(0)), "cell must be .* got Chip"),
+    "a short map": (lambda c: programmed(c, np.full((64, 64), 1e-5), stuck=np.zeros(1, np.uint8)), r"stuck .*\(1,\)"),
+    "a long map": (lambda c: programmed(c, [1e-5], stuck=np.zeros(9, np.uint8)), r"stuck has shape \(9,\)"),
+    "a short index": (lambda c: programmed(c, [1e-5, 1e-5], index=np.zeros(1, np.uint32)), "index has shape"),
+    "an index below 0": (lambda c: programmed(c, [1e-5], index=[-1]), "index must hold whole numbers"),
+    "an index with a comma": (lambda c: programmed(c, [1e-5], index=[0.5]), "index must hold whole numbers"),
     "negative cells": (lambda c: effective_conductance(-np.ones((2, 2)), 1, 1), "conductances must be"),
     "ohms in words": (lambda c: effective_conductance(np.ones((2, 2)), "1 ohm", 1), "word_line_ohms"),
     "a scale of volts": (lambda c: sinh_cell(-1), "scale_volts"),

@@ -126,7 +126,7 @@ def test_stuck_cells_take_every_pulse_and_fail():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 60e-6), min_size=1, max_size=40), st.integers(0, 2**32 - 1))
+@given(st.lists(st.floats(0, CELL.g_max_siemens), min_size=1, max_size=40), st.integers(0, 2**32 - 1))
 def test_whatever_the_targets_pulses_are_bounded_and_failure_means_out_of_tolerance(targets, seed):
     target = np.array(targets)
     state, log = program_cells(target, CELL, np.random.default_rng(seed))
