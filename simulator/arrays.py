@@ -1,7 +1,6 @@
 """One matrix in crossbar arrays: written to cells, and as what reads use at the present time."""
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,6 @@ from ..errors import UsageError
 from . import turns
 from .bfloat16 import from_bfloat16, to_bfloat16
 from .cells import At, Cells
-from .counting import write_times
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .iv_curve import curve_of
 from .iv_read import BentDrive
@@ -45,6 +43,7 @@ class CrossbarMatrix:
         self.layout = Layout.of(chip, shape)
         self.scale = None if scale is None else checked_scale(scale, self.layout)
         self._cells: Cells | None = Cells(chip, self.layout, rng)
+        self._frozen_seconds = 0.0
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self._cache: dict[str, np.ndarray] = {}
         self._at_times: dict[float, dict[str, np.ndarray]] = {}
@@ -63,16 +62,16 @@ class CrossbarMatrix:
 
     @property
     def cells(self) -> Cells:
-        """The cells; UsageError after `freeze_reading`."""
+        """The cells; UsageError for what `frozen` gave."""
         if self._cells is None:
             raise UsageError("only what reads need was kept of this matrix (freeze_reading): its cells cannot be "
                              "looked at, written or aged any more")  # fmt: skip
         return self._cells
 
     @property
-    def clock_seconds(self) -> float | None:
-        """The time that the cells are at; None after `freeze_reading`."""
-        return None if self._cells is None else self._cells.clock_seconds
+    def clock_seconds(self) -> float:
+        """The time that the cells are at, or were when the rest was frozen."""
+        return self._frozen_seconds if self._cells is None else self._cells.clock_seconds
 
     # --- writing
     # -------------------------------------------------------------------------------------------------------------
@@ -96,7 +95,7 @@ class CrossbarMatrix:
         # Looked up before anything changes: the cells that stay are verified at the conductance they have.
         mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         log, before = cells.write(wanted, at)
-        log = self._whole(log, at, mean)
+        log = turns.whole_log(log, chip=self.chip, layout=self.layout, at=at, mean_siemens=mean)
         if first:
             log = with_spares(log, cells)
         self._at_times.clear()
@@ -193,10 +192,13 @@ class CrossbarMatrix:
         """Whether there are wires, and what reads see behind them at the present time is not known yet."""
         return self.wires is not None and not self._cache
 
-    def freeze_reading(self) -> None:
-        """Keep what reads need at the present time, and nothing else."""
+    def frozen(self) -> "CrossbarMatrix":
+        """What reads need at the present time, and nothing else; a matrix that goes on being used looks anew."""
         self.prepare()
-        self._cells, self._at_times = None, {}
+        twin = copy.copy(self)
+        twin._cells, twin._frozen_seconds, twin._at_times = None, self.clock_seconds, {}
+        self._cache = {}  # a write changes it in place
+        return twin
 
     @property
     def nbytes(self) -> int:

@@ -43,6 +43,7 @@ class ProgrammedModel:
         self.chip, self.fidelity = chip, fidelity
         self._rng = rng
         self._matrices: dict[str, CrossbarMatrix] = {}
+        self._shared: frozenset[str] = frozenset()  # the matrices of a fork that belong to another chip
         self._ideal: dict[str, np.ndarray] = {}
         self._ranges: dict[str, Ranges] = {}
         self._events: dict[str, EventCounts] = {}  # of one read of each matrix
@@ -91,8 +92,13 @@ class ProgrammedModel:
         """Write a matrix again over what is there. Counted in `counts`.
 
         Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
-        since.
+        since. Raises UsageError for a matrix that a fork shares: fork with its name in `own`.
         """
+        if name in self._shared:
+            raise UsageError(
+                f"{name!r} belongs to the chip that this one is a fork of, and a write would change it there, too: "
+                f"fork with own=({name!r},)"
+            )
         matrix, array = self.matrix(name), checked_weight(name, weight)
         if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
@@ -143,7 +149,7 @@ class ProgrammedModel:
         if name not in self._matrices:
             raise UsageError(unknown_name("matrix", name, self._matrices))
         matrix = self._matrices[name]
-        if matrix.clock_seconds not in (None, self.clock_seconds):
+        if matrix.clock_seconds != self.clock_seconds:
             self._age(name, matrix)
         return matrix
 
@@ -152,8 +158,8 @@ class ProgrammedModel:
         written = matrix.cells.epoch_seconds[-1]
         if written > self.clock_seconds:
             raise UsageError(
-                f"{name!r} was written at {written:g} s, through another fork of this chip, whose clock shows "
-                f"{self.clock_seconds:g} s: set_time() to that or later, or fork with {name!r} in `own`"
+                f"{name!r} was written at {written:g} s, through the chip that this one is a fork of; the clock here "
+                f"shows {self.clock_seconds:g} s: set_time() to that or later, or fork with {name!r} in `own`"
             )
         if compensation.compensates(self.chip) and self.fidelity != "ideal":
             self.counts.add(compensation.set_time(matrix, self.clock_seconds, self.fidelity))
@@ -197,10 +203,11 @@ class ProgrammedModel:
 
     def freeze_reading(self) -> None:
         """Keep what reads need at the present time, and let go of the cells: about half of the memory. After that the
-        chip can be read and forked; matrices may be added, but those that are there neither rewritten nor aged.
+        chip can be read and forked; matrices may be added, but those that are there neither rewritten nor aged. Forks
+        made before keep the cells that they share.
         """
         for name in self._matrices:
-            self.matrix(name).freeze_reading()
+            self._matrices[name] = self.matrix(name).frozen()
 
     @property
     def nbytes(self) -> int:
@@ -231,6 +238,7 @@ class ProgrammedModel:
         twin = copy.copy(self)
         twin._rng = rng
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
+        twin._shared = frozenset(self._matrices).difference(own)
         twin._ideal, twin._ranges = dict(self._ideal), dict(self._ranges)
         twin._activity_per_read, twin._events = dict(self._activity_per_read), dict(self._events)
         twin._written = self._written.copy()

@@ -5,9 +5,12 @@ The cells of a word line of an array (all slices and polarities of its weights) 
 arrays of a matrix are written at once, each group by group; matrices come one after another.
 """
 
+import dataclasses
+
 import numpy as np
 
-from .counting import WriteTimes
+from ..devices import Chip
+from .counting import WriteTimes, write_times
 from .mapping import Layout
 
 
