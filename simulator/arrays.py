@@ -106,36 +106,6 @@ class CrossbarMatrix:
             self._update(at, before)
         return log
 
-    def _whole(self, log: WriteLog, at: At | None, mean: float) -> WriteLog:
-        """The log of the written cells, extended to the whole matrix: verify reads of the others, conversions, and
-        time (`turns`).
-        """
-        chip, layout = self.chip, self.layout
-        p, cell = chip.periphery, chip.cell
-        others = layout.cells - log.pulses.size
-        verify_joules = log.verify_joules
-        if others:
-            verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean
-        verifies = log.verifies + others
-        converters = verifies * (p.adc_energy_joules or 0.0)
-        slowest = np.zeros((layout.inputs, layout.sensed), np.uint16)
-        slowest[(slice(None), slice(None)) if at is None else at] = log.pulses.max((0, 1)) if log.pulses.size else 0
-        times = write_times(chip)
-        pulses = turns.pulse_turns(slowest, layout, times)
-        pulse_turns = turns.queue(pulses, times.arrays)
-        # One look at each group before its pulses, and one after each.
-        verify_turns = turns.queue(pulses + turns.groups(layout, times), times.arrays)
-        return dataclasses.replace(
-            log,
-            verify_joules=verify_joules,
-            converter_joules=converters,
-            energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
-            verifies=verifies,
-            time_seconds=pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds,
-            pulse_turns=pulse_turns,
-            verify_turns=verify_turns,
-        )
-
     # --- looking
     # -------------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,39 @@ import numpy as np
 from ..devices import Chip
 from .counting import WriteTimes, write_times
 from .mapping import Layout
+from .writing import WriteLog
+
+
+def whole_log(
+    log: WriteLog, *, chip: Chip, layout: Layout, at: tuple[np.ndarray, np.ndarray] | None, mean_siemens: float
+) -> WriteLog:
+    """The log of the written cells (all, or those `at` some weights), extended to the whole matrix: verify reads of the
+    others, whose mean conductance is `mean_siemens`, conversions, and time.
+    """
+    p, cell = chip.periphery, chip.cell
+    others = layout.cells - log.pulses.size
+    verify_joules = log.verify_joules
+    if others:
+        verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean_siemens
+    verifies = log.verifies + others
+    converters = verifies * (p.adc_energy_joules or 0.0)
+    slowest = np.zeros((layout.inputs, layout.sensed), np.uint16)
+    slowest[(slice(None), slice(None)) if at is None else at] = log.pulses.max((0, 1)) if log.pulses.size else 0
+    times = write_times(chip)
+    pulses = pulse_turns(slowest, layout, times)
+    pulsed = queue(pulses, times.arrays)
+    # One look at each group before its pulses, and one after each.
+    verified = queue(pulses + groups(layout, times), times.arrays)
+    return dataclasses.replace(
+        log,
+        verify_joules=verify_joules,
+        converter_joules=converters,
+        energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
+        verifies=verifies,
+        time_seconds=pulsed * times.pulse_seconds + verified * times.verify_seconds,
+        pulse_turns=pulsed,
+        verify_turns=verified,
+    )
 
 
 def queue(turns: np.ndarray, arrays: int) -> int:
