@@ -128,6 +128,9 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
 
     current = store.read()
     tensors, header = current.part(CURRENT), current.header
+    bundle, out = args.bundle.resolve(), args.out.expanduser().resolve()
+    if out == bundle or bundle in out.parents:
+        raise UsageError(f"{args.out} lies in the bundle, which holds its own files only; give a path outside of it")
     if args.format != "safetensors" and args.pairs:
         raise UsageError("--pairs go into a safetensors file only")
     if args.format == "peft":

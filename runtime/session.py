@@ -255,7 +255,7 @@ class Session:
             if len(taught) >= self.manifest.reserved_classes:
                 raise UsageError(
                     f"no class is left to teach {label!r}: {self.manifest.reserved_classes} were reserved at export"
-                    + (f", taken by {', '.join(taught)}" if taught else "; export with more --reserve")
+                    + (f", taken by {', '.join(taught)}" if taught else "; export with more --reserve-classes")
                 )
             taught.append(label)
         return tuple(taught)

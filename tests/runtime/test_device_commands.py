@@ -126,6 +126,10 @@ def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path)
     refused(cli("state", "rollback", bundle, "--to", 99), 2, "no state 99 is kept")
     refused(cli("state", "export", bundle, out, "--pairs"), 2, "was not trained with --optimizer mezo")
     refused(cli("state", "export", bundle, tmp_path / "data.jsonl" / "x"), 1, "cannot be written")
+    for kind in ("safetensors", "onnx-adapter", "peft"):
+        for inside in (bundle, bundle / "manifest.json", bundle / "state" / "a", bundle / "new"):
+            refused(cli("state", "export", bundle, inside, "--format", kind), 2, "lies in the bundle")
+    assert cli("state", "show", bundle).code == 0
 
 
 def test_nothing_to_roll_back_to(bundle: Path, cli: Callable) -> None:
