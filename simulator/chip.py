@@ -10,7 +10,7 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError, unknown_name
-from . import compensation, randoms, rotation
+from . import compensation, converters, randoms, rotation
 from .accounting import EventCounts
 from .arguments import checked_weight, real_numbers, require_chip, require_generator, require_own, require_time
 from .arrays import CrossbarMatrix
@@ -283,9 +283,7 @@ class ProgrammedModel:
     def _read(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
         ranges, applied = self._ranges.get(name), rotation.rotated(self.chip, x)
         if ranges is None:
-            ranges = self._reader.find_ranges(matrix, applied[:CALIBRATION_VECTORS])
-            if x.any():  # zeros calibrate nothing
-                self._ranges[name] = ranges
+            ranges = self._calibrate(name, matrix, applied[:CALIBRATION_VECTORS])
         if self.fidelity == "ideal":
             per_vector = np.empty(len(x))
             self._reader.drive(matrix, applied, ranges.dac, False, per_vector)
@@ -297,6 +295,18 @@ class ProgrammedModel:
             y, activity = self._reader.read(matrix, applied, ranges)
         self._count_reads(name, matrix, len(x), activity)
         return y
+
+    def _calibrate(self, name: str, matrix: CrossbarMatrix, applied: np.ndarray) -> Ranges:
+        """Converter ranges for inputs like these (vectors, in), which are kept unless the inputs are all zero: zeros
+        calibrate nothing.
+        """
+        peak = converters.largest(applied)
+        if peak > converters.MOST:
+            raise UsageError(f"the inputs of {name!r} go up to {peak:g}; converters can be set to {converters.MOST:g}")
+        ranges = self._reader.find_ranges(matrix, applied)
+        if peak > converters.LEAST:
+            self._ranges[name] = ranges
+        return ranges
 
     def input_cycles(self) -> int:
         """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
@@ -338,7 +348,7 @@ class ProgrammedModel:
         finally:
             self._samples = None
         for name, kept in samples.items():
-            self._ranges[name] = self._reader.find_ranges(self.matrix(name), np.concatenate(kept))
+            self._calibrate(name, self.matrix(name), np.concatenate(kept))
 
 
 def program(

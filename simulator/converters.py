@@ -5,10 +5,13 @@ with the least mean squared error on a sample, searched over a grid of fractions
 should not cost every other value a bit.
 """
 
+import math
+
 import numpy as np
 
 from . import kernels
 
+LEAST, MOST = 1e-30, 1e30  # of ranges: what is smaller counts as 0, and with both no float32 over- or underflows
 FRACTIONS = np.linspace(1.0, 0.1, 19)
 _SAMPLE = 8192
 
@@ -21,16 +24,23 @@ def code_max(bits: int) -> int:
 def best_range(values: np.ndarray, bits: int) -> float:
     """The symmetric range that quantises `values` (any shape) to `bits` bits with the least mean squared error.
 
-    Returns 1.0 for values that are all zero. At most about 8,192 values, evenly taken, are looked at.
+    Returns 1.0 for values that are all zero, or below `LEAST`. At most about 8,192 values, evenly taken, are looked at.
     """
     flat = np.asarray(values, dtype=np.float32).ravel()
-    peak = float(max(flat.max(), -flat.min())) if flat.size else 0.0
-    if peak == 0.0:
+    peak = largest(flat)
+    if peak <= LEAST:
         return 1.0
-    # An odd stride does not fall in step with the rows of a matrix.
-    sample = flat[:: max(1, flat.size // _SAMPLE) | 1]
-    errors = kernels.rounding_errors(sample, peak * FRACTIONS / code_max(bits), code_max(bits))
-    return peak * float(FRACTIONS[int(np.argmin(errors))])
+    # An odd stride does not fall in step with the rows of a matrix. Powers of two change no digit of a number, and keep
+    # the squares of the errors from over- and underflowing.
+    _, exponent = math.frexp(peak)
+    sample = np.ldexp(flat[:: max(1, flat.size // _SAMPLE) | 1], -exponent)
+    steps = math.ldexp(peak, -exponent) * FRACTIONS / code_max(bits)
+    return peak * float(FRACTIONS[int(np.argmin(kernels.rounding_errors(sample, steps, code_max(bits))))])
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest magnitude among values of any shape; 0 for none."""
+    return float(max(values.max(), -values.min())) if values.size else 0.0
 
 
 def drive_load(bits: int, digit_bits: int, coding: str = "voltage") -> np.ndarray:

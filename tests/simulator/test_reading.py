@@ -5,6 +5,7 @@ import dataclasses
 import numba
 import numpy as np
 import pytest
+from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import program, read_kernels, reference
 from edge_adapt.simulator.bfloat16 import from_bfloat16, to_bfloat16
@@ -237,3 +238,33 @@ def test_zeros_do_not_calibrate_and_what_is_not_finite_is_refused(reram, rng):
     assert np.linalg.norm(model.matvec("w", x) - x @ weight.T) < 0.6 * np.linalg.norm(x @ weight.T)
     with pytest.raises(UsageError, match="NaN"):
         model.matvec("w", np.full(200, np.nan))
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "bitserial"])
+@pytest.mark.parametrize("name", ["reram", "reram-harsh", "reram-milo"])
+def test_the_size_of_inputs_is_a_factor_of_results(name, fidelity, rng):
+    """Powers of two change no digit of a float: the same codes, noise and energy, and results times the power."""
+    weight, x = 0.02 * rng.standard_normal((16, 40)), rng.standard_normal((8, 40)).astype(np.float32)
+
+    def read(power):
+        model = program(load_chip(name), {"w": weight}, np.random.default_rng(1), fidelity)
+        return model, model.matvec("w", np.ldexp(x, power)).astype(float), model.counts.cell_read_joules
+
+    def cut(model):
+        """Beyond the range inputs are cut off, however large."""
+        return model.matvec("w", 1e35 * np.sign(x)).astype(float)
+
+    first, wanted, joules = read(0)
+    clipped = cut(first)
+    assert np.abs(wanted).max() > 0.1
+    for power in (-97, -60, 60, 96):
+        model, y, spent = read(power)
+        assert np.array_equal(np.ldexp(y, -power), wanted) and spent == pytest.approx(joules, rel=1e-12)
+        assert np.array_equal(np.ldexp(cut(model), -power), clipped)
+    for power in (-103, -120, -140):  # less than 1e-30 is nothing, as it is in weights
+        model, y, spent = read(power)
+        assert np.isfinite(y).all() and spent < 1e-2 * joules
+        nothing = program(load_chip(name), {"w": weight}, np.random.default_rng(1), fidelity)
+        assert np.array_equal(y, nothing.matvec("w", 0 * x))
+    with pytest.raises(UsageError, match=r"'w' go up to .* 1e\+30"):
+        read(101)
