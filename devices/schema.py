@@ -440,7 +440,7 @@ class Array:
         low=1,
         high=32,
     )
-    input_bits: int = _spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=32)
+    input_bits: int = _spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=16)
     mapping: str = _spec(
         "array.mapping",
         "",

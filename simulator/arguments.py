@@ -1,7 +1,7 @@
 """What callers give, checked before anything is done with it: a mistake is a `UsageError` that names the argument."""
 
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,23 @@ def require_own(own: Any, names: Collection[str]) -> None:
     """Raise UsageError unless these are names of matrices."""
     if isinstance(own, str):
         raise UsageError(f"own must be names of matrices, such as ({own!r},); got the text {own!r}")
+    if not isinstance(own, Iterable):
+        raise UsageError(f"own must be names of matrices, such as ('q', 'v'), or () for none; got {own!r:.40}")
     for name in own:
         if name not in names:
             raise UsageError(f"own: {unknown_name('matrix', str(name), names)}")
+
+
+def require_count(count: Any, what: str) -> None:
+    """Raise UsageError unless this is a number of things."""
+    if not isinstance(count, numbers.Real) or not 0 <= count < np.inf:  # type: ignore[operator]
+        raise UsageError(f"{what} must be 0 or more; got {count!r:.40}")
+
+
+def require_weights(weights: Any) -> None:
+    """Raise UsageError unless these are matrices by name."""
+    if not isinstance(weights, Mapping):
+        raise UsageError(f'weights must map names to matrices, such as {{"w": matrix}}; got {type(weights).__name__}')
 
 
 def real_numbers(values: Any, what: str) -> np.ndarray:

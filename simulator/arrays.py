@@ -86,6 +86,8 @@ class CrossbarMatrix:
         """
         cells = self.cells
         weight = np.asarray(weight, np.float32)
+        if weight.shape != (self.layout.outputs, self.layout.inputs):
+            raise UsageError(f"the matrix is {self.layout.outputs} x {self.layout.inputs}; got shape {weight.shape}")
         self.scale = scale_for(self.chip, self.layout, weight, self.scale)
         self.__dict__.pop("_weight_gains", None)
         wanted = integers(weight, self.scale, self.layout)

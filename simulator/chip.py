@@ -12,7 +12,16 @@ from ..devices import Chip
 from ..errors import UsageError, unknown_name
 from . import compensation, converters, randoms, rotation
 from .accounting import EventCounts
-from .arguments import checked_weight, real_numbers, require_chip, require_generator, require_own, require_time
+from .arguments import (
+    checked_weight,
+    real_numbers,
+    require_chip,
+    require_count,
+    require_generator,
+    require_own,
+    require_time,
+    require_weights,
+)
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
 from .products import Products
@@ -146,7 +155,7 @@ class ProgrammedModel:
 
     def matrix(self, name: str) -> CrossbarMatrix:
         """The arrays of one matrix, at the time of this chip; UsageError with the nearest name if there is none."""
-        if name not in self._matrices:
+        if not (isinstance(name, str) and name in self._matrices):
             raise UsageError(unknown_name("matrix", name, self._matrices))
         matrix = self._matrices[name]
         if matrix.clock_seconds != self.clock_seconds:
@@ -180,9 +189,13 @@ class ProgrammedModel:
         for the rounding that `Products.multiply_backward` allows itself.
         """
         matrix = self.matrix(name)
-        if np.ndim(y) != 2 or np.shape(y)[1] != matrix.layout.outputs:
-            raise UsageError(f"{name!r} takes vectors (vectors, {matrix.layout.outputs}) from behind; got shape "
-                             f"{np.shape(y)}")  # fmt: skip
+        y = np.ascontiguousarray(real_numbers(y, f"what goes through {name!r} from behind"), np.float32)
+        if y.ndim != 2 or y.shape[1] != matrix.layout.outputs:
+            raise UsageError(
+                f"{name!r} takes vectors (vectors, {matrix.layout.outputs}) from behind; got shape {y.shape}"
+            )
+        if not (np.isfinite(y.sum()) or np.isfinite(y).all()):
+            raise UsageError(f"what goes through {name!r} from behind holds NaN or infinite values")
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
         times = partial(self.products.multiply_backward, matrix)
@@ -244,7 +257,7 @@ class ProgrammedModel:
         twin._written = self._written.copy()
         twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
         twin._reader.products = self.products
-        twin.counts = EventCounts()
+        twin.counts, twin._samples = EventCounts(), None
         return twin
 
     # --- reading
@@ -265,6 +278,8 @@ class ProgrammedModel:
         # The sum of the numbers tells at once; only a sum too large for a float needs the second look.
         if not (np.isfinite(vectors.sum()) or np.isfinite(vectors).all()):
             raise UsageError(f"the inputs of {name!r} hold NaN or infinite values; a converter cannot apply them")
+        if not len(vectors):
+            return np.empty((0, matrix.layout.outputs), np.float32)
         y = self._read(name, matrix, vectors) if self._samples is None else self._sample(name, matrix, vectors)
         return y[0] if given.ndim == 1 else y
 
@@ -332,15 +347,17 @@ class ProgrammedModel:
         cells are charged what a forward read of this matrix costs on average.
         """
         matrix = self.matrix(name)
-        if vectors < 0:
-            raise UsageError(f"vectors must be 0 or more; got {vectors}")
+        require_count(vectors, "vectors")
         self.counts.add(read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True), vectors)
         self.counts.cell_read_joules += self._activity_per_read.get(name, 0.0) * vectors
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
         """Inside, reads are exact products with the effective weights and their inputs are kept; on leaving, the DAC
-        and ADC ranges of every matrix that was read are set from them. Nothing is counted."""
+        and ADC ranges of every matrix that was read are set from them. Nothing is counted. Forks do not take part.
+        Raises UsageError inside another `calibrating()` of the same chip."""
+        if self._samples is not None:
+            raise UsageError("calibrating() inside calibrating(): one at a time sets the ranges of a chip")
         self._samples = {}
         try:
             yield
@@ -360,6 +377,7 @@ def program(
     Raises UsageError for weights that cannot be mapped and for chips that lack a number programming needs.
     """
     model = ProgrammedModel(chip, rng, fidelity)
+    require_weights(weights)
     for name, weight in weights.items():
         log = model.add(name, weight)
         if on_matrix is not None:

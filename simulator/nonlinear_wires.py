@@ -10,10 +10,12 @@ halved (Dennis & Schnabel, Numerical Methods for Unconstrained Optimization, 198
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
 from ..errors import EdgeAdaptError, UsageError
+from .arguments import real_numbers, require_count
 from .wires import require_cells, require_ohms
 
 CellCurrent = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -35,7 +37,7 @@ class NonlinearRead:
 
 def sinh_cell(scale_volts: float) -> CellCurrent:
     """I = G v0 sinh(V / v0), and dI/dV: G is the conductance at small voltages, v0 = `scale_volts`."""
-    if not 0.0 < scale_volts < np.inf:
+    if not isinstance(scale_volts, Real) or not 0.0 < scale_volts < np.inf:
         raise UsageError(f"scale_volts must be a positive number of volts; got {scale_volts!r}")
 
     def current(volts: np.ndarray, siemens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,8 +78,14 @@ def nonlinear_read(
         EdgeAdaptError: the cells' current falls with voltage or is not finite, or the residual stays above the
             tolerance; the message has the residual.
     """
-    cells = np.asarray(conductance_siemens, np.float64)
-    voltages = np.asarray(voltages_volts, np.float64)
+    cells = real_numbers(conductance_siemens, "conductance_siemens").astype(np.float64)
+    voltages = real_numbers(voltages_volts, "voltages_volts").astype(np.float64)
+    if not callable(current):
+        raise UsageError(
+            f"current must be a function of volts and siemens, such as sinh_cell(0.1); got {current!r:.40}"
+        )
+    require_count(iterations, "iterations")
+    require_count(tolerance, "tolerance")
     if cells.ndim != 2:
         raise UsageError(f"conductance_siemens must be a matrix (rows, columns); got shape {cells.shape}")
     require_cells(cells[None])
