@@ -47,8 +47,10 @@ class CrossbarMatrix:
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self._cache: dict[str, np.ndarray] = {}
         self._at_times: dict[float, dict[str, np.ndarray]] = {}
-        # Of `compensation`: what its reads gave after the last write, and the factor (out,) of the present.
+        # Of `compensation`: what its reads gave first, what was found since the last write, by time, and the factor
+        # (out,) of the present.
         self.baseline: Any = None
+        self.looks: dict[float, Any] = {}
         self.drift_factor: np.ndarray | None = None
 
     def clone(self, rng: np.random.Generator) -> "CrossbarMatrix":
@@ -57,7 +59,7 @@ class CrossbarMatrix:
         twin._cells = self.cells.clone(rng)
         # Without wires they are computed sooner than copied.
         twin._cache = {name: values.copy() for name, values in self._cache.items()} if self.wires else {}
-        twin._at_times = {}
+        twin._at_times, twin.looks = {}, dict(self.looks)
         return twin
 
     @property
@@ -91,6 +93,7 @@ class CrossbarMatrix:
         self.scale = scale_for(self.chip, self.layout, weight, self.scale)
         self.__dict__.pop("_weight_gains", None)
         wanted = integers(weight, self.scale, self.layout)
+        old = None if self.baseline is None else self.written
         first = not cells.deployed
         everything = refresh or first
         at = None if everything else changed(wanted, cells.integers)
@@ -101,12 +104,21 @@ class CrossbarMatrix:
         if first:
             log = with_spares(log, cells)
         self._at_times.clear()
-        self.baseline = self.drift_factor = None
+        self._follow(old, refresh and log.cells_pulsed > 0)
         if at is None:
             self._cache = {}
         else:
             self._update(at, before)
         return log
+
+    def _follow(self, old: np.ndarray | None, anew: bool) -> None:
+        """Bring the first results of drift compensation up to date, or let go of them; `old`: `written` before."""
+        if old is None or anew:
+            self.baseline, self.drift_factor = None, None
+            self.looks.clear()
+        elif (difference := self.written - old).any():
+            self.baseline = self.baseline.rewritten(self, difference)
+            self.looks.clear()
 
     # --- looking
     # -------------------------------------------------------------------------------------------------------------
@@ -125,6 +137,13 @@ class CrossbarMatrix:
     def stuck(self) -> np.ndarray:
         """Which cells do not work, and how: see `Cells.stuck`."""
         return self.cells.stuck
+
+    @property
+    def written(self) -> np.ndarray:
+        """The matrix (in, out) float32 that the integers of the weights stand for."""
+        assert self.scale is not None, "written before it is looked at"
+        tile = np.arange(self.layout.inputs) // self.layout.rows
+        return self.integers * (self.scale / np.float32(self.layout.magnitude_max))[tile]
 
     def writes_since_deployment(self) -> np.ndarray:
         """How often each cell was written after the first write of the matrix, (slices, polarities, in, sensed)."""
@@ -169,13 +188,16 @@ class CrossbarMatrix:
         self.prepare()
         twin = copy.copy(self)
         twin._cells, twin._frozen_seconds, twin._at_times = None, self.clock_seconds, {}
+        twin.baseline, twin.looks = None, {}
         self._cache = {}  # a write changes it in place
         return twin
 
     @property
     def nbytes(self) -> int:
         """Memory of the matrix."""
-        own = [self.scale, *(a for cache in (self._cache, *self._at_times.values()) for a in cache.values())]
+        own = [] if self.baseline is None else [self.baseline.mean, self.baseline.squares]
+        own += [self.scale, *(look.factor for look in self.looks.values())]
+        own += [*(a for cache in (self._cache, *self._at_times.values()) for a in cache.values())]
         return sum(a.nbytes for a in own if a is not None) + (self._cells.nbytes if self._cells else 0)
 
     # --- what reads use

@@ -56,6 +56,7 @@ class ProgrammedModel:
         self._ideal: dict[str, np.ndarray] = {}
         self._ranges: dict[str, Ranges] = {}
         self._events: dict[str, EventCounts] = {}  # of one read of each matrix
+        self._first_looks: dict[str, float | None] = {}  # when drift compensation first looked at each matrix
         self._samples: dict[str, list[np.ndarray]] | None = None
         self._written = WriteSum()
         self._reader = Reader(chip, fidelity, randoms.draw_seed(rng))
@@ -115,6 +116,8 @@ class ProgrammedModel:
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
         self.count_write(log)
+        if self._compensates:
+            self.counts.add(compensation.after_write(matrix, log, self.fidelity))
         return log
 
     def as_written(self, weight: np.ndarray) -> np.ndarray:
@@ -163,17 +166,21 @@ class ProgrammedModel:
         return matrix
 
     def _age(self, name: str, matrix: CrossbarMatrix) -> None:
-        """Bring a matrix, which a fork may have brought to another time, to that of this chip; counts what it takes."""
+        """Bring a matrix, which a fork may have brought to another time, to that of this chip."""
         written = matrix.cells.epoch_seconds[-1]
         if written > self.clock_seconds:
             raise UsageError(
                 f"{name!r} was written at {written:g} s, through the chip that this one is a fork of; the clock here "
                 f"shows {self.clock_seconds:g} s: set_time() to that or later, or fork with {name!r} in `own`"
             )
-        if compensation.compensates(self.chip) and self.fidelity != "ideal":
-            self.counts.add(compensation.set_time(matrix, self.clock_seconds, self.fidelity))
+        if self._compensates:
+            compensation.set_time(matrix, self.clock_seconds, self.fidelity)
         else:
             matrix.set_time(self.clock_seconds)
+
+    @property
+    def _compensates(self) -> bool:
+        return compensation.compensates(self.chip) and self.fidelity != "ideal"
 
     def effective_weight(self, name: str) -> np.ndarray:
         """The matrix (out, in) float32 that the cells hold at the present time, without converters and read noise: the
@@ -233,14 +240,17 @@ class ProgrammedModel:
 
         A chip and its forks have a clock each; a matrix that they share is brought to the time of the one that uses it,
         which takes a moment each time they take turns. With `array.drift_compensation` every matrix whose clock moves
-        is looked at (`compensation`), which is counted. Raises UsageError for a time that is negative or not finite, or
-        before the last write.
+        is looked at (`compensation`), which is counted: for each chip and fork as if there were no other. Raises
+        UsageError for a time that is negative or not finite, or before the last write.
         """
         last = max((matrix.cells.epoch_seconds[-1] for matrix in self._matrices.values()), default=0.0)
         require_time(seconds, last)
-        self.clock_seconds = seconds
+        passed, self.clock_seconds = seconds != self.clock_seconds, seconds
         for name, matrix in self._matrices.items():
             self._age(name, matrix)
+            if passed and self._compensates:
+                self.counts.add(compensation.events_of_time(matrix, self._first_looks.get(name)))
+                self._first_looks[name] = matrix.baseline and matrix.baseline.seconds
 
     def fork(self, rng: np.random.Generator, own: tuple[str, ...] = ()) -> "ProgrammedModel":
         """The same chip for one experiment: shares the cells of every matrix but those named in `own`, which are
@@ -253,6 +263,7 @@ class ProgrammedModel:
         twin._matrices = {n: m.clone(rng.spawn(1)[0]) if n in own else m for n, m in self._matrices.items()}
         twin._shared = frozenset(self._matrices).difference(own)
         twin._ideal, twin._ranges = dict(self._ideal), dict(self._ranges)
+        twin._first_looks = dict(self._first_looks)
         twin._activity_per_read, twin._events = dict(self._activity_per_read), dict(self._events)
         twin._written = self._written.copy()
         twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
