@@ -1,7 +1,7 @@
 """One matrix in crossbar arrays: written to cells, and as what reads use at the present time."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from .spares import with_spares
 from .writing import WriteLog
 
 MISMATCH = 1  # a family of random numbers of a matrix
-TIMES_KEPT = 6  # readings of the clock whose effective conductances behind wires are kept
+TIMES_KEPT, BYTES_KEPT = 6, 1 << 24  # most earlier readings of the clock whose effective conductances are kept
 
 
 class CrossbarMatrix:
@@ -167,7 +167,7 @@ class CrossbarMatrix:
             self.cells.set_time(seconds)
             if self.wires and self._cache:
                 self._at_times[before] = self._cache
-                if len(self._at_times) > TIMES_KEPT:
+                while len(self._at_times) > TIMES_KEPT or _bytes_of(self._at_times.values()) > BYTES_KEPT:
                     del self._at_times[next(iter(self._at_times))]
             self._cache = self._at_times.pop(seconds, {})
 
@@ -225,7 +225,9 @@ class CrossbarMatrix:
 
     @property
     def bends(self) -> np.ndarray:
-        """(2, slices, in, sensed) float32: bends (`iv_curve`) of what a column adds, like `pairs`."""
+        """(products, slices, in, sensed) float32: bends (`iv_curve`) of what a column adds, like `pairs`, for the
+        products that reads need (`bent_drive.kept`).
+        """
         return self._cached("bends")
 
     @property
@@ -309,7 +311,7 @@ class CrossbarMatrix:
         }
         if self.curve is not None:
             bends = self.curve.bends(g)
-            found["bends"] = np.stack([self._differences(b) for b in bends])
+            found["bends"] = np.stack([self._differences(bends[k]) for k in self.bent_drive.kept])
             found["row_bends"] = bends.sum((1, 2, 4), dtype=np.float64)
         if self.wires is not None:
             found["row_parts"] = np.stack(
@@ -362,7 +364,8 @@ class CrossbarMatrix:
         np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
         if self.curve is not None:
             for k, (now, then) in enumerate(zip(self.curve.bends(g), self.curve.bends(before), strict=True)):
-                cache["bends"][k][place] = self._differences(now)
+                if k in self.bent_drive.kept:
+                    cache["bends"][self.bent_drive.kept.index(k)][place] = self._differences(now)
                 np.add.at(cache["row_bends"][k], at[0], (now - then).sum((0, 1), dtype=np.float64))
 
     def _update_arrays(self, at: At) -> None:
@@ -386,6 +389,10 @@ class CrossbarMatrix:
                 cache["noise_bits"][where] = self._variance(g[where], level[where], epochs, part)
             cache["row_parts"][array, where[1]] = part.sum((0, 1, 3), dtype=np.float64)
         cache["row_siemens"][:] = cache["row_parts"].sum(0)
+
+
+def _bytes_of(caches: Iterable[dict[str, np.ndarray]]) -> int:
+    return sum(values.nbytes for cache in caches for values in cache.values())
 
 
 def changed(new: np.ndarray, old: np.ndarray) -> At:

@@ -16,6 +16,7 @@ The cells then conduct v times their current: `energies` is what that adds to vÂ
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -67,10 +68,15 @@ class BentDrive:
         needed = tuple(k for k, power in enumerate(POWERS) if bent[k] or power % 2 == 0)
         return BentDrive(top, pulses, tables.astype(np.float32), energies, needed)
 
-    @property
+    @cached_property
     def analog(self) -> tuple[int, ...]:
         """Which of the products a `fast` read needs."""
         return tuple(k for k in range(len(POWERS)) if self.tables[k].any())
+
+    @cached_property
+    def kept(self) -> tuple[int, ...]:
+        """Which of the products any read needs, and cells are kept for."""
+        return tuple(sorted({*self.analog, *self.serial}))
 
     def of_inputs(self, x: np.ndarray, full_scale: float, which: int, out: np.ndarray) -> None:
         """The factors of product `which` for inputs x (vectors, in) in a `fast` read, into out (vectors, in)."""

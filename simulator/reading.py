@@ -156,7 +156,8 @@ class Reader:
                 bent.of_digits(codes, which, factors)
             else:
                 bent.of_inputs(x, full_scale, which, factors[0])
-            self.products.sums(factors.reshape(sums.shape[1], -1), matrix, matrix.bends[which], more)
+            kept = matrix.bends[bent.kept.index(which)]
+            self.products.sums(factors.reshape(sums.shape[1], -1), matrix, kept, more)
             sums += more
         return bent.activity(x, full_scale, matrix.row_bends)
 

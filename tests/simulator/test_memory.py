@@ -1,7 +1,10 @@
 """How much memory a programmed model takes, against the float32 weights it stands for."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.simulator import program
 
@@ -83,3 +86,42 @@ def test_the_summed_log_is_that_of_every_write(reram, rng, weights):
     assert total.failed.size == total.pulses.size
     for name in ("energy_joules", "verifies", "pulse_turns", "time_seconds"):
         assert getattr(total, name) == pytest.approx(sum(getattr(log, name) for log in logs))
+
+
+@pytest.mark.parametrize(("bits", "products"), [(None, 1), (7, 2)])
+def test_an_iv_curve_takes_as_much_again_for_each_product_that_reads_need(rng, weights, bits, products):
+    """One-bit digits need the quadratic part alone; voltages in between need both."""
+    chip = load_chip("reram-milo")
+    if bits:
+        chip = dataclasses.replace(chip, periphery=dataclasses.replace(chip.periphery, dac_bits=bits))
+    straight = dataclasses.replace(chip, cell=dataclasses.replace(chip.cell, iv_quadratic=None, iv_cubic=None))
+    held = []
+    for each in (chip, straight):
+        model = program(each, {"a": weights["a"]}, rng)
+        for _ in range(2):
+            model.matvec("a", np.ones(SHAPES["a"][1]))
+            weights["a"][3, 5] *= -1
+            model.rewrite("a", weights["a"])
+        model.freeze_reading()
+        held.append(held_bytes(model))
+    once = 80_000  # the table of the curve and those of the drives, whatever the matrix
+    assert products * weights["a"].nbytes <= held[0] - held[1] <= products * weights["a"].nbytes + once
+
+
+def test_earlier_times_behind_wires_are_kept_within_bounds(rng, monkeypatch):
+    weight, x = rng.standard_normal((40, 60)), rng.standard_normal((3, 60))
+    times = [0.0, 10.0, 1e3, 1e5, 1e6]
+    model = program(load_chip("reram-wires"), {"w": weight}, np.random.default_rng(3))
+    seen, held = {}, []
+    for room in (0, 40_000, 1 << 24):
+        monkeypatch.setattr("edge_adapt.simulator.arrays.BYTES_KEPT", room)
+        for seconds in [*times, *times]:
+            model.set_time(seconds)
+            model.matvec("w", x)
+            effective = model.effective_weight("w")
+            assert np.array_equal(effective, seen.setdefault(seconds, effective))
+        held.append(held_bytes(model))
+    one = weight.size * (4 + 2)  # float32 and bfloat16
+    assert held[1] - held[0] == pytest.approx(40_000 // one * one, rel=0.1)
+    assert held[2] - held[0] == pytest.approx((len(times) - 1) * one, rel=0.1)
+    assert model.nbytes == pytest.approx(held[2], rel=0.1)
