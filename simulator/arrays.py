@@ -15,7 +15,7 @@ from .cells import At, Cells
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .iv_curve import curve_of
 from .iv_read import BentDrive
-from .mapping import Layout, checked_scale, integers, scale_for, slice_gain
+from .mapping import Layout, checked_scale, integers, meant, scale_for, slice_gain
 from .mismatch import Mismatch
 from .read_noise import is_graded, reads_noisily
 from .spares import with_spares
@@ -93,7 +93,7 @@ class CrossbarMatrix:
         self.scale = scale_for(self.chip, self.layout, weight, self.scale)
         self.__dict__.pop("_weight_gains", None)
         wanted = integers(weight, self.scale, self.layout)
-        old = None if self.baseline is None else self.written
+        old = None if self.baseline is None else meant(self.integers, self.scale, self.layout)
         first = not cells.deployed
         everything = refresh or first
         at = None if everything else changed(wanted, cells.integers)
@@ -112,11 +112,11 @@ class CrossbarMatrix:
         return log
 
     def _follow(self, old: np.ndarray | None, anew: bool) -> None:
-        """Bring the first results of drift compensation up to date, or let go of them; `old`: `written` before."""
-        if old is None or anew:
+        """Bring the first results of drift compensation up to date, or let go of them; `old`: the weights before."""
+        if old is None or anew or self.scale is None:
             self.baseline, self.drift_factor = None, None
             self.looks.clear()
-        elif (difference := self.written - old).any():
+        elif (difference := meant(self.integers, self.scale, self.layout) - old).any():
             self.baseline = self.baseline.rewritten(self, difference)
             self.looks.clear()
 
@@ -137,13 +137,6 @@ class CrossbarMatrix:
     def stuck(self) -> np.ndarray:
         """Which cells do not work, and how: see `Cells.stuck`."""
         return self.cells.stuck
-
-    @property
-    def written(self) -> np.ndarray:
-        """The matrix (in, out) float32 that the integers of the weights stand for."""
-        assert self.scale is not None, "written before it is looked at"
-        tile = np.arange(self.layout.inputs) // self.layout.rows
-        return self.integers * (self.scale / np.float32(self.layout.magnitude_max))[tile]
 
     def writes_since_deployment(self) -> np.ndarray:
         """How often each cell was written after the first write of the matrix, (slices, polarities, in, sensed)."""

@@ -249,6 +249,12 @@ def integers(weight: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarra
     return np.rint(np.clip(normal, -layout.magnitude_max, layout.magnitude_max)).astype(integer_type(layout))
 
 
+def meant(values: np.ndarray, scale: np.ndarray, layout: Layout) -> np.ndarray:
+    """The weights (in, out) float32 that integers (in, out) stand for."""
+    tile = np.arange(layout.inputs) // layout.rows
+    return values * (scale / np.float32(layout.magnitude_max))[tile]
+
+
 def integer_type(layout: Layout) -> type[np.signedinteger]:
     """The smallest integer type that holds every magnitude and its sign."""
     for kind in (np.int8, np.int16):
