@@ -8,6 +8,7 @@ looks at these as well.
 
 import dataclasses
 import os
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -21,14 +22,16 @@ from edge_adapt.simulator.iv_curve import cell_current
 CHIPS = [*list_presets("chip"), *os.environ.get("EDGE_ADAPT_CHIPS", "").split()]
 ALONE = ("read noise, part of the conductance", "read noise, 1/f", "read noise, saturating", "wire resistance",
          "Hadamard rotation", "row drivers that differ", "ADCs that differ", "drift compensation")  # fmt: skip
-SMALL = {"array.rows": "5", "array.columns": "20", "array.spare_columns": "0"}
+SMALL = {"array.rows": "5", "array.spare_columns": "0"}
 
 
 def still(name):
     """The chip with small arrays, exact converters, and without what is no current of a cell."""
     off = {key: value for effect in EFFECTS if effect.name in ALONE for key, value in effect.off.items()}
     laws = ("flicker.power", "flicker.line", "flicker.limits", "flicker.above", "flicker.siemens")
-    chip = load_chip(name, SMALL | off | dict.fromkeys(laws, "null"))
+    # An output takes two columns for each slice, however many slices there are.
+    columns = max(20, 2 * load_chip(name).array.slices)
+    chip = load_chip(name, SMALL | {"array.columns": str(columns)} | off | dict.fromkeys(laws, "null"))
     return dataclasses.replace(chip, periphery=dataclasses.replace(chip.periphery, adc_bits=None))
 
 
@@ -111,3 +114,20 @@ def test_what_cannot_be_written_or_read_is_refused(name, fidelity):
         model.rewrite("w", np.full((4, 4), np.nan))
     with pytest.raises(UsageError, match="NaN"):
         model.matvec("w", np.full(4, np.inf))
+
+
+@pytest.mark.parametrize("mapping", ["differential", "offset"])
+def test_chips_of_many_slices_take_the_battery(tmp_path, mapping):
+    """11 slices of two levels in 22 columns, which a chip of one's own may have."""
+    text = (files("edge_adapt") / "devices" / "chips" / "sram.yaml").read_text()
+    one = "{value: %s, source: assumption, status: derived, note: assumption}"
+    array = text[text.index("array:") :].splitlines()
+    kept = [line for line in array if not line.strip().startswith(("slices:", "columns:", "mapping:"))]
+    changed = {"slices": 11, "columns": 22, "mapping": mapping}
+    kept[1:1] = [f"  {key}: {one % value}" for key, value in changed.items()]
+    path = tmp_path / "deep.yaml"
+    path.write_text(text[: text.index("array:")].replace("name: sram", "name: deep") + "\n".join(kept) + "\n")
+    assert load_chip(str(path)).array.slices == 11
+    for fidelity in ("fast", "bitserial"):
+        test_a_read_is_the_sum_over_its_cells(str(path), fidelity)
+    test_reads_are_repeatable_finite_and_counted_one_by_one(str(path))
