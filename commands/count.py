@@ -190,6 +190,10 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     ]
     points.add_row("•", f"Energy of a write against a read: {'; '.join(ratios)}.")
     for record in report["results"]:
+        if (looked := record["compensation_energy_joules"]) is not None:
+            took = duration(record["compensation_time_seconds"])
+            title = f"{method_title(record['method'])}, {record['placement']}"
+            points.add_row("•", f"{title}: drift compensation takes {si(looked, 'J')} and {took} each time.")
         if record["note"]:
             points.add_row("•", f"{method_title(record['method'])}, {record['placement']}: {record['note']}.")
     for message in report["messages"]:

@@ -25,7 +25,7 @@ class _Total:
     part: str = ""
 
 
-_ACTS = ("adaptation", "readaptation", "inference")
+_ACTS = ("adaptation", "readaptation", "compensation", "inference")
 TOTALS: Mapping[str, _Total] = {
     **{
         f"{act}_{quantity}": _Total("record", f"{act}_{quantity}", f"{act}_event_counts", quantity.partition("_")[0])

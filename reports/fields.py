@@ -240,6 +240,7 @@ RESULTS = (
         "where the chip has none",
     ),
     _cost("compensation_time_seconds", "amount", "s", "time of it"),
+    _cost("compensation_event_counts", "amounts", "1", "what happened for it, by kind of event"),
     Field(
         "results[].training_memory_bytes",
         "amount",

@@ -31,6 +31,7 @@ from ..devices import Chip
 from .accounting import EventCounts
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events
+from .mapping import Layout
 from .randoms import derived_seed
 from .reading import Ranges, Reader
 from .writing import WriteLog
@@ -99,9 +100,7 @@ def look(matrix: CrossbarMatrix, fidelity: str) -> EventCounts:
         counts = EventCounts()
         _, results = _probed(matrix, base.ranges, 1, fidelity, counts)
         factor = factors(base.mean, base.squares, results[0], matrix.chip.array.drift_compensation)
-        counts.digital_macs += base.mean.size
-        counts.sram_bytes += NUMBER_BYTES * (base.mean.size + factor.size)
-        found = Look(factor, counts)
+        found = Look(factor, counts.add(sums(matrix.layout)))
     else:
         found = known
     matrix.looks[now] = found
@@ -109,6 +108,12 @@ def look(matrix: CrossbarMatrix, fidelity: str) -> EventCounts:
         del matrix.looks[next(iter(matrix.looks))]
     matrix.drift_factor = found.factor
     return found.events if known is None else EventCounts()
+
+
+def sums(layout: Layout) -> EventCounts:
+    """What is done with the results of one look: Σ y y0, and the first results and factors that move."""
+    results = PROBES * layout.outputs
+    return EventCounts(digital_macs=results, sram_bytes=NUMBER_BYTES * (results + layout.outputs))
 
 
 def events_of_time(matrix: CrossbarMatrix, paid_seconds: float | None) -> EventCounts:

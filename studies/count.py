@@ -20,6 +20,7 @@ from ..methods.costs import EVALUATION_BATCH, head_start_macs
 from ..methods.footprints import Footprint, Matrix, fitting, footprint, placements
 from ..methods.placement import BackwardNeed, Placement
 from ..simulator import CostTable, EventCounts, area
+from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.costs import described
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
@@ -125,6 +126,14 @@ class Counter:
             counts.cell_read_joules += n * vectors * layout.cells * self.sample.read_joules_per_cell
         return counts
 
+    def looks(self, matrices: Iterable[Matrix]) -> EventCounts:
+        """Finding the factors of drift compensation once; the energy of the cells from the sample, as just written."""
+        counts = EventCounts()
+        for layout, n in self._layouts(matrices):
+            counts.add(read_events(self.chip, layout, self.cycles), n * PROBES).add(sums(layout), n)
+            counts.cell_read_joules += n * PROBES * layout.cells * self.sample.probe_joules_per_cell
+        return counts
+
     def programming(self, matrices: Iterable[Matrix]) -> EventCounts:
         """First writes of erased cells, from the sample."""
         return self._writes(matrices, self.sample.programming.events)
@@ -186,6 +195,8 @@ def result(
     own = {name: method.extra[name] for name in method.rewritten if name in method.extra}
     arrays = deployed + counter.arrays(own)
     happened, steps = adaptation_events(config, counter, method)
+    looks = table.powered(counter.looks(method.matrices.values()), arrays) if compensates(chip) else None
+    looked = looks and table.cost(looks)
     counts = table.powered(happened, arrays)
     driven, matrices = length + method.extra_tokens, method.matrices
     answer = inference_events(method, Passes.of(1, length, 1))
@@ -212,6 +223,9 @@ def result(
         "adaptation_energy_by_component_joules": cost.joules,
         "adaptation_time_by_component_seconds": cost.seconds,
         "adaptation_event_counts": counts.as_dict(),
+        "compensation_energy_joules": looked and looked.total_joules,
+        "compensation_time_seconds": looked and looked.total_seconds,
+        "compensation_event_counts": looks and looks.as_dict(),
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,
         "inference_time_pipelined_seconds": line * cycle + inference.seconds["digital"],
@@ -302,6 +316,12 @@ def messages(chip: Chip, config: CountConfig, methods: list[Footprint]) -> list[
         "embeddings, norms, activation functions and the output layer of a language model are not counted; attention "
         "pairs every token with every other (a causal model needs half of these)",
     ]
+    if compensates(chip):
+        notes.append(
+            "drift compensation: every reading of the clock costs each method compensation_energy_joules, the first "
+            "after programming three times as much (two first reads); its cells conduct as just written, more than "
+            "after drift"
+        )
     if config.changed_share == 1.0 and any(m.placement is Placement.NVM_STEP for m in methods):
         notes.append(
             "rewriting at every step is an upper bound: how many weights change is not known without training; take "

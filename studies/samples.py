@@ -55,13 +55,14 @@ class Writes:
 @dataclass(frozen=True)
 class Sample:
     """programming: erased cells get their first values; step: a share of the weights moves to a neighbouring value;
-    read_joules_per_cell: of the cells, in one read.
+    read_joules_per_cell: of the cells, in one read; probe_joules_per_cell: the same with all inputs at full drive.
     """
 
     cells: int
     programming: Writes
     step: Writes
     read_joules_per_cell: float
+    probe_joules_per_cell: float
     changed_share: float
 
 
@@ -80,13 +81,17 @@ def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sam
     programming = Writes(matrix.layout, chip, first)
     step = Writes(matrix.layout, chip, matrix.write(_neighbours(matrix, changed_share, rng)))
     cell = chip.cell
-    codes = typical_codes(chip, rng)
-    conducted = siemens * mean_load(chip, codes)
-    if matrix.curve is not None:
-        energies = matrix.bent_drive.energies[:, codes + matrix.bent_drive.top].mean(1)
-        conducted += float(energies @ matrix.row_bends.sum(1)) / matrix.layout.cells
-    joules = conducted * cell.read_voltage_volts**2 * cell.read_seconds
-    return Sample(matrix.layout.cells, programming, step, joules, changed_share)
+
+    def joules(codes: np.ndarray) -> float:
+        conducted = siemens * mean_load(chip, codes)
+        if matrix.curve is not None:
+            energies = matrix.bent_drive.energies[:, codes + matrix.bent_drive.top].mean(1)
+            conducted += float(energies @ matrix.row_bends.sum(1)) / matrix.layout.cells
+        return conducted * cell.read_voltage_volts**2 * cell.read_seconds
+
+    codes, top = typical_codes(chip, rng), code_max(chip.array.input_bits)
+    full = joules(np.array([-top, top]))
+    return Sample(matrix.layout.cells, programming, step, joules(codes), full, changed_share)
 
 
 def typical_codes(chip: Chip, rng: np.random.Generator) -> np.ndarray:

@@ -283,7 +283,8 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         table.powered(c, arrays) for c in (result.cost.counts, again.counts, result.inference)
     )
     cost, again_cost, inference = (table.cost(c) for c in (counts, again_counts, inference_counts))
-    looked = table.cost(table.powered(result.compensation, arrays)) if compensates(bench.chip) else None
+    looks = table.powered(result.compensation, arrays) if compensates(bench.chip) else None
+    looked = looks and table.cost(looks)
     return {
         "method": result.variant.method.name,
         "placement": result.variant.placement.value,
@@ -316,6 +317,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "readaptation_cells_written": again.cells_written,
         "compensation_energy_joules": looked and looked.total_joules,
         "compensation_time_seconds": looked and looked.total_seconds,
+        "compensation_event_counts": looks and looks.as_dict(),
         "training_memory_bytes": result.cost.memory_bytes,
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,

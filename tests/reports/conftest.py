@@ -75,7 +75,7 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
         "readaptation_event_counts": COUNTS if adapts else None, "inference_interval_seconds": 2.1e-5,
         "adaptation_time_by_component_seconds": {"adc": 0.2 * scale, "digital": 0.11 * scale,
                                                  "cells_write": write_joules},
-        "compensation_energy_joules": None, "compensation_time_seconds": None,
+        "compensation_energy_joules": None, "compensation_time_seconds": None, "compensation_event_counts": None,
         "training_memory_bytes": 40_000 + 30_000_000 * scale,
         "inference_energy_joules": sum(inference_parts.values()), "inference_time_seconds": 4.4e-4,
         "inference_energy_by_component_joules": inference_parts,

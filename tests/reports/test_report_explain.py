@@ -37,12 +37,12 @@ def filled(report, chip_name, seed=0):
         "event_counts": happened.as_dict(), "energy_joules": cost.total_joules, "time_seconds": cost.total_seconds
     }  # fmt: skip
     for record in report["results"]:
-        for act in ("adaptation", "readaptation", "inference"):
+        for act in ("adaptation", "readaptation", "compensation", "inference"):
             happened = counts(rng)
             cost = table.cost(happened)
             record[f"{act}_event_counts"] = happened.as_dict()
             record[f"{act}_energy_joules"], record[f"{act}_time_seconds"] = cost.total_joules, cost.total_seconds
-            if act != "readaptation":
+            if act in ("adaptation", "inference"):
                 record[f"{act}_energy_by_component_joules"] = cost.joules
             if act == "adaptation":
                 record["write_energy_joules"] = table.write_joules(happened)
@@ -67,6 +67,16 @@ def test_every_total_is_the_sum_of_its_products(report):
         if "energy" in name and name != "write_energy_joules":
             assert math.fsum(found.by_component().values()) == found.total, "bit for bit"
     assert set(available(report, record)) == set(TOTALS)
+
+
+def test_what_drift_compensation_takes_is_explained_where_there_is_one(report):
+    record = report["results"][0]
+    lines = {line.event: line for line in explain(report, "compensation_energy_joules", record).lines}
+    assert lines["conversions of reads"].events == record["compensation_event_counts"]["read_conversions"]
+    record |= dict.fromkeys(("compensation_energy_joules", "compensation_time_seconds", "compensation_event_counts"))
+    assert "compensation_energy_joules" not in available(report, record)
+    with pytest.raises(UsageError, match="compensation_energy_joules is unknown in this report"):
+        explain(report, "compensation_energy_joules", record)
 
 
 def test_components_are_those_of_the_report(report):

@@ -227,6 +227,39 @@ def test_the_sample_predicts_another_matrix(name):
     assert joules == pytest.approx(model.counts.cell_read_joules, rel=0.05)
 
 
+@pytest.mark.parametrize("name", ["pcm-compensated", "reram-milo"])
+def test_drift_compensation_is_counted_as_it_is_simulated(name):
+    """The second look of a simulated matrix, event by event; what cells conduct, of the first, before they drift."""
+    from edge_adapt.simulator import program
+
+    chip = load_chip(name, {"array.drift_compensation": "matrix"})
+    outputs, inputs = 70, 300
+    model = program(chip, {"w": np.random.default_rng(7).standard_normal((outputs, inputs))}, np.random.default_rng(3))
+    model.set_time(1e3)
+    earlier = dataclasses.replace(model.counts)
+    model.set_time(1e6)
+    found = model.counts.minus(earlier)
+    counter = Counter(chip, program_sample(chip))
+    expected = counter.looks([(outputs, inputs)])
+    assert found.reads == 32
+    assert {n: getattr(expected, n) for n in EXACT} == {n: getattr(found, n) for n in EXACT}
+    fresh = model.matrix("w").baseline.events.cell_read_joules / 2
+    assert expected.cell_read_joules == pytest.approx(fresh, rel=0.05)
+
+
+def test_reports_of_a_count_have_drift_compensation_where_the_chip_has_it(capsys):
+    for device in ("pcm", "pcm-compensated"):
+        assert cli.main(["count", "--model", "bert-tiny", "--device", device, "--method", "probe", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        (record,) = report["results"]
+        said = any("drift compensation" in message for message in report["messages"])
+        assert said == (record["compensation_energy_joules"] is not None) == (device == "pcm-compensated")
+    parts = explain(report, "compensation_energy_joules", record)
+    assert parts.total == record["compensation_energy_joules"]
+    assert cli.main(["count", "--model", "bert-tiny", "--device", "pcm-compensated", "--method", "probe"]) == 0
+    assert "drift compensation takes" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_mean_load_of_one_bit_drives_is_the_mean_number_of_ones():
     chip, rng = load_chip("reram"), np.random.default_rng(0)
     x = np.abs(np.random.default_rng(0).standard_normal(4096, dtype=np.float32))
