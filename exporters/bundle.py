@@ -27,7 +27,7 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Task, load_task
 from . import int8
 from .adapters import origin
-from .folders import in_place
+from .folders import in_place, require_place
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
@@ -108,6 +108,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     """
     out = out.expanduser()
     check_destination(out, force)
+    require_place(out)
     progress.start(7)
     progress.stage("loading model, pool and task")
     task = load_task(config.task)
@@ -118,6 +119,11 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         raise UsageError(
             f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
             f"a --model of {task.kind}s or a --task of {backbone.kind}s"
+        )
+    if backbone.kind == "text" and config.max_tokens > backbone.max_tokens:
+        raise UsageError(
+            f"model {backbone.name!r} takes texts of up to {backbone.max_tokens} tokens; got max-tokens "
+            f"{config.max_tokens}"
         )
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance()

@@ -10,6 +10,15 @@ from pathlib import Path
 from ..errors import EdgeAdaptError
 
 
+def require_place(out: Path) -> None:
+    """Raise `EdgeAdaptError` when no folder can be made where `out` is to be; nothing is left of the attempt."""
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=f".tmp-{out.name}-", dir=above))
+    except OSError as error:
+        raise EdgeAdaptError(f"cannot write to {above}: {error.strerror}") from error
+
+
 @contextmanager
 def in_place(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place at the end, or disappears."""
