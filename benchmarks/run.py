@@ -7,6 +7,7 @@ One of them, with tiny sizes, to see that it works:     python benchmarks/run.py
 import argparse
 
 import bitserial
+import chip_bundle
 import counting
 import job
 import on_device
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "counting": counting,
     "published_chips": published_chips,
     "on_device": on_device,
+    "chip_bundle": chip_bundle,
     "job": job,
 }
 
