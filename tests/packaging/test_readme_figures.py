@@ -65,6 +65,14 @@ def test_images_are_those_of_the_recorded_runs(readme: str, root: Path, task: st
     assert f"{mean(gains):.1f} ± {stdev(gains) / len(gains) ** 0.5:.1f}" in text
 
 
+def test_a_pool_of_images_is_that_of_the_recorded_runs(readme: str, root: Path) -> None:
+    results = [run for run in recorded(root, "vision.json")["results"] if run["task"] == "elpv-mono"]
+    fused, probe = ([run["accuracy"] for run in results if run["method"] == name] for name in ("lorafusion", "probe"))
+    assert len(fused) == len(probe) == 3
+    assert f"reaches {percent(fused)} ± {100 * stdev(fused):.1f} % on monocrystalline cells" in readme
+    assert f"the classifier alone {percent(probe)} ± {100 * stdev(probe):.1f}." in readme
+
+
 def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(root: Path) -> None:
     page = (root / "docs" / "methods.md").read_text(encoding="utf-8")
     runs = [run for run in recorded(root, "mezo.json")["runs"] if run["shots"] == 100 and run["seed"] < 3]
