@@ -1,6 +1,7 @@
 """Figures of docs/bundle.md are those of the recorded runs that it names."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,33 @@ def page(root: Path) -> str:
 def rows(root: Path, name: str) -> dict[str, dict[str, Any]]:
     recorded = json.loads((root / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
     return {row["what"]: row for row in recorded["rows"]}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [1, 16])
+def test_steps_per_second(page: str, root: Path, size: int, threads: int) -> None:
+    (row,) = (row for what, row in rows(root, "on_device.json").items()
+              if re.fullmatch(rf"steps/s, batches of {size},.* threads {threads}", what))  # fmt: skip
+    rates = " | ".join(f"{row[name]:.1f}" for name in ("edge_adapt", "torch_eager", "torch_compile"))
+    ratio = row["edge_adapt"] / row["torch_eager"]
+    assert ratio == pytest.approx(row["ratio_to_eager"])
+    assert f"| batch {size}, threads {threads} | {rates} | {ratio:.2f} | {row['target']} |" in page
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_start_and_save(page: str, root: Path, threads: int) -> None:
+    found = rows(root, "on_device.json")
+    start = found[f"seconds to the first step, threads {threads}"]
+    save = found[f"seconds of a save, threads {threads}"]
+    assert f"{start['edge_adapt']:.2f} s" in page
+    assert f"{1000 * save['edge_adapt']:.1f} ms" in page
+
+
+@pytest.mark.parametrize("shape", ["8 x 48", "1 x 16"])
+def test_peak_memory(page: str, root: Path, shape: str) -> None:
+    found = rows(root, "on_device.json")
+    peak, predicted = (found[f"peak MB{kind}, batch {shape}"]["edge_adapt"] for kind in ("", " predicted"))
+    assert f"{peak:.0f} MB at {shape} (predicted {predicted:.0f})" in page
 
 
 def test_the_bundle_of_a_chip(page: str, root: Path) -> None:
