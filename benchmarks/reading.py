@@ -1,11 +1,15 @@
-"""Reading a crossbar: 512 x 512 weights on 128 x 128 arrays, against a float32 matrix product of the same shape."""
+"""Reading a crossbar: 512 x 512 weights on 128 x 128 arrays, against a float32 matrix product of the same shape, both
+on one thread and both on two.
+"""
 
 import dataclasses
 
+import numba
 import numpy as np
 from edge_adapt import load_chip
 from edge_adapt.simulator import program
 from measure import interleaved, publish
+from threadpoolctl import threadpool_limits
 
 LIMIT = (
     "per vector of N inputs and M outputs, and arrays of R rows: 2NM flops, as many again for the variance of the read "
@@ -27,17 +31,21 @@ def run(quick: bool) -> None:
     }
     transposed = np.ascontiguousarray(weight.T)
     rows = []
-    for batch in (1, 64, 1024):
+    most = numba.get_num_threads()
+    for threads, batch in ((t, b) for t in range(1, min(2, most) + 1) for b in (1, 64, 1024)):
+        numba.set_num_threads(threads)
         x = rng.normal(size=(batch, size)).astype(np.float32)
         calls = {name: lambda model=model, x=x: model.matvec("w", x) for name, model in models.items()}
         calls["product"] = lambda x=x: x @ transposed
-        times = interleaved(calls, 0.2 if quick else 5.0, turn=0.01 if quick else 0.3)
+        with threadpool_limits(threads, user_api="blas"):
+            times = interleaved(calls, 0.2 if quick else 5.0, turn=0.01 if quick else 0.3)
         draws = batch * size * -(-size // noisy.array.rows)
         for name in models:
             rows.append(
                 {
                     "weights": f"{size}x{size}",
                     "batch": batch,
+                    "threads": threads,
                     "read_noise": name == "noisy",
                     "milliseconds": 1e3 * times[name],
                     "product_milliseconds": 1e3 * times["product"],
@@ -47,4 +55,5 @@ def run(quick: bool) -> None:
                     "nanoseconds_per_conversion": 1e9 * (times[name] - times["product"]) / draws,
                 }
             )
+    numba.set_num_threads(most)
     publish("reading", LIMIT, rows, quick)
