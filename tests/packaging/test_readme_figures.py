@@ -51,6 +51,13 @@ def test_pairs_and_entities_are_those_of_the_recorded_runs(readme: str, root: Pa
     assert f"F1 {found['probe']} % by the classifier alone, LoRA {found['lora']} %" in text
 
 
+def test_mails_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+    runs = recorded(root, "spam.json")["runs"]
+    of = lambda method: percent([run["accuracy"] for run in runs if run["method"] == method])
+    said = f"LoRA {of('lora')}, LoRAFusion {of('lorafusion')}, PASTA {of('pasta')}, classifier only {of('probe')}"
+    assert said in " ".join(readme.split())
+
+
 @pytest.mark.parametrize("task", ["elpv-poly", "stamps", "mnist"])
 def test_images_are_those_of_the_recorded_runs(readme: str, root: Path, task: str) -> None:
     results = [run for run in recorded(root, "vision.json")["results"] if run["task"] == task]
