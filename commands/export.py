@@ -91,10 +91,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_images(task: str) -> bool:
     """Whether a task is of images: methods then have other recipes."""
+    from ..paths import expanded
     from ..workloads.image_tasks import IMAGE_TASKS
     from ..workloads.tasks import load_task
 
-    return task in IMAGE_TASKS or (Path(task).expanduser().is_dir() and load_task(task).kind == "image")
+    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task).kind == "image")
 
 
 def _summary(record: dict[str, Any]) -> str:

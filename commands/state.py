@@ -124,11 +124,13 @@ def _reset(store: "StateStore", args: argparse.Namespace) -> None:
 
 def _export(store: "StateStore", args: argparse.Namespace) -> None:
     from ..errors import UsageError, require
+    from ..paths import expanded
     from ..runtime.state import CURRENT
 
     current = store.read()
     tensors, header = current.part(CURRENT), current.header
-    bundle, out = args.bundle.resolve(), args.out.expanduser().resolve()
+    args.out = expanded(args.out)
+    bundle, out = args.bundle.resolve(), args.out.resolve()
     if out == bundle or bundle in out.parents:
         raise UsageError(f"{args.out} lies in the bundle, which holds its own files only; give a path outside of it")
     if args.format != "safetensors" and args.pairs:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UsageError, unknown_name
+from ..paths import expanded
 from . import overrides as override_module
 from .checks import check_chip
 from .entries import Entry
@@ -39,7 +40,7 @@ def find(kind: str, name_or_path: str | Path, beside: Path | None = None) -> Pat
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml")):
-        path = Path(text).expanduser()
+        path = expanded(text)
         path = beside / path if beside is not None else path
         if not path.is_file():
             raise UsageError(f"there is no {kind} file {path}")

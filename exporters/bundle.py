@@ -17,6 +17,7 @@ from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..methods import METHODS, Adaptation, Method, Placement, Recipe
+from ..paths import expanded
 from ..runtime import manifest as form
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
@@ -106,7 +107,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         UsageError: a name or option that does not fit, or `out` holds something.
         EdgeAdaptError: the graphs do not compute what torch computes, or the folder cannot be written.
     """
-    out = out.expanduser()
+    out = expanded(out).absolute()
     check_destination(out, force)
     require_place(out)
     progress.start(7)

@@ -31,9 +31,15 @@ def in_place(out: Path) -> Iterator[Path]:
         new = work / "new"
         new.mkdir()
         yield new
-        if out.exists():
+        had = out.exists()
+        if had:
             os.replace(out, work / "old")
-        os.replace(new, out)
+        try:
+            os.replace(new, out)
+        except OSError:
+            if had:
+                os.replace(work / "old", out)
+            raise
     except OSError as error:
         raise EdgeAdaptError(f"cannot write {out}: {error.strerror or error}") from error
     finally:

@@ -5,6 +5,7 @@ where threads meet, or only now and then, shows on a large batch run twice.
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -54,8 +55,8 @@ class Distance:
 
     @property
     def allowed(self) -> float:
-        """How far from float64 the graph may be."""
-        return min(BOUND, max(TOLERANCE, FACTOR * self.torch_from_float64))
+        """How far from float64 the graph may be: not at all unless torch's float32 is itself too far from it."""
+        return min(BOUND, FACTOR * self.torch_from_float64) if self.torch_from_float64 > TOLERANCE else 0.0
 
 
 @dataclass
@@ -273,7 +274,8 @@ def _from_float64(value: np.ndarray, expected: Feeds, exact: Feeds, name: str) -
 
 def _decide(found: Parity, distance: Distance) -> None:
     """Let float64 decide about a gradient that is too far from torch's float32."""
-    if not distance.graph_from_float64 <= distance.allowed:
+    finite = math.isfinite(distance.graph_from_torch) and math.isfinite(distance.torch_from_float64)
+    if not (finite and distance.graph_from_float64 <= distance.allowed):
         raise EdgeAdaptError(
             f"{distance.where}: {distance.value} differs from torch by {distance.graph_from_torch:.2g} (relative), "
             f"more than {TOLERANCE:g}, and from its float64 by {distance.graph_from_float64:.2g}, torch's own float32 "

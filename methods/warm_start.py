@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import EdgeAdaptError, UsageError
+from ..paths import expanded
 from .base import Adaptation
 
 HEAD = "head."
@@ -23,7 +24,7 @@ def save(adaptation: Adaptation, path: str | Path) -> None:
     A bundle's `initial.safetensors` has the same form. Raises `EdgeAdaptError` when the file cannot be written.
     """
     state = {name: value.contiguous() for name, value in own_state(adaptation).items()}
-    target = Path(path).expanduser()
+    target = expanded(path)
     temporary = target.with_name(f".tmp-{target.name}")
     try:
         save_file(state, temporary, metadata={"method": adaptation.method})
@@ -44,7 +45,7 @@ def load(adaptation: Adaptation, path: str | Path) -> None:
         UsageError: no such file, or one of another method, model or pool: its names or shapes differ.
         EdgeAdaptError: the file is broken, or holds numbers that are not finite.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UsageError(f"warm start {path}: no such file")
     try:

@@ -17,6 +17,7 @@ from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
 from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
 from ..methods.trainer import evaluate, train
+from ..paths import expanded
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
 from ..workloads.tasks import Task, load_task
@@ -86,7 +87,7 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
         EdgeAdaptError: a task or model cannot be fetched, the folder cannot be written.
     """
     config.check()
-    out = Path(out).expanduser()
+    out = expanded(out)
     record = _open_folder(config, out)
     tasks = [load_task(task) for task in config.tasks]
     if twice := sorted({task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1}):

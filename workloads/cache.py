@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from ..paths import expanded
 from .packages import Package
 from .unpack import file_sha256
 
@@ -14,7 +15,7 @@ MARKER = ".complete.json"
 def cache_dir() -> Path:
     """The cache folder: $EDGE_ADAPT_CACHE, else the user's cache ($XDG_CACHE_HOME or ~/.cache) / edge-adapt."""
     if own := os.environ.get("EDGE_ADAPT_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "edge-adapt"
 

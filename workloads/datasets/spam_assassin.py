@@ -15,7 +15,7 @@ from pathlib import Path
 
 LONGEST = 2000  # characters; far more than a model reads
 _UNSEEN = ("style", "script", "title")
-_LIST_NAME = re.compile(r"\[[^\]]*\]")
+_LIST_NAME = re.compile(r"^\s*((?:(?:re|fwd?):\s*)*)\[[^\]]*\]", re.IGNORECASE)
 
 
 def read(package_folder: Path) -> Iterator[tuple[str, str]]:
@@ -29,7 +29,7 @@ def read(package_folder: Path) -> Iterator[tuple[str, str]]:
 def words(mail: str) -> str:
     """Subject and visible text of a mail, white space as single spaces."""
     message = email.message_from_string(mail)
-    subject = _LIST_NAME.sub(" ", _subject(message))
+    subject = _LIST_NAME.sub(r"\1", _subject(message))
     return " ".join(f"{subject} {_body(message)}".split())[:LONGEST]
 
 
@@ -65,6 +65,7 @@ def _decoded(content: bytes, charset: str | None) -> str:
 def _visible(page: str) -> str:
     parser = _Visible()
     parser.feed(page)
+    parser.close()
     return " ".join(parser.found)
 
 
@@ -75,7 +76,7 @@ class _Visible(HTMLParser):
         self._hidden = 0
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._hidden += tag in _UNSEEN
+        self._hidden = 0 if tag == "body" else self._hidden + (tag in _UNSEEN)  # a title that nobody closed ends there
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = max(0, self._hidden - (tag in _UNSEEN))
