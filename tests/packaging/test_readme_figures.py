@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="module")
-def main_table(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("main_table", root / "benchmarks" / "main_table.py")
+def script(root: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, root / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def main_table(root: Path) -> ModuleType:
+    return script(root, "main_table")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,13 @@ def test_the_table_of_the_main_job_is_that_of_its_recorded_run(readme: str, main
     recorded = json.loads(main_table.RESULT.read_text(encoding="utf-8"))
     for row in main_table.rows(recorded["results"]):
         assert row in readme
+
+
+def test_the_seeds_on_the_chip_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+    on_chip = script(root, "on_chip")
+    plain = readme.replace("**", "")
+    told = [row for row in on_chip.rows(json.loads(on_chip.RESULT.read_text(encoding="utf-8"))) if row in plain]
+    assert len(told) == plain.count("| on the chip, ") == 3  # at 400 shots the README leaves the 30 days out
 
 
 def test_energies_have_three_digits(main_table: ModuleType) -> None:
