@@ -30,10 +30,9 @@ def run(args: argparse.Namespace) -> int:
         if name not in PACKAGES:
             raise UsageError(unknown_name("package", name, PACKAGES))
     wanted = args.packages or [name for name in PACKAGES if can_fetch(name)]
-    for name in () if args.packages else [name for name in PACKAGES if name not in wanted]:
-        print(
-            f"edge-adapt: {PACKAGES[name].requirement} is left out: npm fetches it, and is not there", file=sys.stderr
-        )
+    if not args.packages:
+        for left in (package.requirement for name, package in PACKAGES.items() if name not in wanted):
+            print(f"edge-adapt: {left} is left out: npm fetches it, and is not there", file=sys.stderr)
     found = {name: str(fetch(name)) for name in wanted}
     if args.json:
         print(json.dumps(found, indent=1))

@@ -97,7 +97,7 @@ def test_the_report_of_a_run_as_json(bundle: Path, data: Path, cli: Callable, tm
     assert (report["energy"]["joules"] is None) == bool(report["energy"]["problem"])
 
 
-def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path) -> None:
+def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path, monkeypatch) -> None:
     original = load_file(bundle / "initial.safetensors")
     assert json.loads(cli("state", "show", bundle, "--json").out)["note"] == "exported"
     cli("train", bundle, data)
@@ -130,6 +130,9 @@ def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path)
         for inside in (bundle, bundle / "manifest.json", bundle / "state" / "a", bundle / "new"):
             refused(cli("state", "export", bundle, inside, "--format", kind), 2, "lies in the bundle")
     assert cli("state", "show", bundle).code == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli("state", "export", bundle, "~/at-home").code == 0
+    assert (tmp_path / "at-home").is_file()
 
 
 def test_nothing_to_roll_back_to(bundle: Path, cli: Callable) -> None:
@@ -264,7 +267,9 @@ def test_an_orderly_stop_and_going_on(bundle: Path, data: Path, cli: Callable) -
     command = [sys.executable, "-m", "edge_adapt", "train", str(bundle), str(data), "--epochs", "4000", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    while not (bundle / "state" / "b").exists() and process.poll() is None:
+    for _ in range(12_000):  # not for ever, if nothing were ever saved
+        if (bundle / "state" / "b").exists() or process.poll() is not None:
+            break
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate()
@@ -279,6 +284,6 @@ def test_the_memory_of_a_run_measured(bundle: Path, cli: Callable) -> None:
     done = cli("plan", bundle, "--batch", 4, "--seq", 8, "--measure", "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    assert found["batch"], found["tokens"] == (4, 8)
+    assert (found["batch"], found["tokens"]) == (4, 8)
     assert 20e6 < found["measured_peak_bytes"] < 1e9
     assert np.isfinite(found["measured_peak_bytes"])

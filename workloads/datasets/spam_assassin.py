@@ -1,7 +1,9 @@
 """Public mail corpus of SpamAssassin: one JSON file per mail, folders of wanted ("ham") and of unwanted mails ("spam").
 
 A text is the subject and the beginning of what a reader of the mail sees. Headers are left out, and so is what mailing
-lists put in brackets before a subject: servers and lists would tell the classes apart, not what is written.
+lists put in brackets before a subject: servers and lists would tell the classes apart, not what is written. Equal texts
+are kept once, but mails that went to many in slightly different words are not: of 400 test mails 7 share characters 30
+to 230 with one to train on.
 """
 
 import email
