@@ -149,15 +149,17 @@ class Crew:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch and the kernels of the simulator use one thread."""
+    """Inside, torch, the kernels of the simulator and numpy's products use one thread, as in the helpers."""
     import numba
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before[0])
         numba.set_num_threads(before[1])

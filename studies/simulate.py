@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..simulator.compiling import prepare
 from .config import SimulateConfig
 from .crew import Crew
 from .progress import Progress
@@ -24,6 +25,7 @@ def simulate(
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
+        prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
