@@ -48,7 +48,8 @@ def model_sha256(backbone: Backbone) -> str:
     from tokenizers import Tokenizer
 
     reader = backbone.preprocessor
-    config = {key: value for key, value in backbone.module.config.to_dict().items() if key not in _MODEL_NOTES}
+    said: Any = backbone.module.config
+    config = {key: value for key, value in said.to_dict().items() if key not in _MODEL_NOTES}
     buffers = {name: buffer.detach().cpu().numpy() for name, buffer in backbone.module.named_buffers()}
     facts = {
         field.name: getattr(backbone, field.name)
