@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import compare_tables, tables
-from .canvas import Drawing, colours_of, page_colours
+from .canvas import Drawing, colours_of, in_both_widths, page_colours
 from .compare_rows import Comparison, rows_on, tasks_of
 from .fields import LABELS
 from .figure_accuracy import energy_panels
@@ -25,9 +25,13 @@ def draw_all(comparison: Comparison) -> dict[str, Drawing]:
     for number, task in enumerate(tasks_of(comparison), 1):
         groups = {device["device"]: rows_on(comparison, device["device"], [task]) for device in comparison["devices"]}
         groups = {device: rows for device, rows in groups.items() if rows}
+        names = (
+            (f"pareto-{number}", f"Accuracy against energy, {task}"),
+            (f"metrics-{number}", f"Methods and devices, {task}"),
+        )
         found += [
-            energy_panels(groups, colours, f"pareto-{number}", f"Accuracy against energy, {task}", with_front=True),
-            metrics_by_device(groups, colours, f"metrics-{number}", f"Methods and devices, {task}"),
+            in_both_widths(lambda width, n=names[0], g=groups: energy_panels(g, colours, *n, width=width)),
+            in_both_widths(lambda width, n=names[1], g=groups: metrics_by_device(g, colours, *n, width)),
         ]
     return {drawing.name: drawing for drawing in found if drawing is not None}
 

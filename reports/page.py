@@ -33,7 +33,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
     colours = colours_of(row.method for row in rows)
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
-    device = report["device"]
+    device, said = report["device"], findings(report)
     differences = []
     for group in groups.values():
         subject = best_without_writes(group)
@@ -66,7 +66,8 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "variables": {light: name for name, (light, _) in page_colours().items()},
         "labels": [label for label in LABELS if label in _labels(report)],
         "headlines": headlines(report),
-        "findings": findings(report),
+        "verdict": said[0].text,
+        "findings": said[1:],
         "messages": [readable(message) for message in report["messages"]],
         "results": [tables.results(group, colours, without(unknown_components(device))) for group in groups.values()],
         "differences": differences,
@@ -77,6 +78,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "silicon": tables.silicon(report["device"]["area_square_meters"]),
         "runs": tables.runs(rows, colours),
         "references": tables.references(report["references"]),
+        "identity": tables.identity(report),
         "configuration": tables.mapping(f"Configuration {report['config_hash']}.", report["config"]),
         "versions": tables.mapping("Versions.", report["versions"]),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .canvas import COMPONENT_COLOURS
+from .canvas import COMPONENT_COLOURS, fill_of
 from .rows import (
     Row,
     component_title,
@@ -29,6 +29,7 @@ class Cell:
     value: float | int | None = None
     below: str = ""
     colour: str = ""
+    fill: str = "full"
     badge: str = ""
     link: str = ""
 
@@ -70,7 +71,8 @@ def _accuracy(row: Row, name: str) -> Cell:
 
 def _name(row: Row, colours: Mapping[str, str]) -> Cell:
     badge = "" if row.label == "simulated" else row.label
-    return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], badge)
+    fill = fill_of(row.method, colours)
+    return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], fill, badge)
 
 
 def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "") -> Table:
@@ -335,3 +337,31 @@ def mapping(caption: str, values: Mapping[str, Any]) -> Table:
         [Cell(key), Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))] for key, v in values.items()
     ]
     return Table(caption, ("name", "value"), lines, frozenset(range(2)))
+
+
+#: where a report says what it was made of: (section, field, what it is)
+_IDENTITY = (
+    ("environment", "commit", "commit"),
+    ("environment", "processor", "processor"),
+    ("environment", "cores", "cores"),
+    ("environment", "operating_system", "operating system"),
+    ("environment", "python", "Python"),
+    ("environment", "product_arithmetic", "arithmetic of products"),
+    ("environment", "processes", "processes"),
+    ("environment", "wall_seconds", "wall time"),
+    ("inputs", "chip_sha256", "SHA-256 of the chip"),
+    ("inputs", "model_sha256", "SHA-256 of the model"),
+    ("inputs", "pool_sha256", "SHA-256 of the pool"),
+    ("inputs", "task_sha256", "SHA-256 of the data"),
+)
+
+
+def identity(report: Mapping[str, Any]) -> Table:
+    """What made the numbers: code, machine, contents of the inputs, and the digest of the results."""
+    lines = [[Cell("digest of the results"), Cell(report.get("results_digest") or "–")]]
+    lines += [[Cell("configuration"), Cell(report["config_hash"])], [Cell("ended"), Cell(report["created"])]]
+    for section, name, title in _IDENTITY:
+        value = report.get(section, {}).get(name)
+        text = duration(value) if name == "wall_seconds" and value is not None else str("–" if value is None else value)
+        lines.append([Cell(title), Cell(text)])
+    return Table("Who gets the same digest has the same results.", ("what", "value"), lines, frozenset(range(2)))

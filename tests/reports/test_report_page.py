@@ -1,5 +1,6 @@
 """The page: complete, self-contained, well-formed, escaped, and right for odd reports."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -147,11 +148,55 @@ def test_nothing_is_loaded_from_elsewhere(example):
                 pytest.fail(f"{tag} {name}={value}")
             if name in ("href", "xlink:href"):
                 allowed = (
-                    ("#", "https://doi.org/", "https://arxiv.org/") if tag == "a" else ("#", "data:image/png;base64,")
+                    ("#", "https://doi.org/", "https://arxiv.org/", "report.json", "results.csv", "figures/")
+                    if tag == "a"
+                    else ("#", "data:image/png;base64,")
                 )
                 assert (value or "").startswith(allowed), (tag, value)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
     assert "@import" not in text
+
+
+def test_the_answer_comes_first_and_its_files_are_linked(example, report):
+    text, page = example
+    first_words, figure = text.index('<p class="verdict">'), text.index('<figure id="figure-accuracy-energy">')
+    others = [text.index(word) for word in ("<table", "<h2", '<figure id="figure-drift-recovery">', "<nav")]
+    assert first_words < figure < min(others)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    files = ["report.json", "results.csv", *(f"figures/{name}.svg" for name in draw_all(report))]
+    assert set(files) <= set(links)
+
+
+def test_links_to_files_arrive(make_report, tmp_path):
+    paths = write_report(make_report(shots=(16,), seeds=1), tmp_path / "out")
+    page = Page(paths.html.read_text(encoding="utf-8"))
+    for tag, attributes in page.tags:
+        target = attributes.get("href") or ""
+        if tag == "a" and not target.startswith(("#", "http")):
+            assert (paths.folder / target).is_file(), target
+
+
+def test_the_records_as_csv(make_report, tmp_path):
+    report = make_report(shots=(16,), seeds=2)
+    report["results"][0]["accuracy_readapted"] = None
+    with write_report(report, tmp_path / "out").csv.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == len(report["results"])
+    assert rows[0]["accuracy_readapted"] == ""
+    for row, record in zip(rows, report["results"], strict=True):
+        assert row["method"] == record["method"]
+        assert float(row["adaptation_energy_joules [J]"]) == record["adaptation_energy_joules"]
+        assert float(row["accuracy_chip"]) == record["accuracy_chip"]
+    assert not any(text.startswith(("{", "[")) for row in rows for text in row.values())
+
+
+def test_print_shows_everything(example):
+    """Closed parts open in print, and the wide form of a figure is printed."""
+    text, _ = example
+    printed = text[text.index("@media print") :]
+    assert "details::details-content { content-visibility: visible" in printed
+    assert ".broad { display: block; }" in printed and ".slim { display: none; }" in printed
+    assert ".scroll { overflow: visible" in printed
 
 
 def test_ids_are_unique_and_links_within_the_page_arrive(example):
