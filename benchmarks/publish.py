@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_adapt.reports.figure_recovery import changes
 from edge_adapt.reports.loaded import load_report
 from edge_adapt.reports.rows import Row, method_title, rows_of
-from edge_adapt.reports.uncertainty import change, standard_error
+from edge_adapt.reports.uncertainty import Errors
 from edge_adapt.reports.values import signed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,15 +45,16 @@ def short(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": report["command"],
         "created": report["created"],
-        "environment": report.get("environment"),
+        "environment": report["environment"],
         "versions": report["versions"],
         "config_hash": report["config_hash"],
-        "results_digest": report.get("results_digest"),
+        "inputs": report["inputs"],
+        "results_digest": report["results_digest"],
         "shots": shots,
         "runs": max(len(row.records) for row in rows),
         "test_examples": report["task"]["test_examples"],
-        "rows": [_short_row(row) for row in sorted(rows, key=_place)],
-        "comparisons": [c for c in report.get("comparisons", []) if c["shots"] == shots],
+        "rows": [_short_row(row, Errors.of(report)) for row in sorted(rows, key=_place)],
+        "comparisons": [entry for entry in report["comparisons"] if entry["shots"] == shots],
         "programming": {key: report["programming"][key] for key in ("cells", "energy_joules", "time_seconds")},
         "pool_joules": (report["programming"]["pool"] or {}).get("energy_joules"),
         "break_even": report["break_even"],
@@ -68,19 +70,18 @@ def _place(row: Row) -> tuple[int, int]:
     )
 
 
-def _short_row(row: Row) -> dict[str, Any]:
+def _short_row(row: Row, errors: Errors) -> dict[str, Any]:
     accuracies = {
-        name: {"mean": row.stat(f"accuracy_{name}").mean, "standard_error": standard_error(row, name)}
-        for name in OUTCOMES
+        name: {"mean": row.stat(f"accuracy_{name}").mean, "standard_error": errors.mean(row, name)} for name in OUTCOMES
     }
-    lost, won = change(row, "drifted", row, "chip"), change(row, "readapted", row, "drifted")
+    lost, won = changes(row, errors)
     return {
         "method": row.method,
         "placement": row.placement,
         **{name: row.stat(name).mean for name in COSTS},
         "accuracy": accuracies,
-        "lost": {"mean": lost.mean, "standard_error": lost.standard_error},
-        "won_back": {"mean": won.mean, "standard_error": won.standard_error},
+        "lost": lost and {"points": lost.points, "error": lost.error},
+        "won_back": won and {"points": won.points, "error": won.error},
     }
 
 
@@ -156,7 +157,7 @@ def lessons(record: Mapping[str, Any]) -> list[str]:
 def _comparison(record: Mapping[str, Any], one: tuple[str, str], two: tuple[str, str], outcome: str) -> Any:
     for entry in record["comparisons"]:
         pair = (entry["method"], entry["placement"]), (entry["against_method"], entry["against_placement"])
-        if entry["outcome"] == outcome and pair == (one, two):
+        if entry["outcome"] == entry["against_outcome"] == outcome and pair == (one, two):
             return entry
     return None
 
@@ -164,22 +165,23 @@ def _comparison(record: Mapping[str, Any], one: tuple[str, str], two: tuple[str,
 def _verdict(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return ""
-    said = {"better": "more than the error", "worse": "more than the error", "tie": "a tie"}
-    difference = f"{signed(entry['difference_points'])} ± {entry['standard_error_points']:.1f}"
-    return f": a difference of {difference} points, {said.get(entry['verdict'], 'with too few runs to tell')}"
+    said = {"better": "more than the error", "worse": "more than the error", "tie": "which is a tie"}
+    return f": a difference of {_points(entry)} points, {said.get(entry['verdict'], 'from too few answers to tell')}"
+
+
+def _points(entry: Mapping[str, Any]) -> str:
+    return points({"points": entry["difference_points"], "error": entry["standard_error_points"]})
 
 
 def differences(record: Mapping[str, Any]) -> str:
     """Paired differences as a table, or why there is none."""
     if not record["comparisons"]:
         return "This run has no paired differences: it is one draw of the examples."
-    lines = ["| outcome | method | against | difference, points | verdict |", "|---|---|---|---|---|"]
+    lines = ["| method | minus | difference, points | verdict |", "|---|---|---|---|"]
     for entry in record["comparisons"]:
-        against = {"method": entry["against_method"], "placement": entry["against_placement"]}
-        lines.append(
-            f"| {OUTCOMES[entry['outcome']]} | {title(entry)} | {title(against)} | "
-            f"{signed(entry['difference_points'])} ± {entry['standard_error_points']:.1f} | {entry['verdict']} |"
-        )
+        other = {"method": entry["against_method"], "placement": entry["against_placement"]}
+        one, two = (OUTCOMES[entry[name]] for name in ("outcome", "against_outcome"))
+        lines.append(f"| {title(entry)}, {one} | {title(other)}, {two} | {_points(entry)} | {entry['verdict']} |")
     return "\n".join(lines)
 
 
@@ -253,12 +255,11 @@ def accuracy(found: Mapping[str, float | None]) -> str:
     return f"{100 * found['mean']:.1f}{error} %"
 
 
-def points(found: Mapping[str, float | None]) -> str:
+def points(found: Mapping[str, float | None] | None) -> str:
     """A difference in points with its standard error."""
-    if found["mean"] is None:
+    if found is None or found["points"] is None:
         return "–"
-    error = f" ± {100 * found['standard_error']:.1f}" if found["standard_error"] is not None else ""
-    return f"{signed(100 * found['mean'])}{error}"
+    return signed(found["points"]) + (f" ± {found['error']:.1f}" if found["error"] is not None else "")
 
 
 def joules(value: float | None) -> str:

@@ -23,7 +23,7 @@ from .canvas import (
 from .frontier import frontier
 from .label_layout import Box, place_labels, spread_vertically
 from .rows import Row, by_shots, labels_of, seeds_in_words
-from .uncertainty import standard_error
+from .uncertainty import Errors
 from .values import duration, percent, si
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ _MARKERS = "Markers: ○ digital, □ cells rewritten every step, ◇ cells rewr
 def accuracy_against_energy(
     rows: Sequence[Row],
     colours: Mapping[str, str],
-    comparisons: Sequence[Mapping[str, Any]] = (),
+    errors: Errors,
     width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation, a panel per number of shots. None without data."""
     panels = {f"{shots} shots": group for shots, group in by_shots(rows).items()}
-    return energy_panels(panels, colours, "accuracy-energy", "Accuracy against adaptation energy", comparisons, width)
+    return energy_panels(panels, colours, "accuracy-energy", "Accuracy against adaptation energy", errors, width)
 
 
 def energy_panels(
@@ -49,11 +49,11 @@ def energy_panels(
     colours: Mapping[str, str],
     name: str,
     title: str,
-    comparisons: Sequence[Mapping[str, Any]] = (),
+    errors: Errors,
     width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation with the frontier, a panel per group of rows; None
-    without data. `comparisons`: those of the report, which decide whether one row is better than another.
+    without data. `errors` give the error bars, and say whether one row is better than another.
     """
     known = {
         panel: [
@@ -71,12 +71,13 @@ def energy_panels(
     if not groups:
         return None
     drawn = [row for group in groups.values() for row in group]
-    fronts = {panel: frontier(known[panel], comparisons) for panel in groups}
+    fronts = {panel: frontier(known[panel], errors.better) for panel in groups}
     with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups), width) as figure:
         axes_of = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         _margins(figure)
-        ends = [(r.stat("accuracy_chip").mean or 0, standard_error(r, "chip") or 0) for r in drawn]
-        low, high = _limits([mean + sign * error for mean, error in ends for sign in (-1, 1)], 0.12)
+        ends = [(r.stat("accuracy_chip").mean or 0, errors.mean(r, "chip") or 0) for r in drawn]
+        runs = [record["accuracy_chip"] for r in drawn for record in r.records]
+        low, high = _limits([*runs, *(mean + sign * error for mean, error in ends for sign in (-1, 1))], 0.12)
         energies = [record["adaptation_energy_joules"] for r in drawn for record in r.records]
         energies = [e for e in energies if e]
         for axes, (panel, group) in zip(axes_of, groups.items(), strict=True):
@@ -87,9 +88,9 @@ def energy_panels(
             axes.set_ylabel("accuracy on the chip, %")
             line = _front(axes, fronts[panel])
             for row in group:
-                _point(axes, row, colours)
+                _point(axes, row, colours, errors)
             still = [r for r in known[panel] if r not in group]
-            _labels(axes, group, colours, [*line, *_reference_lines(axes, still, colours)])
+            _labels(axes, group, colours, errors, [*line, *_reference_lines(axes, still, colours)])
             quiet_axes(axes)
             si_axis(axes.xaxis, "J", most_ticks=9 if is_wide(width) else 5)
         axes_of[-1].set_xlabel("energy of one adaptation (logarithmic)")
@@ -111,7 +112,7 @@ def energy_panels(
             "Test accuracy on the chip after one adaptation against the energy of that adaptation (reads, digital work "
             "and cell writes, without the one-time programming). Up and to the left is better. Line: the frontier. "
             f"Each method on it is more accurate than every cheaper one by more than the error ({on_it}); the others "
-            f"are within the error of it, or worse. {_error_words(drawn)}{_MARKERS}",
+            f"are within the error of it, or worse. {_error_words(drawn, errors)}{_MARKERS}",
             f"Scatter plot of accuracy on the chip against adaptation energy. {spoken}. On the frontier: {on_it}.",
             labels_of(drawn),
         )
@@ -187,11 +188,12 @@ def _spread_words(rows: Sequence[Row]) -> str:
     return f"Mean over {seeds_in_words(rows)}; bars: ± one sample standard deviation. "
 
 
-def _error_words(rows: Sequence[Row]) -> str:
-    if all(standard_error(row, "chip") is None for row in rows):
-        return "One run without single answers: no error is known. "
+def _error_words(rows: Sequence[Row], errors: Errors) -> str:
     runs = seeds_in_words(rows).replace("seed", "run")
-    return f"Mean over {runs}; bars: ± one standard error, of the runs and of the test examples. "
+    if all(errors.mean(row, "chip") is None for row in rows):
+        return f"Mean over {runs}, too few to tell an error. "
+    of = "of the test examples" if runs == "1 run" else "of test examples, draws and chips"
+    return f"Mean over {runs}; bars: ± one standard error, {of}. "
 
 
 def _marker_style(row: Row, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -207,7 +209,7 @@ def _marker_style(row: Row, colours: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _point(axes: "Axes", row: Row, colours: Mapping[str, str]) -> None:
+def _point(axes: "Axes", row: Row, colours: Mapping[str, str], errors: Errors) -> None:
     """Every run faintly, then the mean with its standard error."""
     colour = colours[row.method]
     seeds = [(r["adaptation_energy_joules"], r["accuracy_chip"]) for r in row.records]
@@ -229,7 +231,7 @@ def _point(axes: "Axes", row: Row, colours: Mapping[str, str]) -> None:
     axes.errorbar(
         energy,
         100 * accuracy.mean,
-        yerr=100 * (standard_error(row, "chip") or 0),
+        yerr=100 * (errors.mean(row, "chip") or 0),
         color=colour,
         elinewidth=1.3,
         capsize=0,
@@ -299,7 +301,9 @@ def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, st
     return taken
 
 
-def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obstacles: list[Box]) -> None:
+def _labels(
+    axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], errors: Errors, obstacles: list[Box]
+) -> None:
     """A label beside every point, with a thin leader where it had to move away."""
     points, boxes = [], list(obstacles)
     for row in rows:
@@ -308,9 +312,8 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
         assert energy is not None
         assert accuracy.mean is not None
         x, y = (float(v) for v in axes.transData.transform((energy, 100 * accuracy.mean)))
-        half = (
-            float(axes.transData.transform((energy, 100 * (accuracy.mean + (standard_error(row, "chip") or 0))))[1]) - y
-        )
+        top = 100 * (accuracy.mean + (errors.mean(row, "chip") or 0))
+        half = float(axes.transData.transform((energy, top))[1]) - y
         points.append((x, y))
         boxes += [Box(x - 5, y - 5, x + 5, y + 5), Box(x - 1.5, y - half, x + 1.5, y + half)]
     frame = axes.get_window_extent()

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, new_figure, quiet_axes, text_size
+from .paired import Difference
 from .rows import Row, labels_of
-from .uncertainty import Difference, change
+from .uncertainty import Errors
 from .values import JOIN, duration, percent, signed
 
 if TYPE_CHECKING:
@@ -17,22 +18,25 @@ _POINTS = ("o", "X", "D")  # as adapted, later, adapted again
 _NAMES = ("chip", "drifted", "readapted")
 
 
-def points(difference: Difference) -> str:
+def points(difference: Difference | None) -> str:
     """A paired difference in points with its standard error: "−4.0 ± 1.2"; "–" when unknown."""
-    if difference.mean is None:
+    if difference is None or difference.points is None:
         return "–"
-    text = signed(100 * difference.mean)
-    if difference.standard_error is None:
-        return text
-    return f"{text}{JOIN}±{JOIN}{100 * difference.standard_error:.1f}"
+    text = signed(difference.points)
+    return text if difference.error is None else f"{text}{JOIN}±{JOIN}{difference.error:.1f}"
 
 
-def changes(row: Row) -> tuple[Difference, Difference]:
+Changes = tuple[Difference | None, Difference | None]
+
+
+def changes(row: Row, errors: Errors) -> Changes:
     """(later minus as adapted, adapted again minus later) of one row."""
-    return change(row, "drifted", row, "chip"), change(row, "readapted", row, "drifted")
+    return errors.difference(row, "drifted", row, "chip"), errors.difference(row, "readapted", row, "drifted")
 
 
-def recovery(rows: Sequence[Row], colours: Mapping[str, str], width: float = WIDE_INCHES) -> Drawing | None:
+def recovery(
+    rows: Sequence[Row], colours: Mapping[str, str], errors: Errors, width: float = WIDE_INCHES
+) -> Drawing | None:
     """Two arrows for every row that was adapted again: what time takes, what adapting again gives back.
 
     None when no row was adapted again after drift. `rows`: those of one number of shots.
@@ -49,40 +53,47 @@ def recovery(rows: Sequence[Row], colours: Mapping[str, str], width: float = WID
             left=0.12 / width, right=1 - 0.16 / width, top=1 - _TOP_INCHES / height, bottom=_BOTTOM_INCHES / height
         )
         values = [100 * (row.stat(f"accuracy_{name}").mean or 0) for row in drawn for name in _NAMES]
-        errors = [100 * (d.standard_error or 0) for row in drawn for d in changes(row)]
-        room = max(errors) + 0.06 * max(max(values) - min(values), 2.0)
+        changed = {row: changes(row, errors) for row in drawn}
+        room = max(_bar(difference) for pair in changed.values() for difference in pair) + 0.06 * max(
+            max(values) - min(values), 2.0
+        )
         axes.set_xlim(min(values) - room, max(values) + room)
         axes.set_ylim(len(drawn), 0)
         axes.set_yticks([])
         axes.set_xlabel("accuracy on the chip, %")
         for place, row in enumerate(drawn):
-            _row(axes, row, place, colours[row.method])
+            _row(axes, row, changed[row], place, colours[row.method])
         quiet_axes(axes, "x")
         axes.spines["left"].set_visible(False)
         _legend(figure, ("as adapted", later, "adapted again"))
-        still = ", ".join(row.title for row in drawn if row.writes_cells is False)
+        still = "; ".join(row.title for row in drawn if row.writes_cells is False)
         return finish(
             figure,
             "drift-recovery",
-            f"What {duration(age) if age else 'time'} takes, and what adapting again gives back",
+            f"What {f'{duration(age)} take' if age else 'time takes'}, and what adapting again gives back",
             f"Accuracy on the chip at {drawn[0].shots} shots: as adapted, {later} on cells that have drifted, and "
             "after a second, shorter adaptation on them. Beside each name: the two changes in points, as means of "
             "paired differences of the same test examples ± one standard error, which the bars show too. "
             f"{f'Without a written cell: {still}.' if still else ''}",
-            f"Accuracy as adapted, {later} and adapted again. {'; '.join(map(_spoken, drawn))}.",
+            f"Accuracy as adapted, {later} and adapted again. "
+            f"{'; '.join(_spoken(row, changed[row]) for row in drawn)}.",
             labels_of(drawn),
         )
 
 
-def _spoken(row: Row) -> str:
+def _spoken(row: Row, changed: Changes) -> str:
     accuracies = ", ".join(f"{percent(row.stat(f'accuracy_{name}'))} %" for name in _NAMES)
-    first, last = changes(row)
-    return f"{row.title}: {accuracies}, change {points(first)}, then {points(last)} points"
+    return f"{row.title}: {accuracies}, change {points(changed[0])}, then {points(changed[1])} points"
 
 
-def _row(axes: "Axes", row: Row, place: int, colour: str) -> None:
+def _bar(difference: Difference | None) -> float:
+    """Length of an error bar in points; 0 where there is none."""
+    return 0.0 if difference is None or difference.error is None else difference.error
+
+
+def _row(axes: "Axes", row: Row, changed: Changes, place: int, colour: str) -> None:
     """One row: its name and numbers above two lanes, the fall and the recovery."""
-    first, last = changes(row)
+    first, last = changed
     start, middle, end = (100 * (row.stat(f"accuracy_{name}").mean or 0) for name in _NAMES)
     text = axes.annotate(
         row.short_title, (0, place + 0.20), xycoords=("axes fraction", "data"), fontsize=8.5, color=colour, va="center"
@@ -104,7 +115,7 @@ def _row(axes: "Axes", row: Row, place: int, colour: str) -> None:
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 2.0, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
         axes.errorbar(
-            go, y, xerr=100 * (difference.standard_error or 0), marker=marker, markersize=6.5, color=colour,
+            go, y, xerr=_bar(difference), marker=marker, markersize=6.5, color=colour,
             markeredgewidth=0.8, elinewidth=0.9, capsize=2.5,
         )  # fmt: skip
     axes.plot(start, place + 0.5, marker=_POINTS[0], markersize=6.5, color=colour)

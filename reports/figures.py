@@ -9,6 +9,7 @@ from .figure_energy import energy_by_component
 from .figure_programming import conductance_map, pulses
 from .figure_recovery import recovery
 from .rows import by_shots, rows_of
+from .uncertainty import Errors
 
 
 def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
@@ -20,11 +21,11 @@ def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
     rows = rows_of(report["results"])
     colours = colours_of(row.method for row in rows)
     largest = next(reversed(by_shots(rows).values()))
-    comparisons = report.get("comparisons", [])
+    errors = Errors.of(report)
     programming, label = report["programming"], report["programming"]["label"]
     drawn = (
-        in_both_widths(lambda width: accuracy_against_energy(rows, colours, comparisons, width)),
-        in_both_widths(lambda width: recovery(largest, colours, width)),
+        in_both_widths(lambda width: accuracy_against_energy(rows, colours, errors, width)),
+        in_both_widths(lambda width: recovery(largest, colours, errors, width)),
         in_both_widths(lambda width: energy_by_component(largest, colours, "adaptation", width)),
         in_both_widths(lambda width: energy_by_component(largest, colours, "inference", width)),
         in_both_widths(lambda width: pulses(programming, width)),

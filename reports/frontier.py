@@ -1,18 +1,18 @@
 """Which methods are worth their energy: each more accurate than every cheaper one by more than the error."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from .rows import Row
-from .uncertainty import change
 
 
-def frontier(rows: Iterable[Row], comparisons: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
+def frontier(rows: Iterable[Row], better: Callable[[Row, Row], bool]) -> list[Row]:
     """The rows, cheapest first, that are more accurate on the chip than the one before by more than the error.
 
     A row that is not told apart from a cheaper one is not on the frontier: nothing shows that its energy buys anything.
-    Of rows of the same energy the most accurate comes first. Rows without accuracy or energy are left out. A
-    comparison that the report made decides about its pair of rows.
+    Of rows of the same energy the most accurate comes first. Rows without accuracy or energy are left out.
+
+    Args:
+        better: whether the first row is more accurate than the second by more than chance explains.
     """
     known: list[tuple[float, float, Row]] = []
     for row in rows:
@@ -21,20 +21,6 @@ def frontier(rows: Iterable[Row], comparisons: Sequence[Mapping[str, Any]] = ())
             known.append((energy, -accuracy, row))
     found: list[Row] = []
     for _, _, row in sorted(known, key=lambda entry: entry[:2]):
-        if not found or _better(row, found[-1], comparisons):
+        if not found or better(row, found[-1]):
             found.append(row)
     return found
-
-
-def _better(row: Row, other: Row, comparisons: Sequence[Mapping[str, Any]]) -> bool:
-    one, two = (row.method, row.placement), (other.method, other.placement)
-    for entry in comparisons:
-        if entry["outcome"] != "chip" or entry["shots"] != row.shots:
-            continue
-        pair = (entry["method"], entry["placement"]), (entry["against_method"], entry["against_placement"])
-        if pair == (one, two):
-            return bool(entry["verdict"] == "better")
-        if pair == (two, one):
-            return bool(entry["verdict"] == "worse")
-    difference = change(row, "chip", other, "chip")
-    return difference.mean is not None and difference.mean > 0 and difference.beyond_error

@@ -42,7 +42,7 @@ class Report:
     @property
     def comparisons(self) -> list[Mapping[str, Any]]:
         """Paired differences between methods with their standard errors (of a simulation; else empty)."""
-        return list(self.data.get("comparisons", []))
+        return list(self.data["comparisons"]) if self.kind == "simulate" else []
 
     @property
     def verdict(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from . import tables
 from .canvas import Drawing, colours_of, page_colours
 from .fields import LABELS
-from .findings import best_without_writes, findings
+from .findings import findings
 from .headlines import headlines
 from .rows import by_shots, rows_of
 from .unknown import unknown_components, without
@@ -34,11 +34,6 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
     device, said = report["device"], findings(report)
-    differences = []
-    for group in groups.values():
-        subject = best_without_writes(group)
-        if subject is not None and len(group) > 1:
-            differences.append(tables.differences(group, subject, colours))
     parts = [
         (title, tables.components(largest, colours, field, total, form, unknown_components(device, quantity)))
         for title, quantity, field, total, form in (
@@ -70,7 +65,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "findings": said[1:],
         "messages": [readable(message) for message in report["messages"]],
         "results": [tables.results(group, colours, without(unknown_components(device))) for group in groups.values()],
-        "differences": differences,
+        "comparisons": tables.comparisons(report["comparisons"], colours),
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report["programming"]),
         "break_even": tables.break_even(report["break_even"]),

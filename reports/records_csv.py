@@ -7,8 +7,7 @@ from typing import Any
 
 from .fields import FIELDS
 
-_PLAIN = ("text", "integer", "number", "amount", "fraction")
-_LONG = "results[].right_"  # answers to single examples stay in report.json
+_PLAIN = ("text", "integer", "number", "amount", "fraction")  # answers to single examples stay in report.json
 
 
 def columns() -> dict[str, str]:
@@ -16,7 +15,7 @@ def columns() -> dict[str, str]:
     found = {}
     for field in FIELDS:
         name = field.path.removeprefix("results[].")
-        if name == field.path or "." in name or field.kind not in _PLAIN or field.path.startswith(_LONG):
+        if name == field.path or "." in name or field.kind not in _PLAIN:
             continue
         found[name] = f"{name} [{field.unit}]" if field.unit not in ("", "1") else name
     return found

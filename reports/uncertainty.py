@@ -1,51 +1,73 @@
-"""Standard errors of means and of paired differences, from the runs of a row and from its answers to single examples.
+"""Errors of a row's accuracies and of differences between rows, from the answers that its records keep.
 
-Runs differ in their draw of examples, their test examples and their chip, so that the spread of the runs over the root
-of their number holds all of these. Two or three runs give it badly, though, and by chance far too small. The answers to
-single examples give the part of the test examples alone, and give it well. The larger of the two is taken.
+The arithmetic is that of `paired.py`: a mean accuracy is treated as the difference from a row that answers nothing
+right, so that its error holds test examples, draws and chips as well.
 """
 
-import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from .paired import Difference, of_answers, of_scores
 from .rows import Row
-from .values import Statistic
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The mean of paired differences as a fraction, and its standard error (None: one run without its answers)."""
+class Errors:
+    """What the errors of one report need to know beside its rows.
 
-    mean: float | None
-    standard_error: float | None
+    metric: what right answers are counted by; only of `accuracy` is the score the mean of the answers. shared: whether
+    all runs have the same test examples.
+    """
 
-    @property
-    def beyond_error(self) -> bool:
-        """Whether it is larger than chance explains: more than two standard errors from 0."""
-        return self.mean is not None and self.mean != 0 and abs(self.mean) > 2 * (self.standard_error or 0.0)
+    metric: str
+    shared: bool
 
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "Errors":
+        """Those of a report of `edge-adapt simulate`."""
+        return cls(report["task"]["metric"], len({tuple(entry["examples"]) for entry in report["test_sets"]}) == 1)
 
-def standard_error(row: Row, outcome: str) -> float | None:
-    """Standard error of a row's mean accuracy in an outcome (`exact`, `chip`, `drifted`, `readapted`), a fraction."""
-    shares = row.stat(f"accuracy_{outcome}")
-    if shares.mean is None:
-        return None
-    asked = sum(len(record.get(f"right_{outcome}") or "") for record in row.records)
-    of_examples = math.sqrt(shares.mean * (1 - shares.mean) / asked) if asked else None
-    return _larger(_of_runs(shares), of_examples)
+    @classmethod
+    def of_task(cls, task: Mapping[str, Any]) -> "Errors":
+        """Those of one task of a comparison: runs have examples of their own where the task has more than one asks."""
+        return cls(task["metric"], task["test_pool"] == task["test_examples"])
 
+    def mean(self, row: Row, outcome: str) -> float | None:
+        """Standard error of the row's mean accuracy in an outcome, a fraction; None where it cannot be told."""
+        values = [record[f"accuracy_{outcome}"] for record in row.records]
+        if not values or None in values:
+            return None
+        answers = [_bits(record, outcome) for record in row.records]
+        found = self._difference(values, answers)
+        return None if found.error is None else found.error / 100
 
-def change(row: Row, outcome: str, other: Row, other_outcome: str) -> Difference:
-    """`row` in an outcome minus `other` in another (they may be the same row), over the runs that both have."""
-    theirs = {_run(record): record for record in other.records}
-    pairs = [(record, theirs[_run(record)]) for record in row.records if _run(record) in theirs]
-    a, b = f"accuracy_{outcome}", f"accuracy_{other_outcome}"
-    differences = Statistic.of([x[a] - y[b] if x[a] is not None and y[b] is not None else None for x, y in pairs])
-    answers = [_answers(x, outcome, y, other_outcome) for x, y in pairs]
-    return Difference(differences.mean, _larger(_of_runs(differences), _of_answers(answers)))
+    def difference(self, row: Row, outcome: str, other: Row, other_outcome: str) -> Difference | None:
+        """`row` in an outcome minus `other` in another (they may be the same row), over the runs that both have.
+
+        None where they have no run in common, or one of them has no value.
+        """
+        theirs = {_run(record): record for record in other.records}
+        pairs = [(record, theirs[_run(record)]) for record in row.records if _run(record) in theirs]
+        values = [(one[f"accuracy_{outcome}"], two[f"accuracy_{other_outcome}"]) for one, two in pairs]
+        if not pairs or any(None in pair for pair in values):
+            return None
+        answers = [(_bits(one, outcome), _bits(two, other_outcome)) for one, two in pairs]
+        known = [a - b if a is not None and b is not None and len(a) == len(b) else None for a, b in answers]
+        return self._difference([a - b for a, b in values], known)
+
+    def better(self, row: Row, other: Row) -> bool:
+        """Whether `row` is more accurate on the chip than `other` by more than chance explains."""
+        found = self.difference(row, "chip", other, "chip")
+        return found is not None and found.verdict == "better"
+
+    def _difference(self, values: list[float], answers: list[np.ndarray | None]) -> Difference:
+        kept = [found for found in answers if found is not None]
+        if self.metric == "accuracy" and len(kept) == len(answers):
+            return of_answers(kept, self.shared and len({len(found) for found in kept}) == 1)
+        return of_scores(values, sum(len(found) for found in kept))
 
 
 def _run(record: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -53,26 +75,7 @@ def _run(record: Mapping[str, Any]) -> tuple[Any, Any]:
     return record.get("task"), record["seed"]
 
 
-def _answers(one: Mapping[str, Any], outcome: str, other: Mapping[str, Any], other_outcome: str) -> list[int]:
-    """Differences for every example that both were asked: 1, 0 or -1; [] where the answers are not kept."""
-    mine, theirs = one.get(f"right_{outcome}"), other.get(f"right_{other_outcome}")
-    if not mine or not theirs or len(mine) != len(theirs):
-        return []
-    return [int(x) - int(y) for x, y in zip(mine, theirs, strict=True)]
-
-
-def _of_answers(runs: Sequence[Sequence[int]]) -> float | None:
-    every = list(itertools.chain.from_iterable(runs))
-    if not every:
-        return None
-    squares = sum((d - sum(run) / len(run)) ** 2 for run in runs if run for d in run)
-    return math.sqrt(squares) / len(every)
-
-
-def _of_runs(found: Statistic) -> float | None:
-    return None if found.spread is None else found.spread / math.sqrt(found.count)
-
-
-def _larger(one: float | None, other: float | None) -> float | None:
-    known = [value for value in (one, other) if value is not None]
-    return max(known) if known else None
+def _bits(record: Mapping[str, Any], outcome: str) -> np.ndarray | None:
+    """The answers to single examples, 0 or 1 each, as floats; None where they are not kept."""
+    bits = record[f"right_{outcome}"]
+    return None if bits is None else np.frombuffer(bits.encode(), np.uint8).astype(float) - ord("0")

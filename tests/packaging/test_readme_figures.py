@@ -41,36 +41,39 @@ def test_the_regions_of_the_main_job_are_those_of_its_recorded_run(root: Path, p
 
 
 def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
-    """Numbers by hand: two runs, their means and errors, and what a comparison of the report says."""
+    """Numbers by hand: one run of 100 answers, and what a comparison of the report says."""
+    right = lambda count: "1" * count + "0" * (100 - count)
     record = {
         "method": "lorafusion", "placement": "DIGITAL", "shots": 100, "seed": 0, "trained_parameters": 4644,
-        "cells_written": 0, "write_energy_joules": 0.0, "adaptation_energy_joules": 0.12, "accuracy_exact": 0.8,
-        "accuracy_chip": 0.7, "accuracy_drifted": 0.6, "accuracy_readapted": 0.7,
+        "cells_written": 0, "write_energy_joules": 0.0, "adaptation_energy_joules": 0.12,
+        "accuracy_exact": 0.8, "accuracy_chip": 0.72, "accuracy_drifted": 0.6, "accuracy_readapted": 0.7,
+        "right_exact": right(80), "right_chip": right(72), "right_drifted": right(60), "right_readapted": right(70),
     }  # fmt: skip
-    lora = record | {"method": "lora", "trained_parameters": 147_456, "accuracy_chip": 0.65}
-    runs = [record, record | {"seed": 1, "accuracy_chip": 0.74}, lora, lora | {"seed": 1, "accuracy_chip": 0.67}]
+    lora = record | {"method": "lora", "trained_parameters": 147_456, "accuracy_chip": 0.66, "right_chip": right(66)}
+    pair = {"method": "lorafusion", "placement": "DIGITAL", "against_method": "lora", "against_placement": "DIGITAL"}
     report = {
         "command": "edge-adapt simulate", "created": "2025-01-31T12:00:00+00:00", "versions": {}, "config_hash": "ab",
         "environment": {"processor": "a processor", "processes": 2, "wall_seconds": 99.6, "commit": "abcdef"},
-        "results_digest": "0123", "task": {"test_examples": 1000}, "results": runs, "break_even": None,
+        "inputs": {}, "results_digest": "0123", "task": {"test_examples": 100, "metric": "accuracy"},
+        "test_sets": [{"seed": 0, "examples": list(range(100))}], "results": [lora, record], "break_even": None,
         "programming": {"cells": 23e6, "energy_joules": 2.8e-3, "time_seconds": 0.69, "pool": None},
-        "comparisons": [
-            {"shots": 100, "outcome": "chip", "method": "lorafusion", "placement": "DIGITAL", "against_method": "lora",
-             "against_placement": "DIGITAL", "difference_points": 6.0, "standard_error_points": 1.04, "runs": 2,
-             "examples": 2000, "verdict": "better"}
-        ],
+        "comparisons": [pair | {"shots": 100, "outcome": "chip", "against_outcome": "chip", "difference_points": 6.0,
+                                "standard_error_points": 2.39, "verdict": "better"}],
     }  # fmt: skip
     kept = publish.short(report)
-    assert kept["rows"][0]["accuracy"]["chip"] == pytest.approx({"mean": 0.72, "standard_error": 0.02})
+    assert [row["method"] for row in kept["rows"]] == ["lorafusion", "lora"]
+    error = (0.72 * 0.28 / 99) ** 0.5
+    assert kept["rows"][0]["accuracy"]["chip"] == {"mean": 0.72, "standard_error": pytest.approx(error)}
     texts = publish.regions(kept)
-    assert "| **LoRAFusion** | **0** | **72.0 ± 2.0 %** | **60.0 ± 0.0 %** |" in texts["main-job"]
-    assert "72.0 ± 2.0 % on the chip. LoRA trains 147,456 and reaches 66.0 ± 1.0 %" in texts["main-job-lessons"]
-    assert "a difference of +6.0 ± 1.0 points, more than the error." in texts["main-job-lessons"]
-    assert "After 30 days LoRAFusion has 60.0 ± 0.0 % (−12.0 ± 2.0 points)" in texts["main-job-lessons"]
+    assert "| **LoRAFusion** | **0** | **72.0 ± 4.5 %** | **60.0 ± 4.9 %** | **70.0 ± 4.6 %** |" in texts["main-job"]
+    assert "72.0 ± 4.5 % on the chip. LoRA trains 147,456 and reaches 66.0 ± 4.8 %" in texts["main-job-lessons"]
+    assert "a difference of +6.0 ± 2.4 points, more than the error." in texts["main-job-lessons"]
+    assert "After 30 days LoRAFusion has 60.0 ± 4.9 % (−12.0 ± 3.3 points)" in texts["main-job-lessons"]
     assert "No memory cells are written." in texts["main-job-lessons"]
     assert "Processor: a processor, 2 processes, 100 s. Commit abcdef." in texts["main-job-made"]
     assert "Digest of the results: `0123`." in texts["main-job-made"]
-    assert "| on the chip | LoRAFusion | LoRA, held digitally | +6.0 ± 1.0 | better |" in texts["main-job-differences"]
+    row = "| LoRAFusion, on the chip | LoRA, held digitally, on the chip | +6.0 ± 2.4 | better |"
+    assert row in texts["main-job-differences"]
     document = "a\n<!-- begin: main-job-once -->\nold\n<!-- end: main-job-once -->\nb\n"
     filled = publish.filled(document, kept)
     assert filled.splitlines()[2] == "Programming 23.0 M cells once takes 2.8 mJ and 0.69 s."

@@ -31,8 +31,7 @@ def texts(drawing: Drawing) -> list[str]:
     return ["".join(node.itertext()) for node in ElementTree.fromstring(drawing.svg).iter(f"{SVG}text")]
 
 
-def test_all_figures_are_valid_and_labelled(report):
-    drawings = draw_all(report)
+def test_all_figures_are_valid_and_labelled(drawings):
     assert list(drawings) == NAMES
     for drawing in drawings.values():
         for text in (drawing.svg, drawing.inline, drawing.narrow):
@@ -49,9 +48,9 @@ def test_all_figures_are_valid_and_labelled(report):
     assert drawings["write-pulses"].label == "simulated"
 
 
-def test_the_narrow_form_can_be_read_on_a_telephone(report):
+def test_the_narrow_form_can_be_read_on_a_telephone(drawings):
     """On a screen of 390 px a figure has 344; its letters are then 9 px and more, most of them 10."""
-    for drawing in draw_all(report).values():
+    for drawing in drawings.values():
         width = float(ElementTree.fromstring(drawing.narrow).get("viewBox", "").split()[2])
         sizes = sorted(float(size) * 344 / width for size in re.findall(r"font-size: ([\d.]+)px", drawing.narrow))
         assert sizes[0] >= 8.5
@@ -65,16 +64,16 @@ def test_the_same_report_gives_the_same_bytes(make_report):
     assert first == second
 
 
-def test_every_series_is_named_in_every_panel(report):
-    found = texts(draw_all(report)["accuracy-energy"])
+def test_every_series_is_named_in_every_panel(drawings):
+    found = texts(drawings["accuracy-energy"])
     for title in ("LoRAFusion", "LoRA · every step", "LoRA · per task", "LoRA · digital", "Classifier only"):
         assert found.count(title) == 2, "one label for each number of shots"
     assert sum(text.startswith("Frozen: ") and "0\u00a0J" in text for text in found) == 2
 
 
-def test_inline_figures_take_all_their_colours_from_the_page(report):
+def test_inline_figures_take_all_their_colours_from_the_page(drawings):
     variables = {f"--{name}" for name in page_colours()}
-    for drawing in draw_all(report).values():
+    for drawing in drawings.values():
         assert set(re.findall(r"var\((--[\w-]+)", drawing.inline)) <= variables
         assert "var(" not in drawing.svg
         assert 'width="100%"' not in drawing.inline

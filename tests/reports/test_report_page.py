@@ -14,7 +14,7 @@ from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.page import render
 from edge_adapt.reports.rows import rows_of
 from edge_adapt.reports.tables import link_of
-from edge_adapt.reports.values import count, duration, percent, si
+from edge_adapt.reports.values import count, duration, percent, si, signed
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source", "wbr", "col"}
 
@@ -82,6 +82,11 @@ def test_every_number_of_the_results_is_in_the_page(example, report):
             if row.shots == 100:
                 for value in row.components(name).values():
                     assert si(value, "J") in texts
+    for entry in report["comparisons"]:
+        assert (
+            f"{signed(entry['difference_points'])}\xa0±\xa0{entry['standard_error_points']:.1f}, {entry['verdict']}"
+            in texts
+        )
     for record in report["results"]:
         for name in ("seed", "accuracy_chip", "adaptation_energy_joules", "write_time_seconds", "train_tokens"):
             assert str(record[name]) in values
@@ -95,6 +100,10 @@ def test_everything_the_report_tells_is_in_the_page(example, report):
         report["command"],
         report["pool_fit"]["text"],
         report["config_hash"],
+        report["results_digest"],
+        *report["inputs"].values(),
+        *(str(report["environment"][name]) for name in ("commit", "processor", "python", "product_arithmetic")),
+        "2.85\xa0min".replace("\xa0", " "),
         *(entry["citation"] for entry in report["references"]),
         *report["versions"].values(),
         "12 of 1,296 tiles simulated, scaled up",
@@ -157,13 +166,13 @@ def test_nothing_is_loaded_from_elsewhere(example):
     assert "@import" not in text
 
 
-def test_the_answer_comes_first_and_its_files_are_linked(example, report):
+def test_the_answer_comes_first_and_its_files_are_linked(example, drawings):
     text, page = example
     first_words, figure = text.index('<p class="verdict">'), text.index('<figure id="figure-accuracy-energy">')
     others = [text.index(word) for word in ("<table", "<h2", '<figure id="figure-drift-recovery">', "<nav")]
     assert first_words < figure < min(others)
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
-    files = ["report.json", "results.csv", *(f"figures/{name}.svg" for name in draw_all(report))]
+    files = ["report.json", "results.csv", *(f"figures/{name}.svg" for name in drawings)]
     assert set(files) <= set(links)
 
 
