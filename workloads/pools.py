@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..paths import expanded
 from .peft_config import CONFIG_FILE
@@ -24,8 +25,8 @@ POOL_FILE = "pool.json"
 _SHIPPED = Path(__file__).parent / "pools"
 
 
-@dataclass(frozen=True)
-class Pool:
+@dataclass(frozen=True, repr=False)
+class Pool(Shown):
     """Adapters of the same base model, in the order of their names.
 
     `target_names` are the linears that at least one adapter changes. Every module has an entry for each of them; where
@@ -37,6 +38,10 @@ class Pool:
     path: str
     metadata: Mapping[str, Any]
     messages: tuple[str, ...] = ()
+
+    def _facts(self) -> dict[str, object]:
+        names = [module.name for module in self.modules]
+        return {"path": self.path, "modules": names, "weights": self.weights, "matrices": len(self.target_names)}
 
     @property
     def weights(self) -> int:
