@@ -5,10 +5,8 @@ from typing import Any
 
 from .fields import OUTCOMES
 from .paired import Side, compared
+from .rows import RIVAL, SUBJECT
 
-SUBJECT = ("lorafusion", "DIGITAL")
-"""The row that a report is about, where it has it."""
-RIVAL = ("lora", "DIGITAL")
 PRIMARY_OUTCOMES = ("chip", "drifted")
 """Outcomes of `SUBJECT` against `RIVAL` that were named beforehand; the third primary comparison is the recovery."""
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .comparisons import SUBJECT
-from .rows import Row, by_shots, rows_of, series_title
+from .rows import SUBJECT, Row, by_shots, rows_of, series_title
 from .values import JOIN, count, duration, percent, si, signed
 
 Comparison = Mapping[str, Any]

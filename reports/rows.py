@@ -8,6 +8,9 @@ from typing import Any
 from .fields import LABELS
 from .values import Statistic
 
+SUBJECT, RIVAL = ("lorafusion", "DIGITAL"), ("lora", "DIGITAL")
+"""Method and placement of the row that a report is about, where it has it, and of the one it is held against first."""
+
 #: method key -> name in print; a method that is not listed is shown by its key
 METHOD_TITLES = {
     "lorafusion": "LoRAFusion",

@@ -45,7 +45,8 @@ def test_results_do_not_depend_on_the_number_of_processes(local):
 
 def test_results_do_not_depend_on_the_order_of_the_parts(local, monkeypatch):
     """Chips of two runs, aged twice, with drift compensation: nothing of one part may stay for the next."""
-    config = small(local, pool=str(local.pool), device="pcm-compensated", ages=("1h", "30d"))
+    methods = ("frozen", "pool", "lora:DIGITAL", "lora:NVM_TASK")
+    config = small(local, pool=str(local.pool), device="pcm-compensated", ages=("1h", "30d"), method=methods)
     before = simulate(config)
     monkeypatch.setattr(module, "parts_of", lambda bench: parts_of(bench)[::-1])
     after = simulate(config)

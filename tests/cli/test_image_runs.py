@@ -10,6 +10,7 @@ from edge_adapt import cli
 from edge_adapt.reports import validate
 from edge_adapt.studies import raw_pixels
 from edge_adapt.studies.raw_pixels import fit, raw_pixel_accuracy
+from edge_adapt.studies.test_sets import with_pool
 from edge_adapt.workloads.tasks import Example, load_task
 from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
@@ -38,7 +39,7 @@ def test_simulate_on_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFi
     words = ["simulate", "--device", "reram", "--model", str(here / "model"), "--task", str(here / "task"),
              "--method", "vpt", "vpt-shallow", "probe", "pasta", "--shots", "20", "--test-examples", "20",
              "--jobs", "1", "--set", "vpt.recipe.epochs=3", "--set", "vpt.prompts=2", "--image-size", "12",
-             "--out", str(tmp_path / "report")]  # fmt: skip
+             "--seeds", "1", "--out", str(tmp_path / "report")]  # fmt: skip
     assert cli.main(words) == 0
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "report" / "report.json").read_text())
@@ -54,7 +55,7 @@ def test_simulate_on_images(here: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert tokens == pytest.approx((10 + 2) / 10)
     (raw,) = report["raw_pixels"]
     task = load_task(here / "task", test_examples=20)
-    few = task.few_shot(20, 0)
+    few = with_pool(task, (20,)).few_shot(20, 0)
     assert raw == {"shots": 20, "seed": 0, "accuracy": raw_pixel_accuracy(few.train, few.validation, task.test, 2)}
     assert raw["accuracy"] > 0.9, "bright above or below is easily seen in the pixels"
     assert "logistic regression on the pixels, no model" in " ".join(printed.split())

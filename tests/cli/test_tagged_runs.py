@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from edge_adapt.reports import validate
+from edge_adapt.studies.test_sets import with_pool
 from edge_adapt.workloads.tasks import load_task
 
 TAGS = {"film": "B-thing", "plot": "B-thing", "cast": "I-thing", "good": "B-mood", "bad": "B-mood"}
@@ -30,8 +31,8 @@ def tagged(tmp_path_factory):
 def test_entities_on_the_chip(cli, local, tagged, tmp_path):
     out = cli(
         *local.words("--task", str(tagged)), "--shots", "60", "--test-examples", "40", "--jobs", "1",
-        "--device", "reram", "--method", "frozen", "probe", "prompt-tuning", "--set", "probe.recipe.epochs=80",
-        "--set", "prompt-tuning.recipe.epochs=3",
+        "--device", "reram", "--seeds", "1", "--method", "frozen", "probe", "prompt-tuning",
+        "--set", "probe.recipe.epochs=80", "--set", "prompt-tuning.recipe.epochs=3",
         "--fidelity", "ideal", "--out", str(tmp_path / "report"),
     )  # fmt: skip
     assert out.code == 0, out.err
@@ -47,8 +48,11 @@ def test_entities_on_the_chip(cli, local, tagged, tmp_path):
     for name in ("probe", "prompt-tuning"):
         assert by_name[name]["accuracy_chip"] == pytest.approx(by_name[name]["accuracy_exact"], abs=0.03), name
     # State, AdamW's two moments, a gradient, and the features of every word that is learnt from.
-    words = sum(len(e.words) for e in load_task(tagged, 40).few_shot(60, 0).train)
+    pooled = with_pool(load_task(tagged, 40), (60,))
+    words = sum(len(e.words) for e in pooled.few_shot(60, 0).train)
     assert by_name["probe"]["training_memory_bytes"] == 4 * (4 * (5 * 16 + 5) + 16 * words)
+    assert by_name["probe"]["right_chip"] is None and report["pool_fit"] is None
+    assert {c["error_of"] for c in report["comparisons"]} == {"runs"}
     # The head works on every token.
     task = load_task(tagged, 40)
     tokens = np.mean([len(e.words) for e in task.test])

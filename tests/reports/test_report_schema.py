@@ -103,7 +103,7 @@ def test_ranges(make_report):
         ("results[].write_energy_joules", -1.0),
         ("results[].train_steps", 1.5),
         ("results[].label", "guessed"),
-        ("schema", "edge-adapt/simulate/2"),
+        ("schema", "edge-adapt/simulate/1"),
         ("created", "yesterday"),
         ("results", []),
         ("config", {"x": math.nan}),
