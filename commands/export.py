@@ -4,7 +4,10 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .progress import TerminalProgress
 
 DEFAULT_OUT = Path("bundle")
 
@@ -40,7 +43,13 @@ def add_parser(subparsers: Any) -> None:
     add("--seed", metavar="N", type=int, default=0, help="of the initial state and of the chip [0]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
-    add("--out", metavar="DIR", type=Path, default=DEFAULT_OUT, help=f"folder of the bundle [{DEFAULT_OUT}]")
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=DEFAULT_OUT,
+        help=f"folder of the bundle; replaced with --force only [{DEFAULT_OUT}]",
+    )
     add("--force", action="store_true", help="replace a bundle that is there, with its trained state")
     add("--json", action="store_true", help="print one JSON object: files, sizes, parity")
     parser.set_defaults(run=run)
@@ -60,10 +69,19 @@ def run(args: argparse.Namespace) -> int:
 
     for module in ("torch", "transformers", "onnx", "onnxscript", "rich"):
         require(module)
+    from .progress import TerminalProgress
+
+    with TerminalProgress("importing torch and onnx") as progress:
+        record = _export(args, progress)
+    print(json.dumps(record, indent=2) if args.json else _summary(record))
+    return 0
+
+
+def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str, Any]:
+    """The record of what was written."""
     from ..exporters.bundle import ExportConfig, export_bundle
     from ..studies.config import parse_settings
     from ..studies.workbench import choose_variants
-    from .progress import TerminalProgress
 
     settings = dict(parse_settings(args.settings))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
@@ -83,10 +101,9 @@ def run(args: argparse.Namespace) -> int:
         chip_settings=of_chip,
         image_size=args.image_size,
     )
-    with TerminalProgress() as progress:
-        record = export_bundle(config, args.out, progress, args.force)
-    print(json.dumps(record, indent=2) if args.json else _summary(record))
-    return 0
+    if args.force and args.out.exists():
+        progress.say(f"the bundle in {args.out} will be replaced, with its trained state")
+    return export_bundle(config, args.out, progress, args.force)
 
 
 def _of_images(task: str) -> bool:

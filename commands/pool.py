@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from ..errors import require
+from ..paths import expanded
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,7 +19,9 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument(
         "--tasks", required=True, help="comma-separated names of tasks, .csv/.jsonl files or image folders"
     )
-    train.add_argument("--out", required=True, help="folder for the pool; with a part of the same pool, goes on")
+    train.add_argument(
+        "--out", required=True, help="folder for the pool; goes on with a part of the same pool, replaces nothing"
+    )
     train.add_argument("--rank", type=int, default=16, help="rank of each module (default 16)")
     train.add_argument("--alpha", type=float, default=32.0, help="scale of the update times rank (default 32)")
     train.add_argument("--epochs", type=int, default=3, help="passes over the examples (default 3)")
@@ -30,12 +33,19 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument("--head-learning-rate", type=float, default=2e-3, help="of the classifier (default 0.002)")
     train.add_argument("--dtype", choices=("float32", "float16"), default="float16", help="of the files (float16)")
     train.add_argument("--json", action="store_true", help="print pool.json on stdout")
-    train.set_defaults(run=run)
+    train.set_defaults(run=run, kept=kept)
 
     inspect = actions.add_parser("inspect", help="modules of a pool: task, rank, scale, size of the update")
     inspect.add_argument("path", help="folder of a pool or of one adapter in peft format")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=run)
+
+
+def kept(args: argparse.Namespace) -> str:
+    """What a stopped training leaves behind: the modules that it had finished."""
+    out = expanded(args.out)
+    found = len(list(out.glob("*/adapter_config.json"))) if out.is_dir() else 0
+    return f"{found} finished module{'' if found == 1 else 's'} kept in {args.out}: the same command goes on from there"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from ..studies.pools import PoolConfig, train_pool
     from .progress import TerminalProgress
 
-    values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
-    values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
-    with TerminalProgress() as progress:
+    with TerminalProgress("importing torch") as progress:
+        from ..studies.pools import PoolConfig, train_pool
+
+        values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
+        values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
+        progress.stage("loading model and tasks")
         record = train_pool(PoolConfig(**values), args.out, progress)
     if args.json:
         print(json.dumps(record, indent=2))

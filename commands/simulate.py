@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME[:PLACEMENT]",
         action="append",
         nargs="+",
-        help="methods to compare, or all; repeatable [frozen full lora lorafusion probe]",
+        help="methods to compare, or all; repeatable [frozen probe pool lora:DIGITAL lora:NVM_TASK lorafusion]",
     )
     add(
         "--shots",
@@ -40,10 +40,20 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         help="labelled examples, a fifth of them for validation; several make several runs [100]",
     )
-    add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [1]")
-    add("--chip-seed", metavar="N", type=int, help="which chip: variation, faults, programming; one for all runs [0]")
+    add("--seeds", metavar="N", type=int,
+        help="runs: each with a draw of the examples, a training, test examples and a chip of its own [2]")  # fmt: skip
+    add("--chip-seed", metavar="N", type=int, help="which chips: variation, faults, programming; see --chips [0]")
+    add("--chips", choices=("each-run", "one"),
+        help="each-run: run n is on chip number chip-seed + n; one: all runs are on chip number chip-seed "
+        "[each-run]")  # fmt: skip
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
-    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
+    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on, in each run [200]")
+    add("--ages", metavar="AGE", nargs="+",
+        help="when the chip is tested again after programming, and adapted again at the last age: 1h 1d 30d "
+        "[30d]")  # fmt: skip
+    add("--check-pool", metavar="K", type=int,
+        help="say whether the pool fits by K-fold cross-validation over all shots, for K times the training with "
+        "exact weights [0: by the fifth that is held back]")  # fmt: skip
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
     add(
         "--image-size",
@@ -67,9 +77,17 @@ def add_parser(subparsers: Any) -> None:
         "lorafusion.recipe.optimiser=mezo; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
-    add("--out", metavar="DIR", type=Path, help=f"report folder [{DEFAULT_OUT}]")
+    add(
+        "--out", metavar="DIR", type=Path, help=f"folder of the report; replaces a report that is there [{DEFAULT_OUT}]"
+    )
     add("--json", action="store_true", help="print the report object on stdout instead of the summary")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=kept)
+
+
+def kept(args: argparse.Namespace) -> str:
+    """What a stopped run leaves behind."""
+    out = args.out or DEFAULT_OUT
+    return f"nothing of it was kept{f'; {out} is as it was' if out.exists() else ''}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,17 +103,20 @@ def run(args: argparse.Namespace) -> int:
     for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
         require(module)
     from ..reports import check_destination, print_summary, write_report
+    from .progress import TerminalProgress
 
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
-    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
-                 "image_size", "readapt_share", "fidelity", "trainer"):  # fmt: skip
+    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "chips", "test_examples",
+                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer"):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:
         options["method"] = tuple(part for group in args.method for item in group for part in item.split(",") if part)
     if args.shots is not None:
         options["shots"] = tuple(args.shots)
+    if args.ages is not None:
+        options["ages"] = tuple(part for item in args.ages for part in item.split(",") if part)
     options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
     jobs = options.pop("jobs", None) if args.jobs is None else args.jobs
     options.pop("jobs", None)
@@ -103,13 +124,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"jobs must be a whole number, 1 or more; got {jobs}")
     config = SimulateConfig(**options)
     check_destination(out)
-    from ..studies.crew import default_jobs
-    from ..studies.simulate import simulate
-    from .progress import TerminalProgress
+    with TerminalProgress("importing torch") as progress:
+        if (out / "report.json").exists():
+            progress.say(f"the report in {out} will be replaced")
+        from ..studies.crew import default_jobs
+        from ..studies.simulate import simulate
 
-    with TerminalProgress() as progress:
         report = simulate(config, progress, shlex.join(["edge-adapt", *args.words]), jobs or default_jobs())
-    paths = write_report(report, out)
+        progress.stage("writing the report")
+        paths = write_report(report, out)
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     else:

@@ -119,9 +119,9 @@ class _Beside:
 class _Plan:
     """What differs between methods; `footprint` adds backbone, attention and head.
 
-    trained: numbers beside the head. held: numbers of the state that are not trained. extra: matrices in cells, read as `beside` says. before_blocks: something is
-    trained in front of the first block, so that its first matrices need a gradient too. trained_linears: the linears
-    that the method trains or changes otherwise.
+    trained: numbers beside the head. held: numbers of the state that are not trained. extra: matrices in cells, read
+    as `beside` says. before_blocks: something is trained in front of the first block, so that its first matrices need
+    a gradient too. trained_linears: the linears that the method trains or changes otherwise.
     """
 
     epochs: int = 8
