@@ -96,7 +96,7 @@ def save_until_killed(folder: Path, manifest: Manifest, first: int, acknowledge:
 
 
 def test_killed_at_random_instants(bundle: Path) -> None:
-    """Half of the writers die before an operation on the disk, each in turn, half when the kill of another hits them."""
+    """Half of the writers die before an operation on the disk, each in turn, half whenever a kill hits them."""
     manifest = read_manifest(bundle)
     chance = random.Random(0)
     step = 0
