@@ -70,7 +70,8 @@ class UpdateLine:
     """Progress of a run on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
 
     A context manager that also turns Ctrl-C and the end of a service (SIGTERM) into an orderly stop after the update in
-    progress; a second one ends at once.
+    progress; a second one ends at once. A signal that whoever started us has us ignore (`nohup`, a job in the
+    background) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -81,7 +82,10 @@ class UpdateLine:
 
     def __enter__(self) -> "UpdateLine":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._former[number] = signal.signal(number, self._request_stop)
+            former = signal.getsignal(number)
+            if former not in (signal.SIG_IGN, None):
+                self._former[number] = former
+                signal.signal(number, self._request_stop)
         return self
 
     def __exit__(self, *_exception: object) -> None:
