@@ -111,6 +111,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
+        + "".join(f"\n{message}" for message in record["messages"])
     )
 
 

@@ -66,7 +66,10 @@ def _train(args: argparse.Namespace) -> int:
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
         table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    console.print(table)
+    for message in record["messages"]:
+        console.print(message, highlight=False, markup=False)
     return 0
 
 
