@@ -45,7 +45,7 @@ class _Seen:
     hidden: Any
 
 
-def text_traits(module: "nn.Module", name: str) -> Traits:
+def text_traits(module: Any, name: str) -> Traits:
     """What a text encoder is like.
 
     Raises:
@@ -68,8 +68,8 @@ def text_traits(module: "nn.Module", name: str) -> Traits:
     if seen.hidden.ndim != 3 or tuple(seen.hidden.shape[:2]) != (1, _SHORT):
         raise refusal(module, name, f"it gives {list(seen.hidden.shape)} numbers for 1 text of {_SHORT} tokens")
     if seen.hidden.shape[2] != module.config.hidden_size:
-        why = f"it gives hidden states of {seen.hidden.shape[2]} numbers, and its blocks are {module.config.hidden_size} wide"
-        raise refusal(module, name, why)
+        widths = f"{seen.hidden.shape[2]} numbers, and its blocks are {module.config.hidden_size} wide"
+        raise refusal(module, name, f"it gives hidden states of {widths}")
     if not all(bool(torch.isfinite(states).all()) for states in (*alone, together)):
         raise refusal(module, name, "its hidden states are not finite numbers")
     if not _close(again, alone[0]):
@@ -150,7 +150,7 @@ def matrices(module: "nn.Module") -> Iterable[tuple[str, "nn.Module", "nn.Parame
                 yield path, owner, parameter
 
 
-def blocks_of(module: "nn.Module", seen: _Seen, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def blocks_of(module: Any, seen: _Seen, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Paths of the blocks, and of the matrices in front of them.
 
     Raises:
@@ -158,33 +158,15 @@ def blocks_of(module: "nn.Module", seen: _Seen, name: str) -> tuple[tuple[str, .
     """
     from torch import nn
 
-    layers = getattr(module.config, "num_hidden_layers", None)
+    blocks = _list_of_blocks(module, seen, name)
     order = {id(child): place for place, child in enumerate(seen.calls)}
-    times = [id(child) for child in seen.calls]
-    found: list[str] | None = None
-    for path, child in module.named_modules():
-        if found is None and isinstance(child, nn.ModuleList) and len(child) == layers:
-            places = [order.get(id(entry), -1) for entry in child]
-            if all(times.count(id(entry)) == 1 for entry in child) and places == sorted(places):
-                found = [f"{path}.{index}" for index in range(len(child))]
-    if found is None:
-        if not any(isinstance(owner, nn.Linear) for path, owner, _ in matrices(module) if _numbered(path)):
-            other = next((type(owner).__name__ for path, owner, _ in matrices(module) if _numbered(path)), "nothing")
-            raise refusal(module, name, f"its blocks hold no linear layer (nn.Linear), but {other}")
-        shared = next((c for c in seen.calls if isinstance(c, nn.Linear) and times.count(id(c)) > 1), None)
-        why = ": its layers share their weights" if shared is not None else ""
-        raise refusal(module, name, f"no list of {layers} Transformer blocks found{why}")
-    first, last = (order[id(module.get_submodule(path))] for path in (found[0], found[-1]))
+    first, last = (order[id(module.get_submodule(path))] for path in (blocks[0], blocks[-1]))
     beside, weights = [], set()
     for path, owner, weight in matrices(module):
-        inside = any(path.startswith(f"{block}.") or path == block for block in found)
         place = order.get(id(owner), -1)
-        if inside:
-            if not isinstance(owner, nn.Linear) or type(owner).forward is not nn.Linear.forward:
-                what = f"{path or 'itself'} is a {type(owner).__name__}"
-                raise refusal(module, name, f"not all matrices of its blocks are linear layers: {what}")
-            if place < 0:
-                raise refusal(module, name, f"{path} is not passed by every token, or not read as a layer")
+        if any(path == block or path.startswith(f"{block}.") for block in blocks):
+            if why := _not_for_cells(owner, place):
+                raise refusal(module, name, f"{path} {why}")
             if weight.data_ptr() in weights:
                 raise refusal(module, name, f"{path} shares its weights with another layer")
             weights.add(weight.data_ptr())
@@ -193,9 +175,36 @@ def blocks_of(module: "nn.Module", seen: _Seen, name: str) -> tuple[tuple[str, .
             raise refusal(module, name, f"it multiplies by {path or type(owner).__name__} {where} its blocks")
         elif 0 <= place < first and isinstance(owner, nn.Linear):
             beside.append(path)
-    if not weights:
-        raise refusal(module, name, "its blocks hold no linear layer")
-    return tuple(found), tuple(beside)
+    return tuple(blocks), tuple(beside)
+
+
+def _list_of_blocks(module: Any, seen: _Seen, name: str) -> list[str]:
+    """Paths of the entries of the first list with one entry a layer, each of which runs once, in order."""
+    from torch import nn
+
+    layers = getattr(module.config, "num_hidden_layers", None)
+    calls = [id(child) for child in seen.calls]
+    for path, child in module.named_modules():
+        if isinstance(child, nn.ModuleList) and len(child) == layers:
+            entries = [id(entry) for entry in child]
+            if [call for call in calls if call in entries] == entries:
+                return [f"{path}.{index}" for index in range(len(child))]
+    inside = [owner for path, owner, _ in matrices(module) if _numbered(path)]
+    if not any(isinstance(owner, nn.Linear) for owner in inside):
+        other = type(inside[0]).__name__ if inside else "nothing"
+        raise refusal(module, name, f"its blocks hold no linear layer (nn.Linear), but {other}")
+    shared = any(isinstance(child, nn.Linear) and calls.count(id(child)) > 1 for child in seen.calls)
+    why = ": its layers share their weights" if shared else ""
+    raise refusal(module, name, f"no list of {layers} Transformer blocks found{why}")
+
+
+def _not_for_cells(owner: "nn.Module", place: int) -> str | None:
+    """Why what is multiplied by in a block cannot be read from cells; None where it can."""
+    from torch import nn
+
+    if not isinstance(owner, nn.Linear) or type(owner).forward is not nn.Linear.forward:
+        return f"is a {type(owner).__name__}: not all matrices of its blocks are linear layers (nn.Linear)"
+    return "is not passed by every token, or not read as a layer" if place < 0 else None
 
 
 def _numbered(path: str) -> bool:
@@ -203,7 +212,7 @@ def _numbered(path: str) -> bool:
     return any(part.isdigit() for part in path.split("."))
 
 
-def longest_input(module: "nn.Module", asked: list[tuple["nn.Module", Any]]) -> int | None:
+def longest_input(module: Any, asked: list[tuple["nn.Module", Any]]) -> int | None:
     """Tokens that the tables of positions allow; None where there is no such table.
 
     A table is asked for rows that follow each other, from a first one that differs: RoBERTa's kind begins behind the
@@ -211,11 +220,11 @@ def longest_input(module: "nn.Module", asked: list[tuple["nn.Module", Any]]) -> 
     """
     from torch import Tensor, nn
 
-    limits = {}
+    limits: dict[int, int] = {}
     for path, table in module.named_modules():
         if isinstance(table, nn.Embedding) and "position" in path.rsplit(".", 1)[-1]:
             limits[id(table)] = places_by_name(table, module.config)
-    words = module.get_input_embeddings()  # type: ignore[operator]
+    words = module.get_input_embeddings() if asked else None
     for table, given in asked:
         if table is words:
             continue
@@ -224,7 +233,7 @@ def longest_input(module: "nn.Module", asked: list[tuple["nn.Module", Any]]) -> 
             places = rows.flatten().tolist()
             if places == list(range(places[0], places[0] + _SHORT)):
                 limits[id(table)] = table.num_embeddings - places[0]
-    limit = min(limits.values(), default=None)
+    limit = min(limits.values()) if limits else None
     config = module.config
     if limit is not None and getattr(config, "attention_type", "") == "block_sparse":
         # Longer texts are read with sparse attention, whose blocks depend on the padding of the batch.

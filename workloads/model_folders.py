@@ -60,7 +60,7 @@ def read_config(folder: Path) -> "PretrainedConfig":
     content = read_json(path)
     kind = content.get("model_type")
     if kind is None:
-        raise EdgeAdaptError(f"{path} does not say what the model is: add a line such as \"model_type\": \"bert\"")
+        raise EdgeAdaptError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
     if kind not in CONFIG_MAPPING:
         code = "; its own code (auto_map) is never run" if "auto_map" in content else ""
         raise EdgeAdaptError(f"{path}: transformers has no model_type {kind!r}{code}")
@@ -119,7 +119,6 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
     from transformers import AutoModel
 
     _require_weights(folder)
-    options: dict[str, Any] = {"add_pooling_layer": False} if _has_optional_pooler(config) else {}
     try:
         module, info = AutoModel.from_pretrained(
             folder,
@@ -130,7 +129,7 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named below
-            **options,
+            **base_class(config)[1],
         )
     except Exception as error:  # safetensors, torch and each model class raise errors of their own
         raise EdgeAdaptError(f"cannot read the weights in {folder}: {one_line(error)}") from error
@@ -138,13 +137,16 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
     return module.float().eval()
 
 
-def _has_optional_pooler(config: "PretrainedConfig") -> bool:
-    """Whether a model can be made without its pooler, which features do not use."""
+def base_class(config: "PretrainedConfig") -> tuple[Any, dict[str, bool]]:
+    """transformers' class for a configuration, without a head, and what it is made with: no pooler where that can be
+    left out, as features do not use it. The class is None where there is none.
+    """
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    made = MODEL_MAPPING[type(config)]
+    made: Any = MODEL_MAPPING.get(type(config), None)
     made = made[0] if isinstance(made, tuple) else made
-    return "add_pooling_layer" in inspect.signature(made.__init__).parameters
+    pooler = made is not None and "add_pooling_layer" in inspect.signature(made).parameters
+    return made, {"add_pooling_layer": False} if pooler else {}
 
 
 def _require_weights(folder: Path) -> None:

@@ -22,6 +22,7 @@ from .vocabulary import load_tokenizer, require_known, require_rows
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
+    from transformers import PretrainedConfig
 
     from .tasks import Example, Task
 
@@ -103,7 +104,7 @@ class Backbone:
             return max_tokens
         if self.max_tokens - added < MIN_TOKENS:
             raise UsageError(
-                f"model {self.name!r} takes up to {self.max_tokens} tokens, and {added} prompts leave no room for a text"
+                f"model {self.name!r} takes up to {self.max_tokens} tokens: {added} prompts leave no room for a text"
             )
         return self.max_tokens - added
 
@@ -206,39 +207,51 @@ def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Ba
     require("transformers")
     name, folder = _name_and_folder(str(name_or_path))
     known = MODELS.get(str(name_or_path), KnownModel("", "", ""))
-    preprocessor: Tokenizer | ImageReader
     with quiet():
         if known.onnx is not None:
             module: Any = read_onnx_dinov2(folder / known.onnx)
         else:
             config = read_config(folder)
             require_encoder(config, folder)
-            module = None
-        is_image = known.onnx is not None or hasattr(config, "patch_size")
-        if image_size is not None and not is_image:
-            raise UsageError(f"model {name!r} reads texts; an image size is for models of images")
-        if not is_image:
-            preprocessor = load_tokenizer(folder)  # before the weights, which take longer
-        module = load_module(folder, config) if module is None else module
-        fingerprint = weights_fingerprint(module)
-        traits: Traits
-        if is_image:
-            preprocessor = image_reader(folder, module, image_size or known.image_size or native_side(module))
-            resize_positions(module, preprocessor)
-            traits = image_traits(module, name, preprocessor.side, preprocessor.tokens)
-        else:
-            require_rows(preprocessor, module, folder)
-            traits = text_traits(module, name)
-            preprocessor.no_padding()  # some tokenizer files pad everything to a fixed length
-            if traits.max_tokens is None:
-                preprocessor.no_truncation()
-            else:
-                preprocessor.enable_truncation(traits.max_tokens)
+            if not hasattr(config, "patch_size"):
+                return _text_backbone(name, folder, config, image_size)
+            module = load_module(folder, config)
+        reader = image_reader(folder, module, image_size or known.image_size or native_side(module))
+        fingerprint = weights_fingerprint(module)  # of the positions as they were trained
+        resize_positions(module, reader)
+        traits = image_traits(module, name, reader.side, reader.tokens)
+    return _backbone(name, folder, module, reader, traits, fingerprint)
+
+
+def _text_backbone(name: str, folder: Path, config: "PretrainedConfig", image_size: int | None) -> Backbone:
+    """An encoder of texts; the vocabulary is looked at before the weights, which take longer to read."""
+    if image_size is not None:
+        raise UsageError(f"model {name!r} reads texts; an image size is for models of images")
+    tokenizer = load_tokenizer(folder)
+    module = load_module(folder, config)
+    traits = text_traits(module, name)
+    require_rows(tokenizer, module, folder)
+    tokenizer.no_padding()  # some tokenizer files pad everything to a fixed length
+    if traits.max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(traits.max_tokens)
+    return _backbone(name, folder, module, tokenizer, traits, weights_fingerprint(module))
+
+
+def _backbone(
+    name: str,
+    folder: Path,
+    module: "nn.Module",
+    preprocessor: "Tokenizer | ImageReader",
+    traits: Traits,
+    fingerprint: str,
+) -> Backbone:
     return Backbone(
         name=name,
         module=module,
         preprocessor=preprocessor,
-        pooling="cls" if is_image else "mean",
+        pooling="cls" if isinstance(preprocessor, ImageReader) else "mean",
         hidden_size=traits.hidden_size,
         blocks=len(traits.block_paths),
         max_tokens=traits.max_tokens,

@@ -1,7 +1,7 @@
 """The tokenizer in a model folder, and whether it fits the model and the texts.
 
-A tokenizer without its vocabulary does not fail by itself: every word becomes [UNK], and whatever is computed then looks
-like a result. So the vocabulary is looked at before it is used.
+A tokenizer without its vocabulary does not fail by itself: every word becomes [UNK], and whatever is computed then
+looks like a result. So the vocabulary is looked at before it is used.
 """
 
 import importlib.util
