@@ -32,6 +32,7 @@ from .folders import in_place, require_place
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
+from .probe import require_exportable
 from .sources import ChipWeights
 from .weights import FILE, write_weights
 
@@ -125,6 +126,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     prompts = getattr(config.method, "prompts", 0)
     cut = backbone.cut_message(config.max_tokens, prompts)
     config = replace(config, max_tokens=backbone.within(config.max_tokens, prompts))
+    require_exportable(backbone)
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance()
     source: Any = "exact"

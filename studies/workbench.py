@@ -133,6 +133,10 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     backbone = backbone.reading(task)
     said = (*backbone.messages, backbone.cut_message(config.max_tokens, prompts_of(methods)))
     task = dataclasses.replace(task, messages=(*task.messages, *(message for message in said if message)))
+    if config.trainer == "onnxruntime":
+        from ..exporters.probe import require_exportable  # onnx takes a second to import
+
+        require_exportable(backbone)
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
