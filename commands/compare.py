@@ -69,10 +69,11 @@ def run(args: argparse.Namespace) -> int:
     from ..studies.compare import compare
     from ..studies.crew import default_jobs
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
     command = shlex.join(["edge-adapt", *args.words])
     try:
-        with TerminalProgress() as progress:
+        with kept_clear(), TerminalProgress() as progress:
             comparison = with_findings(compare(config, out, progress, command, jobs or default_jobs()))
     except KeyboardInterrupt:
         kept = len(list((out / "cells").glob("*.json")))

@@ -22,7 +22,9 @@ def add_parser(subparsers: Any) -> None:
         "`edge-adapt simulate --fidelity count`.",
     )
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", help="a shape (llama-3-70b, minilm, ...), or your YAML file of one [minilm]")
+    add("--model", metavar="NAME|FILE|DIR",
+        help="a shape (llama-3-70b, minilm, ...), your YAML file of one, or a Hugging Face model folder "
+             "(its config.json is enough) [minilm]")  # fmt: skip
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
     add(
         "--method",
@@ -107,12 +109,14 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     from ..reports.store import check_destination, write_folder
     from ..studies.count import count
     from ..studies.count_config import CountConfig
+    from .stdout import kept_clear
 
     out = options.pop("out", None)
     config = CountConfig(**options)
     if out is not None:
         check_destination(out)
-    report = count(config, shlex.join(["edge-adapt", *words]))
+    with kept_clear():
+        report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)
     if out is not None:
         write_folder(out, {"report.json": text})

@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ..studies.config import parse_settings
     from ..studies.workbench import choose_variants
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
     settings = dict(parse_settings(args.settings))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         chip_settings=of_chip,
         image_size=args.image_size,
     )
-    with TerminalProgress() as progress:
+    with kept_clear(), TerminalProgress() as progress:
         record = export_bundle(config, args.out, progress, args.force)
     print(json.dumps(record, indent=2) if args.json else _summary(record))
     return 0
@@ -111,6 +112,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
+        + "".join(f"\n{message}" for message in record["messages"])
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from ..errors import require
+from .stdout import kept_clear
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,7 +19,8 @@ def add_parser(subparsers: Any) -> None:
     listing.set_defaults(run=run)
 
     count = actions.add_parser("count", help="trained numbers of a method on a model, from shapes alone")
-    count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, flan-t5-large")
+    count.add_argument("--model", required=True, metavar="NAME|FILE|DIR",
+                       help="a shape, e.g. minilm, flan-t5-large, or a Hugging Face model folder")  # fmt: skip
     count.add_argument("--method", required=True, help="name of a method, see: methods list")
     count.add_argument(
         "--rank", type=_positive, help="rank of the method, or of each pool module (default: its own, 16)"
@@ -105,7 +107,8 @@ def _list(args: argparse.Namespace) -> int:
 def _count(args: argparse.Namespace) -> int:
     given = {"special_tokens": args.special_tokens, "prompts": args.prompts}
     options = {name: value for name, value in given.items() if value is not None}
-    record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
+    with kept_clear():
+        record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
     if args.json:
         print(json.dumps(record, indent=2))
         return 0

@@ -49,10 +49,11 @@ def _train(args: argparse.Namespace) -> int:
 
     from ..studies.pools import PoolConfig, train_pool
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
     values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
     values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
-    with TerminalProgress() as progress:
+    with kept_clear(), TerminalProgress() as progress:
         record = train_pool(PoolConfig(**values), args.out, progress)
     if args.json:
         print(json.dumps(record, indent=2))
@@ -66,7 +67,10 @@ def _train(args: argparse.Namespace) -> int:
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
         table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    console.print(table)
+    for message in record["messages"]:
+        console.print(message, highlight=False, markup=False)
     return 0
 
 

@@ -106,8 +106,9 @@ def run(args: argparse.Namespace) -> int:
     from ..studies.crew import default_jobs
     from ..studies.simulate import simulate
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
-    with TerminalProgress() as progress:
+    with kept_clear(), TerminalProgress() as progress:
         report = simulate(config, progress, shlex.join(["edge-adapt", *args.words]), jobs or default_jobs())
     paths = write_report(report, out)
     if args.json:

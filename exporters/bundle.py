@@ -32,6 +32,7 @@ from .folders import in_place, require_place
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
+from .probe import require_exportable
 from .sources import ChipWeights
 from .weights import FILE, write_weights
 
@@ -121,11 +122,11 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
             f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
             f"a --model of {task.kind}s or a --task of {backbone.kind}s"
         )
-    if backbone.kind == "text" and config.max_tokens > backbone.max_tokens:
-        raise UsageError(
-            f"model {backbone.name!r} takes texts of up to {backbone.max_tokens} tokens; got max-tokens "
-            f"{config.max_tokens}"
-        )
+    backbone = backbone.reading(task)
+    prompts = getattr(config.method, "prompts", 0)
+    cut = backbone.cut_message(config.max_tokens, prompts)
+    config = replace(config, max_tokens=backbone.within(config.max_tokens, prompts))
+    require_exportable(backbone)
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance()
     source: Any = "exact"
@@ -151,6 +152,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "model": backbone.name,
         "task": task.name,
         "labels": list(task.labels),
+        "messages": [*backbone.messages, *([cut] if cut else [])],
         "trained_numbers": adaptation.trained_parameters + adaptation.head_parameters,
         "files": {name: digest.bytes for name, digest in manifest.files.items()},
         "bytes": sum(digest.bytes for digest in manifest.files.values()),
