@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from ..reports.schema import validate_parts
 from ..simulator.compiling import prepare
 from .config import SimulateConfig
 from .crew import Crew
 from .progress import Progress
-from .report import assemble
+from .report import assemble, inputs
 from .wiring import prepare_wires, wire_units
 from .work import Part, parts_of
 from .workbench import Workbench, load_workbench
@@ -25,6 +26,7 @@ def simulate(
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
+        validate_parts(inputs(bench))  # what no report can say ends the run before the work
         prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)

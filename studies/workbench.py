@@ -149,8 +149,13 @@ def prompts_of(variants: list[Variant]) -> int:
 
 
 def unseen(pool: Pool, task: Task) -> tuple[Pool, Task]:
-    """The pool without the modules that were trained on this very task, and the task with a message that says so."""
+    """The pool without the modules that were trained on this very task, and the task with a message that says so. The
+    pool tells which modules do not say what they were trained on.
+    """
     known = [module.name for module in pool.modules if module.task == task.name]
+    if unknown := [module.name for module in pool.modules if module.task is None]:
+        message = f"unknown whether these modules of the pool were trained on this task: {', '.join(unknown)}"
+        pool = dataclasses.replace(pool, messages=(*pool.messages, message))
     if not known:
         return pool, task
     if len(known) == len(pool.modules):
