@@ -24,6 +24,8 @@ def simulate(
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
+        for message in bench.task.messages:
+            progress.remark(message)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
