@@ -4,6 +4,7 @@ Pillow's own `convert("RGB")` cuts grey of 16 bits off at 255 (all white), forge
 colour profiles.
 """
 
+import functools
 import io
 from typing import Any
 
@@ -17,6 +18,8 @@ _WITH_ALPHA = {"LA": "LA", "PA": "PA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA
 _READ = ("1", GREY, "P", COLOUR, "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *_WITH_ALPHA)
 _SPACES = {GREY: "GRAY", COLOUR: "RGB", "CMYK": "CMYK"}
 """What a profile must be of to say what the numbers of a mode mean."""
+_ROUNDING = 2
+"""By so much a profile may move a colour and still be taken for sRGB, under whatever name."""
 
 
 def white_level(opened: Any) -> int | None:
@@ -87,13 +90,25 @@ def _by_profile(image: Any, info: dict[str, Any]) -> Any:
     if not isinstance(profile, bytes) or not profile:
         return image
     try:
-        from PIL import ImageCms
-
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if given.profile.xcolor_space.strip() != _SPACES[image.mode]:
-            return image
-        if "srgb" in ImageCms.getProfileDescription(given).lower():
-            return image
-        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode=COLOUR)
+        transform = _to_srgb(profile, image.mode)
+        return image if transform is None else transform.apply(image)
     except Exception:  # the library raises all kinds for a damaged profile
         return image
+
+
+@functools.lru_cache(maxsize=8)
+def _to_srgb(profile: bytes, mode: str) -> Any:
+    """The way from a profile's colours to sRGB; None for a profile of another kind, and for sRGB itself."""
+    from PIL import Image, ImageCms
+
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if given.profile.xcolor_space.strip() != _SPACES[mode]:
+        return None
+    transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, COLOUR)
+    if mode == COLOUR:
+        steps = np.linspace(0, 255, 6).astype(np.uint8)
+        probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(6, 36, 3)
+        seen = np.asarray(transform.apply(Image.fromarray(probe)))
+        if np.abs(seen.astype(int) - probe).max() <= _ROUNDING:
+            return None
+    return transform

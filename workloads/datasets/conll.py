@@ -130,7 +130,7 @@ def _sentence(
             raise LineError(f"a word and its tag are expected, not {line.text.strip()[:60]!r}", line.number)
         if len(line.fields) != width:
             raise LineError(
-                f"{len(line.fields)} columns, but most lines have {width}; where words hold blanks, tabs must divide them",
+                f"{len(line.fields)} columns, but most lines have {width}; where words hold blanks, divide by tabs",
                 line.number,
             )
         if indexed and _RANGE.fullmatch(line.fields[0]):
