@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .on_device import DATA_OPTIONS, add_data_options
+
 DEFAULT_OUT = Path("edge-adapt-compare")
 _OPTIONS = ("model", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens", "image_size",
-            "readapt_share", "fidelity")  # fmt: skip
+            "readapt_share", "fidelity", *DATA_OPTIONS)  # fmt: skip
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,6 +31,7 @@ def add_parser(subparsers: Any) -> None:
         help="shipped tasks, your CSV/JSONL files, or folders of images [movie]",
         **names,
     )
+    add_data_options(parser)
     add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [3]")
     add("--shots", metavar="N", type=int, help="labelled examples, a fifth of them for validation [100]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
@@ -95,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the config file and of the command line, which wins."""
+    from ..options_file import one_value
     from ..studies.compare_config import LISTS, read_compare_config, split_names
     from ..studies.config import parse_settings
 
@@ -107,5 +111,5 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = split_names([item for group in given for item in group])
     if args.shots is not None:
         options["shots"] = (args.shots,)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return options

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .on_device import DATA_OPTIONS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, print, and write the report where asked."""
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..studies.count_config import read_count_config
 
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             options[name] = getattr(args, name)
     if args.method is not None:
         options["method"] = method_names(args.method)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return count_and_print(options, args.words, args.json)
 
 
@@ -70,12 +73,13 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
     Raises UsageError for the ones that mean nothing here.
     """
     from ..errors import UsageError
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..workloads.tasks import VALIDATION_SHARE
 
     given = {**options, **{name: value for name, value in vars(args).items() if value is not None}}
     useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "image_size", "readapt_share",
-               "jobs")  # fmt: skip
+               "jobs", *DATA_OPTIONS)  # fmt: skip
     if found := [name for name in useless if name in given]:
         raise UsageError(f"--{found[0].replace('_', '-')} has no effect with --fidelity count: nothing is simulated")
     chosen: dict[str, Any] = {name: given[name] for name in ("device", "model", "out") if name in given}
@@ -90,7 +94,7 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
         chosen["method"] = method_names(args.method)
     elif "method" in options:
         chosen["method"] = options["method"]
-    chosen["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    chosen["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return count_and_print(chosen, args.words, args.json)
 
 

@@ -3,8 +3,14 @@
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .on_device import add_data_options, reading_of
+
+if TYPE_CHECKING:
+    from ..runtime.examples import Reading
 
 DEFAULT_OUT = Path("bundle")
 
@@ -26,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     add("--task", metavar="NAME|FILE", default="movie",
         help="the labels, and examples to check the bundle with: a shipped task, your CSV/JSONL, or a folder "
              "of images [movie]")  # fmt: skip
+    add_data_options(parser)
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--reserve-classes", metavar="N", type=int, default=0, help="room for classes taught on the device later [0]")
     add("--image-size", metavar="N", type=int, help="side of the images in pixels [that of the model]")
@@ -61,15 +68,17 @@ def run(args: argparse.Namespace) -> int:
     for module in ("torch", "transformers", "onnx", "onnxscript", "rich"):
         require(module)
     from ..exporters.bundle import ExportConfig, export_bundle
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..studies.workbench import choose_variants
     from .progress import TerminalProgress
     from .stdout import kept_clear
 
-    settings = dict(parse_settings(args.settings))
+    reading = reading_of(args)
+    settings = dict(one_value((), parse_settings(args.settings)))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
     of_method = {key: settings[key] for key in settings.keys() - of_chip.keys()}
-    variants = choose_variants((args.method,), of_method, images=_of_images(args.task))
+    variants = choose_variants((args.method,), of_method, images=_of_images(args.task, reading))
     config = ExportConfig(
         method=variants[0].method,
         model=args.model,
@@ -83,20 +92,23 @@ def run(args: argparse.Namespace) -> int:
         age_seconds=args.age,
         chip_settings=of_chip,
         image_size=args.image_size,
+        reading=reading,
     )
     with kept_clear(), TerminalProgress() as progress:
         record = export_bundle(config, args.out, progress, args.force)
+    for message in record["messages"]:
+        print(f"edge-adapt: {message}", file=sys.stderr)
     print(json.dumps(record, indent=2) if args.json else _summary(record))
     return 0
 
 
-def _of_images(task: str) -> bool:
+def _of_images(task: str, reading: "Reading") -> bool:
     """Whether a task is of images: methods then have other recipes."""
     from ..paths import expanded
     from ..workloads.image_tasks import IMAGE_TASKS
     from ..workloads.tasks import load_task
 
-    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task).kind == "image")
+    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task, reading=reading).kind == "image")
 
 
 def _summary(record: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime.examples import Example
+    from ..runtime.examples import Example, Reading
     from ..runtime.session import Session
 
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -22,11 +22,24 @@ def add_bundle(parser: Any) -> None:
     parser.add_argument("--threads", metavar="N", type=int, help="threads of onnxruntime [all cores]")
 
 
-def add_on_error(parser: Any) -> None:
-    """What to do about a wrong line."""
-    parser.add_argument(
-        "--on-error", choices=("fail", "skip"), help="a wrong line is fatal, or left out and said [fail]"
-    )
+DATA_OPTIONS = ("text_column", "label_column", "encoding", "on_error")
+"""How a user's file is read: the fields of `runtime.examples.Reading`."""
+
+
+def add_data_options(parser: Any) -> None:
+    """How a user's file is read."""
+    add = parser.add_argument
+    add("--text-column", metavar="NAME", help="column, or key in JSONL, that holds the texts of your file [text]")
+    add("--label-column", metavar="NAME", help="column, or key in JSONL, that holds the labels of your file [label]")
+    add("--encoding", metavar="NAME", help="of your file, such as latin-1 [by its byte order mark, else utf-8]")
+    add("--on-error", choices=("fail", "skip"), help="a wrong line is fatal, or left out and said [fail]")
+
+
+def reading_of(given: Any) -> "Reading":
+    """How files are read, from parsed arguments or a configuration with their names."""
+    from ..runtime.examples import Reading
+
+    return Reading(**{name: value for name in DATA_OPTIONS if (value := getattr(given, name)) is not None})
 
 
 def open_bundle(folder: Path, threads: int | None = None, options: Any = None) -> "Session":
@@ -42,14 +55,15 @@ def remarks_to_stderr() -> None:
     logging.getLogger(f"{__package__.partition('.')[0]}.runtime").handlers = [_Remarks()]
 
 
-def read_labelled(session: "Session", path: Path, on_error: str, teach: tuple[str, ...] = ()) -> list["Example"]:
+def read_labelled(session: "Session", path: Path, reading: "Reading", teach: tuple[str, ...] = ()) -> list["Example"]:
     """The examples of a file, or of a folder of images, whose labels the session knows, `teach` included."""
-    from ..runtime.examples import keep_known, read_examples, read_images
+    from ..runtime.examples import keep_known, read_examples
+    from ..runtime.pictures import read_pictures
 
     taught = session.taught_with(teach)
     of_images = session.manifest.images is not None
-    examples = read_images(path) if of_images else read_examples(path, on_error=on_error)
-    return keep_known(examples, str(path), lambda label: session.wrong_label(label, taught), on_error)
+    examples = read_pictures(path, reading.on_error) if of_images else read_examples(path, reading)
+    return keep_known(examples, str(path), lambda label: session.wrong_label(label, taught), reading.on_error)
 
 
 def byte_count(text: str) -> int:

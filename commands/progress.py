@@ -49,5 +49,9 @@ class TerminalProgress(Progress):
             done = f"{100 * task.completed / task.total:.0f} %" if task.total else "0 %"
             print(f"[{self._last - self._start:5.0f} s, {done}] {text}", file=sys.stderr, flush=True)
 
+    def remark(self, text: str) -> None:
+        """What a user should know before the work is done, on a line of its own."""
+        self._console.print(f"edge-adapt: {text}", markup=False, highlight=False, soft_wrap=True)
+
     def advance(self, units: int = 1) -> None:
         self._bars.advance(self._task, units)

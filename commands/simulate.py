@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from .on_device import DATA_OPTIONS, add_data_options
+
 DEFAULT_OUT = Path("edge-adapt-report")
 
 
@@ -25,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
         help="a shipped task (movie, tweets, fashion-mnist, ...), your CSV/JSONL with text and label, or your folder "
         "with a folder of images for each class [movie]",
     )
+    add_data_options(parser)
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add(
         "--method",
@@ -75,6 +78,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the report, print it."""
     from ..errors import UsageError, require
+    from ..options_file import one_value
     from ..studies.config import SimulateConfig, parse_settings, read_config
 
     options = read_config(args.config) if args.config else {}
@@ -89,14 +93,14 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
-                 "image_size", "readapt_share", "fidelity", "trainer"):  # fmt: skip
+                 "image_size", "readapt_share", "fidelity", "trainer", *DATA_OPTIONS):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:
         options["method"] = tuple(part for group in args.method for item in group for part in item.split(",") if part)
     if args.shots is not None:
         options["shots"] = tuple(args.shots)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     jobs = options.pop("jobs", None) if args.jobs is None else args.jobs
     options.pop("jobs", None)
     if jobs is not None and jobs < 1:

@@ -19,6 +19,7 @@ from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..methods import METHODS, Adaptation, Method, Placement, Recipe
 from ..paths import expanded
 from ..runtime import manifest as form
+from ..runtime.examples import Reading
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
 from ..workloads.batches import PAD_ID
@@ -48,7 +49,7 @@ class ExportConfig:
     reserved_classes: rows of the head beyond the task's labels, taught on the device later. chip: name or file of a
     chip, simulated with `seed`, whose cells' weights at `age_seconds` take the place of the exact ones;
     `chip_settings` changes single numbers of it. weights: how frozen weights are stored. image_size: side of the images
-    in pixels, for a model that sees images.
+    in pixels, for a model that sees images. reading: how a user's own file of the task is read.
     """
 
     method: Method
@@ -63,6 +64,7 @@ class ExportConfig:
     age_seconds: float = 0.0
     chip_settings: Mapping[str, str] = field(default_factory=dict)
     image_size: int | None = None
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot be."""
@@ -113,7 +115,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     require_place(out)
     progress.start(7)
     progress.stage("loading model, pool and task")
-    task = load_task(config.task)
+    task = load_task(config.task, reading=config.reading)
     require_single_texts(task)
     chip = chip_of(config)
     backbone = load_backbone(config.model, config.image_size)
@@ -158,6 +160,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "bytes": sum(digest.bytes for digest in manifest.files.values()),
         "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
+        "messages": list(task.messages),
     }
 
 

@@ -27,6 +27,8 @@ def simulate(
         progress.stage("loading model and data")
         bench = load_workbench(config)
         validate_parts(inputs(bench))  # what no report can say ends the run before the work
+        for message in bench.task.messages:
+            progress.remark(message)
         prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)

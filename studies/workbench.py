@@ -118,12 +118,13 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     uses_pool = any(variant.method.needs_pool for variant in methods)
     if uses_pool and config.pool is not None:
         load_pool(config.pool)  # a broken file is found before a model is fetched
-    task = load_task(config.task, test_examples=config.test_examples)
+    task = load_task(config.task, config.test_examples, config.reading())
     if task.kind == "image":
         methods = choose_variants(config.method, config.method_settings(), images=True)
     methods = [variant for variant in methods if fits(variant, task, config)]
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
+        task = dataclasses.replace(task, messages=(*task.messages, *task.scarce(shots)))
     backbone = load_backbone(config.model, config.image_size or None)
     if backbone.kind != task.kind:
         raise UsageError(

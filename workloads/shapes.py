@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
+from .. import yamlfile
 from ..errors import UsageError, unknown_name
 from ..paths import expanded
 
@@ -96,10 +95,7 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
                 f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file, or a model folder"
             )
         raise UsageError(f"model shape file {given} does not exist")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"model shape {path}: {' '.join(str(error).split())}") from error
+    raw = yamlfile.read(path, "it needs title, source, hidden_size and groups").plain()
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
     fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})
     bias = fields.get("bias", True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.runtime.examples import Reading
 from edge_adapt.runtime.images import read_image
 from edge_adapt.workloads.datasets import idx
 from edge_adapt.workloads.fetch import is_cached
@@ -98,10 +99,17 @@ def test_a_folder_for_each_class_is_a_task(picture_folder: Path) -> None:
         assert task.labels[example.label] in example.image.parts
     broken = picture_folder / "cats" / "broken.png"
     broken.write_bytes(b"no image at all")
-    examples = load_task(picture_folder, test_examples=4)
-    pictures = [e.image for e in (*examples.train, *examples.test) if e.image is not None]
-    with pytest.raises(EdgeAdaptError, match=r"broken\.png cannot be read as an image"):
+    with pytest.raises(UsageError, match=r"broken\.png cannot be read as an image: it is of no kind .*--on-error skip"):
+        load_task(picture_folder, test_examples=4)
+    assert len(load_task(picture_folder, 4, Reading(on_error="skip")).train) == 6
+    cut = picture_folder / "dogs" / "cut.png"
+    cut.write_bytes((picture_folder / "dogs" / "0.JPG").read_bytes()[:-40])
+    broken.unlink()
+    task = load_task(picture_folder, test_examples=4)
+    pictures = [e.image for e in (*task.train, *task.test)]
+    with pytest.raises(UsageError, match=r"cut\.png cannot be read as an image"):
         ImageReader(14, 14).encode(pictures, augment=False)
+    assert len(load_task(picture_folder, 4, Reading(on_error="skip")).train) == 6
 
 
 def test_folders_without_a_task(picture_folder: Path) -> None:
