@@ -154,13 +154,12 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "model": backbone.name,
         "task": task.name,
         "labels": list(task.labels),
-        "messages": [*backbone.messages, *([cut] if cut else [])],
         "trained_numbers": adaptation.trained_parameters + adaptation.head_parameters,
         "files": {name: digest.bytes for name, digest in manifest.files.items()},
         "bytes": sum(digest.bytes for digest in manifest.files.values()),
         "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
-        "messages": list(task.messages),
+        "messages": [*backbone.messages, *([cut] if cut else []), *task.messages],
     }
 
 
