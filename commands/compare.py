@@ -18,6 +18,10 @@ def add_parser(subparsers: Any) -> None:
         description="Simulate every method on every device and task; write compare.json and compare.html. A finished "
         "simulation is kept in DIR/cells and used again while its options and the contents of all its inputs stay the "
         "same, so that a stopped run goes on where it was.",
+        examples=[
+            "edge-adapt compare --devices reram,pcm --tasks movie",
+            "edge-adapt compare --devices reram my-chip.yaml --methods lora,lorafusion --seeds 1 --out my-table",
+        ],
     )
     add = parser.add_argument
     names = {"action": "append", "nargs": "+"}

@@ -21,6 +21,11 @@ def add_parser(subparsers: Any) -> None:
         help="write a bundle that trains on a device with onnxruntime alone",
         description="Write a folder with training graph, inference graph, weights, tokenizer and state. "
         "edge-adapt train, predict and state use it, without torch.",
+        examples=[
+            "edge-adapt export --out bundle",
+            "edge-adapt export --method lora --task reviews.csv --weights int8 --out bundle",
+            "edge-adapt export --chip reram --age 30d --out bundle --force",
+        ],
     )
     add = parser.add_argument
     add("--model", metavar="NAME|DIR|ID", default="minilm",

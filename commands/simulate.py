@@ -15,6 +15,11 @@ def add_parser(subparsers: Any) -> None:
         help="adapt on a simulated chip and report accuracy, energy, time and wear",
         description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; "
         "write report.json and report.html.",
+        examples=[
+            "edge-adapt simulate --device reram",
+            "edge-adapt simulate --device pcm --task tweets --method lora lorafusion --shots 32",
+            "edge-adapt simulate --device my-chip.yaml --task reviews.csv --set chip.adc.bits=6 --out my-report",
+        ],
     )
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")

@@ -61,14 +61,23 @@ def _rows(console: "Console", table: "Table") -> "list[list[Text]]":
 
 
 def _headings(console: "Console", table: "Table") -> list[str]:
-    return [" ".join(_text(console, column.header).plain.split()) for column in table.columns]
+    return [_in_line(_text(console, column.header), " ").replace("- ", "") for column in table.columns]
+
+
+def _in_line(text: "Text", between: str = "; ") -> str:
+    """The lines of a cell as one; a line that goes on with a dot belongs to the one before."""
+    found = ""
+    for line in (" ".join(line.split()) for line in text.plain.splitlines()):
+        if line:
+            found += f"{(' ' if line.startswith('·') else between) if found else ''}{line}"
+    return found
 
 
 def _print_lines(console: "Console", table: "Table") -> None:
     lines = [_headings(console, table)] if table.show_header and any(_headings(console, table)) else []
-    lines += [[" ".join(text.plain.split()) for text in row] for row in _rows(console, table)]
+    lines += [[_in_line(text) for text in row] for row in _rows(console, table)]
     if table.show_footer:
-        lines.append([" ".join(_text(console, column.footer).plain.split()) for column in table.columns])
+        lines.append([_in_line(_text(console, column.footer)) for column in table.columns])
     if table.title:
         print_line(console, _text(console, table.title).plain)
     for line in aligned(lines, [column.justify == "right" for column in table.columns]):
@@ -103,11 +112,11 @@ def _print_records(console: "Console", table: "Table") -> None:
     if table.show_footer:
         rows.append([_text(console, column.footer) for column in table.columns])
     for row in rows:
-        console.print(Text(" ".join(row[0].plain.split()), style="bold"))
+        console.print(Text(_in_line(row[0]), style="bold"))
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
         for heading, text in zip(headings[1:], row[1:], strict=True):
             if text.plain.strip():
-                grid.add_row(f"  {heading}", Text(" ".join(text.plain.split()), style=text.style))
+                grid.add_row(f"  {heading}", Text(_in_line(text), style=text.style))
         console.print(grid)
