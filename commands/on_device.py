@@ -9,6 +9,8 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..studies.progress import about, clock_time
+
 if TYPE_CHECKING:
     from ..runtime.examples import Example, Reading
     from ..runtime.session import Session
@@ -91,7 +93,7 @@ class UpdateLine:
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._stop = False
+        self._stop, self.signal_number = False, int(signal.SIGINT)
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "UpdateLine":
@@ -116,7 +118,8 @@ class UpdateLine:
             raise StopTraining
         now = time.monotonic()
         left = (now - self._start) / done * (total - done)
-        text = f"update {done} of {total}, loss {loss:.4f}, {left:.0f} s left"
+        times = f"elapsed {clock_time(now - self._start)}, about {about(left)} left"
+        text = f"update {done} of {total}, {times}, loss {loss:.4f}"
         if self._terminal:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         elif now - self._last > 10:
@@ -124,5 +127,5 @@ class UpdateLine:
             print(f"edge-adapt: {text}", file=sys.stderr, flush=True)
 
     def _request_stop(self, number: int, _frame: object) -> None:
-        self._stop = True
+        self._stop, self.signal_number = True, number
         signal.signal(number, self._former[number])

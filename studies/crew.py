@@ -144,7 +144,7 @@ class Crew:
                 exit_code, text = content
                 raise UsageError(text) if exit_code == UsageError.exit_code else EdgeAdaptError(text)
             with self._lock:
-                getattr(self._progress, kind)(content)
+                getattr(self._progress, kind)(*content)
 
 
 @contextlib.contextmanager
@@ -181,10 +181,10 @@ class _Passed(Progress):
         self._pipe = pipe
 
     def stage(self, text: str) -> None:
-        _send(self._pipe, ("stage", text))
+        _send(self._pipe, ("stage", (text,)))
 
-    def advance(self, units: int = 1) -> None:
-        _send(self._pipe, ("advance", units))
+    def advance(self, units: float = 1, kind: str = "") -> None:
+        _send(self._pipe, ("advance", (units, kind)))
 
 
 def _send(pipe: IO[bytes], thing: Any) -> None:
