@@ -1,6 +1,7 @@
 """Write a bundle: attach, trace, check against torch, and only then put the folder in its place."""
 
 import importlib.metadata
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -36,6 +37,8 @@ from .parity import check_parity, real_batches
 from .probe import require_exportable
 from .sources import ChipWeights
 from .weights import FILE, write_weights
+
+log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"
 WEIGHT_TYPES = ("float32", "int8")
@@ -245,6 +248,8 @@ def pool_of(config: ExportConfig, backbone: Backbone) -> Pool | None:
 def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
     """The adaptation to export, reserved classes included, in its initial state. int8 rounds `backbone` in place."""
     pool = pool_of(config, backbone)
+    for message in () if pool is None else pool.messages:
+        log.warning("pool: %s", message)
     if config.weights == "int8":
         int8.round_backbone(backbone)
         pool = int8.round_pool(pool) if pool is not None else None

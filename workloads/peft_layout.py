@@ -5,6 +5,7 @@ An adapter folder may hold further adapters in sub-folders (peft writes one for 
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def adapter_folders(path: Path) -> Found:
     if not path.is_dir():
         raise UsageError(f"pool {path}: no such folder")
     found = _walk(path, _DEPTH)
+    for folder in found.folders:
+        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in str(folder)):  # control, or no text at all
+            raise UsageError(f"pool: the folder name {str(folder)!r} holds signs that no report can; rename it")
     if not found.folders:
         raise UsageError(f"pool {path}: neither an adapter ({CONFIG_FILE}) nor a folder of adapters")
     return found

@@ -107,10 +107,19 @@ def default_pool(model_name: str) -> Path:
 
 
 def _check_complete(path: Path, found: Collection[str]) -> None:
-    """Raise `UsageError` for a module that pool.json lists and that is not there; others may have been added."""
+    """Raise `UsageError` for a pool.json that is none, and for a module that it lists and that is not there; others may
+    have been added.
+    """
     listed = _read_info(path).get("modules", [])
     if not isinstance(listed, list) or not all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in listed):
         raise UsageError(f"{path / POOL_FILE}: `modules` must be a list of objects with a `name` each")
+    for entry in listed:
+        accuracy = entry.get("held_out_accuracy")
+        if accuracy is not None and (isinstance(accuracy, bool) or not isinstance(accuracy, int | float)):
+            raise UsageError(
+                f"{path / POOL_FILE}: held_out_accuracy of {entry['name']!r} must be a number or null; "
+                f"got {json.dumps(accuracy)[:60]}"
+            )
     if missing := [entry["name"] for entry in listed if entry["name"] not in found]:
         raise UsageError(
             f"pool {path}: {POOL_FILE} lists the module {missing[0]!r}, but there is no adapter in "

@@ -1,5 +1,6 @@
 """What `save_pretrained`, trainers and other programs leave on a disk: all of it is loaded, or named, or refused."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -142,6 +143,23 @@ def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
     (tmp_path / "news").symlink_to("gone")
     with pytest.raises(UsageError, match=r"news is a link to gone, which is not there"):
         load_pool(tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"a\x1b[31m"])
+def test_names_that_no_report_can_hold(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    _adapter(folder)
+    with pytest.raises(
+        UsageError, match=r"the folder name '.*\\.*' holds signs that no report can; rename it"
+    ) as caught:
+        load_pool(folder.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_in_any_script_are_names(tmp_path: Path) -> None:
+    for number, name in enumerate(("Фильмы", "映画", "a b", "a\xa0b", "👩\u200d🔬")):
+        _adapter(tmp_path / name, number)
+    assert len(_names(tmp_path)) == 5
 
 
 def test_the_working_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
