@@ -20,9 +20,9 @@ from .graph import training_graph
 def require_exportable(backbone: Backbone) -> None:
     """Raise `EdgeAdaptError` for a model that no graphs can be made of, with the operator that is in the way.
 
-    A model of one block is left to the export itself, which takes no longer.
+    A model of one or two blocks is left to the export itself, which takes little longer.
     """
-    if backbone.blocks == 1:
+    if backbone.blocks <= 2:
         return
     short = replace(backbone, module=_first_block(backbone), block_paths=backbone.block_paths[:1], blocks=1)
     adaptation = get_method("probe").attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)

@@ -116,11 +116,11 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
         EdgeAdaptError: weights that are missing, pickled, broken, not finite, or do not fit the configuration.
     """
     import torch
-    from transformers import AutoModel
 
     _require_weights(folder)
+    made, options = base_class(config)
     try:
-        module, info = AutoModel.from_pretrained(
+        module, info = made.from_pretrained(
             folder,
             config=config,
             local_files_only=True,
@@ -129,7 +129,7 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named below
-            **base_class(config)[1],
+            **options,
         )
     except Exception as error:  # safetensors, torch and each model class raise errors of their own
         raise EdgeAdaptError(f"cannot read the weights in {folder}: {one_line(error)}") from error
