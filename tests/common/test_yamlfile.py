@@ -172,7 +172,7 @@ def test_wires_are_switched_off_by_the_word(tmp_path: Path) -> None:
 def test_one_value_for_one_key() -> None:
     assert one_value((("a", "1"), ("chip.b", "2")), (("b", "3"),)) == (("a", "1"), ("b", "3"))  # the command line wins
     assert one_value((), (("a", "1"), ("chip.a", "1"))) == (("a", "1"),)
-    with pytest.raises(UsageError, match="--set chip.a=1 and --set a=2 set the same; give one of them"):
+    with pytest.raises(UsageError, match=r"--set chip.a=1 and --set a=2 set the same; give one of them"):
         one_value((), (("chip.a", "1"), ("a", "2")))
     with pytest.raises(UsageError, match=r"override periphery.adc.bits=8: 'adc.bits' sets the same number"):
         load_chip("reram", {"adc.bits": "6", "periphery.adc.bits": "8"})
