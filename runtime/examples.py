@@ -106,6 +106,8 @@ def load_examples(
     """
     reading = reading or Reading()
     text = read_text(path, reading.encoding)
+    if not text.strip():
+        raise UsageError(f"{path} is empty: it holds no usable example")
     return collected(str(path), _rows(path, text, reading, labelled), reading.on_error)
 
 
