@@ -38,7 +38,10 @@ USAGE, FAILURE = 2, 1
         ("simulate --set lorafusion.cross_terms=maybe", ["cross_terms", "'maybe'"]),
         ("simulate --set lora.recipe.epochs=some", ["epochs", "whole number", "'some'"]),
         ("simulate --set lora.recipe.epoks=4", ["epoks", "did you mean 'epochs'"]),
-        ("simulate --set adc.bits=6 --set chip.adc.bits=8", ["--set adc.bits=6 and --set chip.adc.bits=8", "one of them"]),
+        (
+            "simulate --set adc.bits=6 --set chip.adc.bits=8",
+            ["--set adc.bits=6 and --set chip.adc.bits=8", "one of them"],
+        ),
         ("simulate --encoding klingon", ["unknown encoding 'klingon'"]),
         ("simulate --label-column text", ["text-column and label-column are the same"]),
         ("simulate --method lorafusoin", ["'lorafusoin'", "did you mean 'lorafusion'"]),

@@ -135,7 +135,7 @@ def test_two_spellings_of_an_option_are_one(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-@pytest.mark.parametrize("wrong", ["model: 3", "nonsense: 3", "set: 3", "model: [a]", "- a"])
+@pytest.mark.parametrize("wrong", ["model: 3", "nonsense: 3", "set: 3", "model: [a]", "out: null", "out: 3", "- a"])
 def test_wrong_options_name_their_line(tmp_path: Path, kind: str, wrong: str) -> None:
     path = write(tmp_path, f"# a comment\n{wrong}\n")
     with pytest.raises(UsageError, match=rf"^{path}:2: "):
