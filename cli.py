@@ -3,12 +3,17 @@ command runs.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ._version import __version__
+from .commands.output import safe_streams
+from .commands.parser import Parser, printing_help
 from .errors import EdgeAdaptError
 
 COMMANDS = (
@@ -18,6 +23,8 @@ COMMANDS = (
     "explain",
     "pool",
     "methods",
+    "models",
+    "tasks",
     "devices",
     "fetch",
     "export",
@@ -26,15 +33,13 @@ COMMANDS = (
     "evaluate",
     "state",
     "plan",
+    "completion",
 )
+NOTHING_KEPT = "nothing partial was left behind"
 
 
-class Parser(argparse.ArgumentParser):
-    """Usage errors in one line, with where to find help; exit code 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"edge-adapt: error: {message} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
+class Terminated(BaseException):
+    """The process is asked to end (SIGTERM), and ends in order."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,41 +50,88 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="The main job: edge-adapt simulate --device reram",
     )
     parser.add_argument("--version", action="version", version=f"edge-adapt {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name in COMMANDS:
         importlib.import_module(f".commands.{name}", __package__).add_parser(subparsers)
+    printing_help(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage. Raises SystemExit for --help and usage
-    errors.
+    """Run one command; returns its exit code: 0 done, 1 failure, 2 usage, 130 Ctrl-C, 143 SIGTERM. Raises SystemExit
+    for --help and usage errors.
     """
     # The thread pools of numpy, torch and numba take turns on the same cores: a pool that spins while it waits slows
     # the others.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    words = sys.argv[1:] if argv is None else list(argv)
+    with safe_streams("--json" in words), _orderly_end():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    args = argparse.Namespace(words=words, kept=None)
     try:
-        words = sys.argv[1:] if argv is None else list(argv)
-        args = build_parser().parse_args(words, argparse.Namespace(words=words))
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks, with the Tab key
+            from .commands.completion import complete
+
+            complete(parser)
+        args = parser.parse_args(words, args)
         code = int(args.run(args))
         sys.stdout.flush()  # here, so that a reader that has gone is noticed here
         return code
     except EdgeAdaptError as error:
-        print(f"edge-adapt: error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        print("edge-adapt: stopped; nothing partial was left behind", file=sys.stderr)
-        return 1
+    except (KeyboardInterrupt, Terminated) as stop:
+        _say(f"stopped; {_kept(args)}")
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): not an error of ours. Keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"edge-adapt: error: {error.strerror or error}{where}", file=sys.stderr)
+        _say(f"error: {error.strerror or error}{where}")
         return 1
     except MemoryError:
-        print("edge-adapt: error: not enough memory; use a smaller model or fewer methods at a time", file=sys.stderr)
+        _say("error: not enough memory; use a smaller model or fewer methods at a time")
         return 1
+
+
+def _say(text: str) -> None:
+    print(f"edge-adapt: {text}", file=sys.stderr)
+
+
+def _kept(args: Any) -> str:
+    """What a command that was stopped leaves behind, in words; commands with something to tell set `kept`."""
+    try:
+        return str(args.kept(args)) if args.kept is not None else NOTHING_KEPT
+    except OSError:
+        return NOTHING_KEPT
+
+
+@contextlib.contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Inside, SIGTERM ends a command as Ctrl-C does: nothing partial stays. Where somebody handles or ignores it
+    already, or outside of the main thread, nothing changes.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    try:
+        former = signal.getsignal(signal.SIGTERM)
+        ours = former == signal.SIG_DFL
+        if ours:
+            signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        ours = False
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,13 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "compare",
         help="compare methods on several devices and tasks: one table, one page, resumable",
-        description="Simulate every method on every device and task; write compare.json and compare.html. A simulation "
-        "that is done is kept in DIR/cells and never computed again, so that a stopped run goes on where it was.",
+        description="Simulate every method on every device and task; write compare.json and compare.html. A finished "
+        "simulation is kept in DIR/cells and used again while its options and the contents of all its inputs stay the "
+        "same, so that a stopped run goes on where it was.",
+        examples=[
+            "edge-adapt compare --devices reram,pcm --tasks movie",
+            "edge-adapt compare --devices reram my-chip.yaml --methods lora,lorafusion --seeds 1 --out my-table",
+        ],
     )
     add = parser.add_argument
     names = {"action": "append", "nargs": "+"}
@@ -49,9 +53,21 @@ def add_parser(subparsers: Any) -> None:
         help="one setting, for every simulation: chip.adc.bits=6, lora.recipe.epochs=4; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
-    add("--out", metavar="DIR", type=Path, help=f"folder of the comparison [{DEFAULT_OUT}]")
+    add("--out", metavar="DIR", type=Path,
+        help=f"folder of the comparison; replaces a page that is there, keeps simulations [{DEFAULT_OUT}]")  # fmt: skip
     add("--json", action="store_true", help="print the comparison object on stdout instead of the summary")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=kept)
+
+
+def kept(args: argparse.Namespace) -> str:
+    """What a stopped run leaves behind: the simulations that it had finished."""
+    cells = getattr(args, "cells", None)
+    found = len(list(cells.glob("*.json"))) if cells is not None else 0
+    if not found:
+        return "no simulation was finished, and nothing was kept"
+    return (
+        f"{found} finished simulation{'' if found == 1 else 's'} kept in {cells}: the same command goes on from there"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,23 +85,20 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"jobs must be a whole number, 1 or more; got {jobs}")
     config = CompareConfig.of(options)
     check_folder(out)
-    from ..studies.compare import compare
-    from ..studies.crew import default_jobs
+    args.cells = out / "cells"
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
     command = shlex.join(["edge-adapt", *args.words])
-    try:
-        with TerminalProgress() as progress:
-            comparison = with_findings(compare(config, out, progress, command, jobs or default_jobs()))
-    except KeyboardInterrupt:
-        kept = len(list((out / "cells").glob("*.json")))
-        print(
-            f"edge-adapt: stopped; {kept} finished simulation{'' if kept == 1 else 's'} kept in {out / 'cells'}: "
-            "the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
-    paths = write_comparison(comparison, out)
+    with kept_clear(), TerminalProgress("importing torch") as progress:
+        if (out / "compare.json").exists():
+            progress.say(f"the comparison in {out} will be replaced; its finished simulations stay")
+        from ..studies.compare import compare
+        from ..studies.crew import default_jobs
+
+        comparison = with_findings(compare(config, out, progress, command, jobs or default_jobs()))
+        progress.stage("drawing and writing the page")
+        paths = write_comparison(comparison, out)
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     else:

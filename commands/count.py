@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,15 @@ def add_parser(subparsers: Any) -> None:
         description="Count what a model of any size needs on a chip, without weights, training or arithmetic: arrays, "
         "area, one-time programming, one answer, and one adaptation by each method. The same as "
         "`edge-adapt simulate --fidelity count`.",
+        examples=[
+            "edge-adapt count --model llama-3-70b --device reram",
+            "edge-adapt count --model minilm --method lorafusion --examples 80 --json",
+        ],
     )
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", help="a shape (llama-3-70b, minilm, ...), or your YAML file of one [minilm]")
+    add("--model", metavar="NAME|FILE|DIR",
+        help="a shape (llama-3-70b, minilm, ...), your YAML file of one, or a Hugging Face model folder "
+             "(its config.json is enough) [minilm]")  # fmt: skip
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
     add(
         "--method",
@@ -44,7 +51,12 @@ def add_parser(subparsers: Any) -> None:
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one number of the chip, such as adc.bits=6; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
-    add("--out", metavar="DIR", type=Path, help="also write DIR/report.json, for edge-adapt explain")
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="also write DIR/report.json, for edge-adapt explain; replaces one that is there",
+    )
     add("--json", action="store_true", help="print the report object on stdout instead of the summary")
     parser.set_defaults(run=run)
 
@@ -111,12 +123,16 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     from ..reports.store import check_destination, write_folder
     from ..studies.count import count
     from ..studies.count_config import CountConfig
+    from .stdout import kept_clear
 
     out = options.pop("out", None)
     config = CountConfig(**options)
     if out is not None:
         check_destination(out)
-    report = count(config, shlex.join(["edge-adapt", *words]))
+        if (out / "report.json").exists():
+            print(f"edge-adapt: the report in {out} will be replaced", file=sys.stderr)
+    with kept_clear():
+        report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)
     if out is not None:
         write_folder(out, {"report.json": text})
@@ -129,15 +145,26 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     return 0
 
 
+def lifetime(share: float | None, tasks: float | None) -> str:
+    """How many adaptations the cells last; "unlimited" where none is written or they do not wear."""
+    from ..reports.values import count
+
+    if share is None:
+        return "unknown"
+    return "unlimited" if tasks is None or share == 0 else count(tasks)
+
+
 def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
+    from ..reports.fitting import print_table
     from ..reports.rows import PLACEMENT_SHORT, method_title, ratio_title
     from ..reports.values import area, count, duration, ratio, si
 
     device, programming, model = report["device"], report["programming"], report["model"]
+    own_name = "" if device["name"] == device["title"] else f"{escape(device['name'])}, "
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     geometry = device["array"]
@@ -149,8 +176,8 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     )
     facts.add_row(
         "chip",
-        f"{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × {geometry['columns']}, "
-        f"{area(device['area_square_meters']['total'])}",
+        f"{own_name}{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × "
+        f"{geometry['columns']}, {area(device['area_square_meters']['total'])}",
     )
     facts.add_row(
         "programming",
@@ -170,7 +197,7 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     table.add_column("", no_wrap=True)
     for heading in ("trained", "write\nenergy", "adapt\nenergy", "adapt\ntime", "answer\nenergy", "answer\ntime",
-                    "pipe-\nlined", "one\nevery"):  # fmt: skip
+                    "pipe-\nlined", "one\nevery", "tasks till\nworn out"):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for record in report["results"]:
         joules = lambda name, record=record: si(record[f"{name}_energy_joules"], "J")
@@ -179,9 +206,9 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
             f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}",
             count(record["trained_parameters"]), joules("write"), joules("adaptation"), seconds("adaptation_time"),
             joules("inference"), seconds("inference_time"), seconds("inference_time_pipelined"),
-            seconds("inference_interval"),
+            seconds("inference_interval"), lifetime(record["endurance_share_per_task"], record["tasks_until_worn_out"]),
         )  # fmt: skip
-    console.print(table)
+    print_table(console, table)
     console.print(
         "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
         "next when all layers are busy[/]\n"

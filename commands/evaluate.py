@@ -14,6 +14,9 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="accuracy of a bundle on labelled texts, on the device",
         description="Accuracy and mean loss of a bundle's current state on a JSONL or CSV file with text and label.",
+        examples=[
+            "edge-adapt evaluate bundle test.csv",
+        ],
     )
     add_bundle(parser)
     parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")

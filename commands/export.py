@@ -3,7 +3,6 @@
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from .on_device import add_data_options, reading_of
 
 if TYPE_CHECKING:
     from ..runtime.examples import Reading
+    from .progress import TerminalProgress
 
 DEFAULT_OUT = Path("bundle")
 
@@ -24,6 +24,11 @@ def add_parser(subparsers: Any) -> None:
         help="write a bundle that trains on a device with onnxruntime alone",
         description="Write a folder with training graph, inference graph, weights, tokenizer and state. "
         "edge-adapt train, predict and state use it, without torch.",
+        examples=[
+            "edge-adapt export --out bundle",
+            "edge-adapt export --method lora --task reviews.csv --weights int8 --out bundle",
+            "edge-adapt export --chip reram --age 30d --out bundle --force",
+        ],
     )
     add = parser.add_argument
     add("--model", metavar="NAME|DIR|ID", default="minilm",
@@ -47,7 +52,13 @@ def add_parser(subparsers: Any) -> None:
     add("--seed", metavar="N", type=int, default=0, help="of the initial state and of the chip [0]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: lorafusion.cross_terms=off, lora.recipe.epochs=4; repeatable")  # fmt: skip
-    add("--out", metavar="DIR", type=Path, default=DEFAULT_OUT, help=f"folder of the bundle [{DEFAULT_OUT}]")
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=DEFAULT_OUT,
+        help=f"folder of the bundle; replaced with --force only [{DEFAULT_OUT}]",
+    )
     add("--force", action="store_true", help="replace a bundle that is there, with its trained state")
     add("--json", action="store_true", help="print one JSON object: files, sizes, parity")
     parser.set_defaults(run=run)
@@ -67,11 +78,21 @@ def run(args: argparse.Namespace) -> int:
 
     for module in ("torch", "transformers", "onnx", "onnxscript", "rich"):
         require(module)
+    from .progress import TerminalProgress
+    from .stdout import kept_clear
+
+    with kept_clear(), TerminalProgress("importing torch and onnx") as progress:
+        record = _export(args, progress)
+    print(json.dumps(record, indent=2) if args.json else _summary(record))
+    return 0
+
+
+def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str, Any]:
+    """The record of what was written."""
     from ..exporters.bundle import ExportConfig, export_bundle
     from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..studies.workbench import choose_variants
-    from .progress import TerminalProgress
 
     reading = reading_of(args)
     settings = dict(one_value((), parse_settings(args.settings)))
@@ -93,12 +114,12 @@ def run(args: argparse.Namespace) -> int:
         image_size=args.image_size,
         reading=reading,
     )
-    with TerminalProgress() as progress:
-        record = export_bundle(config, args.out, progress, args.force)
+    if args.force and args.out.exists():
+        progress.say(f"the bundle in {args.out} will be replaced, with its trained state")
+    record = export_bundle(config, args.out, progress, args.force)
     for message in record["messages"]:
-        print(f"edge-adapt: {message}", file=sys.stderr)
-    print(json.dumps(record, indent=2) if args.json else _summary(record))
-    return 0
+        progress.say(message)
+    return record
 
 
 def _of_images(task: str, reading: "Reading") -> bool:
@@ -123,6 +144,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
+        + "".join(f"\n{message}" for message in record["messages"])
     )
 
 

@@ -9,6 +9,8 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..studies.progress import about, clock_time
+
 if TYPE_CHECKING:
     from ..runtime.examples import Example, Reading
     from ..runtime.session import Session
@@ -85,18 +87,22 @@ class UpdateLine:
     """Progress of a run on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
 
     A context manager that also turns Ctrl-C and the end of a service (SIGTERM) into an orderly stop after the update in
-    progress; a second one ends at once.
+    progress; a second one ends at once. A signal that whoever started us has us ignore (`nohup`, a job in the
+    background) stays ignored.
     """
 
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._stop = False
+        self._stop, self.signal_number = False, int(signal.SIGINT)
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "UpdateLine":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._former[number] = signal.signal(number, self._request_stop)
+            former = signal.getsignal(number)
+            if former not in (signal.SIG_IGN, None):
+                self._former[number] = former
+                signal.signal(number, self._request_stop)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -113,7 +119,8 @@ class UpdateLine:
             raise StopTraining
         now = time.monotonic()
         left = (now - self._start) / done * (total - done)
-        text = f"update {done} of {total}, loss {loss:.4f}, {left:.0f} s left"
+        times = f"elapsed {clock_time(now - self._start)}, about {about(left)} left"
+        text = f"update {done} of {total}, {times}, loss {loss:.4f}"
         if self._terminal:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         elif now - self._last > 10:
@@ -121,5 +128,5 @@ class UpdateLine:
             print(f"edge-adapt: {text}", file=sys.stderr, flush=True)
 
     def _request_stop(self, number: int, _frame: object) -> None:
-        self._stop = True
+        self._stop, self.signal_number = True, number
         signal.signal(number, self._former[number])

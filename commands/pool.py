@@ -6,19 +6,35 @@ import sys
 from typing import Any
 
 from ..errors import require
+from ..paths import expanded
+from ..reports.fitting import print_table
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `pool train` and `pool inspect`."""
-    parser = subparsers.add_parser("pool", help="train a pool of LoRA modules, look into one")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    training = "edge-adapt pool train --model minilm --tasks movie,tweets --out my-pool"
+    looking = "edge-adapt pool inspect my-pool"
+    parser = subparsers.add_parser(
+        "pool",
+        help="train a pool of LoRA modules, look into one",
+        description="Train a pool of LoRA modules, or look into one.",
+        examples=[training, looking],
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
 
-    train = actions.add_parser("train", help="train one LoRA module per task; goes on where it was stopped")
+    train = actions.add_parser(
+        "train",
+        help="train one LoRA module per task; goes on where it was stopped",
+        description="Train one LoRA module per task; goes on where it was stopped.",
+        examples=[training, "edge-adapt pool train --model my-model --tasks one.csv,two.csv --rank 8 --out my-pool"],
+    )
     train.add_argument("--model", required=True, help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id")
     train.add_argument(
         "--tasks", required=True, help="comma-separated names of tasks, .csv/.jsonl files or image folders"
     )
-    train.add_argument("--out", required=True, help="folder for the pool; with a part of the same pool, goes on")
+    train.add_argument(
+        "--out", required=True, help="folder for the pool; goes on with a part of the same pool, replaces nothing"
+    )
     train.add_argument("--rank", type=int, default=16, help="rank of each module (default 16)")
     train.add_argument("--alpha", type=float, default=32.0, help="scale of the update times rank (default 32)")
     train.add_argument("--epochs", type=int, default=3, help="passes over the examples (default 3)")
@@ -30,12 +46,24 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument("--head-learning-rate", type=float, default=2e-3, help="of the classifier (default 0.002)")
     train.add_argument("--dtype", choices=("float32", "float16"), default="float16", help="of the files (float16)")
     train.add_argument("--json", action="store_true", help="print pool.json on stdout")
-    train.set_defaults(run=run)
+    train.set_defaults(run=run, kept=kept)
 
-    inspect = actions.add_parser("inspect", help="modules of a pool: task, rank, scale, size of the update")
+    inspect = actions.add_parser(
+        "inspect",
+        help="modules of a pool: task, rank, scale, size of the update",
+        description="List the modules of a pool: task, rank, scale, size of the update.",
+        examples=[looking, f"{looking} --json"],
+    )
     inspect.add_argument("path", help="folder of a pool or of one adapter in peft format")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=run)
+
+
+def kept(args: argparse.Namespace) -> str:
+    """What a stopped training leaves behind: the modules that it had finished."""
+    out = expanded(args.out)
+    found = len(list(out.glob("*/adapter_config.json"))) if out.is_dir() else 0
+    return f"{found} finished module{'' if found == 1 else 's'} kept in {args.out}: the same command goes on from there"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,12 +75,15 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from ..studies.pools import PoolConfig, train_pool
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
-    values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
-    values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
-    with TerminalProgress() as progress:
+    with kept_clear(), TerminalProgress("importing torch") as progress:
+        from ..studies.pools import PoolConfig, train_pool
+
+        values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
+        values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
+        progress.stage("loading model and tasks")
         record = train_pool(PoolConfig(**values), args.out, progress)
     if args.json:
         print(json.dumps(record, indent=2))
@@ -66,7 +97,10 @@ def _train(args: argparse.Namespace) -> int:
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
         table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    print_table(console, table)
+    for message in record["messages"]:
+        console.print(message, highlight=False, markup=False)
     return 0
 
 
@@ -95,7 +129,7 @@ def _inspect(args: argparse.Namespace) -> int:
             "unknown" if accuracy is None else f"{accuracy:.3f}",
         )
     console = Console(file=sys.stdout)
-    console.print(table)
+    print_table(console, table)
     for line in (*record["messages"], *([f"made by: {record['command']}"] if record["command"] else [])):
         console.print(line, highlight=False)
     return 0

@@ -16,6 +16,10 @@ def add_parser(subparsers: Any) -> None:
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
         "or .jsonl/.csv with text. A bundle about images takes names of image files.",
+        examples=[
+            "edge-adapt predict bundle new.txt",
+            "edge-adapt predict bundle new.csv --json",
+        ],
     )
     add_bundle(parser)
     parser.add_argument(

@@ -17,6 +17,11 @@ def add_parser(subparsers: Any) -> None:
         help="adapt on a simulated chip and report accuracy, energy, time and wear",
         description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; "
         "write report.json and report.html.",
+        examples=[
+            "edge-adapt simulate --device reram",
+            "edge-adapt simulate --device pcm --task tweets --method lora lorafusion --shots 32",
+            "edge-adapt simulate --device my-chip.yaml --task reviews.csv --set chip.adc.bits=6 --out my-report",
+        ],
     )
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
@@ -70,9 +75,17 @@ def add_parser(subparsers: Any) -> None:
         "lorafusion.recipe.optimiser=mezo; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
-    add("--out", metavar="DIR", type=Path, help=f"report folder [{DEFAULT_OUT}]")
+    add(
+        "--out", metavar="DIR", type=Path, help=f"folder of the report; replaces a report that is there [{DEFAULT_OUT}]"
+    )
     add("--json", action="store_true", help="print the report object on stdout instead of the summary")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, kept=kept)
+
+
+def kept(args: argparse.Namespace) -> str:
+    """What a stopped run leaves behind."""
+    out = args.out or DEFAULT_OUT
+    return f"nothing of it was kept{f'; {out} is as it was' if out.exists() else ''}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     for module in ("torch", "numba", "transformers", "rich", "jinja2", "matplotlib", "pint"):
         require(module)
     from ..reports import check_destination, print_summary, write_report
+    from .progress import TerminalProgress
 
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
@@ -107,13 +121,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"jobs must be a whole number, 1 or more; got {jobs}")
     config = SimulateConfig(**options)
     check_destination(out)
-    from ..studies.crew import default_jobs
-    from ..studies.simulate import simulate
-    from .progress import TerminalProgress
+    from .stdout import kept_clear
 
-    with TerminalProgress() as progress:
+    with kept_clear(), TerminalProgress("importing torch") as progress:
+        if (out / "report.json").exists():
+            progress.say(f"the report in {out} will be replaced")
+        from ..studies.crew import default_jobs
+        from ..studies.simulate import simulate
+
         report = simulate(config, progress, shlex.join(["edge-adapt", *args.words]), jobs or default_jobs())
-    paths = write_report(report, out)
+        progress.stage("writing the report")
+        paths = write_report(report, out)
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     else:

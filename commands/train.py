@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ def add_parser(subparsers: Any) -> None:
         description="Train the small state of a bundle on a JSONL or CSV file with text and label, or, where it is "
         "about images, on a folder that holds a folder of images for each label. The run is saved as it goes: "
         "after a power cut or Ctrl-C the same command goes on. Its result becomes current at the end.",
+        examples=[
+            "edge-adapt train bundle reviews.csv",
+            "edge-adapt train bundle reviews.jsonl --epochs 4 --guard check.csv --memory-budget 300MB",
+        ],
     )
     add_bundle(parser)
     parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")
@@ -94,7 +99,11 @@ def run(args: argparse.Namespace) -> int:
             else:
                 report = session.train(texts, labels, options, guard=guard, on_update=progress)
         if report.stopped:
-            raise EdgeAdaptError(f"stopped after {len(report.losses)} updates; the same command goes on from there")
+            print(
+                f"edge-adapt: stopped after {len(report.losses)} updates; the same command goes on from there",
+                file=sys.stderr,
+            )
+            return 128 + progress.signal_number
         if report.refusal:
             raise EdgeAdaptError(report.refusal)
         _print(report, session, energy, args.json)

@@ -39,8 +39,9 @@ _CELLS = (
     Field("cells[].status", "text", "how it ended", choices=("done", "failed")),
     Field("cells[].message", "text", "why it failed; empty when it is done"),
     Field("cells[].seconds", "amount", "wall time of this simulation", "s", "measured"),
-    Field("cells[].kept", "text", "true when a former run had finished it"),
-    Field("cells[].config_hash", "text", "`config_hash` of its report, which is part of the name of its file"),
+    Field("cells[].kept", "text", "true when an earlier call had finished it with the same inputs"),
+    Field("cells[].changed", "texts", "what has changed since an earlier call had finished it, where it ran again"),
+    Field("cells[].config_hash", "text", "`config_hash` of its report"),
     Field("cells[].created", "time", "when it ended; null when it failed", nullable=True),
 )
 _RESULTS = (
@@ -75,8 +76,10 @@ Made by `python -m edge_adapt.reports.compare_fields > docs/compare-schema.md`; 
   and `references[]` that are not listed here.
 - Every field is present. The file is strict JSON: no NaN, no infinity.
 - `cells/DEVICE-TASK-HASH.json` beside it holds each finished simulation: `report` is its whole `report.json`. It is
-  used again as long as the options, the version of the package and the contents of the files that the options name are
-  the same (of a chip file, not the contents of the cell file that it names).
+  used again as long as everything that decides its result is the same, which its `key` lists: the options; the contents
+  of the chip (with its cell, its periphery and `--set`), the model, the pool, the task and the methods' settings; the
+  code and the version of edge-adapt; the versions of the packages that compute; how the processor multiplies. Where the
+  files lie, and when they were written, does not count.
 
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|

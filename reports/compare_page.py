@@ -80,7 +80,7 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
              f"weights in cells, {model['blocks']} blocks of width {model['hidden_size']}")
         )  # fmt: skip
     if pool is not None:
-        tasks = ", ".join(dict.fromkeys(module["task"] for module in pool["modules"]))
+        tasks = ", ".join(dict.fromkeys(module["task"] or "task unknown" for module in pool["modules"]))
         lines.append(("Pool", f"{pool['path']}: {len(pool['modules'])} modules ({tasks})"))
     lines += [
         ("Task", f"{task['task']} ({', '.join(task['labels'])}): {count(task['test_examples'])} test examples; "
@@ -88,12 +88,13 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
         for task in comparison["tasks"]
     ]  # fmt: skip
     lines += [("Left out", f"{method['method']}: {method['message']}") for method in comparison["left_out"]]
-    failed = sum(cell["status"] == "failed" for cell in cells)
+    failed, kept = sum(cell["status"] == "failed" for cell in cells), sum(cell["kept"] for cell in cells)
     seeds = comparison["seeds"]
     (shots,) = comparison["config"]["shots"]
     seed_list = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
     run = (
-        f"{len(cells)} simulations (device × task), {failed} failed; {shots} shots, {seed_list}; "
+        f"{len(cells)} simulations (device × task), {failed} failed"
+        f"{f', {kept} kept from an earlier call, same inputs' if kept else ''}; {shots} shots, {seed_list}; "
         f"{duration(sum(cell['seconds'] for cell in cells))} of work; configuration {comparison['config_hash']}"
     )
     return [*lines, ("Run", run)]

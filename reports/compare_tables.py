@@ -103,4 +103,6 @@ def cells(comparison: Comparison) -> Table:
 def _ending(cell: Mapping[str, Any]) -> str:
     if cell["status"] == "failed":
         return f"failed: {cell['message']}"
-    return "done, kept from a former run" if cell["kept"] else "done"
+    if cell["kept"]:
+        return "done, kept from an earlier call, same inputs"
+    return f"done again; changed: {'; '.join(cell['changed'])}" if cell["changed"] else "done"

@@ -10,6 +10,7 @@ import numpy as np
 from ..devices import Chip
 from ..errors import UsageError
 from . import turns
+from .aligned import aligned, copied
 from .bfloat16 import from_bfloat16, to_bfloat16
 from .cells import At, Cells
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
@@ -58,7 +59,7 @@ class CrossbarMatrix:
         twin = copy.copy(self)
         twin._cells = self.cells.clone(rng)
         # Without wires they are computed sooner than copied.
-        twin._cache = {name: values.copy() for name, values in self._cache.items()} if self.wires else {}
+        twin._cache = {name: copied(values) for name, values in self._cache.items()} if self.wires else {}
         twin._at_times, twin.looks = {}, dict(self.looks)
         return twin
 
@@ -209,7 +210,7 @@ class CrossbarMatrix:
     @property
     def noise(self) -> np.ndarray:
         """(slices, in, sensed) float32: read-noise variance of `pairs`, rounded to 8 bits."""
-        return from_bfloat16(self.noise_bits)
+        return aligned(from_bfloat16(self.noise_bits))
 
     @property
     def row_siemens(self) -> np.ndarray:
@@ -298,13 +299,13 @@ class CrossbarMatrix:
         level, epoch = self.cells.level_and_epoch(None) if is_graded(self.chip.cell) else (None, 0)
         seen = g if self.wires is None else self.wires.behind(g, self.layout, self.cells.spares, on_arrays=on_arrays)
         found = {
-            "pairs": self._differences(seen),
-            "noise_bits": self._variance(g, level, epoch, seen),
+            "pairs": aligned(self._differences(seen)),
+            "noise_bits": aligned(self._variance(g, level, epoch, seen)),
             "row_siemens": seen.sum((0, 1, 3), dtype=np.float64),
         }
         if self.curve is not None:
             bends = self.curve.bends(g)
-            found["bends"] = np.stack([self._differences(bends[k]) for k in self.bent_drive.kept])
+            found["bends"] = aligned(np.stack([self._differences(bends[k]) for k in self.bent_drive.kept]))
             found["row_bends"] = bends.sum((1, 2, 4), dtype=np.float64)
         if self.wires is not None:
             found["row_parts"] = np.stack(

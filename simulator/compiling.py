@@ -1,16 +1,33 @@
-"""Tells the user, once, that the kernels are being compiled: the first run after an installation takes longer.
+"""The kernels of the simulator are compiled once per installation, in a process of its own.
 
-Numba keeps compiled kernels in files beside their sources (or in NUMBA_CACHE_DIR); later runs read these.
+Numba compiles a kernel when it is first called and keeps it in files (beside the sources, or in NUMBA_CACHE_DIR). A
+process that compiled its kernels has another history of memory, threads and time than one that read them from files,
+and two processes that compile side by side write the same files. So `prepare` has a child compile what a chip's reads
+and writes need, under a lock: afterwards every process reads the same files, in the first run after an installation as
+in all others. Who calls the simulator as a library may do without; then the first call compiles.
 """
 
+import dataclasses
+import hashlib
 import inspect
 import logging
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..devices import Chip
+from ..errors import EdgeAdaptError
+
 log = logging.getLogger(__name__)
+
+MESSAGE = "compiling the kernels of the simulator, once per installation: this takes about half a minute"
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +36,7 @@ def announce() -> None:
     from . import kernels, pulse_kernel, read_kernels
 
     if not compiled((pulse_kernel.program_blocks, kernels.age_cells, read_kernels.convert_rows)):
-        log.warning("compiling the kernels of the simulator, once per installation: this takes about half a minute")
+        log.warning(MESSAGE)
 
 
 def compiled(kernels: Sequence[Any]) -> bool:
@@ -30,3 +47,119 @@ def compiled(kernels: Sequence[Any]) -> bool:
         if not any(file.stat().st_mtime >= source.stat().st_mtime for file in files):
             return False
     return True
+
+
+def prepare(chip: Chip, fidelity: str = "fast") -> bool:
+    """Have the kernels that `chip` needs compiled by a child process, unless that was done; True: it was done now.
+
+    Of several processes that call this at once, one has it done and the others wait. Where numba's folder cannot be
+    written, nothing is done: every process compiles for itself, as numba does.
+
+    Raises:
+        EdgeAdaptError: the child failed.
+    """
+    from filelock import FileLock
+
+    from . import pulse_kernel
+
+    folder = Path(pulse_kernel.program_blocks.stats.cache_path)
+    stamp = folder / f"edge-adapt-{_key(chip, fidelity)}.compiled"
+    if stamp.exists():
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "edge-adapt.lock"):
+            if stamp.exists():
+                return False
+            announce()
+            _compile_in_child(chip, fidelity)
+            stamp.touch()
+    except OSError:
+        return False
+    return True
+
+
+def _compile_in_child(chip: Chip, fidelity: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_adapt.simulator.compiling"],
+        input=pickle.dumps((chip, fidelity)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise EdgeAdaptError(f"the kernels of the simulator could not be compiled: {' '.join(last) or 'no message'}")
+
+
+def _key(chip: Chip, fidelity: str) -> str:
+    """What decides which kernels are called, and with which types, as a short digest; a new version of numba, another
+    processor or a changed source gives another.
+    """
+    import llvmlite.binding
+    import numba
+
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    settings = (
+        numba.__version__, numba.config.CPU_NAME, numba.config.CPU_FEATURES, llvmlite.binding.get_host_cpu_name(),
+        np.__version__, [_kinds(part) for part in (chip.cell, chip.array, chip.periphery)], fidelity,
+    )  # fmt: skip
+    digest.update(repr(settings).encode())
+    return digest.hexdigest()[:16]
+
+
+def _kinds(part: Any) -> list[Any]:
+    """What of a part of a chip can decide which kernels are called: words as they are, of numbers the type and the
+    sign, of tables whether they are empty.
+    """
+    kinds: list[Any] = []
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.name in ("name", "title", "description"):
+            continue
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            kinds.append((type(value).__name__, float(np.sign(value))))
+        else:
+            kinds.append(value if value is None or isinstance(value, bool | str) else len(value))
+    return kinds
+
+
+def exercise(chip: Chip, fidelity: str) -> None:
+    """Call every kernel that a study of this chip calls: write, read few and many vectors, age, rewrite, read back."""
+    from ..errors import require
+    from .chip import program
+
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(5, chip.array.rows + 3)).astype(np.float32)
+    inputs = rng.normal(size=(40, weight.shape[1])).astype(np.float32)
+    models = [program(chip, {"w": weight}, rng, fidelity)]
+    try:
+        require("torch")
+    except EdgeAdaptError:
+        pass
+    else:
+        from .autograd import ChipReader
+
+        models.append(models[0].fork(rng, own=("w",)))
+        ChipReader(models[1])
+    for model in models:
+        for seconds in (model.clock_seconds, model.clock_seconds + 3600.0):
+            model.set_time(seconds)
+            for vectors in (inputs[0], inputs[:3], inputs):
+                model.matvec("w", vectors)
+            model.transposed_product("w", inputs[:, :5])
+            model.effective_weight("w")
+        if model is not models[0] or len(models) == 1:
+            model.rewrite("w", weight[::-1].copy())
+            model.rewrite("w", weight, refresh=True)
+            model.matvec("w", inputs)
+
+
+def main() -> None:
+    """The child: chip and fidelity come on the standard input."""
+    chip, fidelity = pickle.load(sys.stdin.buffer)
+    exercise(chip, fidelity)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..devices import Chip
 from . import read_kernels
+from .aligned import empty
 from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
 from .counting import digit_bits, input_cycles
@@ -176,5 +177,5 @@ class Reader:
         """Uninitialised memory that is used again by the next read: fresh pages cost more than the arithmetic."""
         size, name = math.prod(shape), (what, worker)
         if name not in self._memory or self._memory[name].size < size or self._memory[name].dtype != kind:
-            self._memory[name] = np.empty(size, kind)
+            self._memory[name] = empty((size,), kind)
         return self._memory[name][:size].reshape(shape)

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import numpy as np
 
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError
-from ..workloads.models import load_backbone
 from ..workloads.pools import default_pool, load_pool
 from ..workloads.tasks import load_task
 from .compare_cells import CellStore, FinishedCell
 from .compare_config import CompareConfig
+from .compare_keys import InputKeys, Key, changes
 from .compare_report import CellOutcome, assemble
 from .config import SimulateConfig
-from .progress import Progress
+from .progress import Estimate, Progress, Work
 from .simulate import simulate
 from .workbench import Variant, choose_variants
 
@@ -27,8 +28,8 @@ _UNITS = 1000  # of progress, a simulation
 def compare(
     config: CompareConfig, out: Path, progress: Progress | None = None, command: str = "", jobs: int = 1
 ) -> dict[str, Any]:
-    """Simulate what `out/cells` does not hold yet; returns the comparison as plain data (docs/compare-schema.md),
-    without the findings, which `reports` adds.
+    """Simulate what `out/cells` does not hold of these very inputs; returns the comparison as plain data
+    (docs/compare-schema.md), without the findings, which `reports` adds.
 
     A simulation that fails is part of the result, with its message, and is tried again by the next call. Raises
     UsageError for names and options that do not fit, before anything is simulated. When it is interrupted, the
@@ -36,27 +37,76 @@ def compare(
     """
     progress = progress or Progress()
     progress.stage("checking names and inputs")
-    variants, left_out = check(config)
+    variants, left_out, keys = check(config)
     # By name, so that the hash of a simulation says what ran, whatever `all` means later.
     named = tuple(f"{v.method.name}:{v.placement.value}" for v in variants)
     config = dataclasses.replace(config, study=dataclasses.replace(config.study, method=named))
     store = CellStore(out)
-    found = {cell: store.load(cell) for cell in config.cells()}
-    waiting = [cell for cell, done in found.items() if done is None]
-    progress.start(_UNITS * len(waiting))
-    outcomes = [
-        CellOutcome(cell, done, kept=True) if done else _attempt(cell, store, _CellProgress(progress, cell, n), jobs)
-        for n, (cell, done) in _numbered(found, waiting)
-    ]
+    jobs_to_do = [_Job.of(cell, keys, store) for cell in config.cells()]
+    waiting = [job for job in jobs_to_do if job.done is None]
+    for line in reused(jobs_to_do):
+        progress.say(line)
+    whole = _Whole(progress, len(waiting))
+    outcomes = []
+    for job in jobs_to_do:
+        if job.done is not None:
+            outcomes.append(CellOutcome(job.cell, placed(job.done, job.cell, keys), kept=True))
+            continue
+        outcomes.append(_attempt(job, store, _CellProgress(whole, job.cell, waiting.index(job) + 1), jobs))
     return assemble(config, outcomes, left_out, command)
 
 
-def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]]]:
+@dataclass(frozen=True)
+class _Job:
+    """One simulation of the table: what decides its result, and the kept result if there is one.
+
+    `key` is None where the inputs cannot be had now; `changed` says what differs from a kept one.
+    """
+
+    cell: SimulateConfig
+    key: Key | None
+    done: FinishedCell | None
+    changed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cell: SimulateConfig, keys: InputKeys, store: CellStore) -> "_Job":
+        key = keys.of(cell)
+        done = None if key is None else store.load(cell, key)
+        return cls(cell, key, done, tuple(store.changed(cell, key)) if key is not None and done is None else ())
+
+
+def reused(jobs: list[_Job]) -> list[str]:
+    """What a comparison says before it starts: how many simulations are kept, and why others run again."""
+    kept = sum(job.done is not None for job in jobs)
+    lines = []
+    if kept:
+        are = "simulation is" if len(jobs) == 1 else "simulations are"
+        lines.append(f"{kept} of {len(jobs)} {are} kept from an earlier call, same inputs")
+    lines += [
+        f"{job.cell.device}, {job.cell.task} runs again; changed: {'; '.join(job.changed)}"
+        for job in jobs
+        if job.changed
+    ]
+    return lines
+
+
+def placed(done: FinishedCell, cell: SimulateConfig, keys: InputKeys) -> FinishedCell:
+    """A kept simulation as one of `cell`: its inputs may have lain elsewhere, or been given in other words."""
+    report = done.report
+    task = {**report["task"], "source": keys.source(cell.task)}
+    pool = report["pool"]
+    if pool is not None:
+        pool = {**pool, "path": cell.pool or f"the shipped pool of {keys.backbone.name}"}
+    here = {"config": cell.as_dict(), "config_hash": cell.digest(), "command": command_of(cell)}
+    return FinishedCell(done.seconds, {**report, **here, "task": task, "pool": pool})
+
+
+def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], InputKeys]:
     """Load every device, task, the model and the pool once: what is wrong with them ends the run before it starts.
 
-    Returns the methods to compare, and of those that `all` stands for the ones that do not fit the model, each with
-    the reason. Raises UsageError. Whether a device can be programmed, or a shipped task be fetched, is not asked here:
-    that is a result of the comparison.
+    Returns the methods to compare; of those that `all` stands for the ones that do not fit the model, each with the
+    reason; and the maker of keys, which has loaded the inputs. Raises UsageError. Whether a device can be programmed,
+    or a shipped task be fetched, is not asked here: that is a result of the comparison.
     """
     study = config.study
     variants = choose_variants(study.method, study.method_settings())
@@ -66,7 +116,8 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]]]:
         load_pool(study.pool)
     for name in config.tasks:
         _check_task(name, study)
-    backbone = load_backbone(study.model)
+    keys = InputKeys(study)
+    backbone = keys.backbone
     by_name = {variant.title for variant in choose_variants(_without_all(study.method), study.method_settings())}
     fitting, left_out = [], []
     for variant in variants:
@@ -82,7 +133,7 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]]]:
             )
         else:
             fitting.append(variant)
-    return fitting, left_out
+    return fitting, left_out, keys
 
 
 def _without_all(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -99,27 +150,26 @@ def _check_task(name: str, study: SimulateConfig) -> None:
         return
 
 
-def _numbered(
-    found: dict[SimulateConfig, FinishedCell | None], waiting: list[SimulateConfig]
-) -> list[tuple[str, tuple[SimulateConfig, FinishedCell | None]]]:
-    """Each cell with its number among those still to do, for the progress: "2 of 3"."""
-    numbers = {cell: f"{n} of {len(waiting)}" for n, cell in enumerate(waiting, 1)}
-    return [(numbers.get(cell, ""), (cell, done)) for cell, done in found.items()]
-
-
-def _attempt(cell: SimulateConfig, store: CellStore, progress: "_CellProgress", jobs: int) -> CellOutcome:
-    start = time.monotonic()
+def _attempt(job: _Job, store: CellStore, progress: "_CellProgress", jobs: int) -> CellOutcome:
+    cell, start = job.cell, time.monotonic()
+    seconds = lambda: round(time.monotonic() - start, 3)
+    failed = lambda message: CellOutcome(cell, message=message, seconds=seconds(), changed=job.changed)
     try:
         report = simulate(cell, progress, command_of(cell), jobs)
+        took = seconds()
+        key = InputKeys(cell).of(cell)  # anew: a file that changes meanwhile must not pass for what was simulated
     except EdgeAdaptError as error:
-        return CellOutcome(cell, message=str(error), seconds=time.monotonic() - start)
+        return failed(str(error))
     except MemoryError:
-        return CellOutcome(cell, message="not enough memory: try --jobs 1", seconds=time.monotonic() - start)
+        return failed("not enough memory: try --jobs 1")
     finally:
         progress.finish()
-    done = FinishedCell(round(time.monotonic() - start, 3), report)
-    store.save(cell, done)
-    return CellOutcome(cell, done)
+    if key is None or (job.key is not None and key != job.key):
+        what = "; ".join(changes(job.key, key)) if job.key and key else "the task"
+        return failed(f"an input changed while it was simulated ({what}): run the same command again")
+    done = FinishedCell(took, report)
+    store.save(cell, key, done)
+    return CellOutcome(cell, done, changed=job.changed)
 
 
 def command_of(config: SimulateConfig) -> str:
@@ -136,26 +186,44 @@ def command_of(config: SimulateConfig) -> str:
 
 
 class _CellProgress(Progress):
-    """Progress of one simulation as `_UNITS` of the whole."""
+    """Progress of one simulation as `_UNITS` of the whole, which expects of all of them what it does of the first."""
 
-    def __init__(self, whole: Progress, cell: SimulateConfig, number: str):
-        self._whole, self._cell, self._number = whole, cell, number
-        self._total = self._done = self._passed = 0
+    def __init__(self, whole: "_Whole", cell: SimulateConfig, number: int):
+        self._whole, self._where = whole, f"{number} of {whole.simulations}, {cell.device}, {cell.task}"
+        self._estimate = Estimate()
+        self._passed = 0.0
 
-    def start(self, total: int) -> None:
-        self._total = total
+    def start(self, work: Work | float) -> None:
+        self._estimate.start(work)
+        left = self._estimate.left
+        self._whole.start(None if left is None else left + self._estimate.elapsed)
 
     def stage(self, text: str) -> None:
-        self._whole.stage(f"{self._number}, {self._cell.device}, {self._cell.task}: {text}")
+        self._whole.progress.stage(f"{self._where}: {text}")
 
-    def advance(self, units: int = 1) -> None:
-        self._done += units
-        self._pass_on(min(_UNITS, _UNITS * self._done // max(1, self._total)))
+    def advance(self, units: float = 1, kind: str = "") -> None:
+        self._estimate.advance(units, kind)
+        self._pass_on(_UNITS * (self._estimate.share or 0.0))
 
     def finish(self) -> None:
         """Done, or failed: nothing is left of it."""
+        self._whole.start(None)
         self._pass_on(_UNITS)
 
-    def _pass_on(self, units: int) -> None:
-        self._whole.advance(units - self._passed)
-        self._passed = units
+    def _pass_on(self, units: float) -> None:
+        if units > self._passed:
+            self._whole.progress.advance(units - self._passed)
+            self._passed = units
+
+
+class _Whole:
+    """Progress of all simulations, which starts with the first of them."""
+
+    def __init__(self, progress: Progress, simulations: int):
+        self.progress, self.simulations, self._started = progress, simulations, False
+
+    def start(self, seconds: float | None) -> None:
+        """`seconds`: what one simulation is expected to take, where that is known."""
+        if not self._started:
+            self._started = True
+            self.progress.start({"": (_UNITS * self.simulations, None if seconds is None else seconds / _UNITS)})

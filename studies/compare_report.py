@@ -18,13 +18,16 @@ _DEVICE = ("title", "cell", "periphery", "technology")
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """One simulation of the table: `done`, `kept` from a former run, or failed with a message."""
+    """One simulation of the table: `done`, `kept` from an earlier call, or failed with a message. `changed`: why one
+    that had been done ran again.
+    """
 
     config: SimulateConfig
     done: FinishedCell | None = None
     kept: bool = False
     message: str = ""
     seconds: float = 0.0
+    changed: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""
@@ -35,6 +38,7 @@ class CellOutcome:
             "message": self.message,
             "seconds": self.done.seconds if self.done else round(self.seconds, 3),
             "kept": self.kept,
+            "changed": list(self.changed),
             "config_hash": self.config.digest(),
             "created": self.done.report["created"] if self.done else None,
         }
@@ -45,18 +49,14 @@ def assemble(
 ) -> dict[str, Any]:
     """The comparison (docs/compare-schema.md), all but its findings."""
     done = [(outcome.config, outcome.done.report) for outcome in outcomes if outcome.done]
-    versions = [report["versions"] for _, report in done]
-    notes = messages(done)
-    if any(found != versions[0] for found in versions):
-        notes.append("Not all simulations of this table ran with the same versions of other packages; `versions` are "
-                     "those of the first.")  # fmt: skip
+    versions = done[0][1]["versions"] if done else {"edge_adapt": __version__}  # of all: others run again
     return {
         "schema": COMPARE_SCHEMA,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "config": config.as_dict(),
         "config_hash": config.digest(),
-        "versions": versions[0] if versions else {"edge_adapt": __version__},
+        "versions": versions,
         "seeds": list(config.study.seed_numbers),
         "model": done[0][1]["model"] if done else None,
         "pool": done[0][1]["pool"] if done else None,
@@ -67,7 +67,7 @@ def assemble(
             {"device": cell.device, "task": cell.task} | record for cell, report in done for record in report["results"]
         ],
         "left_out": left_out,
-        "messages": notes,
+        "messages": messages(done),
         "references": references(report["references"] for _, report in done),
     }
 

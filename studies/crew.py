@@ -144,20 +144,22 @@ class Crew:
                 exit_code, text = content
                 raise UsageError(text) if exit_code == UsageError.exit_code else EdgeAdaptError(text)
             with self._lock:
-                getattr(self._progress, kind)(content)
+                getattr(self._progress, kind)(*content)
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch and the kernels of the simulator use one thread."""
+    """Inside, torch, the kernels of the simulator and numpy's products use one thread, as in the helpers."""
     import numba
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before[0])
         numba.set_num_threads(before[1])
@@ -179,10 +181,10 @@ class _Passed(Progress):
         self._pipe = pipe
 
     def stage(self, text: str) -> None:
-        _send(self._pipe, ("stage", text))
+        _send(self._pipe, ("stage", (text,)))
 
-    def advance(self, units: int = 1) -> None:
-        _send(self._pipe, ("advance", units))
+    def advance(self, units: float = 1, kind: str = "") -> None:
+        _send(self._pipe, ("advance", (units, kind)))
 
 
 def _send(pipe: IO[bytes], thing: Any) -> None:

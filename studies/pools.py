@@ -24,6 +24,7 @@ from ..workloads.tasks import Task, load_task
 from .encoding import Encoded
 
 SCHEMA = "edge-adapt/pool/1"
+_TRAINING, _TESTING = "training", "testing"  # kinds of work, for the progress
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class PoolConfig:
 
 
 class Progress(Protocol):
-    """Told how the training goes: `start` with the steps to do, `stage` with what is done now, `advance` per step."""
+    """Told how the training goes: `start` with the work (`studies.progress.Work`), `stage` with what is done now."""
 
-    def start(self, total: int) -> None: ...
+    def start(self, work: Mapping[str, tuple[float, float | None]]) -> None: ...
     def stage(self, text: str) -> None: ...
-    def advance(self, units: int = 1) -> None: ...
+    def advance(self, units: float = 1, kind: str = "") -> None: ...
 
 
 def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -98,12 +99,17 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
     if record["base_fingerprint"] not in (None, backbone.fingerprint):
         raise UsageError(f"{out} holds modules of a model with other weights; give another --out")
     record |= {"base_model": backbone.name, "base_fingerprint": backbone.fingerprint}
+    said = [*(message for task in waiting for message in backbone.reading(task).messages),
+            backbone.cut_message(config.max_tokens)]  # fmt: skip
+    record["messages"] = list(dict.fromkeys([*record.get("messages", ()), *(message for message in said if message)]))
     record["modules"] = [entry for entry in record["modules"] if entry["name"] in finished]
     if progress is not None:
-        progress.start(sum(_steps(config, task) for task in waiting))
-    for task in waiting:
+        # A step is forward and back over a batch; a held-out example is forward alone.
+        steps, held_out = sum(_steps(config, task) for task in waiting), sum(len(task.test) for task in waiting)
+        progress.start({_TRAINING: (steps, None), _TESTING: (held_out / config.batch_size / 3, None)})
+    for number, task in enumerate(waiting, 1):
         if progress is not None:
-            progress.stage(f"module {task.name}")
+            progress.stage(f"training module {task.name}, {number} of {len(waiting)}")
         module, entry = _train_module(config, backbone, task, progress)
         save_module(out / task.name, module, config.dtype)
         record["modules"].append(entry)
@@ -183,10 +189,14 @@ def _train_module(
         encoded.ids,
         encoded.labels,
         np.random.default_rng([config.seed, 1]),
-        on_step=None if progress is None else lambda _: progress.advance(),
+        on_step=None if progress is None else lambda _: progress.advance(1, _TRAINING),
     )
+    if progress is not None:
+        progress.stage(f"testing module {task.name}")
     encoded = Encoded.of(backbone, task, held_out, config.max_tokens)
     accuracy = evaluate(adaptation, encoded.ids, encoded.labels)
+    if progress is not None:
+        progress.advance(len(held_out) / config.batch_size / 3, _TESTING)
     entry = {
         "name": task.name,
         "task": task.name,

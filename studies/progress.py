@@ -1,10 +1,129 @@
-"""What a long run tells about itself."""
+"""What a long run tells about itself, and how long it will still take."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Work = Mapping[str, tuple[float, float | None]]
+"""Kind of work -> (units of it, seconds that one is expected to take; None: nobody knows)."""
+
+_TRUST_SECONDS = 5.0  # of measured work weigh as much as what was expected
+_OVERDUE = 0.1  # of the time since the last news: what is left at least
 
 
 class Progress:
-    """Silent; commands give one that shows. `start(total)` and `advance` count roughly equal units of work."""
+    """Silent; commands give one that shows. `start` names the work, `advance` what of it has been done."""
 
-    def start(self, total: int) -> None: ...
+    def start(self, work: Work | float) -> None: ...
     def stage(self, text: str) -> None: ...
-    def advance(self, units: int = 1) -> None: ...
-    def remark(self, text: str) -> None: ...
+    def advance(self, units: float = 1, kind: str = "") -> None: ...
+    def say(self, text: str) -> None:
+        """A line that stays."""
+
+
+@dataclass
+class _Kind:
+    units: float
+    expected: float | None
+    done: float = 0.0
+    seconds: float = 0.0
+
+
+class Estimate:
+    """How long a run takes, from what was expected of each kind of work and what was measured in this run.
+
+    What one unit of a kind takes is its expectation at first, and more and more what its units have taken so far; a
+    kind that has not begun yet is corrected by what the others have shown. Where several processes share the work, the
+    time from one report to the next counts for the kind of the second: together they add up to the time that has
+    passed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._began = self._news = clock()
+        self._kinds: dict[str, _Kind] = {}
+        self._share = 0.0
+
+    def start(self, work: Work | float) -> None:
+        """The work that lies ahead. A plain number: that many units of one kind, of which nothing is known."""
+        kinds = work if isinstance(work, Mapping) else {"": (float(work), None)}
+        self._kinds = {name: _Kind(float(units), expected) for name, (units, expected) in kinds.items()}
+        self._news = self._clock()
+
+    def advance(self, units: float = 1, kind: str = "") -> None:
+        """So many units are done."""
+        now = self._clock()
+        found = self._kinds.setdefault(kind, _Kind(0.0, None))
+        found.done += units
+        found.seconds += now - self._news
+        self._news = now
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning, whatever was done in them."""
+        return self._clock() - self._began
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the end; None while nothing is known."""
+        ahead = self._ahead()
+        if ahead is None:
+            return None
+        since = self._clock() - self._news
+        waiting = any(kind.done < kind.units for kind in self._kinds.values())
+        return max(ahead - since, _OVERDUE * since if waiting else 0.0)
+
+    @property
+    def share(self) -> float | None:
+        """Share of the whole time that has passed, 0..1; never less than what it was. None while nothing is known."""
+        left = self.left
+        if left is None:
+            return None
+        elapsed = self.elapsed
+        self._share = max(self._share, elapsed / (elapsed + left) if elapsed + left > 0 else 0.0)
+        return self._share
+
+    def _ahead(self) -> float | None:
+        """Seconds of work that was ahead at the last news."""
+        kinds = self._kinds.values()
+        if not kinds:
+            return None
+        known = any(kind.expected is not None for kind in kinds)
+        measured = sum(kind.seconds for kind in kinds if kind.done)
+        planned = sum(kind.done * (kind.expected or 1.0) for kind in kinds)
+        if known:
+            factor = (_TRUST_SECONDS + measured) / (_TRUST_SECONDS + planned)
+        elif planned:
+            factor = measured / planned
+        else:
+            return None
+        total = 0.0
+        for kind in kinds:
+            each = factor * (kind.expected or 1.0)
+            trust = _TRUST_SECONDS if kind.expected is not None else 0.0
+            if kind.done:
+                weight = trust / each if each else 0.0  # units that the expectation counts for
+                each = (trust + kind.seconds) / (weight + kind.done) if weight + kind.done else each
+            total += each * max(0.0, kind.units - kind.done)
+        return total
+
+
+def clock_time(seconds: float) -> str:
+    """1:02, or 2:03:04.
+
+    >>> clock_time(62.4), clock_time(3 * 3600)
+    ('1:02', '3:00:00')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """A time that is not known well, in steps that say so.
+
+    >>> about(3.2), about(47), about(101), about(4000)
+    ('0:05', '0:50', '1:40', '1:07:00')
+    """
+    step = 5 if seconds < 30 else 10 if seconds < 600 else 60
+    return clock_time(-(-seconds // step) * step)

@@ -53,27 +53,8 @@ def assemble(
         "versions": {"edge_adapt": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
         "seeds": list(config.seed_numbers),
         "device": _device(chip, arrays),
-        "model": {
-            "name": bench.backbone.name,
-            "parameters": sum(p.numel() for p in bench.backbone.module.parameters()),
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in backbone_names),
-            "hidden_size": bench.backbone.hidden_size,
-            "blocks": bench.backbone.blocks,
-        },
-        "task": {
-            "name": bench.task.name,
-            "labels": list(bench.task.labels),
-            "train_examples": len(bench.task.train),
-            "test_examples": len(bench.task.test),
-            "source": bench.task.source,
-            "metric": bench.task.metric,
-        },
+        **inputs(bench),
         "raw_pixels": raw_pixels(bench.task, config.shots, config.seed_numbers),
-        "pool": None if bench.pool is None else {
-            "path": config.pool or f"the shipped pool of {bench.backbone.name}",
-            "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in pool_names),
-        },
         "programming": {
             "cells": int(total.pulses.size),
             "pulses_mean": float(total.pulses.mean()),
@@ -98,6 +79,32 @@ def assemble(
         "pool_fit": amortise.pool_fit([(a, b) for name, a, b in fits if name == yardstick], yardstick or ""),
         "references": references(chip, bench),
         "messages": messages(chip, bench),
+    }  # fmt: skip
+
+
+def inputs(bench: Workbench) -> dict[str, Any]:
+    """What the report says of model, task and pool: known before the work, and checked then."""
+    return {
+        "model": {
+            "name": bench.backbone.name,
+            "parameters": sum(p.numel() for p in bench.backbone.module.parameters()),
+            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.backbone.linear_names()),
+            "hidden_size": bench.backbone.hidden_size,
+            "blocks": bench.backbone.blocks,
+        },
+        "task": {
+            "name": bench.task.name,
+            "labels": list(bench.task.labels),
+            "train_examples": len(bench.task.train),
+            "test_examples": len(bench.task.test),
+            "source": bench.task.source,
+            "metric": bench.task.metric,
+        },
+        "pool": None if bench.pool is None else {
+            "path": bench.config.pool or f"the shipped pool of {bench.backbone.name}",
+            "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
+            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.pool_tensor_names()),
+        },
     }  # fmt: skip
 
 
@@ -185,6 +192,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     data.
     """
     notes = [held_message(chip.cell, DRIFT_SECONDS[-1]), *bench.task.messages]
+    notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
     if bench.test.cut_words:

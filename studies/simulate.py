@@ -1,11 +1,15 @@
 """The main job: adapt a frozen Transformer on a simulated chip by several methods, and account for all of it."""
 
+from collections import Counter
 from typing import Any
 
+from ..reports.schema import validate_parts
+from ..simulator.compiling import prepare
+from . import expected
 from .config import SimulateConfig
 from .crew import Crew
 from .progress import Progress
-from .report import assemble
+from .report import assemble, inputs
 from .wiring import prepare_wires, wire_units
 from .work import Part, parts_of
 from .workbench import Workbench, load_workbench
@@ -24,18 +28,23 @@ def simulate(
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
+        validate_parts(inputs(bench))  # what no report can say ends the run before the work
         for message in bench.task.messages:
-            progress.remark(message)
+            progress.say(message)
+        prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
-        progress.start(len(bench.frozen_tensors) + units + sum(part.units for part in parts))
+        reads: Counter[str] = Counter()
+        for part in parts:
+            reads.update(part.reads(bench))
+        progress.start(expected.work(bench, units, reads, min(jobs, len(parts))))
         progress.stage("programming backbone and pool")
         logs: dict[str, Any] = {}
 
         def on_matrix(name: str, log: Any) -> None:
             logs[name] = log
-            progress.advance()
+            progress.advance(1, expected.PROGRAMMING)
 
         base = bench.program(on_matrix)
         prepare_wires(base, progress, "before reading", units)

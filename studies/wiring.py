@@ -1,11 +1,10 @@
 """Wires of a chip's arrays in a study: solved ahead of the reads, with progress, and what a report says of them."""
 
-import time
-
 from ..devices import Chip
 from ..simulator import ProgrammedModel
 from ..simulator.mapping import Layout
 from ..simulator.temperature import wire_ohms
+from .expected import WIRES
 from .progress import Progress
 
 ARRAYS_A_UNIT = 16  # of progress: about as long as the programming of a matrix
@@ -24,20 +23,20 @@ def prepare_wires(model: ProgrammedModel, progress: Progress, where: str, units:
     `units` of progress are passed on the way.
     """
     total = model.unsolved_arrays
-    done, passed, start = 0, 0, time.monotonic()
+    done, passed = 0, 0
 
     def on_arrays(number: int) -> None:
         nonlocal done, passed
         done += number
-        left = (time.monotonic() - start) * (total - done) / max(1, done)
-        progress.stage(f"{where}: wires of {done} of {total} arrays, {left:.0f} s left")
+        progress.stage(f"{where}: wires of {done} of {total} arrays")
         now = units * done // total
-        progress.advance(now - passed)
+        progress.advance(now - passed, WIRES)
         passed = now
 
     if total:
         model.prepare(on_arrays)
-    progress.advance(units - passed)
+    if units > passed:
+        progress.advance(units - passed, WIRES)
 
 
 def wire_message(chip: Chip) -> str | None:

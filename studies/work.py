@@ -15,7 +15,7 @@ from ..simulator import CostTable, EventCounts, ProgrammedModel
 from ..simulator.autograd import ExactReader
 from ..simulator.compensation import compensates
 from ..simulator.counting import input_cycles
-from . import amortise
+from . import amortise, expected
 from .config import DRIFT_SECONDS
 from .encoding import Encoded
 from .progress import Progress
@@ -38,10 +38,24 @@ class Part:
     seed: int
     variants: tuple[int, ...] = ()
 
-    @property
-    def units(self) -> int:
-        """Steps of the progress bar."""
-        return {"before": 1, "exact": 2, "chip": 8 * len(self.variants)}[self.kind]
+    def reads(self, bench: Workbench) -> dict[str, float]:
+        """For the progress: kind of work -> examples read, as `perform` reports them."""
+        if self.kind == "before":
+            return {expected.TESTING: expected.testing(bench)}
+        variants = [bench.variants[n] for n in self.variants]
+        if self.kind == "exact":
+            (variant,) = variants
+            return {expected.EXACT: expected.exact(variant, variant.method.recipe, self.shots, bench)}
+        twins = [Variant(v.method, Placement.DIGITAL) in variants[:n] and v.placement is Placement.NVM_TASK
+                 for n, v in enumerate(variants)]  # fmt: skip
+        again = bench.config.readapt_share
+        trained = sum(
+            expected.training(v, recipe, self.shots, twin)
+            for v, twin in zip(variants, twins, strict=True)
+            for recipe in (v.method.recipe, shorter(v.method.recipe, again))
+        )
+        tests = (2 + len(DRIFT_SECONDS)) * len(variants)
+        return {expected.TRAINING: trained, expected.TESTING: tests * expected.testing(bench)}
 
 
 @dataclass
@@ -124,7 +138,8 @@ def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progr
         trial.adapt(data, trial.adaptation.recipe)
         yardstick = run_exact(bench, frozen, data, held_out, part.shots, part.seed)
         outcome = yardstick.accuracy, trial.accuracy(trial.features(bench.test))
-    progress.advance(part.units)
+    for kind, reads in part.reads(bench).items():
+        progress.advance(reads, kind)
     return outcome
 
 
@@ -155,17 +170,21 @@ def live(
         progress.stage(f"{where}: {variant.title} on the chip")
         trial = ChipTrial(bench, variant, base, shots, seed)
         trial.deploy(data)
-        cost = trial.adapt(data, trial.adaptation.recipe, as_in=digital_twin(variant, results))
+        twin = digital_twin(variant, results)
+        recipe = trial.adaptation.recipe
+        cost = trial.adapt(data, recipe, as_in=twin)
         result = ChipResult(variant, trial, cost)
         if trains_without_chip(variant):
             with trial.bypassing():
                 result.exact = test_exactly(trial.adaptation, bench, held_out)
-        progress.advance(2)
+        progress.advance(
+            expected.training(variant, trial.adaptation.recipe, shots, twin is not None), expected.TRAINING
+        )
         found, counts = shared.inference(trial, bench.test)
         result.accuracy = trial.accuracy(found)
         result.inference = counts
         results.append(result)
-        progress.advance()
+        progress.advance(expected.testing(bench), expected.TESTING)
     for seconds in DRIFT_SECONDS:
         base.set_time(seconds)
         prepare_wires(base, progress, f"{where}, after {seconds / 3600:g} hours")
@@ -175,14 +194,16 @@ def live(
             result.compensation = _events_of_time(result.trial.model, seconds)
             accuracy = result.trial.accuracy(shared.features(result.trial, bench.test))
             result.drift.append({"age_seconds": seconds, "accuracy": accuracy})
-            progress.advance()
+            progress.advance(expected.testing(bench), expected.TESTING)
     shared.clear()
     for result in results:
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
-        result.again = result.trial.adapt(data, recipe, again=True, as_in=digital_twin(result.variant, results))
+        twin = digital_twin(result.variant, results)
+        result.again = result.trial.adapt(data, recipe, again=True, as_in=twin)
+        progress.advance(expected.training(result.variant, recipe, shots, twin is not None), expected.TRAINING)
         result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
-        progress.advance(2)
+        progress.advance(expected.testing(bench), expected.TESTING)
     return results
 
 

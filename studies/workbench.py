@@ -56,7 +56,12 @@ class Workbench:
 
     def encode(self, examples: tuple[Example, ...]) -> Encoded:
         """Token ids, or images, and labels of examples."""
-        return Encoded.of(self.backbone, self.task, examples, self.config.max_tokens)
+        return Encoded.of(self.backbone, self.task, examples, self.max_tokens)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that texts are cut to: those of the config, or what the model takes beside the prompts of methods."""
+        return self.backbone.within(self.config.max_tokens, prompts_of(self.variants))
 
     @property
     def classes(self) -> int:
@@ -127,15 +132,31 @@ def load_workbench(config: SimulateConfig) -> Workbench:
             f"of {backbone.kind}s: {', '.join(TASKS if backbone.kind == 'text' else IMAGE_TASKS)}, or your own"
         )
     backbone = backbone.reading(task)
+    said = (*backbone.messages, backbone.cut_message(config.max_tokens, prompts_of(methods)))
+    task = dataclasses.replace(task, messages=(*task.messages, *(message for message in said if message)))
+    if config.trainer == "onnxruntime":
+        from ..exporters.probe import require_exportable  # onnx takes a second to import
+
+        require_exportable(backbone)
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
     return Workbench(config, chip, backbone, task, pool, methods)
 
 
+def prompts_of(variants: list[Variant]) -> int:
+    """The most tokens that one of the methods puts in front of a text."""
+    return max((getattr(variant.method, "prompts", 0) for variant in variants), default=0)
+
+
 def unseen(pool: Pool, task: Task) -> tuple[Pool, Task]:
-    """The pool without the modules that were trained on this very task, and the task with a message that says so."""
+    """The pool without the modules that were trained on this very task, and the task with a message that says so. The
+    pool tells which modules do not say what they were trained on.
+    """
     known = [module.name for module in pool.modules if module.task == task.name]
+    if unknown := [module.name for module in pool.modules if module.task is None]:
+        message = f"unknown whether these modules of the pool were trained on this task: {', '.join(unknown)}"
+        pool = dataclasses.replace(pool, messages=(*pool.messages, message))
     if not known:
         return pool, task
     if len(known) == len(pool.modules):

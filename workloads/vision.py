@@ -100,12 +100,21 @@ def _current_name(name: str) -> str:
 
 
 def check_vision_config(config: "PretrainedConfig", folder: Path) -> None:
-    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`."""
+    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`, or for one of images other
+    than squares of three colours.
+    """
     if config.model_type not in VISION_TYPES:
         raise UsageError(
             f"{folder}: a {config.model_type!r} model is not a vision encoder that is known here; allowed are "
             f"{' and '.join(VISION_TYPES)}"
         )
+    if config.num_channels != 3:
+        raise UsageError(f"{folder}: the model takes images of {config.num_channels} channels; allowed are 3 (colour)")
+    for key in ("image_size", "patch_size"):
+        value = getattr(config, key)
+        sides = set(value) if isinstance(value, list | tuple) else {value}
+        if len(sides) != 1:
+            raise UsageError(f"{folder}: {key} of the model is {list(value)}; allowed are squares")
 
 
 def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from edge_adapt.cli import main
+from edge_adapt.commands.on_device import UpdateLine
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
+from edge_adapt.runtime.training import StopTraining
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -264,21 +266,44 @@ def test_a_second_writer_and_a_read_only_folder(bundle: Path, data: Path, cli: C
     refused(cli("train", bundle, data), 1, "cannot be written")
 
 
-def test_an_orderly_stop_and_going_on(bundle: Path, data: Path, cli: Callable) -> None:
-    command = [sys.executable, "-m", "edge_adapt", "train", str(bundle), str(data), "--epochs", "4000", "--json"]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_orderly_stop_and_going_on(bundle: Path, data: Path, cli: Callable, usual_signals, number: int) -> None:
+    command = [sys.executable, "-m", "edge_adapt", "train", str(bundle), str(data), "--epochs", "1000000", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    for _ in range(12_000):  # not for ever, if nothing were ever saved
-        if (bundle / "state" / "b").exists() or process.poll() is not None:
-            break
+    with usual_signals():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (bundle / "state" / "b").exists() and process.poll() is None:  # something is saved, or it failed
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, err = process.communicate()
-    assert process.returncode == 1, err
+    assert process.returncode == 128 + signal.SIGTERM, err
     assert out == ""
     assert "the same command goes on from there" in err
     run = json.loads(cli("state", "show", bundle, "--json").out)["unfinished_run"]
     assert run["updates"] >= 19
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored_and_one_that_is_not_stops_after_the_update(number: int) -> None:
+    """`nohup` and jobs in the background start programs with signals ignored; a second signal ends at once."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with UpdateLine() as line:
+            os.kill(os.getpid(), number)
+            line(1, 10, 0.5)
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.default_int_handler)
+        with UpdateLine() as line:
+            line(1, 10, 0.5)
+            os.kill(os.getpid(), number)
+            with pytest.raises(StopTraining):
+                line(2, 10, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_memory_of_a_run_measured(bundle: Path, cli: Callable) -> None:

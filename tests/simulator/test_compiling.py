@@ -1,13 +1,16 @@
 """A first run says that it compiles; later ones do not."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from edge_adapt import load_chip
+from edge_adapt.errors import EdgeAdaptError
 from edge_adapt.simulator import pulse_kernel
-from edge_adapt.simulator.compiling import compiled
+from edge_adapt.simulator.compiling import _key, compiled, prepare
 
 PROGRAM = """
 import numpy as np
@@ -28,6 +31,76 @@ def test_only_the_first_run_announces_that_kernels_are_compiled(tmp_path: Path) 
         )  # fmt: skip
         said.append(done.stderr.count("compiling the kernels of the simulator"))
     assert said == [1, 0]
+
+
+STUDY = """
+import hashlib, json, logging, sys
+import numpy as np
+from edge_adapt import load_chip
+from edge_adapt.simulator import compiling, kernels, program, pulse_kernel, read_kernels
+
+logging.basicConfig(level=logging.ERROR)
+found = {"prepared": [], "digests": []}
+for fidelity in ("fast", "bitserial"):
+    chip = load_chip("reram")
+    found["prepared"].append(compiling.prepare(chip, fidelity))
+    rng = np.random.default_rng(1)
+    model = program(chip, {"w": rng.normal(size=(40, 300))}, rng, fidelity)
+    from edge_adapt.simulator.autograd import ChipReader
+
+    twin = model.fork(rng, own=("w",))
+    ChipReader(twin)
+    x = rng.normal(size=(70, 300))
+    results = []
+    for chip_model in (model, twin):
+        results += [chip_model.matvec("w", x[:n]) for n in (1, 3, 70)]
+        chip_model.set_time(86400.0)
+        results += [chip_model.matvec("w", x), chip_model.transposed_product("w", results[-1])]
+    twin.rewrite("w", rng.normal(size=(40, 300)))
+    results.append(twin.matvec("w", x))
+    found["digests"].append(hashlib.sha256(b"".join(r.tobytes() for r in results)).hexdigest())
+dispatchers = {
+    f"{module.__name__}.{name}": kernel
+    for module in (kernels, pulse_kernel, read_kernels)
+    for name, kernel in vars(module).items()
+    if hasattr(kernel, "stats") and getattr(kernel.stats, "cache_path", None)
+}
+found["compiled_here"] = [name for name, kernel in dispatchers.items() if sum(kernel.stats.cache_misses.values())]
+found["read"] = sum(sum(kernel.stats.cache_hits.values()) for kernel in dispatchers.values())
+print(json.dumps(found))
+"""
+
+
+def test_the_first_run_after_an_installation_is_like_all_others(tmp_path: Path) -> None:
+    """No process compiles for itself: the first run reads its kernels from files, and finds the same numbers."""
+    runs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", STUDY], env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        runs.append(json.loads(done.stdout))
+    cold, warm = runs
+    assert (cold["prepared"], warm["prepared"]) == ([True, True], [False, False])
+    assert cold["compiled_here"] == warm["compiled_here"] == []
+    assert cold["read"] == warm["read"] > 0
+    assert cold["digests"] == warm["digests"]
+
+
+def test_a_child_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chip = load_chip("reram")
+    monkeypatch.setattr("edge_adapt.simulator.compiling.sys.executable", "/bin/false")
+    monkeypatch.setattr("edge_adapt.simulator.compiling._key", lambda *_: "none")
+    with pytest.raises(EdgeAdaptError, match="could not be compiled"):
+        prepare(chip)
+
+
+def test_what_decides_which_kernels_are_called() -> None:
+    chip = load_chip("reram")
+    others = [load_chip("reram", {"chip.adc.bits": "6"}), load_chip("reram", {"chip.array.rotation": "hadamard"})]
+    keys = [_key(each, "fast") for each in (chip, *others)]
+    assert keys[0] == keys[1] != keys[2]
+    assert _key(chip, "bitserial") != keys[0]
 
 
 def test_kernels_changed_since_are_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from edge_adapt.errors import UsageError
-from edge_adapt.studies import compare_cells
 from edge_adapt.studies.compare import command_of
 from edge_adapt.studies.compare_cells import CellStore, FinishedCell
 from edge_adapt.studies.compare_config import CompareConfig, read_compare_config, split_names
@@ -15,47 +15,75 @@ from edge_adapt.studies.config import SimulateConfig
 DONE = FinishedCell(1.5, {"results": [{"accuracy_chip": 0.1 + 0.2, "note": "±"}]})
 
 
+KEY = {
+    "schema": "s", "version": "1", "code": "c", "fields": "f", "packages": {"numpy": "2"}, "arithmetic": "a",
+    "options": {"seeds": 1, "settings": {}}, "chip": "x", "model": "m", "pool": None, "task": "t", "methods": "r",
+}  # fmt: skip
+
+
 @pytest.fixture
-def config(tmp_path):
-    task = tmp_path / "my task.csv"
-    task.write_text("text,label\n")
-    return SimulateConfig(task=str(task))
+def config():
+    return SimulateConfig(task="here/my task.csv")
 
 
 def test_a_finished_simulation_comes_back_as_it_was(tmp_path, config):
     store = CellStore(tmp_path / "out")
-    assert store.load(config) is None
+    assert store.load(config, KEY) is None
     assert not store.folder.exists()
-    store.save(config, DONE)
-    assert store.load(config) == DONE
-    assert [p.name for p in store.folder.iterdir()] == [f"reram-my-task-{config.digest()}.json"]
+    store.save(config, KEY, DONE)
+    assert store.load(config, KEY) == DONE
+    (path,) = store.folder.iterdir()
+    assert re.fullmatch("reram-my-task-[0-9a-f]{16}.json", path.name)
 
 
-@pytest.mark.parametrize("change", [{"seeds": 2}, {"device": "pcm"}, {"settings": (("chip.adc.bits", "6"),)}])
-def test_another_configuration_is_another_simulation(tmp_path, config, change):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"chip": "y"}, ["the chip (its array, cell or periphery)"]),
+        ({"model": "y"}, ["the model"]),
+        ({"pool": "y"}, ["the pool"]),
+        ({"task": "y"}, ["the task's examples"]),
+        ({"methods": "y"}, ["the methods' settings"]),
+        ({"arithmetic": "y"}, ["how the processor multiplies"]),
+        ({"fields": "y"}, ["the fields of a report"]),
+        ({"code": "y"}, ["the code of edge-adapt"]),
+        ({"version": "2", "code": "y"}, ["edge-adapt 1 -> 2"]),
+        ({"packages": {"numpy": "3"}}, ["numpy 2 -> 3"]),
+        ({"options": {"seeds": 2, "settings": {}}}, ["seeds 1 -> 2"]),
+        ({"options": {"seeds": 1, "settings": {"a.b": "3"}}, "methods": "y"}, ["settings none -> a.b=3"]),
+        ({"chip": "y", "task": "z"}, ["the chip (its array, cell or periphery)", "the task's examples"]),
+    ],
+)
+def test_what_would_come_out_differently_is_computed_again_and_told(tmp_path, config, change, words):
     store = CellStore(tmp_path / "out")
-    store.save(config, DONE)
-    assert store.load(dataclasses.replace(config, **change)) is None
+    store.save(config, KEY, DONE)
+    changed = KEY | change
+    assert store.load(config, changed) is None
+    assert store.changed(config, changed) == words
+    store.save(config, changed, DONE)
+    assert store.load(config, KEY) == DONE, "an input that is put back finds its own simulation again"
 
 
-def test_what_would_come_out_differently_is_computed_again(tmp_path, config, monkeypatch):
+def test_the_nearest_former_simulation_is_told_of(tmp_path, config):
     store = CellStore(tmp_path / "out")
-    store.save(config, DONE)
-    path = store.path(config)
+    assert store.changed(config, KEY) == []
+    store.save(config, KEY | {"chip": "y", "model": "y"}, DONE)
+    store.save(config, KEY | {"pool": "y"}, DONE)
+    store.save(dataclasses.replace(config, device="pcm"), KEY | {"version": "0"}, DONE)
+    assert store.changed(config, KEY) == ["the pool"]
+
+
+def test_a_damaged_file_is_none(tmp_path, config):
+    store = CellStore(tmp_path / "out")
+    store.save(config, KEY, DONE)
+    path = store.path(config, KEY)
     whole = path.read_text()
     for damaged in (whole[: len(whole) // 2], "[]", "{}", whole.replace("accuracy_chip", "accuracy_chap")):
         path.write_text(damaged)
-        assert store.load(config) is None
+        assert store.load(config, KEY) is None
+        store.changed(config, KEY | {"chip": "y"})
     path.write_text(json.dumps(json.loads(whole), indent=2))
-    assert store.load(config) == DONE, "only the contents count"
-    with monkeypatch.context() as context:
-        context.setattr(compare_cells, "__version__", "99")
-        assert store.load(config) is None
-    with monkeypatch.context() as context:
-        context.setattr(compare_cells, "FIELDS", compare_cells.FIELDS[:-1])
-        assert store.load(config) is None, "reports have another field now"
-    (tmp_path / "my task.csv").write_text("text,label\nfine,up\n")
-    assert store.load(config) is None, "the task has changed"
+    assert store.load(config, KEY) == DONE, "only the contents count"
 
 
 def test_options_from_a_file(tmp_path):

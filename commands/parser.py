@@ -1,0 +1,80 @@
+"""The parser of the command line: errors in one line with the nearest names, help with examples."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ..errors import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors in one line, with where to find help; exit code 2. `examples`: command lines that `--help` shows."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any):
+        if examples:
+            options["epilog"] = "\n".join(
+                [f"example{'' if len(examples) == 1 else 's'}:", *(f"  {e}" for e in examples)]
+            )
+            options["formatter_class"] = _WithExamples
+        super().__init__(*args, **options)
+        self.examples = tuple(examples)
+
+    def error(self, message: str) -> NoReturn:
+        print(f"edge-adapt: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, but a wrong option is an error at once, of the command that it was given to."""
+        words = sys.argv[1:] if args is None else list(args)
+        if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            self._require_known(words)
+        found, rest = super().parse_known_args(words, namespace)
+        if rest:
+            self.error(f"nothing was expected after the other words; got {' '.join(rest)}")
+        return found, rest
+
+    def _require_known(self, words: list[str]) -> None:
+        """An unknown long option, before argparse misses something else because of it."""
+        for word in words:
+            if word == "--":
+                return
+            name = word.partition("=")[0]
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                near = (
+                    nearest(name[2:], [option[2:] for option in known]).replace("'", "'--", 1).replace("or '", "or '--")
+                )
+                self.error(f"unknown option {name}{near.rstrip(';')}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse's own, which has no public place to put words in (before Python 3.14): the nearest names."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(name) for name in action.choices]
+        kind = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest).lower()
+        self.error(f"unknown {kind} {value!r}{nearest(value, names)} allowed: {', '.join(names)}")
+
+
+class _WithExamples(argparse.HelpFormatter):
+    """Leaves the lines of the examples as they are; everything else is wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def printing_help(parser: argparse.ArgumentParser) -> None:
+    """Let every command that has commands of its own, given none, print its help and end well."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            action.required = False
+            parser.set_defaults(run=lambda _args, parser=parser: _print_help(parser))
+            for child in action.choices.values():
+                printing_help(child)
+
+
+def _print_help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0

@@ -1,0 +1,55 @@
+"""How long the parts of a simulation are expected to take, for its progress: rough to begin with, corrected as it runs.
+
+The unit of training and testing is one example read forward through the chip. What one takes goes with the weights and
+the tokens of an example.
+"""
+
+from ..methods import Placement
+from ..methods.base import BackwardNeed, Recipe
+from ..workloads.tasks import VALIDATION_SHARE
+from .progress import Work
+from .workbench import Variant, Workbench
+
+PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training", "testing", "exact weights"
+
+# Measured with all-MiniLM-L6-v2 on one thread of a server processor of 2023. Other models and processors differ by some
+# factor, which the progress finds out.
+_PROGRAM_SECONDS = 4e-7  # a weight
+_WIRES_SECONDS = 0.05  # an array
+_READ_SECONDS = 7e-11  # a weight and token, on the chip
+_EXACT_SHARE = 0.25  # of that, with exact weights
+_STEP_READS = 4.0  # forward, back, and what follows a step, for each example
+_REWRITE_READS = 4.0  # more where cells are rewritten after every step
+
+
+def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -> float:
+    """Reads of one adaptation. `twin`: another one's training is taken over."""
+    examples = shots - max(1, round(VALIDATION_SHARE * shots))
+    if twin or variant.method.backward_need is BackwardNeed.NONE:
+        return float(examples)
+    each = _STEP_READS + (_REWRITE_READS if variant.placement is Placement.NVM_STEP else 0.0)
+    return each * max(recipe.epochs * examples, recipe.min_steps * recipe.batch_size)
+
+
+def testing(bench: Workbench) -> float:
+    """Reads of one test."""
+    return float(len(bench.task.test))
+
+
+def exact(variant: Variant, recipe: Recipe, shots: int, bench: Workbench) -> float:
+    """Reads of training and testing a method with exact weights."""
+    return training(variant, recipe, shots) + testing(bench)
+
+
+def work(bench: Workbench, wire_units: int, parts: dict[str, float], jobs: int) -> Work:
+    """All kinds of work of a simulation; `parts`: reads of each kind, that `jobs` processes share."""
+    weights = sum(tensor.size for tensor in bench.frozen_tensors.values())
+    tokens = bench.test.size().tokens / max(1, len(bench.task.test))
+    read = _READ_SECONDS * weights * tokens / jobs
+    return {
+        PROGRAMMING: (len(bench.frozen_tensors), _PROGRAM_SECONDS * weights / max(1, len(bench.frozen_tensors))),
+        WIRES: (wire_units, _WIRES_SECONDS * 16),
+        TRAINING: (parts.get(TRAINING, 0.0), read),
+        TESTING: (parts.get(TESTING, 0.0), read),
+        EXACT: (parts.get(EXACT, 0.0), read * _EXACT_SHARE),
+    }
