@@ -65,7 +65,8 @@ def read_labelled(session: "Session", path: Path, reading: "Reading", teach: tup
     taught = session.taught_with(teach)
     of_images = session.manifest.images is not None
     examples = read_pictures(path, reading.on_error) if of_images else read_examples(path, reading)
-    return keep_known(examples, str(path), lambda label: session.wrong_label(label, taught), reading.on_error)
+    check = lambda label: session.wrong_label(label, taught)
+    return keep_known(examples, str(path), check, reading.on_error, "image" if of_images else "line")
 
 
 def byte_count(text: str) -> int:

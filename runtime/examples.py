@@ -106,6 +106,8 @@ def load_examples(
     """
     reading = reading or Reading()
     text = read_text(path, reading.encoding)
+    if not text.strip():
+        raise UsageError(f"{path} is empty: it holds no usable example")
     return collected(str(path), _rows(path, text, reading, labelled), reading.on_error)
 
 
@@ -121,7 +123,9 @@ def read_lines(content: bytes, where: str, reading: Reading | None = None) -> li
     return _said(collected(where, rows, reading.on_error))
 
 
-def keep_known(examples: list[Example], where: str, check: Callable[[str], str], on_error: str) -> list[Example]:
+def keep_known(
+    examples: list[Example], where: str, check: Callable[[str], str], on_error: str, unit: str = "line"
+) -> list[Example]:
     """The examples whose label `check` accepts: it returns what is wrong with a label, or ""."""
 
     def rows() -> Iterator[Row]:
@@ -129,7 +133,7 @@ def keep_known(examples: list[Example], where: str, check: Callable[[str], str],
             wrong = check(example.label)
             yield example.line, LineError(wrong) if wrong else example
 
-    return _said(collected(where, rows(), on_error))
+    return _said(collected(where, rows(), on_error, unit))
 
 
 def collected(where: str, rows: Iterable[Row], on_error: str, unit: str = "line") -> tuple[list[Example], list[str]]:

@@ -136,7 +136,9 @@ def checked_option(key: str, value: Any, where: str) -> tuple[str, Any]:
             raise UsageError(f"{where}: `{key}` takes {kinds_wanted}; got {value!r}")
         return key, tuple(items)
     if key == "out":
-        return key, Path(str(value))
+        if not isinstance(value, str):
+            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
+        return key, Path(value)
     default = 1 if key == "jobs" else kinds[key].default
     allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
     if not isinstance(value, allowed) or isinstance(value, bool):

@@ -69,7 +69,9 @@ def _option(key: str, value: Any, where: str) -> tuple[str, Any]:
     if key not in names:
         raise UsageError(f"{where}: {unknown_name('option', key, [name.replace('_', '-') for name in names])}")
     if key == "out":
-        return key, Path(str(value))
+        if not isinstance(value, str):
+            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
+        return key, Path(value)
     if key == "set":
         return "settings", tuple(value.items())
     if key == "method":

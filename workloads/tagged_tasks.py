@@ -11,7 +11,7 @@ from .datasets import conll
 from .fetch import fetch
 from .packages import PACKAGES
 from .scores import entity_type
-from .tasks import OWN, Example, Task, make_task
+from .tasks import OWN, Example, Task, make_task, own_task
 
 NO_ENTITY = "no entity"
 STRATUM_MIN = 10
@@ -48,8 +48,8 @@ def load_tagged_task(name: str, test_examples: int | None) -> Task:
 def load_tagged_file(path: Path, test_examples: int | None, reading: Reading | None = None) -> Task:
     """Load a user's file in CoNLL's form. Raises `UsageError` for one without entities, or not in this form."""
     found = conll.read(path, reading)
-    task = make_tagged_task(path.stem, found.sentences, str(path), OWN, test_examples)
-    return replace(task, messages=(*found.messages, *task.messages))
+    make = lambda: make_tagged_task(path.stem, found.sentences, str(path), OWN, test_examples)
+    return own_task(found.messages, make)
 
 
 def make_tagged_task(

@@ -215,7 +215,15 @@ def load_task(name_or_path: str | Path, test_examples: int | None = None, readin
     if path.suffix.lower() in conll.SUFFIXES:
         return load_tagged_file(path, test_examples, reading)
     rows, messages = user_file.read(path, reading)
-    task = make_task(path.stem, rows, str(path), OWN, test_examples)
+    return own_task(messages, lambda: make_task(path.stem, rows, str(path), OWN, test_examples))
+
+
+def own_task(messages: Sequence[str], make: Callable[[], Task]) -> Task:
+    """A user's own task. What was said when its file was read stands in front of its messages, or behind an error."""
+    try:
+        task = make()
+    except UsageError as error:
+        raise UsageError(f"{error} ({'; '.join(messages)})" if messages else str(error)) from error
     return replace(task, messages=(*messages, *task.messages))
 
 

@@ -135,7 +135,7 @@ def test_two_spellings_of_an_option_are_one(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-@pytest.mark.parametrize("wrong", ["model: 3", "nonsense: 3", "set: 3", "model: [a]", "- a"])
+@pytest.mark.parametrize("wrong", ["model: 3", "nonsense: 3", "set: 3", "model: [a]", "out: null", "out: 3", "- a"])
 def test_wrong_options_name_their_line(tmp_path: Path, kind: str, wrong: str) -> None:
     path = write(tmp_path, f"# a comment\n{wrong}\n")
     with pytest.raises(UsageError, match=rf"^{path}:2: "):
@@ -172,7 +172,7 @@ def test_wires_are_switched_off_by_the_word(tmp_path: Path) -> None:
 def test_one_value_for_one_key() -> None:
     assert one_value((("a", "1"), ("chip.b", "2")), (("b", "3"),)) == (("a", "1"), ("b", "3"))  # the command line wins
     assert one_value((), (("a", "1"), ("chip.a", "1"))) == (("a", "1"),)
-    with pytest.raises(UsageError, match="--set chip.a=1 and --set a=2 set the same; give one of them"):
+    with pytest.raises(UsageError, match=r"--set chip.a=1 and --set a=2 set the same; give one of them"):
         one_value((), (("chip.a", "1"), ("a", "2")))
     with pytest.raises(UsageError, match=r"override periphery.adc.bits=8: 'adc.bits' sets the same number"):
         load_chip("reram", {"adc.bits": "6", "periphery.adc.bits": "8"})

@@ -67,7 +67,12 @@ def test_bundles_that_are_links_work(bundle: Path) -> None:
 def test_damaged_files_that_nobody_verified(bundle: Path, name: str, content: bytes) -> None:
     """What the libraries say of them becomes one line with the name of the file."""
     (bundle / name).write_bytes(content)
-    with pytest.raises(BundleError, match=name) as caught, Session(bundle, verify=False) as session:
-        session.predict(["the good film"])
-        session.reset()
+
+    def use() -> None:
+        with Session(bundle, verify=False) as session:
+            session.predict(["the good film"])
+            session.reset()
+
+    with pytest.raises(BundleError, match=name) as caught:
+        use()
     assert "\n" not in str(caught.value) and "[ONNXRuntimeError]" not in str(caught.value)

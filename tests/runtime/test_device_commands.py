@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from edge_adapt.cli import main
 from edge_adapt.commands.on_device import UpdateLine
+from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.training import StopTraining
 from safetensors import safe_open
@@ -312,3 +313,60 @@ def test_the_memory_of_a_run_measured(bundle: Path, cli: Callable) -> None:
     assert (found["batch"], found["tokens"]) == (4, 8)
     assert 20e6 < found["measured_peak_bytes"] < 1e9
     assert np.isfinite(found["measured_peak_bytes"])
+
+
+def test_files_as_people_have_them(bundle: Path, cli: Callable, tmp_path: Path, texts) -> None:
+    """The options of the workstation's commands, on the command line and in a file."""
+    data = tmp_path / "mine.csv"
+    rows = [f'"{text}";{label}' for text, label in zip(*texts(20, 0), strict=True)]
+    data.write_bytes("\n".join(["sep=;", "Satz;Urteil", *rows, "ödd"]).encode("latin-1"))
+    refused(cli("evaluate", bundle, data), 2, "line 2: no column 'text'", "--text-column")
+    words = ["--text-column", "Satz", "--label-column", "Urteil"]
+    refused(cli("evaluate", bundle, data, *words), 2, "line 23: not UTF-8 text", "--encoding")
+    refused(cli("evaluate", bundle, data, *words, "--encoding", "latin-1"), 2, "line 23: 1 fields")
+    refused(cli("evaluate", bundle, data, "--encoding", "latin-2000"), 2, "unknown encoding 'latin-2000'")
+    words += ["--encoding", "latin-1", "--on-error", "skip"]
+    for command, number in (("evaluate", "examples"), ("train", "examples")):
+        done = cli(command, bundle, data, *words, "--json")
+        assert json.loads(done.out)[number] == 20
+        assert "1 line left out; the first, line 23: 1 fields" in done.err
+    assert len(cli("predict", bundle, data, *words).out.splitlines()) == 20
+    config = tmp_path / "train.yaml"
+    config.write_text("text-column: Satz\nlabel-column: Urteil\nencoding: latin-1\non_error: skip\nbalanced: on\n")
+    assert json.loads(cli("train", bundle, data, "--config", config, "--json").out)["examples"] == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        ("epochs: 2\nepochs: 3\n", ["config.yaml:2: key 'epochs' stands twice"]),
+        ("batch-size: 2\nbatch_size: 3\n", ["config.yaml:2: ", "is given twice"]),
+        ("epochs: many\n", ["config.yaml:1: options.epochs must be a whole number"]),
+        ("seed: 1\nweight-decay: .inf\n", ["config.yaml:2: .inf is no number"]),
+        ("memory-budget: lots\n", ["config.yaml:1: 'lots' is no size"]),
+        ("guard: 3\n", ["config.yaml:1: guard must be the name of a file"]),
+        ("threads: two\n", ["config.yaml:1: options.threads must be a whole number"]),
+        ("learning-rates: 3\n", ["config.yaml:1: options.learning_rates must be an object"]),
+        ("on-error: ignore\n", ["config.yaml:1: unknown choice for on-error 'ignore'"]),
+        ("encoding: klingon\n", ["config.yaml:1: unknown encoding 'klingon'"]),
+        ("energy: perhaps\n", ["config.yaml:1: options.energy must be bool"]),
+    ],
+)
+def test_a_wrong_option_of_a_file_names_its_line(
+    bundle: Path, data: Path, cli: Callable, content: str, fragments: list[str]
+) -> None:
+    config = data.with_name("config.yaml")
+    config.write_text(content)
+    refused(cli("train", bundle, data, "--config", config), 2, *fragments)
+
+
+def test_a_rate_is_given_once(bundle: Path, data: Path, cli: Callable) -> None:
+    words = ["--learning-rate", "head=0.1", "--learning-rate", "head=0.2"]
+    refused(cli("train", bundle, data, *words), 2, "--learning-rate gives head twice: 0.1 and 0.2")
+
+
+def test_words_that_are_no_texts_are_named(bundle: Path, data: Path, cli: Callable) -> None:
+    for half in ("\ud800", "the \udfff film"):
+        with pytest.raises(UsageError, match=r"text 2 of 2 is none: it holds half a character"):
+            Session(bundle).predict(["the good film", half])
+    refused(cli("train", bundle, data, "--teach", " "), 2, "the name of a new class: the label is empty")

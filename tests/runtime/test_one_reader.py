@@ -241,7 +241,7 @@ def test_lines_of_standard_input() -> None:
 
 _PIECES = st.sampled_from(
     [b"text", b"label", b",", b";", b"\t", b"\n", b"\r", b'"', b"sep=", b"{", b"}", b"[", b":", b'"text": "a"',
-     b"\xff\xfe", b"\xef\xbb\xbf", b"\0", b"\\ud800", b"\xe9", b"true", b"1e999", b"null", b"a", "é".encode(), b"\x1f\x8b"]
+     b"\xff\xfe", b"\xef\xbb\xbf", b"\0", b"\\ud800", b"\xe9", b"true", b"1e999", b"null", b"a", b"\x1f\x8b"]
 )  # fmt: skip
 
 

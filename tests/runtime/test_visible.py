@@ -6,12 +6,15 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime.images import check_image, read_image
 from edge_adapt.runtime.visible import visible, white_level
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -216,6 +219,31 @@ def test_modes_that_files_rarely_have(mode: str, expected: np.ndarray, tolerance
     assert np.abs(colours(found).astype(int) - colours(expected)).max() <= tolerance
     with pytest.raises(UsageError, match=r"mode 'odd' is not one that can be read"):
         white_level(SimpleNamespace(mode="odd"))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    kind=st.sampled_from(["PNG", "GIF", "TIFF", "JPEG", "BMP", "WEBP", "PPM"]),
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
+    left=st.floats(0, 1),
+)
+def test_any_bytes_give_a_picture_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, changes: list[tuple[int, int]], left: float
+) -> None:
+    content = bytearray(saved(Image.fromarray(SCENE[:5, :7].copy()), kind))
+    for place, value in changes:
+        content[place % len(content)] = value
+    path = tmp_path_factory.getbasetemp() / "fuzzed"
+    path.write_bytes(content[: round(left * len(content))] if left < 0.9 else content)
+    with mock.patch.object(Image, "MAX_IMAGE_PIXELS", 10**6):
+        for read in (check_image, read_image):
+            try:
+                found = read(path)
+            except UsageError as error:
+                said = str(error)
+                assert said.startswith(str(path)) and "\n" not in said
+                continue
+            assert found is None or found.dtype == np.uint8
 
 
 def test_cut_off_pictures_and_other_files_are_named(tmp_path: Path) -> None:

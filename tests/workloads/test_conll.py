@@ -125,7 +125,7 @@ def test_what_is_refused_by_the_line(tmp_path: Path, content: str | bytes, said:
 
 def test_wrong_sentences_are_left_out_and_said(tmp_path: Path) -> None:
     path = write(tmp_path, "Ann B-PER\nlives O\n\nbroken\nhere O\n\nYork B-LOC\n")
-    with pytest.raises(UsageError, match="line 4: .*leave such sentences out with --on-error skip"):
+    with pytest.raises(UsageError, match=r"line 4: .*leave such sentences out with --on-error skip"):
         conll.read(path)
     found = conll.read(path, Reading(on_error="skip"))
     assert found.sentences == WANTED

@@ -16,6 +16,8 @@ from edge_adapt.workloads.image_tasks import IMAGE_TASKS
 from edge_adapt.workloads.images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader, Images
 from edge_adapt.workloads.tasks import load_task
 from edge_adapt.workloads.texts import overlap
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 
@@ -75,6 +77,17 @@ def test_broken_idx_files(idx_folder: Path, harm, message: str) -> None:
     harm(idx_folder)
     with pytest.raises(EdgeAdaptError, match=message):
         load_task(idx_folder)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=30).flatmap(lambda b: st.sampled_from([b, b"\0\0\x08\x03" + b, b"\x1f\x8b\x08" + b])))
+def test_any_bytes_are_idx_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "fuzzed-idx"
+    folder.mkdir(exist_ok=True)
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"):
+        (folder / name).write_bytes(content)
+    with pytest.raises(EdgeAdaptError):
+        load_task(folder)
 
 
 @pytest.fixture
