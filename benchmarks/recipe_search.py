@@ -7,11 +7,12 @@ drawn from its training part, and the answers are those to other texts of the tr
 task that reports are about (movie) is not touched, nor is any test split.
 
 For every method there is the start (its modules fused evenly, or the frozen model, under a head of class means), the
-recipe it comes with, and candidates, the same number for each method (CANDIDATES). All of them see the draws `--seeds`;
-the best `--keep` and the recipe it comes with see `--more-seeds`, too.
+recipe it had before, and candidates, the same number for each method (CANDIDATES). All of them see the draws `--seeds`;
+the best `--keep` and the recipe it had see `--more-seeds`, too.
 
-The recipe to take is the one with the largest mean gain over the start among those that lose to it on no task by more
-than one standard error. Errors hold the draws and the texts (`measure.paired`).
+The recipe to take is the one with the largest mean gain over the start, among those that lose to it on no task by more
+than one standard error, and whose head does not either where it is trained alone (`head_rates.py`: more draws for
+less). Errors hold the draws and the texts (`measure.paired`).
 
 Every answer is kept in the output file, so that any two configurations can be compared pair by pair, and a run that was
 stopped goes on.
@@ -37,15 +38,17 @@ from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
 from edge_adapt.workloads.tasks import Task, load_task
-from measure import commit, machine, paired
+from measure import RESULTS, commit, machine, paired
 
+HEADS = RESULTS / "head_rates.json"
 UNSEEN = "movie"
 MAX_TOKENS = 64
-START, OWN = 0, 1
-"""Numbers of the first two configurations: no training, and the recipe that the method comes with."""
+START, HAD = 0, 1
+"""Numbers of the first two configurations: no training, and the recipe that the method had before the search."""
 
-# Less trust in few examples: the head starts from class means and moves little.
+# Less trust in few examples: the head starts from class means and moves little, or not as much.
 STEADY: dict[str, Any] = {"rate.head": 3e-4, "recipe.head_margin": 0.5}
+MIDDLE: dict[str, Any] = {"rate.head": 1e-3, "recipe.head_margin": 0.5}
 # "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method. As many for each.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "lorafusion": [
@@ -53,60 +56,85 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001},
         STEADY | {"rate.magnitudes": 0.0},
         STEADY | {"recipe.epochs": 4},
+        MIDDLE,
     ],
     "lora": [
         STEADY,
         STEADY | {"rate.matrices": 6e-4},
         STEADY | {"rate.matrices": 6e-4, "rank": 4, "alpha": 16.0},
         STEADY | {"rate.matrices": 6e-4, "recipe.epochs": 16},
+        MIDDLE | {"rate.matrices": 6e-4},
     ],
     "probe": [
         STEADY,
         {"rate.head": 1e-4, "recipe.head_margin": 0.5},
         STEADY | {"recipe.epochs": 16},
         {"recipe.head_shrinkage": 0.7},
+        STEADY | {"recipe.epochs": 8},
     ],
     "full": [
         STEADY | {"rate.matrices": 2e-5, "rate.biases": 2e-5},
         STEADY | {"rate.matrices": 1e-4, "rate.biases": 1e-4},
         STEADY | {"recipe.epochs": 4},
         STEADY | {"recipe.epochs": 16},
+        MIDDLE,
     ],
     "pasta": [
         STEADY | {"rate.vectors": 0.003},
         STEADY | {"rate.vectors": 0.02},
         STEADY | {"recipe.epochs": 4},
         STEADY | {"recipe.epochs": 16},
+        MIDDLE,
     ],
-    "bitfit": [STEADY, *(STEADY | {"rate.biases": rate} for rate in (3e-4, 3e-3)), STEADY | {"recipe.epochs": 16}],
+    "bitfit": [
+        STEADY,
+        *(STEADY | {"rate.biases": rate} for rate in (3e-4, 3e-3)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
     "ln-tuning": [
         STEADY,
         *(STEADY | {"rate.gains": rate, "rate.biases": rate} for rate in (3e-4, 3e-3)),
         STEADY | {"recipe.epochs": 16},
+        MIDDLE,
     ],
-    "ia3": [STEADY, *(STEADY | {"rate.vectors": rate} for rate in (1e-3, 1e-2)), STEADY | {"recipe.epochs": 16}],
+    "ia3": [
+        STEADY,
+        *(STEADY | {"rate.vectors": rate} for rate in (1e-3, 1e-2)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
     "vera": [
         STEADY,
         *(STEADY | {"rate.inner": rate, "rate.outer": rate} for rate in (3e-3, 3e-2)),
         STEADY | {"recipe.epochs": 16},
+        MIDDLE,
     ],
     "prompt-tuning": [
         STEADY,
         *(STEADY | {"rate.prompts": rate} for rate in (3e-3, 3e-2)),
         STEADY | {"recipe.epochs": 16},
+        MIDDLE,
     ],
     "pasta+lorafusion": [
         STEADY,
         STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001, "rate.vectors": 1e-3},
         STEADY | {"rate.magnitudes": 0.0},
         STEADY | {"recipe.epochs": 4},
+        MIDDLE,
     ],
 }
 
 
+# What methods trained with before their recipe was chosen here, where it is another one now.
+FORMER: dict[str, dict[str, Any]] = {
+    name: {"rate.head": 3e-3, "recipe.head_margin": 1.0} for name in ("lorafusion", "pasta+lorafusion")
+}
+
+
 def configurations(name: str) -> list[dict[str, Any]]:
-    """The start, the method's own recipe, and its candidates."""
-    return [{"recipe.epochs": 0}, {}, *CANDIDATES[name]]
+    """The start, the recipe that the method had, and its candidates."""
+    return [{"recipe.epochs": 0}, FORMER.get(name, {}), *CANDIDATES[name]]
 
 
 def configured(name: str, config: dict[str, Any]) -> Method:
@@ -196,12 +224,30 @@ def summary(runs: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
         by_task = {task: paired(gains(runs, method, number, task)) for task in dict.fromkeys(r["task"] for r in mine)}
         gain, error = paired(gains(runs, method, number))
         rows.append({
-            "method": method, "number": number, "config": mine[0]["config"], "recipe": mine[0]["recipe"], "draws": len(mine),
+            "method": method, "number": number, "config": mine[0]["config"], "recipe": mine[0]["recipe"],
+            "draws": len(mine),
             "accuracy": float(np.mean([run["accuracy"] for run in mine])),
             "gain": gain, "error": error, "by_task": by_task,
             "loses_nowhere": all(change >= -own for change, own in by_task.values()),
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["draws"], row["gain"]), reverse=True)
+
+
+def steady_heads(start: str) -> set[tuple[float, float]]:
+    """(peak rate, margin of the start) of the heads that lose on no task to the class means they start from, by
+    `results/head_rates.json`; `start`: "pool" or "frozen", whose features they are trained on."""
+    rows = [row for row in json.loads(HEADS.read_text())["rows"] if row["start_of"] == start]
+    lost = {(r["head_rate"], r["head_margin"]) for r in rows if r["points"] < -r["standard_error"]}
+    return {(row["head_rate"], row["head_margin"]) for row in rows} - lost
+
+
+def taken(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of a summary the row of the recipe to take: see above. ValueError where every one loses somewhere."""
+    most = max(row["draws"] for row in rows if row["number"] != START)
+    seen = [row for row in rows if row["number"] != START and row["draws"] == most]
+    heads = steady_heads("pool" if get_method(rows[0]["method"]).needs_pool else "frozen")
+    head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
+    return max([row for row in seen if row["loses_nowhere"] and head(row) in heads], key=lambda row: row["gain"])
 
 
 def main() -> int:
@@ -267,13 +313,14 @@ def main() -> int:
 
     with ProcessPoolExecutor(args.processes) as executor:
         go_on(executor, args.seeds, {name: list(range(len(configurations(name)))) for name in methods})
-        best = {name: [row["number"] for row in summary(runs, name) if row["number"] > OWN] for name in methods}
-        go_on(executor, args.more_seeds, {name: [START, OWN, *best[name][: args.keep]] for name in methods})
+        best = {name: [row["number"] for row in summary(runs, name) if row["number"] > HAD] for name in methods}
+        go_on(executor, args.more_seeds, {name: [START, HAD, *best[name][: args.keep]] for name in methods})
     for name in methods:
         for row in summary(runs, name):
             by_task = "  ".join(f"{task} {gain:+.1f}" for task, (gain, _) in row["by_task"].items())
             print(f"{name:12s} {row['number']:2d} {row['draws']:3d} draws {100 * row['accuracy']:.1f} % "
                   f"{row['gain']:+.2f} ± {row['error']:.2f}  {by_task}  {row['config']}")  # fmt: skip
+        print(f"{name}: take {taken(summary(runs, name))['number']}")
     return 0
 
 
