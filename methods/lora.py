@@ -128,7 +128,7 @@ class LoRA(Method):
 
 
 # Best of 12 configurations drawn by benchmarks/recipe_search.py: the same budget, draws and tasks as for every other
-# method (benchmarks/results/recipe_search.json).
+# method (benchmarks/results/recipe_search_first.json).
 register(
     LoRA(
         recipe=Recipe(
