@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def read_report(path: Path) -> dict[str, Any]:
     """The report in a file or folder. Raises UsageError where there is none that can be explained."""
     from ..errors import UsageError
+    from ..reports.fields import SCHEMA
 
     file = path / "report.json" if path.is_dir() else path
     try:
@@ -72,11 +73,16 @@ def read_report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the report {file}: {error}") from None
     schema = report.get("schema", "") if isinstance(report, dict) else ""
-    if schema not in ("edge-adapt/simulate/1", "edge-adapt/count/1"):
+    if schema == "edge-adapt/simulate/1":
+        raise UsageError(
+            f"{file} is a report of an earlier version (schema {schema!r}), without the answers and chips of each run: "
+            "run its `command` again"
+        )
+    if schema not in (SCHEMA, "edge-adapt/count/1"):
         raise UsageError(
             f"{file} is no report of `edge-adapt simulate` or `edge-adapt count`: its schema is {schema!r}"
         )
-    if schema == "edge-adapt/simulate/1":
+    if schema == SCHEMA:
         from ..reports import validate
 
         validate(report)

@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME[:PLACEMENT]",
         action="append",
         nargs="+",
-        help="methods to compare, or all; repeatable [frozen full lora lorafusion probe]",
+        help="methods to compare, or all; repeatable [frozen probe pool lora:DIGITAL lora:NVM_TASK lorafusion]",
     )
     add(
         "--shots",
@@ -48,10 +48,20 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         help="labelled examples, a fifth of them for validation; several make several runs [100]",
     )
-    add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [1]")
-    add("--chip-seed", metavar="N", type=int, help="which chip: variation, faults, programming; one for all runs [0]")
+    add("--seeds", metavar="N", type=int,
+        help="runs: each with a draw of the examples, a training, test examples and a chip of its own [2]")  # fmt: skip
+    add("--chip-seed", metavar="N", type=int, help="which chips: variation, faults, programming; see --chips [0]")
+    add("--chips", choices=("each-run", "one"),
+        help="each-run: run n is on chip number chip-seed + n; one: all runs are on chip number chip-seed "
+        "[each-run]")  # fmt: skip
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
-    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
+    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on, in each run [200]")
+    add("--ages", metavar="AGE", nargs="+",
+        help="when the chip is tested again after programming, and adapted again at the last age: 1h 1d 30d "
+        "[30d]")  # fmt: skip
+    add("--check-pool", metavar="K", type=int,
+        help="say whether the pool fits by K-fold cross-validation over all shots, for K times the training with "
+        "exact weights [0: by the fifth that is held back]")  # fmt: skip
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
     add(
         "--image-size",
@@ -106,14 +116,16 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
-    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens",
-                 "image_size", "readapt_share", "fidelity", "trainer", *DATA_OPTIONS):  # fmt: skip
+    for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "chips", "test_examples",
+                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer", *DATA_OPTIONS):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:
         options["method"] = tuple(part for group in args.method for item in group for part in item.split(",") if part)
     if args.shots is not None:
         options["shots"] = tuple(args.shots)
+    if args.ages is not None:
+        options["ages"] = tuple(part for item in args.ages for part in item.split(",") if part)
     options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     jobs = options.pop("jobs", None) if args.jobs is None else args.jobs
     options.pop("jobs", None)

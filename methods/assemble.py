@@ -28,6 +28,7 @@ def assemble(
     *,
     groups: Mapping[str, Mapping[str, nn.Parameter]],
     placements: Mapping[str, Placement],
+    held: Mapping[str, nn.Parameter] | None = None,
     extra_cells: Mapping[str, Tensor] | None = None,
     train_head: bool = True,
     inference_work: DigitalWork = NO_WORK,
@@ -42,6 +43,7 @@ def assemble(
         groups: the method's own trained parameters by group and name; the group "head" is added.
         placements: placement of the method's own tensors. Backbone matrices not named there are NVM_FROZEN, state not
             named there is DIGITAL.
+        held: state that is not trained, by name.
         extra_cells: matrices in cells beside the backbone's.
         train_head: False when the head is set from class means and left so.
         inference_work, training_work, backward_work: digital work beside attention and head; training_work is that of
@@ -52,7 +54,7 @@ def assemble(
     """
     model.per_token, model.separator = backbone.tagged, backbone.separator
     head = dict(model.head.named_parameters(prefix="head"))
-    state = {name: parameter for group in groups.values() for name, parameter in group.items()} | head
+    state = {name: parameter for group in groups.values() for name, parameter in group.items()} | (held or {}) | head
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= extra_cells or {}
     default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)

@@ -304,6 +304,10 @@ class Method(ABC):
     """One way to adapt a frozen backbone. Options of a method are its dataclass fields.
 
     `warm_start` is a file with the state to start from, trained on other tasks ("" for none): see `warm_start.load`.
+
+    `start` names the method that trains nothing and answers as this one does before its first step (prompts, which
+    start at random, aside); "" for one that trains nothing. `untrained` names the method that this one is the start
+    of, and whose options it shares.
     """
 
     name: ClassVar[str]
@@ -312,6 +316,8 @@ class Method(ABC):
     placements: ClassVar[tuple[Placement, ...]]
     backward_need: ClassVar[BackwardNeed]
     needs_pool: ClassVar[bool] = False
+    start: ClassVar[str] = "frozen"
+    untrained: ClassVar[str] = ""
     kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
 
     recipe: Recipe = field(kw_only=True)

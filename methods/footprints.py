@@ -119,14 +119,15 @@ class _Beside:
 class _Plan:
     """What differs between methods; `footprint` adds backbone, attention and head.
 
-    trained: numbers beside the head. extra: matrices in cells, read as `beside` says. before_blocks: something is
-    trained in front of the first block, so that its first matrices need a gradient too. trained_linears: the linears
-    that the method trains or changes otherwise.
+    trained: numbers beside the head. held: numbers of the state that are not trained. extra: matrices in cells, read
+    as `beside` says. before_blocks: something is trained in front of the first block, so that its first matrices need
+    a gradient too. trained_linears: the linears that the method trains or changes otherwise.
     """
 
     epochs: int = 8
     backward_need: BackwardNeed = BackwardNeed.THROUGH
     trained: int = 0
+    held: int = 0
     extra: Mapping[str, Matrix] = field(default_factory=dict)
     beside: tuple[_Beside, ...] = ()
     rewritten: tuple[str, ...] = ()
@@ -186,7 +187,7 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
         training_work=forward + (plan.inference_work if plan.training_work is None else plan.training_work),
         backward_work=backward,
         trained=plan.trained + (head if plan.train_head else 0),
-        state=plan.trained + head,
+        state=plan.trained + plan.held + head,
         head=(classes, hidden),
         epochs=IMAGE_EPOCHS.get(method, plan.epochs) if shape.patch_weights else plan.epochs,
         extra_tokens=plan.extra_tokens,
@@ -266,6 +267,14 @@ def _lorafusion(shape: ModelShape, placement: Placement, size: Size, before_bloc
         training_work=forward + norms,
         backward_work=backward,
     )
+
+
+def _pool(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
+    fused = _lorafusion(shape, placement, size)
+    return replace(
+        fused, epochs=0, backward_need=BackwardNeed.NONE, trained=0, held=fused.trained, backward_work=NO_WORK,
+        train_head=False,
+    )  # fmt: skip
 
 
 def _vera(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
@@ -380,6 +389,7 @@ _DIGITAL = (Placement.DIGITAL,)
 FOOTPRINTS: Mapping[str, tuple[tuple[Placement, ...], Callable[[ModelShape, Placement, Size], _Plan]]] = {
     "frozen": (_DIGITAL, _frozen),
     "probe": (_DIGITAL, _probe),
+    "pool": (_DIGITAL, _pool),
     "lorafusion": (_DIGITAL, _lorafusion),
     "lora": ((Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL), _lora),
     "vera": (_DIGITAL, _vera),

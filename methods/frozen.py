@@ -16,8 +16,8 @@ class Frozen(Method):
     """A frozen encoder has no answer for a new label set without some reading of its features.
 
     The head is the nearest-class-mean classifier of the training shots' features: one forward pass over them, no
-    gradient, no optimiser, nothing to tune. Every other method starts from this same head, so the distance to
-    `frozen` is exactly what its training gains.
+    gradient, no optimiser, nothing to tune. Every method without a pool starts from this same head, so the distance to
+    `frozen` is what its training gains; those with a pool start from `pool`.
     """
 
     name = "frozen"
@@ -25,6 +25,7 @@ class Frozen(Method):
     source = "Mensink et al., Distance-based image classification (nearest class mean), IEEE TPAMI 2013"
     placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.NONE
+    start = ""
 
     def attach(
         self,

@@ -159,6 +159,7 @@ class LoRAFusion(Method):
     placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.THROUGH
     needs_pool = True
+    start = "pool"
     before_blocks: ClassVar[bool] = False
     """Whether something is trained in front of the first block, so that what enters it needs a gradient."""
 
@@ -178,7 +179,9 @@ class LoRAFusion(Method):
     ) -> Adaptation:
         self.choose_placement(placement)
         if pool is None or not pool.modules:
-            raise UsageError("lorafusion needs a pool of LoRA modules: give one with --pool, or train one (pool train)")
+            raise UsageError(
+                f"{self.name} needs a pool of LoRA modules: give one with --pool, or train one (pool train)"
+            )
         names = backbone.linear_names()
         targets = list(pool.target_names)
         if strange := sorted(set(targets) - set(names)):
@@ -209,19 +212,24 @@ class LoRAFusion(Method):
             ahead, back = linear.work(linear.cell_name not in first)
             forward, backward = forward + ahead, backward + back
         norms = sum((m.norm.work for m in fused if m.magnitude is not None), DigitalWork())
+        groups = {"coefficients": {"coefficients": model.coefficients}, "magnitudes": magnitudes}
+        trains = bool(self.start)
         adaptation = assemble(
             self,
             backbone,
             model,
-            groups={"coefficients": {"coefficients": model.coefficients}, "magnitudes": magnitudes},
+            groups=groups if trains else {},
+            held={} if trains else {name: value for group in groups.values() for name, value in group.items()},
+            train_head=trains,
             placements={},
             extra_cells=cells,
             inference_work=forward,
             training_work=forward + norms,
-            backward_work=backward,
+            backward_work=backward if trains else DigitalWork(),
             trained_linears=None if self.before_blocks else targets,
         )
-        adaptation.l1_names = ("coefficients",)
+        if trains:
+            adaptation.l1_names = ("coefficients",)
         return adaptation
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:

@@ -1,4 +1,4 @@
-"""The fields of `report.json` (schema `edge-adapt/simulate/1`) as data: path, kind, unit, meaning, label.
+"""The fields of `report.json` (schema `edge-adapt/simulate/2`) as data: path, kind, unit, meaning, label.
 
 A path is dotted; `[]` steps into every object of a list. The kinds are checked in `schema.py`, and the table in
 `docs/report-schema.md` is made from this list.
@@ -6,8 +6,10 @@ A path is dotted; `[]` steps into every object of a list. The kinds are checked 
 
 from dataclasses import dataclass
 
-SCHEMA = "edge-adapt/simulate/1"
+SCHEMA = "edge-adapt/simulate/2"
 LABELS = ("measured", "simulated", "estimated")
+OUTCOMES = ("exact", "chip", "drifted", "readapted")
+"""What is tested: with exact weights, on the chip, on the chip at the last age, and there after adapting again."""
 
 #: kind -> what the value must be, in words (used in messages and in the documentation)
 KINDS = {
@@ -25,6 +27,8 @@ KINDS = {
     "amounts": "an object whose values are finite numbers, 0 or more, or null",
     "words": "an object whose values are texts",
     "free": "an object of any content",
+    "flag": "true or false",
+    "bits": "a text of the digits 0 and 1",
 }
 
 
@@ -58,10 +62,37 @@ HEADER = (
     Field("schema", "text", "name and version of this schema", choices=(SCHEMA,)),
     Field("created", "time", "when the run ended"),
     Field("command", "text", "the command line that gives this report again"),
-    Field("config", "free", "every option of the run with its value"),
-    Field("config_hash", "text", "hash of `config`: equal hash, equal experiment"),
+    Field("config", "free", "every option as it ran: methods with their placements, defaults filled in"),
+    Field("config_hash", "text", "hash of the options: equal hash, equal experiment"),
+    Field(
+        "results_digest",
+        "text",
+        "SHA-256 of `results`, `test_sets`, `raw_pixels` and the figures of programming, floats to 9 digits: equal "
+        "digest, equal results; nothing that depends on the clock is in it",
+    ),
     Field("versions", "words", "package name to version"),
+    Field("environment", "object", "where and how the run was made; no figure of `results` depends on it by design"),
+    Field("environment.processor", "text", "name of the processor"),
+    Field("environment.cores", "integer", "cores that this process may use", "1"),
+    Field("environment.operating_system", "text", "name and version"),
+    Field("environment.python", "text", "version of Python"),
+    Field("environment.commit", "text", "commit of the package's checkout; null outside of one", nullable=True),
+    Field("environment.product_arithmetic", "text", "how this processor multiplies matrices of 16-bit numbers"),
+    Field("environment.wall_seconds", "amount", "time of the run by the clock", "s", "measured"),
+    Field("environment.processes", "integer", "processes that shared the work", "1"),
+    Field("inputs", "object", "SHA-256 of what went in"),
+    Field("inputs.chip_sha256", "text", "of every number of the chip, its cell and its periphery, settings applied"),
+    Field("inputs.model_sha256", "text", "of the names, shapes and values of the model's weights"),
+    Field("inputs.pool_sha256", "text", "the same of the pool; null without one", nullable=True),
+    Field("inputs.task_sha256", "text", "of all texts, or images, with their labels, train and test"),
     Field("seeds", "integers", "seeds of the runs", at_least=1),
+    Field("ages_seconds", "integers", "ages of the chip at which it was tested, rising", "s", at_least=1),
+    Field("test_sets", "list", "what each run was tested on", at_least=1),
+    Field("test_sets[].seed", "integer", "seed of the run"),
+    Field(
+        "test_sets[].examples", "integers", "places in the task's pool of test examples (`task.test_pool`)", at_least=1
+    ),
+    Field("test_sets[].sha256", "text", "of these texts, or images, with their labels, in this order"),
     Field("messages", "texts", "what the reader should know about this run: fallbacks, samples, doubts"),
 )
 
@@ -119,7 +150,8 @@ WORKLOAD = (
     Field("task.name", "text", "name or file"),
     Field("task.labels", "texts", "classes", at_least=1),
     Field("task.train_examples", "integer", "examples that the shots are drawn from", "1", "counted"),
-    Field("task.test_examples", "integer", "examples of every accuracy below", "1", "counted"),
+    Field("task.test_examples", "integer", "test examples of a run", "1", "counted"),
+    Field("task.test_pool", "integer", "test examples that those of each run are taken from", "1", "counted"),
     Field("task.source", "text", "where the examples come from"),
     Field("task.metric", "text", "what every accuracy below is", choices=("accuracy", "macro-F1", "entity-F1")),
     Field("raw_pixels", "list", "a logistic regression on the pixels of the same examples; empty for texts"),
@@ -142,7 +174,8 @@ _SHARE = (
 )
 
 PROGRAMMING = (
-    Field("programming", "object", "the one-time programming of backbone and pool"),
+    Field("programming", "object", "the one-time programming of backbone and pool, on the chip of the first run"),
+    Field("programming.chip_seed", "integer", "which chip that is"),
     Field("programming.cells", "integer", "cells programmed", "1", "counted"),
     Field("programming.pulses_mean", "amount", "pulses per cell, mean", "1", "simulated", nullable=True),
     Field("programming.pulses_p95", "amount", "pulses per cell, 95th percentile", "1", "simulated", nullable=True),
@@ -157,6 +190,21 @@ PROGRAMMING = (
         "simulated",
         nullable=True,
     ),
+    Field(
+        "programming.weight_error_rms_relative",
+        "amount",
+        "root mean square of programmed − wanted over that of wanted",
+        "1",
+        "simulated",
+        nullable=True,
+    ),
+    Field("programming.chips", "list", "every chip of the report; chips differ in variation and faults", at_least=1),
+    Field("programming.chips[].chip_seed", "integer", "which chip"),
+    Field("programming.chips[].seeds", "integers", "seeds of the runs on it", at_least=1),
+    Field("programming.chips[].weight_error_relative", "amount", "as above, of this chip", "1", "simulated"),
+    Field("programming.chips[].weight_error_rms_relative", "amount", "as above, of this chip", "1", "simulated"),
+    Field("programming.chips[].failed_cells", "integer", "as above, of this chip", "1", "simulated"),
+    Field("programming.chips[].energy_joules", "amount", "as above, of this chip", "J", "simulated"),
     Field("programming.pulses_histogram", "integers", "cells that took k pulses, k = 0, 1, …", "1", "simulated"),
     Field("programming.backbone", "object", "the backbone's share"),
     *(Field(f"programming.backbone.{n}", k, m, u, "simulated", nullable=True) for n, k, u, m in _SHARE),
@@ -200,6 +248,13 @@ RESULTS = (
     ),
     Field("results[].shots", "integer", "labelled examples, training and validation together", "1"),
     Field("results[].seed", "integer", "seed of the draw of examples, of training and of the noise"),
+    Field("results[].chip_seed", "integer", "the chip that the run was on: its variation, faults and programming"),
+    Field(
+        "results[].start",
+        "text",
+        "method whose answers are those of this one before its first step; null where nothing is trained",
+        nullable=True,
+    ),
     Field("results[].trained_parameters", "integer", "numbers the method trains, without the head", "1", "counted"),
     Field("results[].head_parameters", "integer", "numbers of the classifier head", "1", "counted"),
     _cost("cells_written", "integer", "1", "cell writes of one adaptation (a cell written n times counts n)"),
@@ -209,11 +264,23 @@ RESULTS = (
     _outcome("accuracy_exact_before", "test accuracy with exact weights before adapting"),
     _outcome("accuracy_chip_before", "test accuracy on the chip as programmed, before adapting"),
     _outcome("accuracy_chip", "test accuracy on the chip after adapting with the chip in the loop"),
-    _outcome("accuracy_drifted", "the same 30 days later, nothing done; null without drift data"),
+    _outcome("accuracy_drifted", "the same at the last age, nothing done; null without drift data"),
     _outcome("accuracy_readapted", "the same after adapting again on the drifted chip"),
     Field("results[].drift", "list", "test accuracy on the chip at ages after programming"),
     Field("results[].drift[].age_seconds", "amount", "age", "s"),
     Field("results[].drift[].accuracy", "fraction", "test accuracy at this age", "1", "record", nullable=True),
+    *(
+        Field(
+            f"results[].right_{name}",
+            "bits",
+            f"1 for each right answer behind `accuracy_{name}`, in the order of the run's test set; null where words "
+            "are answered, not examples. Of macro-F1 the mean is not the score",
+            "1",
+            "record",
+            nullable=True,
+        )
+        for name in OUTCOMES
+    ),
     _outcome("validation_accuracy_exact", "accuracy on the held-back shots with exact weights"),
     _cost("write_energy_joules", "amount", "J", "energy of the cell writes of one adaptation"),
     _cost(
@@ -324,20 +391,91 @@ CONCLUSIONS = (
         nullable=True,
     ),
     Field("break_even.versus[].note", "text", "remark; may be empty"),
-    Field("pool_fit", "object", "does the pool suit the task? null without a pool", nullable=True),
-    Field("pool_fit.verdict", "text", "judged on validation examples", choices=("fits", "does not fit", "unclear")),
+    Field("comparisons", "list", "differences between two rows, on the same test examples, chips and draws"),
+    Field("comparisons[].primary", "flag", "whether it was named before the run as what the run is to decide"),
+    Field("comparisons[].shots", "integer", "labelled examples", "1"),
+    Field("comparisons[].outcome", "text", "what is compared", choices=OUTCOMES),
+    Field("comparisons[].method", "text", "method"),
+    Field("comparisons[].placement", "text", "its placement"),
+    Field("comparisons[].against_method", "text", "the other method; the same where two outcomes are compared"),
+    Field("comparisons[].against_placement", "text", "its placement"),
+    Field("comparisons[].against_outcome", "text", "outcome of the other; mostly the same", choices=OUTCOMES),
     Field(
-        "pool_fit.gap_points",
+        "comparisons[].difference_points",
         "number",
-        "accuracy gap that the verdict rests on",
+        "the one minus the other, mean over runs; null where a run has no value",
         "percentage points",
         "simulated",
         nullable=True,
     ),
-    Field("pool_fit.standard_error_points", "amount", "of this gap", "percentage points", "simulated", nullable=True),
-    Field("pool_fit.validation_examples", "integer", "answers the verdict rests on", "1", "counted"),
-    Field("pool_fit.against", "text", "method the pool is compared with; null when not judged", nullable=True),
-    Field("pool_fit.text", "text", "the verdict in a sentence"),
+    Field(
+        "comparisons[].standard_error_points",
+        "amount",
+        "of the difference; see `error_of`; null where it cannot be told",
+        "percentage points",
+        "simulated",
+        nullable=True,
+    ),
+    Field(
+        "comparisons[].degrees_of_freedom",
+        "amount",
+        "of Student's t for this error",
+        "1",
+        "simulated",
+        nullable=True,
+    ),
+    Field(
+        "comparisons[].interval_points",
+        "amount",
+        "half the width of the 95 % interval: the error times the quantile of Student's t",
+        "percentage points",
+        "simulated",
+        nullable=True,
+    ),
+    Field(
+        "comparisons[].error_of",
+        "text",
+        "what the error contains: the test examples alone (one run), examples, draws and chips, or the runs alone "
+        "(scores that are no mean over examples)",
+        choices=("examples", "examples and runs", "runs"),
+    ),
+    Field("comparisons[].runs", "integer", "runs compared", "1", "counted"),
+    Field("comparisons[].examples", "integer", "test examples compared, each once", "1", "counted"),
+    Field(
+        "comparisons[].verdict",
+        "text",
+        "`tie`: the difference may be none; `too few`: too few answers or runs to tell",
+        choices=("better", "worse", "tie", "too few"),
+    ),
+    Field("pool_fit", "object", "does the pool suit the task? null without a pool", nullable=True),
+    Field(
+        "pool_fit.verdict",
+        "text",
+        "judged on labelled examples that were held out of training, never on the test set; exact weights",
+        choices=("fits", "does not fit", "cannot tell", "too few answers"),
+    ),
+    Field(
+        "pool_fit.folds", "integer", "folds of the cross-validation over all shots; 0: the held-back fifth alone", "1"
+    ),
+    Field("pool_fit.tests", "list", "LoRAFusion against each method without a pool, by McNemar's exact test"),
+    Field("pool_fit.tests[].against", "text", "the other method"),
+    Field("pool_fit.tests[].answers", "integer", "held-out answers of both", "1", "counted"),
+    Field("pool_fit.tests[].only_pool_right", "integer", "answers that LoRAFusion alone got right", "1", "simulated"),
+    Field("pool_fit.tests[].only_other_right", "integer", "answers that the other alone got right", "1", "simulated"),
+    Field(
+        "pool_fit.tests[].probability",
+        "fraction",
+        "of a split at least as uneven if both were as good (two-sided)",
+        "1",
+        "simulated",
+    ),
+    Field(
+        "pool_fit.tests[].verdict",
+        "text",
+        "the outcome of this test",
+        choices=("better", "worse", "cannot tell", "too few answers"),
+    ),
+    Field("pool_fit.text", "text", "the verdict in a sentence or two"),
     Field("references", "list", "papers the numbers come from"),
     Field("references[].key", "text", "citation key"),
     Field("references[].citation", "text", "authors, title, venue, year"),

@@ -218,7 +218,8 @@ def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
 _VERDICTS = {
     "fits": "The pool fits this task.",
     "does not fit": "The pool does not fit this task.",
-    "unclear": "It is unclear whether the pool fits this task.",
+    "cannot tell": "Whether the pool fits this task cannot be told.",
+    "too few answers": "Too few answers were held out to tell whether the pool fits this task.",
 }
 
 

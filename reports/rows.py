@@ -15,6 +15,7 @@ METHOD_TITLES = {
     "full": "Full fine-tuning",
     "probe": "Classifier only",
     "frozen": "Frozen",
+    "pool": "Pool, untrained",
     "pasta": "PASTA",
     "pasta+lorafusion": "PASTA + LoRAFusion",
     "bitfit": "BitFit",

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import EdgeAdaptError, unknown_name
-from .fields import FIELDS, KINDS, Field
+from .fields import FIELDS, KINDS, OUTCOMES, Field
 
 #: total field -> the components that must add up to it
 _SUMS = {
@@ -33,6 +33,7 @@ def validate(report: Mapping[str, Any]) -> None:
         raise ReportError(f"a report is {KINDS['object']}, got {_shown(report)}")
     _check_object(report, "", "")
     _check_records(report["results"])
+    _check_answers(report)
     if (tile := report["conductance_map"]) is not None:
         shapes = {(len(grid), len(grid[0])) for grid in (tile["target_siemens"], tile["programmed_siemens"])}
         if len(shapes) > 1:
@@ -117,6 +118,21 @@ def _check_records(results: list[dict[str, Any]]) -> None:
                 )
 
 
+def _check_answers(report: Mapping[str, Any]) -> None:
+    """Every record has a test set, and an answer for each of its examples."""
+    sizes = {entry["seed"]: len(entry["examples"]) for entry in report["test_sets"]}
+    for index, record in enumerate(report["results"]):
+        if record["seed"] not in sizes:
+            raise ReportError(f"report field test_sets has none of seed {record['seed']}, which results[{index}] names")
+        for name in OUTCOMES:
+            bits, wanted = record[f"right_{name}"], sizes[record["seed"]]
+            if bits is not None and len(bits) != wanted:
+                raise ReportError(
+                    f"report field results[{index}].right_{name} has {len(bits)} answers: the test set of its run has "
+                    f"{wanted} examples"
+                )
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -170,6 +186,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "grid": _is_grid,
     "amounts": lambda v: _is_map(v, lambda entry: entry is None or _is_amount(entry)),
     "words": lambda v: _is_map(v, lambda entry: isinstance(entry, str)),
+    "flag": lambda v: isinstance(v, bool),
+    "bits": lambda v: isinstance(v, str) and bool(v) and not v.strip("01"),
     "free": lambda v: isinstance(v, Mapping) and _is_json(v),
 }
 

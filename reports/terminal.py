@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from . import ReportPaths
 
 _WIDE = 138  # columns from which one table holds everything
-_VERDICT_STYLE = {"fits": "green", "does not fit": "red", "unclear": "yellow"}
+_VERDICT_STYLE = {"fits": "green", "does not fit": "red", "cannot tell": "yellow", "too few answers": "yellow"}
 #: topics of the findings that the terminal prints; the page has them all
 _TOPICS = ("accuracy and energy", "break-even", "pool fit", "drift", "wear")
 

@@ -1,4 +1,4 @@
-"""Words and figures that compare results: break-even of the pool, wear, whether the pool fits, write-to-read ratios."""
+"""Words and figures that compare results: break-even of the pool, wear, write-to-read ratios."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip
-from ..reports.rows import method_title
 from ..simulator import WriteLog
-
-FIT_ANSWERS = 20  # fewer validation answers decide nothing
 
 
 def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -53,47 +50,6 @@ def _steps(left_joules: float, step_joules: float | None) -> int | None:
     if left_joules <= 0:
         return 0
     return math.ceil(left_joules / step_joules) if step_joules else None
-
-
-def pool_fit(pairs: Sequence[tuple[np.ndarray, np.ndarray]], against: str) -> dict[str, Any]:
-    """Does the pool fit the task? Judged on held-out validation examples, never on the test set.
-
-    `pairs`: for each run, right answers (bool) of lorafusion and of the method `against` on the same validation
-    examples (exact weights). The gap is the mean difference in points with the standard error of the paired
-    differences, at least that of one answer; at least 20 answers and a gap beyond two standard errors decide.
-    """
-    difference = np.concatenate([a.astype(float) - b.astype(float) for a, b in pairs]) if pairs else np.zeros(0)
-    if len(difference) < 2:
-        return {
-            "verdict": "unclear",
-            "gap_points": None,
-            "standard_error_points": None,
-            "validation_examples": len(difference),
-            "against": against or None,
-            "text": "Not judged: that needs LoRAFusion, a method without a pool, and two validation examples.",
-        }
-    gap = 100 * float(difference.mean())
-    error = 100 * max(float(difference.std(ddof=1) / math.sqrt(len(difference))), 1 / len(difference))
-    enough = len(difference) >= FIT_ANSWERS
-    verdict = "fits" if enough and gap > 2 * error else "does not fit" if enough and gap < -2 * error else "unclear"
-    meaning = {
-        "fits": "the pool helps on this task",
-        "does not fit": "the pool does not fit this task: train a pool on nearer tasks, or use more varied modules",
-        "unclear": "the validation examples do not decide; more seeds or shots would",
-    }[verdict]
-    answers = f"{len(difference)} validation answers over {len(pairs)} run{'' if len(pairs) == 1 else 's'}"
-    if enough:
-        text = (
-            f"On {answers}, LoRAFusion is {gap:+.1f} ± {error:.1f} points against {method_title(against)} on exact "
-            f"weights: {meaning}."
-        )
-    else:
-        text = (
-            f"{answers} are too few to tell LoRAFusion from {method_title(against)}: it takes {FIT_ANSWERS}; more "
-            "seeds or shots give them."
-        )
-    return {"verdict": verdict, "gap_points": gap, "standard_error_points": error,
-            "validation_examples": len(difference), "against": against, "text": text}  # fmt: skip
 
 
 def wear(chip: Chip, writes_max: int) -> tuple[float | None, float | None]:

@@ -11,11 +11,13 @@ from ..errors import UsageError, unknown_name
 from ..options_file import read_options
 from ..runtime.examples import Reading
 
-DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
-"""What is compared unless told otherwise: the method it is about, and the usual yardsticks."""
+DEFAULT_METHODS = ("frozen", "probe", "pool", "lora:DIGITAL", "lora:NVM_TASK", "lorafusion")
+"""What is compared unless told otherwise: the method it is about, what it starts from, and the usual yardsticks. The
+two placements of LoRA share one training; those that rewrite cells at every step, and full tuning, run on request."""
 FIDELITIES = ("fast", "bitserial", "ideal", "count")
 TRAINERS = ("torch", "onnxruntime")
-DRIFT_SECONDS = (3600.0, 86400.0, 30 * 86400.0)
+CHIPS = ("each-run", "one")
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,11 @@ class SimulateConfig:
     device, model, task, pool: a shipped name or a path (pool: default the shipped pool of the model). method: names, or
     `NAME:PLACEMENT`; an empty tuple means the default ones, `all` every registered method. shots: labelled
     examples, one run each; a fifth of them is held back for validation. seeds: how many runs, numbered from
-    `first_seed`; all of them share the chip of `chip_seed`. test_examples, max_tokens: size of the evaluation.
+    `first_seed`: each has a draw of examples, a training, test examples (where there are enough) and a chip of its own.
+    chips: `each-run`, the chip of a run is number `chip_seed` + its seed; `one`, all runs share number `chip_seed`.
+    test_examples, max_tokens: size of the evaluation of a run. ages: when the chip is tested again after programming
+    (`1h`, `30d`); at the last age it is adapted again. check_pool: folds of the cross-validation, over all shots, that
+    says whether the pool fits; 0 for the held-back fifth alone, which costs nothing more.
     image_size: pixels on a side of the images that a vision model is given; 0: what it usually is given.
     settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
     readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`; `bitserial`,
@@ -41,13 +47,16 @@ class SimulateConfig:
     pool: str | None = None
     method: tuple[str, ...] = ()
     shots: tuple[int, ...] = (100,)
-    seeds: int = 1
+    seeds: int = 2
     first_seed: int = 0
     chip_seed: int = 0
+    chips: str = "each-run"
     test_examples: int = 200
     max_tokens: int = 64
     image_size: int = 0
+    ages: tuple[str, ...] = ("30d",)
     readapt_share: float = 0.5
+    check_pool: int = 0
     fidelity: str = "fast"
     trainer: str = "torch"
     settings: tuple[tuple[str, str], ...] = ()
@@ -67,13 +76,24 @@ class SimulateConfig:
             raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
         if self.max_tokens < 4:
             raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
-        if self.fidelity not in FIDELITIES:
-            raise UsageError(unknown_name("fidelity", self.fidelity, FIDELITIES))
+        choices = (
+            ("fidelity", self.fidelity, FIDELITIES),
+            ("trainer", self.trainer, TRAINERS),
+            ("kind of chips", self.chips, CHIPS),
+        )
+        for what, given, allowed in choices:
+            if given not in allowed:
+                raise UsageError(unknown_name(what, given, allowed))
         if self.fidelity == "count":
             raise UsageError("fidelity count simulates nothing: take `edge-adapt count`, or fast, bitserial or ideal")
-        if self.trainer not in TRAINERS:
-            raise UsageError(unknown_name("trainer", self.trainer, TRAINERS))
         self.reading()
+        if not self.age_seconds:
+            raise UsageError("ages must name at least one, for example 30d; got none")
+        if self.check_pool and not 2 <= self.check_pool <= min(self.shots) // 2:
+            raise UsageError(
+                f"check-pool takes a number of folds from 2 to {min(self.shots) // 2}, half the shots; got "
+                f"{self.check_pool}"
+            )
         if not 0 <= self.readapt_share <= 1:
             raise UsageError(f"readapt-share must lie in 0..1; got {self.readapt_share}")
 
@@ -84,6 +104,23 @@ class SimulateConfig:
     @property
     def seed_numbers(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def age_seconds(self) -> tuple[int, ...]:
+        """The ages in seconds, rising, each once."""
+        return tuple(sorted({parse_age(age) for age in self.ages}))
+
+    def chip_of(self, seed: int) -> int:
+        """Number of the chip that a run is on."""
+        return self.chip_seed + (seed if self.chips == "each-run" else 0)
+
+    @property
+    def chip_numbers(self) -> dict[int, list[int]]:
+        """The chips of all runs, in their order, each with the seeds of its runs."""
+        found: dict[int, list[int]] = {}
+        for seed in self.seed_numbers:
+            found.setdefault(self.chip_of(seed), []).append(seed)
+        return found
 
     def chip_settings(self) -> dict[str, str]:
         """The `--set` pairs that belong to the device."""
@@ -102,7 +139,8 @@ class SimulateConfig:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""
         return dataclasses.asdict(self) | {
-            "method": list(self.method), "shots": list(self.shots), "settings": dict(self.settings)
+            "method": list(self.method), "shots": list(self.shots), "ages": list(self.ages),
+            "settings": dict(self.settings),
         }  # fmt: skip
 
     def digest(self) -> str:
@@ -128,7 +166,7 @@ def checked_option(key: str, value: Any, where: str) -> tuple[str, Any]:
         )
     if key == "set":
         return "settings", tuple(value.items())
-    if key in ("method", "shots"):
+    if key in ("method", "shots", "ages"):
         items = value if isinstance(value, list) else [value]
         wanted: type = int if key == "shots" else str
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in items):
@@ -145,6 +183,25 @@ def checked_option(key: str, value: Any, where: str) -> tuple[str, Any]:
         kind = {int: "a whole number", float: "a number", str: "a text"}[allowed[-1]]
         raise UsageError(f"{where}: `{key}` takes {kind}; got {value!r}")
     return key, value
+
+
+def parse_age(text: str) -> int:
+    """Seconds of an age like `90s`, `10min`, `1h` or `30d`. UsageError for anything else, and for none at all.
+
+    >>> parse_age("1h"), parse_age("30d"), parse_age("90 s")
+    (3600, 2592000, 90)
+    """
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text.strip()[len(number) :].strip()
+    try:
+        seconds = float(number) * UNITS[unit]
+        if seconds == int(seconds) and 0 < seconds < 1e11:
+            return int(seconds)
+    except (ValueError, KeyError, OverflowError):
+        pass
+    raise UsageError(
+        f"ages are whole seconds, with a unit: 90s, 10min, 1h, 1d, 30d; got {text!r} ({', '.join(UNITS)} are known)"
+    )
 
 
 def parse_settings(pairs: list[str]) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,8 @@
 """Processes that share the parts of a simulation: this one, and as many helpers as are worth it.
 
 A helper is `python -m edge_adapt.studies.crew`: it imports what it will need, gets the configuration on its standard
-input, loads the same model, programs the same chip (same seed, same cells) and then does one part after the other.
+input, loads the same model, programs the chips that its parts are about (same number, same cells) and does one part
+after the other.
 Every part runs on one thread wherever it runs: two processes of one thread are nearly twice as fast as one process of
 two, whose pools of threads wait for each other at every small product.
 """
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from ..errors import EdgeAdaptError, UsageError
+from .chips import Chips
 from .config import SimulateConfig
 from .progress import Progress
 from .work import Part, perform
@@ -91,7 +93,7 @@ class Crew:
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
 
-    def work(self, parts: Sequence[Part], bench: Workbench, base: Any) -> list[Any]:
+    def work(self, parts: Sequence[Part], bench: Workbench, chips: Chips) -> list[Any]:
         """Results of the parts, in their order. The first failure, wherever it happens, ends the work and is raised."""
         waiting = deque(enumerate(parts))
         results: list[Any] = [None] * len(parts)
@@ -107,7 +109,7 @@ class Crew:
                     number, part = waiting.popleft()
                 except IndexError:
                     break
-                results[number] = perform(part, bench, base, self._progress)
+                results[number] = perform(part, bench, chips, self._progress)
                 release()
         for thread in self._threads:
             while thread.is_alive() and self._failure is None:
@@ -211,10 +213,11 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         try:
             bench = load_workbench(pickle.load(source))
-            base = bench.program()
+            chips = Chips(bench)
+            chips.get(next(iter(bench.config.chip_numbers)))  # while the process that started us programs its own
             with one_thread():
                 while True:
-                    _send(sink, ("result", perform(pickle.load(source), bench, base, progress)))
+                    _send(sink, ("result", perform(pickle.load(source), bench, chips, progress)))
                     release()
         except EdgeAdaptError as error:
             _send(sink, ("failure", (error.exit_code, str(error))))

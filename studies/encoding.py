@@ -11,6 +11,17 @@ from ..workloads.images import Images
 from ..workloads.models import Backbone
 from ..workloads.scores import SCORES, entity_f1
 from ..workloads.tasks import Example, Task
+from .test_sets import answers_in_order
+
+
+@dataclass(frozen=True)
+class Graded:
+    """How right answers are: the score by the task's metric, and 1 for each right one in the order of the examples
+    ("0110"), where each example has one answer.
+    """
+
+    score: float
+    right: str | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,20 @@ class Encoded:
         """Words that the model does not see."""
         seen = (sum(word != IGNORED for word in words) for words in self.words)
         return sum(len(tags) for tags in self.tags) - sum(seen)
+
+    def grade(self, task: Task, answers: np.ndarray, labels: np.ndarray) -> Graded:
+        """How right answers are: classes in the order of evaluation, as `labels` are."""
+        right = None if self.words else answers_in_order(self._order, answers == labels)
+        return Graded(self.score(task, answers, labels), right)
+
+    def grade_in_order(self, task: Task, answers: np.ndarray) -> Graded:
+        """The same of one class for each example, in the order of the examples."""
+        return self.grade(task, answers[self._order], np.array(self.labels)[self._order])
+
+    @property
+    def _order(self) -> np.ndarray:
+        """The order of evaluation."""
+        return np.arange(len(self.ids)) if isinstance(self.ids, Images) else by_length(self.ids)
 
     def score(self, task: Task, answers: np.ndarray, labels: np.ndarray) -> float:
         """How right answers are by the task's metric: classes in the order of evaluation, as `labels` are.

@@ -33,7 +33,7 @@ def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -
 
 def testing(bench: Workbench) -> float:
     """Reads of one test."""
-    return float(len(bench.task.test))
+    return float(len(bench.test.ids))
 
 
 def exact(variant: Variant, recipe: Recipe, shots: int, bench: Workbench) -> float:
@@ -44,7 +44,7 @@ def exact(variant: Variant, recipe: Recipe, shots: int, bench: Workbench) -> flo
 def work(bench: Workbench, wire_units: int, parts: dict[str, float], jobs: int) -> Work:
     """All kinds of work of a simulation; `parts`: reads of each kind, that `jobs` processes share."""
     weights = sum(tensor.size for tensor in bench.frozen_tensors.values())
-    tokens = bench.test.size().tokens / max(1, len(bench.task.test))
+    tokens = bench.test.size().tokens / max(1, len(bench.test.ids))
     read = _READ_SECONDS * weights * tokens / jobs
     return {
         PROGRAMMING: (len(bench.frozen_tensors), _PROGRAM_SECONDS * weights / max(1, len(bench.frozen_tensors))),

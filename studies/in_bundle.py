@@ -22,7 +22,7 @@ from .workbench import Variant, Workbench
 def answers_of_bundle(
     bench: Workbench, variant: Variant, adaptation: Adaptation, data: Encoded, seed: int, asked: Mapping[str, Encoded]
 ) -> dict[str, np.ndarray]:
-    """Train a bundle of `adaptation` on `data`, and say for each set of `asked` which examples it then gets right.
+    """Train a bundle of `adaptation` on `data`; its answers then, a class for each example of each set of `asked`.
 
     Initial values are the adaptation's; the order of the examples is drawn by the runtime.
 
@@ -43,11 +43,7 @@ def answers_of_bundle(
             session.store.lock()
             TrainingRun(session.model, session.store, (), examples, TrainOptions(seed=seed)).go()
             state = session.store.read().part(CURRENT)
-            right = {}
-            for name, given in asked.items():
-                logits = session.model.outputs(state, inputs[name], "logits")
-                right[name] = logits.argmax(1) == np.array(given.labels)
-    return right
+            return {name: session.model.outputs(state, given, "logits").argmax(1) for name, given in inputs.items()}
 
 
 def _inputs(given: Encoded) -> list[Any]:

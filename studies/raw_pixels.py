@@ -4,7 +4,7 @@ On small grey pictures the features of a large frozen model are hardly better th
 model only where it is well above.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,19 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Weights of the squared norm, of which the validation examples choose."""
 
 
-def raw_pixels(task: Task, shots: Iterable[int], seeds: Iterable[int]) -> list[dict[str, Any]]:
-    """What the regression makes of the examples of every run, for a report; nothing for texts."""
+def raw_pixels(task: Task, shots: Iterable[int], tests: Mapping[int, Sequence[Example]]) -> list[dict[str, Any]]:
+    """What the regression makes of the examples of every run, for a report; nothing for texts. `tests`: the test
+    examples of each seed.
+    """
     if task.kind == "text":
         return []
-    draws = [(number, seed, task.few_shot(number, seed)) for number in shots for seed in seeds]
+    draws = [(number, seed, task.few_shot(number, seed)) for number in shots for seed in tests]
     classes = len(task.labels)
     return [
         {
             "shots": number,
             "seed": seed,
-            "accuracy": raw_pixel_accuracy(few.train, few.validation, task.test, classes),
+            "accuracy": raw_pixel_accuracy(few.train, few.validation, tests[seed], classes),
         }
         for number, seed, few in draws
     ]

@@ -2,6 +2,8 @@
 
 import datetime
 import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,80 +11,140 @@ import numpy as np
 from .._version import __version__
 from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
-from ..simulator import CostTable, ProgrammedModel, area
+from ..reports.comparisons import comparisons
+from ..reports.fields import SCHEMA
+from ..simulator import CostTable, ProgrammedModel, WriteLog, area
 from ..simulator.costs import described
 from ..simulator.counting import conducting_seconds, most_pulses, write_events
 from ..simulator.retention import held_message
 from ..simulator.temperature import temperature_message
 from ..workloads.scores import MEANING
-from . import amortise
-from .config import DRIFT_SECONDS
+from . import amortise, inputs
+from .chips import facts
+from .environment import environment, results_digest
 from .raw_pixels import raw_pixels
 from .wiring import wire_message
 from .workbench import Workbench
 
-SCHEMA = "edge-adapt/simulate/1"
 VERSIONED = ("numpy", "torch", "numba", "transformers", "tokenizers", "safetensors")
 
 
-def assemble(
-    bench: Workbench, base: ProgrammedModel, logs: dict[str, Any], results: list[dict[str, Any]],
-    fits: list[tuple[str, np.ndarray, np.ndarray]], command: str,
-) -> dict[str, Any]:  # fmt: skip
-    """The report (docs/report-schema.md). `logs`: the write log of each matrix; `fits`: (method, validation answers of
-    lorafusion, and its own) of each run.
-    """
-    config = bench.config
-    chip, total = bench.chip, base.write_log
-    pool_names = bench.pool_tensor_names()
-    part = lambda names: {
-        "cells": sum(logs[n].pulses.size for n in names),
-        "energy_joules": sum(logs[n].energy_joules for n in names),
-        "time_seconds": sum(logs[n].time_seconds for n in names),
-    }
-    backbone_names = bench.backbone.linear_names()
-    pool_part = part(pool_names)
-    arrays = sum(base.matrix(n).layout.arrays for n in base.names)
-    yardstick = next((name for name in ("lora", "probe", "full") if any(f[0] == name for f in fits)), None)
-    return {
-        "schema": SCHEMA,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "config": config.as_dict(),
-        "config_hash": config.digest(),
-        "versions": {"edge_adapt": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
-        "seeds": list(config.seed_numbers),
-        "device": _device(chip, arrays),
-        **inputs(bench),
-        "raw_pixels": raw_pixels(bench.task, config.shots, config.seed_numbers),
-        "programming": {
+@dataclass(frozen=True)
+class FirstChip:
+    """What the report says of the chip of the first run, as it was programmed. cells: of each matrix."""
+
+    programming: dict[str, Any]
+    facts: dict[str, Any]
+    tile: dict[str, Any]
+    log: WriteLog
+    cells: dict[str, int]
+    arrays: int
+
+    @staticmethod
+    def of(bench: Workbench, number: int, base: ProgrammedModel, logs: Mapping[str, WriteLog]) -> "FirstChip":
+        """`logs`: the write log of each matrix."""
+        total, found = base.write_log, facts(bench, number, base)
+
+        def part(names: list[str]) -> dict[str, Any]:
+            return {
+                "cells": sum(logs[n].pulses.size for n in names),
+                "energy_joules": sum(logs[n].energy_joules for n in names),
+                "time_seconds": sum(logs[n].time_seconds for n in names),
+            }
+
+        programming = {
+            "chip_seed": number,
             "cells": int(total.pulses.size),
             "pulses_mean": float(total.pulses.mean()),
             "pulses_p95": float(np.percentile(total.pulses, 95)),
             "failed_cells": int(total.failed.sum()),
             "energy_joules": total.energy_joules,
             "time_seconds": total.time_seconds,
-            "weight_error_relative": weight_error(bench, base),
-            "pulses_histogram": np.bincount(total.pulses, minlength=(chip.cell.pulses_max or 0) + 1).tolist(),
-            "backbone": part(backbone_names),
-            "pool": pool_part,
+            "weight_error_relative": found["weight_error_relative"],
+            "weight_error_rms_relative": found["weight_error_rms_relative"],
+            "pulses_histogram": np.bincount(total.pulses, minlength=(bench.chip.cell.pulses_max or 0) + 1).tolist(),
+            "backbone": part(bench.backbone.linear_names()),
+            "pool": part(bench.pool_tensor_names()),
             "event_counts": write_events(total).as_dict(),
-            "write_read_ratio": amortise.write_read_ratios(total, _read_joules(results, bench, base)),
+        }
+        layouts = {name: base.matrix(name).layout for name in base.names}
+        return FirstChip(
+            programming,
+            found,
+            conductance_map(base, bench.backbone.linear_names()[0]),
+            total,
+            {name: layout.cells for name, layout in layouts.items()},
+            sum(layout.arrays for layout in layouts.values()),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a simulation found. chips: facts of all chips but the first; fit: the report's `pool_fit`."""
+
+    first: FirstChip
+    chips: list[dict[str, Any]]
+    results: list[dict[str, Any]]
+    fit: dict[str, Any]
+
+
+def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, processes: int) -> dict[str, Any]:
+    """The report (docs/report-schema.md)."""
+    config, chip, first, results = bench.config, bench.chip, found.first, found.results
+    pool_names, backbone_names = bench.pool_tensor_names(), bench.backbone.linear_names()
+    pool_part = first.programming["pool"]
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "config": config.as_dict() | resolved(bench),
+        "config_hash": config.digest(),
+        "versions": {"edge_adapt": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
+        "environment": environment(wall_seconds, processes),
+        "inputs": {
+            "chip_sha256": inputs.chip_sha256(chip),
+            "model_sha256": inputs.model_sha256(bench.backbone),
+            "pool_sha256": None if bench.pool is None else inputs.pool_sha256(bench.pool),
+            "task_sha256": inputs.task_sha256(bench.task),
+        },
+        "seeds": list(config.seed_numbers),
+        "ages_seconds": list(config.age_seconds),
+        "test_sets": [
+            {"seed": seed, "examples": list(test.numbers), "sha256": test.sha256}
+            for seed, test in bench.test_sets.items()
+        ],
+        "device": _device(chip, first.arrays),
+        **workload(bench),
+        "raw_pixels": raw_pixels(bench.task, config.shots, {s: t.examples for s, t in bench.test_sets.items()}),
+        "programming": first.programming | {
+            "chips": [first.facts, *found.chips],
+            "write_read_ratio": amortise.write_read_ratios(first.log, _read_joules(results, bench, first.cells)),
             "label": "simulated",
         },
-        "conductance_map": conductance_map(base, backbone_names[0]),
+        "conductance_map": first.tile,
         "results": results,
         "break_even": {
             "pool_programming_energy_joules": pool_part["energy_joules"],
             "versus": amortise.break_even(pool_part["energy_joules"], results) if pool_names else [],
         },
-        "pool_fit": amortise.pool_fit([(a, b) for name, a, b in fits if name == yardstick], yardstick or ""),
+        "comparisons": [],
+        "pool_fit": found.fit if pool_names else None,
         "references": references(chip, bench),
         "messages": messages(chip, bench),
     }  # fmt: skip
+    return report | {"comparisons": comparisons(report), "results_digest": results_digest(report)}
 
 
-def inputs(bench: Workbench) -> dict[str, Any]:
+def resolved(bench: Workbench) -> dict[str, Any]:
+    """Options as they ran, where that is more than what was given."""
+    return {
+        "method": [f"{variant.method.name}:{variant.placement.value}" for variant in bench.variants],
+        "pool": None if bench.pool is None else bench.config.pool or f"the shipped pool of {bench.backbone.name}",
+        "test_examples": len(bench.test.ids),
+    }
+
+
+def workload(bench: Workbench) -> dict[str, Any]:
     """What the report says of model, task and pool: known before the work, and checked then."""
     return {
         "model": {
@@ -96,7 +158,8 @@ def inputs(bench: Workbench) -> dict[str, Any]:
             "name": bench.task.name,
             "labels": list(bench.task.labels),
             "train_examples": len(bench.task.train),
-            "test_examples": len(bench.task.test),
+            "test_examples": len(bench.test.ids),
+            "test_pool": len(bench.task.test),
             "source": bench.task.source,
             "metric": bench.task.metric,
         },
@@ -111,13 +174,13 @@ def inputs(bench: Workbench) -> dict[str, Any]:
 _READING = ("cells_read", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router")
 
 
-def _read_joules(results: list[dict[str, Any]], bench: Workbench, base: ProgrammedModel) -> float:
+def _read_joules(results: list[dict[str, Any]], bench: Workbench, cells_of: Mapping[str, int]) -> float:
     """Energy of reading one cell with its share of all that is around it, for one token: from the inference of a
     variant that reads only what is programmed once, where there is one.
     """
     record = next((r for r in results if r["cells_in_placement"] == 0), results[0])
     names = set(bench.tensors_of(record["method"]))
-    cells = sum(base.matrix(name).layout.cells for name in names)
+    cells = sum(cells_of[name] for name in names)
     # Those that rewrite the backbone have no cells beside it.
     if METHODS[record["method"]].backward_need is not BackwardNeed.FULL:
         cells += record["cells_in_placement"]
@@ -140,14 +203,6 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
         "costs": described(chip),
         "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
     }  # fmt: skip
-
-
-def weight_error(bench: Workbench, base: ProgrammedModel) -> float:
-    """Mean absolute error of the weights that the cells hold over the mean absolute weight, all matrices together."""
-    wrong = sum(
-        float(np.abs(base.effective_weight(n) - w).sum(dtype=np.float64)) for n, w in bench.frozen_tensors.items()
-    )
-    return wrong / sum(float(np.abs(w).sum(dtype=np.float64)) for w in bench.frozen_tensors.values())
 
 
 def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> dict[str, Any]:
@@ -191,12 +246,14 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes = [held_message(chip.cell, DRIFT_SECONDS[-1]), *bench.task.messages]
+    notes = [held_message(chip.cell, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
-    if bench.test.cut_words:
-        notes.append(f"{bench.test.cut_words} words of the test examples were cut off and count as in no entity")
+    notes += told_of_runs(bench)
+    cut = sum(bench.tests(seed).cut_words for seed in bench.config.seed_numbers)
+    if cut:
+        notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
     notes.append(conducting_message(chip))
     notes.append(temperature_message(chip))
@@ -206,3 +263,26 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
         )
     return [note for note in notes if note]
+
+
+def told_of_runs(bench: Workbench) -> list[str]:
+    """What runs have of their own, where that is less than everything."""
+    config, sets = bench.config, list(bench.test_sets.values())
+    notes = []
+    if len(sets) > 1 and len({test.numbers for test in sets}) == 1:
+        notes.append(
+            f"all {len(sets)} runs share the same {len(sets[0].numbers)} test examples: the task has too few for sets "
+            "of their own"
+        )
+    if config.seeds > 1 and config.chips == "one":
+        notes.append(f"all runs are on one chip, number {config.chip_seed}: no error below holds what another would do")
+    if config.seeds == 1:
+        notes.append(
+            "one run: errors are those of the test examples alone; another draw of examples or another chip may answer "
+            "otherwise, and --seeds 2 or more says by how much"
+        )
+    if config.method == ():
+        notes.append(
+            "not run, because nobody asked: full tuning, and LoRA rewritten at every step (--method full lora)"
+        )
+    return notes

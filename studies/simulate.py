@@ -1,17 +1,20 @@
 """The main job: adapt a frozen Transformer on a simulated chip by several methods, and account for all of it."""
 
+import time
 from collections import Counter
 from typing import Any
 
 from ..reports.schema import validate_parts
 from ..simulator.compiling import prepare
 from . import expected
+from .chips import Chips
 from .config import SimulateConfig
 from .crew import Crew
+from .pool_check import checked, pool_fit
 from .progress import Progress
-from .report import assemble, inputs
+from .report import FirstChip, Found, assemble, workload
 from .wiring import prepare_wires, wire_units
-from .work import Part, parts_of
+from .work import ExactResult, Part, parts_of
 from .workbench import Workbench, load_workbench
 
 
@@ -24,11 +27,11 @@ def simulate(
     on the machine's cores. Raises UsageError for names, options and inputs that do not fit, EdgeAdaptError for
     failures.
     """
-    progress = progress or Progress()
+    progress, start = progress or Progress(), time.monotonic()
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
-        validate_parts(inputs(bench))  # what no report can say ends the run before the work
+        validate_parts(workload(bench))  # what no report can say ends the run before the work
         for message in bench.task.messages:
             progress.say(message)
         prepare(bench.chip, config.fidelity)
@@ -46,42 +49,60 @@ def simulate(
             logs[name] = log
             progress.advance(1, expected.PROGRAMMING)
 
-        base = bench.program(on_matrix)
+        chips, number = Chips(bench), next(iter(config.chip_numbers))
+        base = chips.get(number, on_matrix)
+        first = FirstChip.of(bench, number, base, logs)
         prepare_wires(base, progress, "before reading", units)
-        done = dict(zip(parts, crew.work(parts, bench, base), strict=True))
-    base.set_time(0.0)
-    results, fits = [], []
-    for shots in config.shots:
-        for seed in config.seed_numbers:
-            records, fit = gather(bench, done, shots, seed)
-            results += records
-            fits += fit
-    return assemble(bench, base, logs, results, fits, command)
+        del base  # so that its memory is free when the next chip is programmed
+        done = dict(zip(parts, crew.work(parts, bench, chips), strict=True))
+    results = [
+        record for shots in config.shots for seed in config.seed_numbers for record in gather(bench, done, shots, seed)
+    ]
+    found = Found(first, [done[part] for part in parts if part.kind == "facts"], results, fit_of(bench, done))
+    return assemble(bench, found, command, time.monotonic() - start, min(jobs, len(parts)))
 
 
-def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> tuple[list[dict[str, Any]], list]:
-    """(result records of one draw of examples, validation answers of lorafusion beside each other method's)."""
+def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> list[dict[str, Any]]:
+    """Result records of one draw of examples."""
     mine = {part: outcome for part, outcome in done.items() if (part.shots, part.seed) == (shots, seed)}
-    exact = {bench.variants[p.variants[0]].method.name: found for p, found in mine.items() if p.kind == "exact"}
+    exact = exact_of(bench, mine)
     records: dict[int, dict[str, Any]] = {}
     for part, found in mine.items():
         if part.kind == "chip":
             records.update(zip(part.variants, found[0], strict=True))
-            exact |= found[1]
     frozen = next((record for record in records.values() if record["method"] == "frozen"), None)
     if frozen is None:
         ((before_exact, before_chip),) = (found for part, found in mine.items() if part.kind == "before")
     else:
-        before_exact, before_chip = exact["frozen"].accuracy, frozen["accuracy_chip"]
+        before_exact, before_chip = exact["frozen"].test.score, frozen["accuracy_chip"]
     for record in records.values():
         record["accuracy_exact_before"] = before_exact
         record["accuracy_chip_before"] = before_chip
-        record["accuracy_exact"] = exact[record["method"]].accuracy
-        record["validation_accuracy_exact"] = exact[record["method"]].validation
-    fused = exact.get("lorafusion")
-    fits = [
-        (name, fused.validation_right, other.validation_right)
-        for name, other in exact.items()
-        if fused and name != "lorafusion"
-    ]
-    return [records[n] for n in sorted(records)], fits
+        record["accuracy_exact"] = exact[record["method"]].test.score
+        record["right_exact"] = exact[record["method"]].test.right
+        record["validation_accuracy_exact"] = exact[record["method"]].held_out.score
+    return [records[n] for n in sorted(records)]
+
+
+def exact_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, ExactResult]:
+    """What each method made of one draw of examples with exact weights."""
+    found = {bench.variants[p.variants[0]].method.name: result for p, result in done.items() if p.kind == "exact"}
+    for part, result in done.items():
+        if part.kind == "chip":
+            found |= result[1]
+    return found
+
+
+def fit_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, Any]:
+    """Whether the pool fits, by the cross-validation that was asked for, or by the examples held back anyway."""
+    config = bench.config
+    names = checked([variant.method.name for variant in bench.variants])
+    right: dict[str, list[str | None]] = {name: [] for name in names}
+    for shots in config.shots:
+        for seed in config.seed_numbers:
+            mine = {part: outcome for part, outcome in done.items() if (part.shots, part.seed) == (shots, seed)}
+            exact = exact_of(bench, mine)
+            folds = {bench.variants[p.variants[0]].method.name: bits for p, bits in mine.items() if p.kind == "folds"}
+            for name in names:
+                right[name].append(folds[name] if config.check_pool else exact[name].held_out.right)
+    return pool_fit(right, config.check_pool)

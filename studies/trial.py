@@ -19,7 +19,7 @@ from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
 from ..workloads.batches import batches
 from .digital import inference_events, training_events, training_memory_bytes
-from .encoding import Encoded
+from .encoding import Encoded, Graded
 from .workbench import Variant, Workbench
 
 CALIBRATION_EXAMPLES = 16
@@ -248,11 +248,11 @@ class ChipTrial:
         return found, counts.scaled(1.0 / size.sequences)
 
     @torch.no_grad()
-    def accuracy(self, found: tuple[Tensor, Tensor]) -> float:
-        """How right the head's answers to the test examples are, by the task's metric, on their features and labels."""
+    def grade(self, data: Encoded, found: tuple[Tensor, Tensor]) -> Graded:
+        """How right the head's answers to the examples are, from their features and labels."""
         features, labels = found
         answers = self.adaptation.module.head(features).argmax(1)
-        return self.bench.test.score(self.bench.task, answers.numpy(), labels.numpy())
+        return data.grade(self.bench.task, answers.numpy(), labels.numpy())
 
 
 def _number(text: str) -> int:

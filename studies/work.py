@@ -15,9 +15,11 @@ from ..simulator import CostTable, EventCounts, ProgrammedModel
 from ..simulator.autograd import ExactReader
 from ..simulator.compensation import compensates
 from ..simulator.counting import input_cycles
+from ..workloads.tasks import VALIDATION_SHARE, Example
 from . import amortise, expected
-from .config import DRIFT_SECONDS
-from .encoding import Encoded
+from .chips import Chips, facts
+from .encoding import Encoded, Graded
+from .pool_check import checked, folds
 from .progress import Progress
 from .trial import ChipTrial, Cost
 from .wiring import prepare_wires
@@ -27,10 +29,10 @@ from .workbench import Variant, Workbench
 @dataclass(frozen=True)
 class Part:
     """One piece of work: `kind` "before" (`frozen`, where it is not among the methods), "exact" (a method with exact
-    weights) or "chip".
+    weights), "folds" (its cross-validation over all shots), "chip", or "facts" (of the chip alone).
 
     `variants`: numbers of the variants in the workbench; those of one "chip" part live through time together, the one
-    of an "exact" part stands for its method.
+    of an "exact" or "folds" part stands for its method.
     """
 
     kind: str
@@ -40,9 +42,16 @@ class Part:
 
     def reads(self, bench: Workbench) -> dict[str, float]:
         """For the progress: kind of work -> examples read, as `perform` reports them."""
+        if self.kind == "facts":
+            return {}
         if self.kind == "before":
             return {expected.TESTING: expected.testing(bench)}
         variants = [bench.variants[n] for n in self.variants]
+        if self.kind == "folds":
+            (variant,) = variants
+            number = bench.config.check_pool
+            shots = round(self.shots * (1 - 1 / number) / (1 - VALIDATION_SHARE))  # a fifth less are trained on
+            return {expected.EXACT: number * expected.training(variant, variant.method.recipe, shots) + self.shots}
         if self.kind == "exact":
             (variant,) = variants
             return {expected.EXACT: expected.exact(variant, variant.method.recipe, self.shots, bench)}
@@ -54,7 +63,7 @@ class Part:
             for v, twin in zip(variants, twins, strict=True)
             for recipe in (v.method.recipe, shorter(v.method.recipe, again))
         )
-        tests = (2 + len(DRIFT_SECONDS)) * len(variants)
+        tests = (2 + len(bench.config.age_seconds)) * len(variants)
         return {expected.TRAINING: trained, expected.TESTING: tests * expected.testing(bench)}
 
 
@@ -62,9 +71,8 @@ class Part:
 class ExactResult:
     """A method trained and tested with exact weights: the digital yardstick."""
 
-    accuracy: float
-    validation: float
-    validation_right: np.ndarray
+    test: Graded
+    held_out: Graded
 
 
 @dataclass
@@ -74,22 +82,26 @@ class ChipResult:
     variant: Variant
     trial: ChipTrial
     cost: Cost
-    accuracy: float = float("nan")
+    adapted: Graded | None = None
     inference: EventCounts | None = None
     drift: list[dict[str, float]] = dataclasses.field(default_factory=list)
     compensation: EventCounts = dataclasses.field(default_factory=EventCounts)
-    readapted: float = float("nan")
+    drifted: Graded | None = None
+    readapted: Graded | None = None
     again: Cost | None = None
     exact: "ExactResult | None" = None
 
 
 def parts_of(bench: Workbench) -> list[Part]:
-    """Everything a simulation does after programming, the longest parts first."""
+    """Everything a simulation does after programming the first chip: chip by chip, the longest parts first. What order
+    they are done in, and in which processes, decides nothing.
+    """
+    config = bench.config
     methods = {variant.method.name: n for n, variant in enumerate(bench.variants)}
     found_on_chip = {variant.method.name for variant in bench.variants if trains_without_chip(variant)}
     parts = []
-    for shots in bench.config.shots:
-        for seed in bench.config.seed_numbers:
+    for shots in config.shots:
+        for seed in config.seed_numbers:
             parts += [
                 Part("chip", shots, seed, tuple(bench.variants.index(variant) for variant in group))
                 for group in groups(bench.variants)
@@ -97,7 +109,11 @@ def parts_of(bench: Workbench) -> list[Part]:
             parts += [Part("exact", shots, seed, (n,)) for name, n in methods.items() if name not in found_on_chip]
             if "frozen" not in methods:
                 parts.append(Part("before", shots, seed))
-    return sorted(parts, key=lambda part: -duration(bench, part))
+            if config.check_pool:
+                parts += [Part("folds", shots, seed, (methods[name],)) for name in checked(list(methods))]
+    chips = list(config.chip_numbers)
+    parts += [Part("facts", 0, config.chip_numbers[number][0]) for number in chips[1:]]
+    return sorted(parts, key=lambda part: (chips.index(config.chip_of(part.seed)), -duration(bench, part)))
 
 
 def duration(bench: Workbench, part: Part) -> int:
@@ -108,39 +124,74 @@ def duration(bench: Workbench, part: Part) -> int:
     trains = any(variant.method.backward_need is not BackwardNeed.NONE for variant in variants)
     if part.kind == "chip":
         return 4 * trains + (4 + len(variants) if trains else 3)
+    if part.kind == "folds":
+        return 2 * bench.config.check_pool if trains else 1
     return 2 if trains else 1
 
 
-def perform(part: Part, bench: Workbench, base: ProgrammedModel, progress: Progress) -> Any:
-    """Do one part: (accuracy exact, on the chip) for "before", an `ExactResult` for "exact"; for "chip" a list of
-    records and the `ExactResult` of the methods that it found by the way.
+def perform(part: Part, bench: Workbench, chips: Chips, progress: Progress) -> Any:
+    """Do one part: (accuracy exact, on the chip) for "before", an `ExactResult` for "exact", answers ("0110") for
+    "folds", what the report says of the chip for "facts"; for "chip" a list of records and the `ExactResult` of the
+    methods that it found by the way.
     """
+    number = bench.config.chip_of(part.seed)
+    if part.kind == "facts":
+        return facts(bench, number, _at_start(chips, number, progress))
     few = bench.task.few_shot(part.shots, part.seed)
     data, held_out = bench.encode(few.train), bench.encode(few.validation)
     variants = [bench.variants[n] for n in part.variants]
     where = f"{part.shots} shots, seed {part.seed}"
     if part.kind == "chip":
-        base.set_time(0.0)
+        base = _at_start(chips, number, progress)
         prepare_wires(base, progress, where)
         results = live(bench, base, variants, data, held_out, part.shots, part.seed, where, progress)
         exact = {result.variant.method.name: result.exact for result in results if result.exact is not None}
         return [record(bench, result, part.shots, part.seed) for result in results], exact
     if part.kind == "exact":
         progress.stage(f"{where}: {variants[0].method.name} with exact weights")
-        outcome: Any = run_exact(bench, variants[0], data, held_out, part.shots, part.seed)
+        outcome: Any = run_exact(bench, variants[0], data, bench.tests(part.seed), held_out, part.shots, part.seed)
+    elif part.kind == "folds":
+        progress.stage(f"{where}: {variants[0].method.name}, does the pool fit?")
+        outcome = cross_validated(bench, variants[0], (*few.train, *few.validation), part.shots, part.seed)
     else:
         progress.stage(f"{where}: before adaptation")
         frozen = Variant(get_method("frozen"), Placement.DIGITAL)
-        base.set_time(0.0)
+        base = _at_start(chips, number, progress)
         prepare_wires(base, progress, where)
         trial = ChipTrial(bench, frozen, base, part.shots, part.seed)
         trial.deploy(data)
         trial.adapt(data, trial.adaptation.recipe)
-        yardstick = run_exact(bench, frozen, data, held_out, part.shots, part.seed)
-        outcome = yardstick.accuracy, trial.accuracy(trial.features(bench.test))
+        test = bench.tests(part.seed)
+        yardstick = run_exact(bench, frozen, data, test, held_out, part.shots, part.seed)
+        outcome = yardstick.test.score, trial.grade(test, trial.features(test)).score
     for kind, reads in part.reads(bench).items():
         progress.advance(reads, kind)
     return outcome
+
+
+def _at_start(chips: Chips, number: int, progress: Progress) -> ProgrammedModel:
+    """The chip of a run as it was programmed."""
+    progress.stage(f"chip {number}")
+    base = chips.get(number)
+    base.set_time(0.0)
+    return base
+
+
+def cross_validated(
+    bench: Workbench, variant: Variant, examples: tuple[Example, ...], shots: int, seed: int
+) -> str | None:
+    """Right answers ("0110") to all labelled examples, each of a training with exact weights that did not see it."""
+    right = [""] * len(examples)
+    for held in folds([example.label for example in examples], bench.config.check_pool):
+        out = set(held.tolist())
+        data = bench.encode(tuple(example for n, example in enumerate(examples) if n not in out))
+        test = bench.encode(tuple(examples[n] for n in held))
+        bits = run_exact(bench, variant, data, test, test, shots, seed).test.right
+        if bits is None:
+            return None
+        for n, bit in zip(held, bits, strict=True):
+            right[n] = bit
+    return "".join(right)
 
 
 def groups(variants: list[Variant]) -> list[list[Variant]]:
@@ -165,7 +216,7 @@ def live(
     all of them.
     """
     results: list[ChipResult] = []
-    shared = SharedFeatures()
+    shared, test = SharedFeatures(), bench.tests(seed)
     for variant in variants:
         progress.stage(f"{where}: {variant.title} on the chip")
         trial = ChipTrial(bench, variant, base, shots, seed)
@@ -176,24 +227,24 @@ def live(
         result = ChipResult(variant, trial, cost)
         if trains_without_chip(variant):
             with trial.bypassing():
-                result.exact = test_exactly(trial.adaptation, bench, held_out)
+                result.exact = test_exactly(trial.adaptation, bench, test, held_out)
         progress.advance(
             expected.training(variant, trial.adaptation.recipe, shots, twin is not None), expected.TRAINING
         )
-        found, counts = shared.inference(trial, bench.test)
-        result.accuracy = trial.accuracy(found)
+        found, counts = shared.inference(trial, test)
+        result.adapted = trial.grade(test, found)
         result.inference = counts
         results.append(result)
         progress.advance(expected.testing(bench), expected.TESTING)
-    for seconds in DRIFT_SECONDS:
+    for seconds in bench.config.age_seconds:
         base.set_time(seconds)
         prepare_wires(base, progress, f"{where}, after {seconds / 3600:g} hours")
         shared.clear()
         for result in results:
             progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
             result.compensation = _events_of_time(result.trial.model, seconds)
-            accuracy = result.trial.accuracy(shared.features(result.trial, bench.test))
-            result.drift.append({"age_seconds": seconds, "accuracy": accuracy})
+            result.drifted = result.trial.grade(test, shared.features(result.trial, test))
+            result.drift.append({"age_seconds": seconds, "accuracy": result.drifted.score})
             progress.advance(expected.testing(bench), expected.TESTING)
     shared.clear()
     for result in results:
@@ -202,7 +253,7 @@ def live(
         twin = digital_twin(result.variant, results)
         result.again = result.trial.adapt(data, recipe, again=True, as_in=twin)
         progress.advance(expected.training(result.variant, recipe, shots, twin is not None), expected.TRAINING)
-        result.readapted = result.trial.accuracy(shared.features(result.trial, bench.test))
+        result.readapted = result.trial.grade(test, shared.features(result.trial, test))
         progress.advance(expected.testing(bench), expected.TESTING)
     return results
 
@@ -228,7 +279,7 @@ def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | Non
 
 
 def run_exact(
-    bench: Workbench, variant: Variant, data: Encoded, held_out: Encoded, shots: int, seed: int
+    bench: Workbench, variant: Variant, data: Encoded, test: Encoded, held_out: Encoded, shots: int, seed: int
 ) -> ExactResult:
     """Train and test a method without any chip; same initial values and, in torch, order of examples as on the
     chip.
@@ -240,29 +291,30 @@ def run_exact(
     if in_bundle and type(adaptation.recipe) is Recipe:  # others have optimisers of their own
         from .in_bundle import answers_of_bundle  # onnx takes a second to import
 
-        answers = answers_of_bundle(bench, variant, adaptation, data, seed, {"test": bench.test, "held": held_out})
-        return ExactResult(float(answers["test"].mean()), float(answers["held"].mean()), answers["held"])
+        answers = answers_of_bundle(bench, variant, adaptation, data, seed, {"test": test, "held": held_out})
+        return ExactResult(*(
+            asked.grade_in_order(bench.task, answers[name]) for name, asked in (("test", test), ("held", held_out))
+        ))  # fmt: skip
     reader = ExactReader()
     adaptation.use(reader)
     reader.watch(adaptation.module.encoder)
     train(adaptation, data.ids, data.labels, rng)
-    return test_exactly(adaptation, bench, held_out)
+    return test_exactly(adaptation, bench, test, held_out)
 
 
-def test_exactly(adaptation: Adaptation, bench: Workbench, held_out: Encoded) -> ExactResult:
+def test_exactly(adaptation: Adaptation, bench: Workbench, test: Encoded, held_out: Encoded) -> ExactResult:
     """Test a method that reads exact weights."""
-    right, scores = {}, {}
+    graded = []
     with torch.no_grad():
-        for name, examples in (("test", bench.test), ("validation", held_out)):
+        for examples in (test, held_out):
             features, labels = extract_features(adaptation, examples.ids, examples.labels)
             answers = adaptation.module.head(features).argmax(1)
-            right[name] = (answers == labels).numpy()
-            scores[name] = examples.score(bench.task, answers.numpy(), labels.numpy())
-    return ExactResult(scores["test"], scores["validation"], right["validation"])
+            graded.append(examples.grade(bench.task, answers.numpy(), labels.numpy()))
+    return ExactResult(*graded)
 
 
 class SharedFeatures:
-    """Methods that train only a head read the same cells: their features are read once for all of them."""
+    """Methods that train only a head on the backbone's features read the same cells: once for all of them."""
 
     def __init__(self) -> None:
         self._kept: tuple[tuple[Tensor, Tensor], Any] | None = None
@@ -272,15 +324,21 @@ class SharedFeatures:
         """Forget them: time has passed."""
         self._kept = self._features = None
 
+    @staticmethod
+    def _shares(trial: ChipTrial) -> bool:
+        """Whether nothing but a head stands beside the backbone (`pool` has its modules there)."""
+        head_only = all(name.startswith("head.") for name in trial.adaptation.state)
+        return head_only and trial.adaptation.backward_need is BackwardNeed.NONE
+
     def inference(self, trial: ChipTrial, data: Encoded) -> tuple[tuple[Tensor, Tensor], Any]:
-        if trial.adaptation.backward_need is not BackwardNeed.NONE:
+        if not self._shares(trial):
             return trial.inference(data)
         if self._kept is None:
             self._kept = trial.inference(data)
         return self._kept
 
     def features(self, trial: ChipTrial, data: Encoded) -> tuple[Tensor, Tensor]:
-        if trial.adaptation.backward_need is not BackwardNeed.NONE:
+        if not self._shares(trial):
             return trial.features(data)
         if self._features is None:
             self._features = trial.features(data)
@@ -298,6 +356,9 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     adaptation, model = result.trial.adaptation, result.trial.model
     share, tasks = amortise.wear(bench.chip, result.cost.writes_max)
     assert result.inference is not None and again is not None
+    assert result.adapted is not None and result.drifted is not None and result.readapted is not None
+    method = result.variant.method
+    starts = method.start if not method.warm_start else ""
     written = [n for n in result.trial.trained_cells if n in model]
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
     counts, again_counts, inference_counts = (
@@ -307,7 +368,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     looks = table.powered(result.compensation, arrays) if compensates(bench.chip) else None
     looked = looks and table.cost(looks)
     return {
-        "method": result.variant.method.name,
+        "method": method.name,
         "placement": result.variant.placement.value,
         "optimiser": adaptation.recipe.optimiser,
         "forward_pairs": result.cost.forward_pairs,
@@ -315,14 +376,19 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "backward_need": (BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,
         "shots": shots,
         "seed": seed,
+        "chip_seed": bench.config.chip_of(seed),
+        "start": starts or None,
         "trained_parameters": adaptation.trained_parameters,
         "head_parameters": adaptation.head_parameters if adaptation.groups["head"] else 0,
         "cells_written": result.cost.cells_written,
         "initial_cells_written": result.cost.initial_cells_written,
         "cells_in_placement": sum(model.matrix(n).layout.cells for n in written),
-        "accuracy_chip": result.accuracy,
-        "accuracy_drifted": result.drift[-1]["accuracy"],
-        "accuracy_readapted": result.readapted,
+        "accuracy_chip": result.adapted.score,
+        "accuracy_drifted": result.drifted.score,
+        "accuracy_readapted": result.readapted.score,
+        "right_chip": result.adapted.right,
+        "right_drifted": result.drifted.right,
+        "right_readapted": result.readapted.right,
         "drift": result.drift,
         "write_energy_joules": table.write_joules(counts),
         "initial_write_energy_joules": table.write_joules(result.cost.initial_counts),
@@ -342,7 +408,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "training_memory_bytes": result.cost.memory_bytes,
         "inference_energy_joules": inference.total_joules,
         "inference_time_seconds": inference.total_seconds,
-        "inference_interval_seconds": _interval(bench, table, inference.seconds["digital"]),
+        "inference_interval_seconds": _interval(bench, seed, table, inference.seconds["digital"]),
         "inference_energy_by_component_joules": inference.joules,
         "inference_event_counts": inference_counts.as_dict(),
         "endurance_share_per_task": share,
@@ -354,9 +420,9 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     }
 
 
-def _interval(bench: Workbench, table: CostTable, digital_seconds: float) -> float:
+def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:
     """Seconds from one example to the next when every matrix and the digital unit work on examples of their own."""
-    size = bench.test.size()
+    size = bench.tests(seed).size()
     matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
     return max(matrix, digital_seconds)
 

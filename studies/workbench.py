@@ -25,6 +25,7 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import TASKS, Example, Task, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
+from .test_sets import TestSet, draw, with_pool
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,20 @@ class Workbench:
     task: Task
     pool: Pool | None
     variants: list[Variant]
+    test_sets: dict[int, TestSet]
+    """Of each seed."""
+    _encoded: dict[int, Encoded] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
+    def tests(self, seed: int) -> Encoded:
+        """The test examples of a run."""
+        if seed not in self._encoded:
+            self._encoded[seed] = self.encode(self.test_sets[seed].examples)
+        return self._encoded[seed]
+
+    @property
     def test(self) -> Encoded:
-        return self.encode(self.task.test)
+        """The test examples of the first run."""
+        return self.tests(self.config.first_seed)
 
     def encode(self, examples: tuple[Example, ...]) -> Encoded:
         """Token ids, or images, and labels of examples."""
@@ -88,7 +99,8 @@ class Workbench:
         kept: dict[str, dict[str, np.ndarray]] = {}
         backbone = set(self.backbone.linear_names())
         for variant in self.variants:
-            if variant.method.backward_need is BackwardNeed.THROUGH:  # others keep nothing beside the backbone
+            # Others keep nothing beside the backbone.
+            if variant.method.needs_pool or variant.method.backward_need is BackwardNeed.THROUGH:
                 attached = variant.method.attach(
                     self.backbone, self.classes, np.random.default_rng(0), placement=variant.placement, pool=self.pool
                 )
@@ -103,9 +115,9 @@ class Workbench:
         """Names of the frozen matrices that hold the pool's modules."""
         return [name for name in self.frozen_tensors if name.endswith((".pool_a", ".pool_b"))]
 
-    def program(self, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
-        """Write backbone and pool to a fresh chip, pulse by pulse. All seeds of a run share this one chip."""
-        rng = np.random.default_rng([self.config.chip_seed, 0xC41])
+    def program(self, chip_seed: int, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
+        """Write backbone and pool to a fresh chip, pulse by pulse; same number of the chip, same cells."""
+        rng = np.random.default_rng([chip_seed, 0xC41])
         return program(self.chip, self.frozen_tensors, rng, self.config.fidelity, on_matrix)
 
 
@@ -122,6 +134,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     if task.kind == "image":
         methods = choose_variants(config.method, config.method_settings(), images=True)
     methods = [variant for variant in methods if fits(variant, task, config)]
+    size = len(task.test)
+    task = with_pool(task, config.shots)
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
         task = dataclasses.replace(task, messages=(*task.messages, *task.scarce(shots)))
@@ -141,7 +155,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
-    return Workbench(config, chip, backbone, task, pool, methods)
+    test_sets = draw(task, size, config.seed_numbers)
+    return Workbench(config, chip, backbone, task, pool, methods, test_sets)
 
 
 def prompts_of(variants: list[Variant]) -> int:
@@ -186,10 +201,18 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images
     entries = [name for entry in wanted or DEFAULT_METHODS for name in (METHODS if entry == "all" else (entry,))]
     for entry in entries:
         name, _, placement = entry.partition(":")
-        method = with_settings(for_images(get_method(name)) if images else get_method(name), per_method.get(name, {}))
+        method = for_images(get_method(name)) if images else get_method(name)
+        method = with_settings(method, _options_of(method, per_method))
         chosen = [method.choose_placement(placement.upper())] if placement else list(method.placements)
         variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
     return variants
+
+
+def _options_of(method: Method, per_method: Mapping[str, dict[str, str]]) -> dict[str, str]:
+    """The settings of a method. One that is the start of another has that one's options, but for the recipe."""
+    shared = per_method.get(method.untrained, {}) if method.untrained else {}
+    shared = {key: text for key, text in shared.items() if not key.startswith("recipe.")}
+    return shared | per_method.get(method.name, {})
 
 
 def require_readable(variants: list[Variant]) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edge_adapt.reports.comparisons import comparisons
 
 # fmt: off
-HOUR, DAY = 3600.0, 86400.0
+HOUR, DAY = 3600, 86400
+EXAMPLES, POOL = 400, 5000
 COMPONENTS = ("cells_read", "cells_write", "dac", "adc", "sample_hold", "shift_add", "buffer", "digital", "sram")
 #: method, placement, trained, cells, accuracy at 100 shots, cell writes, write joules, other joules, label
 SERIES: tuple[tuple[str, str, int, int, float, float, float, float, str], ...] = (
@@ -18,8 +20,22 @@ SERIES: tuple[tuple[str, str, int, int, float, float, float, float, str], ...] =
     ("full", "NVM_STEP", 10617600, 21233664, 0.738, 2.2e9, 141.0, 0.0391, "estimated"),
     ("full", "NVM_TASK", 10617600, 21233664, 0.735, 21233664.0, 1.55, 0.0391, "estimated"),
     ("probe", "DIGITAL", 0, 0, 0.682, 0.0, 0.0, 0.0042, "simulated"),
+    ("pool", "DIGITAL", 0, 0, 0.748, 0.0, 0.0, 0.0, "simulated"),
     ("frozen", "NVM_FROZEN", 0, 0, 0.512, 0.0, 0.0, 0.0, "simulated"),
 )
+STARTS = {"lorafusion": "pool", "pool": None, "frozen": None}
+
+
+def _answers(accuracy: float | None, method: str, place: int, shots: int, seed: int) -> str | None:
+    """Answers of this accuracy; hard examples are hard for every method."""
+    if accuracy is None:
+        return None
+    hard = np.random.default_rng([seed, shots]).normal(size=EXAMPLES)
+    own = np.random.default_rng([seed, shots, place, len(method)]).normal(size=EXAMPLES)
+    order = np.argsort(hard + 0.8 * own)
+    right = np.zeros(EXAMPLES, int)
+    right[order[: round(accuracy * EXAMPLES)]] = 1
+    return "".join(map(str, right))
 
 
 def _shares(total: float, writes: float, rng: np.random.Generator) -> dict[str, float]:
@@ -55,8 +71,9 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
     adaptation_parts = _shares(joules, write_joules, rng)
     inference_parts = _shares(4.1e-6 * rng.uniform(0.98, 1.02), 0.0, rng)
     share = write_cells / max(cells, 1) / 1e6 if write_cells else 0.0
-    return {
-        "method": method, "placement": placement, "backward_need": "FULL" if method == "full" else "NONE",
+    record = {
+        "method": method, "placement": placement, "chip_seed": seed, "start": STARTS.get(method, "frozen"),
+        "backward_need": "FULL" if method == "full" else "NONE",
         "optimiser": "adamw", "forward_pairs": 0, "forward_passes": 0,
         "shots": shots, "seed": seed,
         "trained_parameters": trained, "head_parameters": 770, "cells_written": write_cells,
@@ -86,6 +103,9 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
         "readaptation_cells_written": write_cells // 2 if adapts else None,
         "train_steps": int(160 * scale) if adapts else 0, "train_tokens": int(41000 * scale) if adapts else 0,
     }
+    answers = {name: _answers(record[f"accuracy_{name}"], method, place, shots, seed)
+               for place, name in enumerate(("exact", "chip", "drifted", "readapted"))}
+    return record | {f"right_{name}": bits for name, bits in answers.items()}
 
 
 def _tile() -> dict[str, Any]:
@@ -106,12 +126,20 @@ def build_report(
     histogram[0], histogram[60] = 400_000, 31_000
     cells = int(histogram.sum())
     share = {"cells": cells - 1_769_472, "energy_joules": 1.31, "time_seconds": 4.2}
-    return {
-        "schema": "edge-adapt/simulate/1", "created": "2025-01-31T12:00:00+00:00",
+    report = {
+        "schema": "edge-adapt/simulate/2", "created": "2025-01-31T12:00:00+00:00",
         "command": "edge-adapt simulate --device reram --shots 32,100 --seeds 5",
         "config": {"device": "reram", "method": sorted({s[0] for s in series}), "shots": list(shots), "set": {},
                    "note": "<script>alert('not run')</script> & co", "pool": None, "ir_drop": False},
-        "config_hash": "3f9a1c0de2b7", "versions": {"edge_adapt": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+        "config_hash": "3f9a1c0de2b7", "results_digest": "5d41402abc4b2a76" * 4,
+        "environment": {"processor": "Example processor 3000", "cores": 2, "operating_system": "Linux 6.1",
+                        "python": "3.12.1", "commit": "v0.3-12-gabcdef0", "product_arithmetic": "rounded to bfloat16",
+                        "wall_seconds": 171.3, "processes": 2},
+        "inputs": {"chip_sha256": "c" * 64, "model_sha256": "a" * 64, "pool_sha256": "b" * 64, "task_sha256": "d" * 64},
+        "ages_seconds": [HOUR, DAY, 30 * DAY],
+        "test_sets": [{"seed": seed, "examples": list(range(seed * EXAMPLES, (seed + 1) * EXAMPLES)),
+                       "sha256": f"{seed:064x}"} for seed in range(seeds)],
+        "versions": {"edge_adapt": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
         "seeds": list(range(seeds)),
         "device": {
             "name": "reram", "title": "HfOx 1T1R resistive memory with a 32 nm periphery, 128 × 128 arrays",
@@ -124,7 +152,8 @@ def build_report(
         "model": {"name": "minilm", "parameters": 22_713_216, "weights_in_cells": 10_616_832,
                   "hidden_size": 384, "blocks": 6},
         "raw_pixels": [{"shots": 100, "seed": s, "accuracy": 0.61 + 0.01 * s} for s in (0, 1)],
-        "task": {"name": "movie", "labels": ["negative", "positive"], "train_examples": 9_000, "test_examples": 400,
+        "task": {"name": "movie", "labels": ["negative", "positive"], "train_examples": 9_000,
+                 "test_examples": EXAMPLES, "test_pool": POOL,
                  "source": "ICWSM'14 rated sentiment, movie reviews", "metric": "accuracy"},
         "pool": {"path": "pools/minilm", "weights_in_cells": 884_736,
                  "modules": [{"name": f"module-{k}", "task": t, "rank": 16} for k, t in
@@ -132,6 +161,10 @@ def build_report(
         "programming": {
             "cells": cells, "pulses_mean": float((histogram * pulses).sum() / cells), "pulses_p95": 27.0,
             "failed_cells": 31_000, "energy_joules": 1.42, "time_seconds": 4.55, "weight_error_relative": 0.19,
+            "weight_error_rms_relative": 0.21, "chip_seed": 0,
+            "chips": [{"chip_seed": seed, "seeds": [seed], "weight_error_relative": 0.19 + 0.001 * seed,
+                       "weight_error_rms_relative": 0.21 + 0.002 * seed, "failed_cells": 31_000 + 100 * seed,
+                       "energy_joules": 1.42} for seed in range(seeds)],
             "pulses_histogram": histogram.tolist(), "backbone": share,
             "pool": {"cells": 1_769_472, "energy_joules": 0.11, "time_seconds": 0.35},
             "event_counts": COUNTS,
@@ -155,9 +188,15 @@ def build_report(
                  "initial_write_energy_joules": 0.0, "note": "estimated"},
             ],
         },
-        "pool_fit": {"verdict": "fits", "gap_points": 2.1, "standard_error_points": 0.9,
-                     "validation_examples": 100, "against": "probe",
-                     "text": "Five-fold validation on the shots is 2.1 points above the classifier alone."},
+        "pool_fit": {
+            "verdict": "fits", "folds": 0,
+            "tests": [
+                {"against": "lora", "answers": 100, "only_pool_right": 14, "only_other_right": 3,
+                 "probability": 0.0127, "verdict": "better"},
+                {"against": "probe", "answers": 100, "only_pool_right": 19, "only_other_right": 4,
+                 "probability": 0.0026, "verdict": "better"},
+            ],
+            "text": "Of 100 held-out answers LoRAFusion alone has 14 right and LoRA alone 3."},
         "references": [
             {"key": "neurram", "citation": "W. Wan et al., A compute-in-memory chip based on resistive random-access "
              "memory, Nature 608, 2022", "doi": "10.1038/s41586-022-04992-8",
@@ -165,7 +204,9 @@ def build_report(
             {"key": "thesis", "citation": "A source without a DOI, 2019", "doi": None, "used_for": ["adc.energy"]},
         ],
         "messages": ["The accuracy of full fine-tuning uses the noise of the sampled tiles."],
+        "comparisons": [],
     }
+    return report | {"comparisons": comparisons(report)}
 
 
 @pytest.fixture
@@ -176,5 +217,5 @@ def make_report() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    """The full example: 8 series, 2 numbers of shots, 5 seeds."""
+    """The full example: 9 series, 2 numbers of shots, 5 seeds."""
     return build_report()

@@ -12,7 +12,7 @@ from edge_adapt.reports.compare import check_folder
 from edge_adapt.reports.store import write_folder
 
 FILES = {
-    "report.json": json.dumps({"schema": "edge-adapt/simulate/1"}),
+    "report.json": json.dumps({"schema": "edge-adapt/simulate/2"}),
     "report.html": "<p>new",
     "figures/a.svg": "<svg/>",
 }

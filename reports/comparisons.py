@@ -1,0 +1,66 @@
+"""Which rows of a report are compared, and which of these comparisons were named before as what a run decides."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .fields import OUTCOMES
+from .paired import Side, compared
+
+SUBJECT = ("lorafusion", "DIGITAL")
+"""The row that a report is about, where it has it."""
+RIVAL = ("lora", "DIGITAL")
+PRIMARY_OUTCOMES = ("chip", "drifted")
+"""Outcomes of `SUBJECT` against `RIVAL` that were named beforehand; the third primary comparison is the recovery."""
+
+Row = tuple[str, str]
+
+
+def comparisons(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The report's `comparisons`, the primary ones first: the subject against every other row, every trained row
+    against its start, and every trained row, adapted again, against itself before that.
+    """
+    found: dict[tuple[int, Side, Side], dict[str, Any]] = {}
+    for shots in dict.fromkeys(record["shots"] for record in report["results"]):
+        rows = _rows(report, shots)
+        for one, other in _pairs(rows):
+            key = (shots, one, other)
+            if key not in found and (entry := compared(report, shots, one, other, _primary(one, other))):
+                found[key] = entry
+    return sorted(found.values(), key=lambda entry: not entry["primary"])
+
+
+def _rows(report: Mapping[str, Any], shots: int) -> dict[Row, str | None]:
+    """Each row with the method that is its start."""
+    return {(r["method"], r["placement"]): r["start"] for r in report["results"] if r["shots"] == shots}
+
+
+def _pairs(rows: Mapping[Row, str | None]) -> Iterator[tuple[Side, Side]]:
+    first_of: dict[str, Row] = {}
+    for method, placement in rows:
+        first_of.setdefault(method, (method, placement))
+    trained = [row for row, start in rows.items() if start is not None]
+    for outcome in OUTCOMES:
+        if SUBJECT in rows:
+            for row in rows:
+                if row != SUBJECT:
+                    yield Side(*SUBJECT, outcome), Side(*row, outcome)
+        for row in trained:
+            if (start := first_of.get(rows[row] or "")) is not None:
+                yield Side(*row, outcome), Side(*start, outcome)
+    for row in trained:
+        yield Side(*row, "readapted"), Side(*row, "drifted")
+
+
+def _primary(one: Side, other: Side) -> bool:
+    if (one.method, one.placement) != SUBJECT:
+        return False
+    if one.outcome != other.outcome:
+        return True
+    return (other.method, other.placement) == RIVAL and one.outcome in PRIMARY_OUTCOMES
+
+
+def find(report: Mapping[str, Any], shots: int, one: Side, other: Side) -> Mapping[str, Any] | None:
+    """The entry of a comparison in a finished report."""
+    wanted = (shots, one.method, one.placement, one.outcome, other.method, other.placement, other.outcome)
+    names = ("shots", "method", "placement", "outcome", "against_method", "against_placement", "against_outcome")
+    return next((c for c in report["comparisons"] if tuple(c[n] for n in names) == wanted), None)

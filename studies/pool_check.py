@@ -1,0 +1,98 @@
+"""Whether the pool fits a task: LoRAFusion against methods without a pool, on labelled examples held out of training.
+
+The test set has no part in it: it is a question that a device can answer with the examples it has. By default the
+answers are those on the fifth of the shots that every run holds back, which are there anyway; `--check-pool K` trains
+K times more, with exact weights, so that every shot is held out once: five times the answers, for K times the training.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..reports.rows import method_title
+from ..reports.student import mcnemar
+
+POOLED, RIVALS, CLASSIFIER = "lorafusion", ("lora", "full"), "probe"
+LEVEL = 0.05
+
+
+def checked(methods: Sequence[str]) -> list[str]:
+    """The methods that are compared, of those that run: LoRAFusion first; none without it."""
+    if POOLED not in methods:
+        return []
+    rival = [name for name in RIVALS if name in methods][:1]
+    return [POOLED, *rival, *([CLASSIFIER] if CLASSIFIER in methods else [])]
+
+
+def folds(labels: Sequence[int], number: int) -> list[np.ndarray]:
+    """Places of the examples of each fold: classes are spread evenly over the folds."""
+    by_class = np.argsort(labels, kind="stable")
+    return [np.sort(by_class[first::number]) for first in range(number)]
+
+
+def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0) -> dict[str, Any]:
+    """The report's `pool_fit`. `right`: for each method, its held-out answers of every run ("0110"), the same examples
+    for all; `cross_validated`: the number of folds they come from.
+
+    The pool fits where LoRAFusion is better than every other method by McNemar's exact test, and does not where it is
+    worse than one.
+    """
+    pooled = _joined(right.get(POOLED, ()))
+    tests = [_test(pooled, _joined(given), name) for name, given in right.items() if name != POOLED]
+    if not pooled or not tests:
+        what = "LoRAFusion, another method and answers of one example each"
+        return {"verdict": "too few answers", "folds": cross_validated, "tests": [], "text": f"That needs {what}."}
+    verdicts = {test["verdict"] for test in tests}
+    if "worse" in verdicts:
+        verdict = "does not fit"
+    elif verdicts == {"better"}:
+        verdict = "fits"
+    else:
+        verdict = "too few answers" if verdicts == {"too few answers"} else "cannot tell"
+    return {
+        "verdict": verdict,
+        "folds": cross_validated,
+        "tests": tests,
+        "text": _text(tests, verdict, cross_validated),
+    }
+
+
+def _joined(runs: Sequence[str | None]) -> str:
+    return "" if None in runs else "".join(bits for bits in runs if bits)
+
+
+def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
+    mine = sum(a > b for a, b in zip(pooled, other, strict=True))
+    theirs = sum(a < b for a, b in zip(pooled, other, strict=True))
+    probability = mcnemar(mine, theirs)
+    if mcnemar(mine + theirs, 0) > LEVEL:  # even if all of them were on one side
+        verdict = "too few answers"
+    elif probability > LEVEL:
+        verdict = "cannot tell"
+    else:
+        verdict = "better" if mine > theirs else "worse"
+    return {
+        "against": name,
+        "answers": len(pooled),
+        "only_pool_right": mine,
+        "only_other_right": theirs,
+        "probability": probability,
+        "verdict": verdict,
+    }
+
+
+def _text(tests: Sequence[Mapping[str, Any]], verdict: str, cross_validated: int) -> str:
+    parts = [
+        f"{test['only_pool_right']} that {method_title(test['against'])} had wrong, and wrong "
+        f"{test['only_other_right']} that it had right (p = {test['probability']:.2g})"
+        for test in tests
+    ]
+    answers = tests[0]["answers"]
+    held = f"{cross_validated}-fold cross-validation" if cross_validated else "the held-back fifth"
+    text = f"On {answers} answers of {held}, with exact weights, LoRAFusion had right {'; and right '.join(parts)}."
+    if verdict in ("cannot tell", "too few answers") and not cross_validated:
+        text += " --check-pool 5 gets five times the answers, for about five times the training."
+    elif verdict == "does not fit":
+        text += " Train a pool on nearer tasks, or take more varied modules."
+    return text
