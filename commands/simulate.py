@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "chips", "test_examples",
-                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer", *DATA_OPTIONS):  # fmt: skip
+                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer",
+                 *DATA_OPTIONS):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from ..display import Shown
+
 KINDS = ("cell", "periphery", "chip")
 STATUSES = ("read", "secondary", "derived", "unverified")
 NULL_STATUSES = ("unknown", "inapplicable")
@@ -621,8 +623,8 @@ class Periphery:
     )
 
 
-@dataclass(frozen=True)
-class Chip:
+@dataclass(frozen=True, repr=False)
+class Chip(Shown):
     """A cell, an array and a periphery, with the provenance of every number.
 
     `provenance` maps "cell.g_max_siemens", "array.rows", "periphery.adc_energy_joules", "cell.relaxation[0]" and so on.
@@ -636,6 +638,11 @@ class Chip:
     periphery: Periphery
     provenance: Mapping[str, Provenance]
     references: tuple[Reference, ...]
+
+    def _facts(self) -> dict[str, object]:
+        array = f"{self.array.rows} x {self.array.columns}"
+        return {"name": self.name, "title": self.title, "cell": self.cell.name, "array": array,
+                "periphery": self.periphery.name}  # fmt: skip
 
 
 PARTS: dict[str, type] = {"cell": Cell, "array": Array, "periphery": Periphery}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..display import Shown
 from ..errors import UsageError, unknown_name
 from .cells import AdaptedModel, CellLinear, Reader
 from .costs import DigitalMacs, DigitalWork
@@ -138,8 +139,8 @@ class ParameterCount:
         return sum(self.trained.values())
 
 
-@dataclass
-class Adaptation:
+@dataclass(repr=False)
+class Adaptation(Shown):
     """A backbone made ready for one task by one method.
 
     `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
@@ -175,6 +176,11 @@ class Adaptation:
         missing = (self.state.keys() | self.cell_tensors.keys()) ^ self.placements.keys()
         if missing:
             raise ValueError(f"placements and tensors disagree about {sorted(missing)}")
+
+    def _facts(self) -> dict[str, object]:
+        trained = {group: sum(self.state[name].numel() for name in names) for group, names in self.groups.items()}
+        return {"method": self.method, "trained": trained, "cells": len(self.cell_tensors),
+                "gradient": self.backward_need.value}  # fmt: skip
 
     def add_group(self, group: str, parameters: Mapping[str, nn.Parameter], backward_work: DigitalWork) -> None:
         """Train more tensors, held digitally, that have been put into the module; in front of the head's group."""

@@ -26,6 +26,10 @@ class ReportPaths:
     html: Path
     figures: tuple[Path, ...]
 
+    @property
+    def csv(self) -> Path:
+        return self.folder / "results.csv"
+
 
 def to_json(report: Mapping[str, Any]) -> str:
     """The text of `report.json`: strict JSON, indented, a list of numbers on one line.
@@ -42,7 +46,7 @@ def to_json(report: Mapping[str, Any]) -> str:
 
 
 def write_report(report: Mapping[str, Any], out: Path) -> ReportPaths:
-    """Write `report.json`, `report.html` and `figures/*.svg` as the folder `out`: completely or not at all.
+    """Write `report.json`, `report.html`, `results.csv` and `figures/*.svg` as the folder `out`, whole or not at all.
 
     A former report is replaced at the end. Same report, same bytes.
 
@@ -60,9 +64,14 @@ def write_report(report: Mapping[str, Any], out: Path) -> ReportPaths:
         require(module)
     from .figures import draw_all
     from .page import render
+    from .records_csv import records_csv
 
     drawings = draw_all(report)
-    files = {"report.json": to_json(report), "report.html": render(report, drawings)}
+    files = {
+        "report.json": to_json(report),
+        "report.html": render(report, drawings),
+        "results.csv": records_csv(report),
+    }
     names = [f"figures/{name}.svg" for name in drawings]
     files |= {name: drawing.svg for name, drawing in zip(names, drawings.values(), strict=True)}
     write_folder(out, files)

@@ -2,14 +2,17 @@
 
 The methods' colours were searched for so that they stay apart with normal, protan, deutan and tritan vision and have
 the contrast of text on a light or dark page; tests measure both. A method keeps its colour in all figures, a placement
-keeps its marker, and hollow markers are estimated figures.
+keeps its marker, and hollow markers are estimated figures. Methods without a colour of their own share a few, and have
+markers that are half filled, each pair of colour and half once.
+
+Every figure is drawn twice: at the width of a page, and for narrow screens with its panels one below the other.
 """
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -68,13 +71,17 @@ _DARK = {
     "#007d88": "#4fcbd6",
     "#455a64": "#9fb4be",
 }
+_HALVES = ("left", "top", "right", "bottom")
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Arial, sans-serif"
-WIDTH_INCHES = 7.6
+#: widths of the two forms of a figure; the narrow one has text of 10 px and more on a screen of 390 px
+WIDE_INCHES, NARROW_INCHES = 7.6, 4.2
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: `svg` is a complete file; `inline` the same for a page, with the page's colours and no XML header."""
+    """One figure: `svg` is a complete file; `inline` the same for a page, with the page's colours and no XML header;
+    `narrow` is its form for narrow screens, for a page.
+    """
 
     name: str
     title: str
@@ -83,6 +90,14 @@ class Drawing:
     label: str
     svg: str
     inline: str
+    narrow: str = ""
+
+
+def in_both_widths(draw: Callable[[float], Drawing | None]) -> Drawing | None:
+    """The drawing of `draw(width in inches)` with its narrow form; None when there is nothing to draw."""
+    wide = draw(WIDE_INCHES)
+    narrow = draw(NARROW_INCHES) if wide is not None else None
+    return None if wide is None else replace(wide, narrow=narrow.inline if narrow is not None else "")
 
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
@@ -93,6 +108,12 @@ def colours_of(methods: Iterable[str]) -> dict[str, str]:
         if method not in colours:
             colours[method] = _METHOD_COLOURS.get(method) or next(free)
     return colours
+
+
+def fill_of(method: str, colours: Mapping[str, str]) -> str:
+    """How the markers of a method are filled: "full", or the half of one that shares its colour with others."""
+    others = [name for name in colours if name not in _METHOD_COLOURS]
+    return _HALVES[others.index(method) % len(_HALVES)] if method in others else "full"
 
 
 def page_colours() -> dict[str, tuple[str, str]]:
@@ -106,8 +127,8 @@ def marker_of(placement: str) -> str:
 
 
 @contextmanager
-def new_figure(height_inches: float) -> Iterator["Figure"]:
-    """A figure in the house style, at the width of all figures (inches), drawn without any global state of pyplot."""
+def new_figure(height_inches: float, width_inches: float = WIDE_INCHES) -> Iterator["Figure"]:
+    """A figure in the house style, drawn without any global state of pyplot."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -145,16 +166,16 @@ def new_figure(height_inches: float) -> Iterator["Figure"]:
         "text.parse_math": False,  # names are shown as they are
     }
     with matplotlib.rc_context(style):
-        yield Figure(figsize=(WIDTH_INCHES, height_inches))
+        yield Figure(figsize=(width_inches, height_inches))
 
 
 def finish(figure: "Figure", name: str, title: str, caption: str, alt: str, label: str) -> Drawing:
     """Turn a figure into a `Drawing`; call it inside `new_figure`. `label` is printed into the figure's corner."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    height = figure.get_figheight()
+    width, height = figure.get_size_inches()
     figure.text(
-        1 - 0.04 / WIDTH_INCHES, 1 - 0.05 / height, label, ha="right", va="top", fontsize=8, color=MUTED, style="italic"
+        1 - 0.04 / width, 1 - 0.05 / height, label, ha="right", va="top", fontsize=8, color=MUTED, style="italic"
     )
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -162,7 +183,7 @@ def finish(figure: "Figure", name: str, title: str, caption: str, alt: str, labe
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = body.replace("'DejaVu Sans'", _FONTS)
-    body = _own_ids(body, name)
+    body = _own_ids(body, name if is_wide(width) else f"{name}-narrow")
     start = body.index(">") + 1
     accessible = body[: start - 1] + f' role="img" aria-label={quoteattr(alt)}>'
     opening = f"\n <title>{escape(title)}</title>\n <desc>{escape(alt)}</desc>"
@@ -188,6 +209,11 @@ def _themed(svg: str) -> str:
     svg = re.sub(r"(?<=[: ])#[0-9a-fA-F]{6}\b", themed, svg)
     head, rest = svg.split(">", maxsplit=1)
     return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + rest  # the page gives the size
+
+
+def is_wide(width_inches: float) -> bool:
+    """Whether panels stand side by side at this width."""
+    return width_inches > (WIDE_INCHES + NARROW_INCHES) / 2
 
 
 def text_size(figure: Any, text: str, size: float) -> tuple[float, float]:

@@ -1,15 +1,17 @@
 """Renders `compare.html`: one file with its styles and figures inside, which loads nothing."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import compare_tables, tables
-from .canvas import Drawing, colours_of, page_colours
+from .canvas import Drawing, colours_of, in_both_widths, page_colours
 from .compare_rows import Comparison, rows_on, tasks_of
 from .fields import LABELS
 from .figure_accuracy import energy_panels
 from .figure_metrics import metrics_by_device
+from .uncertainty import Errors
 from .values import count, duration
 
 
@@ -22,13 +24,21 @@ def draw_all(comparison: Comparison) -> dict[str, Drawing]:
     """The figures of every task with results, by name: `pareto-N` and `metrics-N`, N = number of the task."""
     colours = method_colours(comparison)
     found = []
+    tasks = {entry["task"]: entry for entry in comparison["tasks"]}
     for number, task in enumerate(tasks_of(comparison), 1):
         groups = {device["device"]: rows_on(comparison, device["device"], [task]) for device in comparison["devices"]}
         groups = {device: rows for device, rows in groups.items() if rows}
         found += [
-            energy_panels(groups, colours, f"pareto-{number}", f"Accuracy against energy, {task}", with_front=True),
-            metrics_by_device(groups, colours, f"metrics-{number}", f"Methods and devices, {task}"),
-        ]
+            in_both_widths(
+                partial(
+                    energy_panels, groups, colours, f"pareto-{number}", f"Accuracy against energy, {task}",
+                    Errors.of_task(tasks[task]),
+                )
+            ),
+            in_both_widths(
+                partial(metrics_by_device, groups, colours, f"metrics-{number}", f"Methods and devices, {task}")
+            ),
+        ]  # fmt: skip
     return {drawing.name: drawing for drawing in found if drawing is not None}
 
 

@@ -9,18 +9,21 @@ from .canvas import (
     GRID,
     MUTED,
     PAPER,
-    WIDTH_INCHES,
+    WIDE_INCHES,
     Drawing,
+    fill_of,
     finish,
+    is_wide,
     marker_of,
     new_figure,
     quiet_axes,
     si_axis,
     text_size,
 )
-from .compare_rows import pareto_front
+from .frontier import frontier
 from .label_layout import Box, place_labels, spread_vertically
 from .rows import Row, by_shots, labels_of, seeds_in_words
+from .uncertainty import Errors
 from .values import duration, percent, si
 
 if TYPE_CHECKING:
@@ -30,18 +33,27 @@ _PANEL_INCHES, _EDGE_INCHES = 3.35, 0.85
 _MARKERS = "Markers: ○ digital, □ cells rewritten every step, ◇ cells rewritten once per task; hollow: estimated."
 
 
-def accuracy_against_energy(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawing | None:
+def accuracy_against_energy(
+    rows: Sequence[Row],
+    colours: Mapping[str, str],
+    errors: Errors,
+    width: float = WIDE_INCHES,
+) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation, a panel per number of shots. None without data."""
     panels = {f"{shots} shots": group for shots, group in by_shots(rows).items()}
-    return energy_panels(panels, colours, "accuracy-energy", "Accuracy against adaptation energy")
+    return energy_panels(panels, colours, "accuracy-energy", "Accuracy against adaptation energy", errors, width)
 
 
 def energy_panels(
-    panels: Mapping[str, Sequence[Row]], colours: Mapping[str, str], name: str, title: str, with_front: bool = False
+    panels: Mapping[str, Sequence[Row]],
+    colours: Mapping[str, str],
+    name: str,
+    title: str,
+    errors: Errors,
+    width: float = WIDE_INCHES,
 ) -> Drawing | None:
-    """Accuracy on the chip against the energy of one adaptation, a panel per group of rows; None without data.
-
-    `with_front` adds the line of what no other row beats for the same or less energy.
+    """Accuracy on the chip against the energy of one adaptation with the frontier, a panel per group of rows; None
+    without data. `errors` give the error bars, and say whether one row is better than another.
     """
     known = {
         panel: [
@@ -59,10 +71,13 @@ def energy_panels(
     if not groups:
         return None
     drawn = [row for group in groups.values() for row in group]
-    with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups)) as figure:
+    fronts = {panel: frontier(known[panel], errors.better) for panel in groups}
+    with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups), width) as figure:
         axes_of = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         _margins(figure)
-        low, high = _limits([record["accuracy_chip"] for r in drawn for record in r.records], 0.12)
+        ends = [(r.stat("accuracy_chip").mean or 0, errors.mean(r, "chip") or 0) for r in drawn]
+        runs = [record["accuracy_chip"] for r in drawn for record in r.records]
+        low, high = _limits([*runs, *(mean + sign * error for mean, error in ends for sign in (-1, 1))], 0.12)
         energies = [record["adaptation_energy_joules"] for r in drawn for record in r.records]
         energies = [e for e in energies if e]
         for axes, (panel, group) in zip(axes_of, groups.items(), strict=True):
@@ -71,13 +86,13 @@ def energy_panels(
             axes.set_ylim(low, high)
             axes.set_title(panel)
             axes.set_ylabel("accuracy on the chip, %")
-            line = _front(axes, known[panel]) if with_front else []
+            line = _front(axes, fronts[panel])
             for row in group:
-                _point(axes, row, colours[row.method])
+                _point(axes, row, colours, errors)
             still = [r for r in known[panel] if r not in group]
-            _labels(axes, group, colours, [*line, *_reference_lines(axes, still, colours)])
+            _labels(axes, group, colours, errors, [*line, *_reference_lines(axes, still, colours)])
             quiet_axes(axes)
-            si_axis(axes.xaxis, "J")
+            si_axis(axes.xaxis, "J", most_ticks=9 if is_wide(width) else 5)
         axes_of[-1].set_xlabel("energy of one adaptation (logarithmic)")
         spoken = "; ".join(
             f"{r.title}, {panel}: {percent(r.stat('accuracy_chip'))} % for "
@@ -85,20 +100,25 @@ def energy_panels(
             for panel, rows in known.items()
             for r in rows
         )
-        front = "Line: what no other method beats for the same or less energy. " if with_front else ""
+        on_it = "; ".join(
+            f"{panel}: {', '.join(row.title for row in front)}" if len(fronts) > 1 else
+            ", ".join(row.title for row in front)
+            for panel, front in fronts.items()
+        )  # fmt: skip
         return finish(
             figure,
             name,
             title,
             "Test accuracy on the chip after one adaptation against the energy of that adaptation (reads, digital work "
-            f"and cell writes; the one-time programming is not in it). {_spread_words(drawn)}{front}{_MARKERS} "
-            "Up and to the left is better.",
-            f"Scatter plot of accuracy on the chip against adaptation energy. {spoken}.",
+            "and cell writes, without the one-time programming). Up and to the left is better. Line: the frontier. "
+            f"Each method on it is more accurate than every cheaper one by more than the error ({on_it}); the others "
+            f"are within the error of it, or worse. {_error_words(drawn, errors)}{_MARKERS}",
+            f"Scatter plot of accuracy on the chip against adaptation energy. {spoken}. On the frontier: {on_it}.",
             labels_of(drawn),
         )
 
 
-def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawing | None:
+def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str], width: float = WIDE_INCHES) -> Drawing | None:
     """Accuracy on the chip at ages after programming, with the point after adapting again. None without drift data."""
     drawn = [r for r in rows if len([s for s in r.ages().values() if s.mean is not None]) > 1]
     adapting = [r for r in drawn if r.stat("adaptation_energy_joules").mean]
@@ -107,7 +127,7 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawi
         return None
     groups = by_shots(drawn)
     ages = sorted({age for r in drawn for age in r.ages() if age > 0})
-    with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups)) as figure:
+    with new_figure(_EDGE_INCHES + _PANEL_INCHES * len(groups), width) as figure:
         panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         _margins(figure)
         means = [s.mean for r in drawn for s in (*r.ages().values(), r.stat("accuracy_readapted"))]
@@ -124,8 +144,11 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawi
             axes.axvspan(slots[ages[-1]] + 0.6, again + 0.6, color=GRID, alpha=0.45, linewidth=0)
             _courses(axes, group, colours, slots, again)
             quiet_axes(axes, "y")
-            axes.set_xticks([*slots.values(), again], ["as adapted", *map(duration, ages), "adapted\nagain"])
-        panels[-1].set_xlabel("time since programming (logarithmic); shaded: adapted again at the last age", loc="left")
+            first = "as adapted" if is_wide(width) else "as\nadapted"
+            axes.set_xticks([*slots.values(), again], [first, *map(duration, ages), "adapted\nagain"])
+        words = "time since programming (logarithmic)"
+        shaded = "; shaded: adapted again at the last age"
+        panels[-1].set_xlabel(words + (shaded if is_wide(width) else ""), loc="left")
         spoken = "; ".join(
             f"{r.title}, {r.shots} shots: "
             + ", ".join(f"{percent(s)} % at {duration(age)}" for age, s in r.ages().items())
@@ -147,9 +170,9 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str]) -> Drawi
 
 
 def _margins(figure: Any) -> None:
-    height = figure.get_figheight()
+    width, height = figure.get_size_inches()
     figure.subplots_adjust(
-        left=0.6 / WIDTH_INCHES, right=1 - 0.12 / WIDTH_INCHES, top=1 - 0.36 / height, bottom=0.6 / height, hspace=0.18
+        left=0.6 / width, right=1 - 0.22 / width, top=1 - 0.36 / height, bottom=0.6 / height, hspace=0.18
     )
 
 
@@ -165,18 +188,30 @@ def _spread_words(rows: Sequence[Row]) -> str:
     return f"Mean over {seeds_in_words(rows)}; bars: ± one sample standard deviation. "
 
 
-def _marker_style(row: Row, colour: str) -> dict[str, Any]:
+def _error_words(rows: Sequence[Row], errors: Errors) -> str:
+    runs = seeds_in_words(rows).replace("seed", "run")
+    if all(errors.mean(row, "chip") is None for row in rows):
+        return f"Mean over {runs}, too few to tell an error. "
+    of = "of the test examples" if runs == "1 run" else "of test examples, draws and chips"
+    return f"Mean over {runs}; bars: ± one standard error, {of}. "
+
+
+def _marker_style(row: Row, colours: Mapping[str, str]) -> dict[str, Any]:
+    colour, fill = colours[row.method], fill_of(row.method, colours)
     return {
         "marker": marker_of(row.placement),
         "markersize": 7.5,
+        "fillstyle": fill,
+        "markerfacecoloralt": PAPER,
         "markerfacecolor": PAPER if row.estimated else colour,
-        "markeredgecolor": colour if row.estimated else PAPER,
+        "markeredgecolor": colour if row.estimated or fill != "full" else PAPER,
         "markeredgewidth": 1.6 if row.estimated else 0.9,
     }
 
 
-def _point(axes: "Axes", row: Row, colour: str) -> None:
-    """Every seed faintly, then the mean with its spread."""
+def _point(axes: "Axes", row: Row, colours: Mapping[str, str], errors: Errors) -> None:
+    """Every run faintly, then the mean with its standard error."""
+    colour = colours[row.method]
     seeds = [(r["adaptation_energy_joules"], r["accuracy_chip"]) for r in row.records]
     seeds = [(energy, accuracy) for energy, accuracy in seeds if energy and accuracy is not None]
     energy, accuracy = row.stat("adaptation_energy_joules").mean, row.stat("accuracy_chip")
@@ -196,22 +231,22 @@ def _point(axes: "Axes", row: Row, colour: str) -> None:
     axes.errorbar(
         energy,
         100 * accuracy.mean,
-        yerr=100 * (accuracy.spread or 0),
+        yerr=100 * (errors.mean(row, "chip") or 0),
         color=colour,
         elinewidth=1.3,
         capsize=0,
-        **_marker_style(row, colour),
+        **_marker_style(row, colours),
     )
 
 
 def _front(axes: "Axes", rows: Sequence[Row]) -> list[Box]:
-    """The Pareto front as a line of steps to the right edge; a row without energy starts it at the left edge. Returns
-    where it runs, for the labels.
+    """The frontier `rows` as a line of steps to the right edge; a row without energy starts it at the left edge.
+    Returns where it runs, for the labels.
     """
     left, right = axes.get_xlim()
     corners = [
         (row.stat("adaptation_energy_joules").mean or left, 100 * (row.stat("accuracy_chip").mean or 0.0))
-        for row in pareto_front(rows)
+        for row in rows
     ]
     corners = [corner for corner in corners if corner[1] >= axes.get_ylim()[0]]
     if not corners:
@@ -266,7 +301,9 @@ def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, st
     return taken
 
 
-def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obstacles: list[Box]) -> None:
+def _labels(
+    axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], errors: Errors, obstacles: list[Box]
+) -> None:
     """A label beside every point, with a thin leader where it had to move away."""
     points, boxes = [], list(obstacles)
     for row in rows:
@@ -275,7 +312,8 @@ def _labels(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], obsta
         assert energy is not None
         assert accuracy.mean is not None
         x, y = (float(v) for v in axes.transData.transform((energy, 100 * accuracy.mean)))
-        half = float(axes.transData.transform((energy, 100 * (accuracy.mean + (accuracy.spread or 0))))[1]) - y
+        top = 100 * (accuracy.mean + (errors.mean(row, "chip") or 0))
+        half = float(axes.transData.transform((energy, top))[1]) - y
         points.append((x, y))
         boxes += [Box(x - 5, y - 5, x + 5, y + 5), Box(x - 1.5, y - half, x + 1.5, y + half)]
     frame = axes.get_window_extent()
@@ -303,7 +341,7 @@ def _courses(
         shift = 0.44 * ((index + 0.5) / len(rows) - 0.5)
         course = [(slots[age] + shift, s) for age, s in row.ages().items() if s.mean is not None]
         readapted = row.stat("accuracy_readapted")
-        style = {"color": colour, "elinewidth": 0.9, **_marker_style(row, colour), "markersize": 5.5}
+        style = {"color": colour, "elinewidth": 0.9, **_marker_style(row, colours), "markersize": 5.5}
         for x, statistic in [*course, *([(again + shift, readapted)] if readapted.mean is not None else [])]:
             axes.errorbar(x, 100 * (statistic.mean or 0), yerr=100 * (statistic.spread or 0), **style)
         axes.plot(

@@ -6,15 +6,18 @@ So: totals as points on a logarithmic axis, and beside them each total split int
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .canvas import (
     COMPONENT_COLOURS,
     MUTED,
     ON_FILL,
     PAPER,
-    WIDTH_INCHES,
+    WIDE_INCHES,
     Drawing,
+    fill_of,
     finish,
+    is_wide,
     marker_of,
     new_figure,
     quiet_axes,
@@ -28,7 +31,9 @@ _ROW_INCHES = 0.36
 _OTHER_COLOURS = ("#e0c0e0", "#c0e0e0", "#e0e0c0")
 
 
-def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: str) -> Drawing | None:
+def energy_by_component(
+    rows: Sequence[Row], colours: Mapping[str, str], what: str, width: float = WIDE_INCHES
+) -> Drawing | None:
     """Totals and shares by component of `what` (`adaptation` or `inference`). None when no energy is known.
 
     Args:
@@ -47,21 +52,27 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
     names = [n for n in COMPONENT_COLOURS if n in found] + [n for n in found if n not in COMPONENT_COLOURS]
     extra = iter(_OTHER_COLOURS * len(names))
     fills = {name: COMPONENT_COLOURS.get(name) or next(extra) for name in names}
-    height = 1.35 + _ROW_INCHES * len(known)
-    with new_figure(height) as figure:
+    wide = is_wide(width)
+    columns = 5 if wide else 3
+    top = 0.46 + 0.17 * -(-len(names) // columns)
+    panel = 0.4 + _ROW_INCHES * len(known)
+    height = top + 0.5 + (panel if wide else 2 * panel + 0.5)
+    with new_figure(height, width) as figure:
         margin = max(text_size(figure, row.short_title, 8.5)[0] for row in known) / 72 + 0.14
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.0, 1.55])
+        shape: dict[str, Any] = {"ncols": 2, "width_ratios": [1.0, 1.55]} if wide else {"nrows": 2}
+        left, right = figure.subplots(sharey=True, **shape)
         figure.subplots_adjust(
-            left=margin / WIDTH_INCHES,
-            right=1 - 0.14 / WIDTH_INCHES,
-            top=1 - 0.78 / height,
+            left=margin / width,
+            right=1 - 0.14 / width,
+            top=1 - top / height,
             bottom=0.5 / height,
             wspace=0.07,
+            hspace=0.5 / panel,
         )
         left.set_yticks(range(len(known)), [row.short_title for row in known])
         left.set_ylim(-0.6, len(known) - 0.4)
         left.set_xscale("log")
-        left.set_xlim(10 ** math.floor(math.log10(min(totals) * 0.7)), max(totals) * 40)
+        left.set_xlim(10 ** math.floor(math.log10(min(totals) * 0.7)), max(totals) * (40 if wide else 200))
         unit = "one adaptation" if what == "adaptation" else "one example"
         left.set_xlabel(f"energy of {unit} (log.)")
         right.set_xlabel("share of this energy, % (linear)")
@@ -75,6 +86,8 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
                 markersize=7,
                 color=colour,
                 markerfacecolor=PAPER if row.estimated else colour,
+                fillstyle=fill_of(row.method, colours),
+                markerfacecoloralt=PAPER,
                 markeredgewidth=1.4,
             )
             left.annotate(
@@ -97,7 +110,7 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
             handles,
             [component_title(name) for name in names],
             loc="upper left",
-            ncols=5,
+            ncols=columns,
             frameon=False,
             fontsize=8.5,
             bbox_to_anchor=(0.0, 1 - 0.16 / height),
@@ -115,9 +128,9 @@ def energy_by_component(rows: Sequence[Row], colours: Mapping[str, str], what: s
             figure,
             f"energy-{what}",
             f"Energy of {unit} by component",
-            f"Left: energy of {words}, mean over the seeds, on a logarithmic axis. Right: the same energy split into "
-            "shares on a linear axis, shares of 6 % and more in numbers. Lengths in the right panel can be compared "
-            "only as shares; the joules of every component are in the table.",
+            f"Points: energy of {words}, mean over the seeds, on a logarithmic axis. Bars: the same energy split into "
+            "shares on a linear axis, shares of 6 % and more in numbers. Lengths of bars can be compared only as "
+            "shares; the joules of every component are in the table.",
             f"Energy of {words} by component. {spoken}.",
             labels_of(known),
         )

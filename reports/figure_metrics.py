@@ -5,7 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .canvas import GRID, INK, MUTED, PAPER, WIDTH_INCHES, Drawing, finish, new_figure, quiet_axes, si_axis, text_size
+from .canvas import (
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    WIDE_INCHES,
+    Drawing,
+    finish,
+    is_wide,
+    new_figure,
+    quiet_axes,
+    si_axis,
+    text_size,
+)
 from .compare_rows import never_wears, row_like
 from .rows import Row, labels_of
 from .values import count, duration, percent, si
@@ -36,7 +49,11 @@ _METRICS = (
 
 
 def metrics_by_device(
-    groups: Mapping[str, Sequence[Row]], colours: Mapping[str, str], name: str, title: str
+    groups: Mapping[str, Sequence[Row]],
+    colours: Mapping[str, str],
+    name: str,
+    title: str,
+    width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """A dot plot: rows of every device (device -> its rows, one task), one panel per metric that has any value."""
     from matplotlib.lines import Line2D
@@ -46,13 +63,15 @@ def metrics_by_device(
     if not every or not metrics:
         return None
     pitch = _LINE_INCHES * len(groups) + _GAP_INCHES
-    height = _TOP_INCHES + _BOTTOM_INCHES + pitch * len(every)
-    with new_figure(height) as figure:
+    panel, wide = pitch * len(every), is_wide(width)
+    height = _TOP_INCHES + _BOTTOM_INCHES + (panel if wide else len(metrics) * (panel + 0.66) - 0.66)
+    with new_figure(height, width) as figure:
         margin = max(text_size(figure, row.short_title, 8)[0] for row in every) / 72 + 0.1
-        panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        shape = (1, len(metrics)) if wide else (len(metrics), 1)
+        panels = figure.subplots(*shape, sharey=True, squeeze=False).ravel()
         figure.subplots_adjust(
-            left=margin / WIDTH_INCHES, right=1 - 0.12 / WIDTH_INCHES, top=1 - _TOP_INCHES / height,
-            bottom=_BOTTOM_INCHES / height, wspace=0.12,
+            left=margin / width, right=1 - 0.12 / width, top=1 - _TOP_INCHES / height,
+            bottom=_BOTTOM_INCHES / height, wspace=0.12, hspace=0.66 / panel,
         )  # fmt: skip
         for axes, metric in zip(panels, metrics, strict=True):
             axes.set_ylim(len(every) - 0.5, -0.5)
@@ -67,16 +86,19 @@ def metrics_by_device(
                         _dot(axes, metric, found, y + offset, colours[row.method], _MARKERS[place % len(_MARKERS)])
             quiet_axes(axes, "x")
             axes.spines["left"].set_visible(False)
-        panels[0].set_yticks(range(len(every)), [row.short_title for row in every], fontsize=8)
-        for label, row in zip(panels[0].get_yticklabels(), every, strict=True):
-            label.set_color(colours[row.method])
+        panels[0].set_yticks(range(len(every)), [row.short_title for row in every])
+        for axes in panels[:1] if wide else panels:
+            axes.tick_params(axis="y", labelsize=8)
+            for label, row in zip(axes.get_yticklabels(), every, strict=True):
+                label.set_color(colours[row.method])
         handles = [
             Line2D([], [], linestyle="none", marker=_MARKERS[n % len(_MARKERS)], color=INK, markersize=4.6)
             for n in range(len(groups))
         ]
         figure.legend(
-            handles, list(groups), loc="upper left", ncols=8, frameon=False, fontsize=8.5, borderaxespad=0,
-            bbox_to_anchor=(0.0, 1 - 0.04 / height), handlelength=1, handletextpad=0.3, columnspacing=1.6,
+            handles, list(groups), loc="upper left", ncols=8 if wide else 4, frameon=False, fontsize=8.5,
+            borderaxespad=0, bbox_to_anchor=(0.0, 1 - 0.04 / height), handlelength=1, handletextpad=0.3,
+            columnspacing=1.6,
         )  # fmt: skip
         spoken = "; ".join(
             f"{row.title} on {device}: " + ", ".join(f"{m.title} {_words(row, m)}".replace("\n", " ") for m in metrics)
@@ -91,7 +113,7 @@ def metrics_by_device(
             name,
             title,
             "One row per method and placement, in its colour; one point per device, whose shape the legend gives. "
-            "Left panel: accuracy as adapted, and a thin line to where 30 days bring it. Other axes are logarithmic."
+            "First panel: accuracy as adapted, and a thin line to where 30 days bring it. Other axes are logarithmic."
             f"{worn} Means over the seeds; a missing point is unknown, or zero on a logarithmic axis.",
             f"Dot plot of {title}. {spoken}.",
             labels_of(every),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .canvas import INK, MUTED, WIDTH_INCHES, Drawing, finish, new_figure, quiet_axes
+from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, is_wide, new_figure, quiet_axes
 from .values import count, digits, si
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ _MOST_BARS = 80
 _CLIPPED_PERCENTILE = 99.0
 
 
-def pulses(programming: Mapping[str, Any]) -> Drawing | None:
+def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) -> Drawing | None:
     """Histogram of program-and-verify pulses per cell and the share of cells not yet done. None without pulses."""
     import numpy as np
 
@@ -27,9 +27,13 @@ def pulses(programming: Mapping[str, Any]) -> Drawing | None:
     width = -(-len(counts) // _MOST_BARS)
     binned = np.add.reduceat(counts, np.arange(0, len(counts), width))
     left_over = 1 - np.cumsum(counts) / cells
-    with new_figure(2.75) as figure:
-        bars, tail = figure.subplots(1, 2, width_ratios=[1.35, 1])
-        figure.subplots_adjust(left=0.085, right=0.985, top=0.86, bottom=0.19, wspace=0.27)
+    wide = is_wide(width_inches)
+    with new_figure(2.75 if wide else 5.1, width_inches) as figure:
+        bars, tail = figure.subplots(1, 2, width_ratios=[1.35, 1]) if wide else figure.subplots(2, 1)
+        figure.subplots_adjust(
+            left=0.65 / width_inches, right=1 - 0.11 / width_inches, top=0.86 if wide else 0.925,
+            bottom=0.19 if wide else 0.1, wspace=0.27, hspace=0.46,
+        )  # fmt: skip
         edges = np.arange(len(binned) + 1) * width - 0.5
         bars.stairs(100 * binned / cells, edges, fill=True, color=_BAR_COLOUR)
         bars.set_ylim(bottom=0)
@@ -70,9 +74,9 @@ def pulses(programming: Mapping[str, Any]) -> Drawing | None:
             figure,
             "write-pulses",
             "Write pulses per cell",
-            f"One-time programming of backbone and pool, cell by cell: {words}. Left: share of cells by the number of "
-            "pulses they took (0: already within tolerance). Right: share of cells that needed more than so many "
-            "pulses, logarithmic, to show the tail.",
+            f"One-time programming of backbone and pool, cell by cell: {words}. First panel: share of cells by the "
+            "number of pulses they took (0: already within tolerance). Second: share of cells that needed more than so "
+            "many pulses, logarithmic, to show the tail.",
             f"Histogram of write pulses per cell and the share of cells not yet done after k pulses. {words}.",
             programming["label"],
         )
@@ -96,7 +100,7 @@ def _mark(axes: "Axes", name: str, value: float | None, height: float) -> None:
     )
 
 
-def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | None:
+def conductance_map(tile: Mapping[str, Any] | None, label: str, width: float = WIDE_INCHES) -> Drawing | None:
     """Target, programmed and difference of one tile, in siemens. None without a tile."""
     if tile is None:
         return None
@@ -110,14 +114,16 @@ def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | Non
     )
     beyond = int((np.abs(difference) > limit).sum())
     rms = float(np.sqrt(np.mean(difference**2)))
-    size = 2.22
-    tall = size * target.shape[0] / target.shape[1]
-    height = min(tall, 2.6) + 1.26
-    with new_figure(height) as figure:
+    wide = is_wide(width)
+    size = 2.22 if wide else 1.72
+    tall = min(size * target.shape[0] / target.shape[1], 2.6)
+    row = tall + 1.26
+    height = row if wide else 2 * row
+    with new_figure(height, width) as figure:
         titles = ("target", "programmed", "programmed − target")
         for index, (title, values) in enumerate(zip(titles, (target, programmed, difference), strict=True)):
-            left = 0.42 + index * (size + 0.2)
-            axes = _panel(figure, left, 0.78, size, min(tall, 2.6), height)
+            left = 0.42 + (index if wide else index % 2) * (size + 0.2)
+            axes = _panel(figure, left, 0.78 + (0 if wide or index == 2 else row), size, tall)
             signed = index == 2
             axes.imshow(
                 values,
@@ -130,36 +136,37 @@ def conductance_map(tile: Mapping[str, Any] | None, label: str) -> Drawing | Non
             axes.set_title(title)
             quiet_axes(axes, "none")
             axes.set_xlabel("bit line", labelpad=1)
-            if index == 0:
+            if index == 0 or not (wide or index == 1):
                 axes.set_ylabel("word line")
             else:
                 axes.set_yticklabels([])
-        _scale(figure, 0.42, 2 * size + 0.2, height, "viridis", 0.0, high)
-        _scale(figure, 0.42 + 2 * (size + 0.2), size, height, "RdBu_r", -limit, limit)
+        _scale(figure, 0.42, 0.3 if wide else row + 0.3, 2 * size + 0.2, "viridis", 0.0, high)
+        _scale(figure, 0.42 + 2 * (size + 0.2) if wide else 0.42, 0.3, size, "RdBu_r", -limit, limit)
         words = f"{target.shape[0]} × {target.shape[1]} cells of {tile['tensor']}, rms difference {si(rms, 'S')}"
         return finish(
             figure,
             "conductance-map",
             "Conductance of a tile",
             f"{words}; neighbouring bit lines hold the two cells of a pair. "
-            f"Left: conductance wanted; middle: after program-and-verify; right: the difference, red too high "
+            "First: conductance wanted; second: after program-and-verify; third: the difference, red too high "
             f"and blue too low, its colours end at ± {si(limit, 'S')} ({beyond} cells lie beyond).",
             f"Three maps of conductance: target, programmed and difference. {words}; targets reach {si(high, 'S')}.",
             label,
         )
 
 
-def _panel(figure: Any, left: float, bottom: float, width: float, tall: float, height: float) -> "Axes":
+def _panel(figure: Any, left: float, bottom: float, width: float, tall: float) -> "Axes":
     """Axes at a place given in inches."""
-    return figure.add_axes((left / WIDTH_INCHES, bottom / height, width / WIDTH_INCHES, tall / height))
+    whole, height = figure.get_size_inches()
+    return figure.add_axes((left / whole, bottom / height, width / whole, tall / height))
 
 
-def _scale(figure: Any, left: float, width: float, height: float, colours: str, low: float, high: float) -> None:
+def _scale(figure: Any, left: float, bottom: float, width: float, colours: str, low: float, high: float) -> None:
     """A horizontal colour scale as one small image (a colour bar would be hundreds of paths)."""
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
-    axes = _panel(figure, left, 0.3, width, 0.11, height)
+    axes = _panel(figure, left, bottom, width, 0.11)
     axes.imshow(
         np.linspace(0, 1, 256)[None], cmap=colours, extent=(low, high, 0, 1), aspect="auto", interpolation="none"
     )

@@ -3,28 +3,33 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .canvas import Drawing, colours_of
+from .canvas import Drawing, colours_of, in_both_widths
 from .figure_accuracy import accuracy_against_energy, accuracy_over_time
 from .figure_energy import energy_by_component
 from .figure_programming import conductance_map, pulses
+from .figure_recovery import recovery
 from .rows import by_shots, rows_of
+from .uncertainty import Errors
 
 
 def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
-    """Every figure the report has data for, by name. The same report gives the same bytes.
+    """Every figure the report has data for, by name, each in both widths. The same report gives the same bytes.
 
-    Names: `accuracy-energy`, `energy-adaptation`, `energy-inference`, `write-pulses`, `conductance-map`,
-    `accuracy-drift`.
+    Names: `accuracy-energy`, `drift-recovery`, `energy-adaptation`, `energy-inference`, `write-pulses`,
+    `conductance-map`, `accuracy-drift`.
     """
     rows = rows_of(report["results"])
     colours = colours_of(row.method for row in rows)
     largest = next(reversed(by_shots(rows).values()))
+    errors = Errors.of(report)
+    programming, label = report["programming"], report["programming"]["label"]
     drawn = (
-        accuracy_against_energy(rows, colours),
-        energy_by_component(largest, colours, "adaptation"),
-        energy_by_component(largest, colours, "inference"),
-        pulses(report["programming"]),
-        conductance_map(report["conductance_map"], report["programming"]["label"]),
-        accuracy_over_time(rows, colours),
+        in_both_widths(lambda width: accuracy_against_energy(rows, colours, errors, width)),
+        in_both_widths(lambda width: recovery(largest, colours, errors, width)),
+        in_both_widths(lambda width: energy_by_component(largest, colours, "adaptation", width)),
+        in_both_widths(lambda width: energy_by_component(largest, colours, "inference", width)),
+        in_both_widths(lambda width: pulses(programming, width)),
+        in_both_widths(lambda width: conductance_map(report["conductance_map"], label, width)),
+        in_both_widths(lambda width: accuracy_over_time(rows, colours, width)),
     )
     return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -7,7 +7,7 @@ from typing import Any
 from . import tables
 from .canvas import Drawing, colours_of, page_colours
 from .fields import LABELS
-from .findings import best_without_writes, findings
+from .findings import findings
 from .headlines import headlines
 from .rows import by_shots, rows_of
 from .unknown import unknown_components, without
@@ -33,12 +33,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
     colours = colours_of(row.method for row in rows)
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
-    device = report["device"]
-    differences = []
-    for group in groups.values():
-        subject = best_without_writes(group)
-        if subject is not None and len(group) > 1:
-            differences.append(tables.differences(group, subject, colours))
+    device, said = report["device"], findings(report)
     parts = [
         (title, tables.components(largest, colours, field, total, form, unknown_components(device, quantity)))
         for title, quantity, field, total, form in (
@@ -66,10 +61,11 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "variables": {light: name for name, (light, _) in page_colours().items()},
         "labels": [label for label in LABELS if label in _labels(report)],
         "headlines": headlines(report),
-        "findings": findings(report),
+        "verdict": said[0].text,
+        "findings": said[1:],
         "messages": [readable(message) for message in report["messages"]],
         "results": [tables.results(group, colours, without(unknown_components(device))) for group in groups.values()],
-        "differences": differences,
+        "comparisons": tables.comparisons(report["comparisons"], colours),
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report["programming"]),
         "break_even": tables.break_even(report["break_even"]),
@@ -77,6 +73,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "silicon": tables.silicon(report["device"]["area_square_meters"]),
         "runs": tables.runs(rows, colours),
         "references": tables.references(report["references"]),
+        "identity": tables.identity(report),
         "configuration": tables.mapping(f"Configuration {report['config_hash']}.", report["config"]),
         "versions": tables.mapping("Versions.", report["versions"]),
     }

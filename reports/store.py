@@ -16,7 +16,7 @@ from ..errors import EdgeAdaptError, UsageError
 from .fields import SCHEMA
 
 _FAMILY = SCHEMA.split("/", maxsplit=1)[0] + "/"
-_OURS = {"report.json", "report.html", "figures"}
+_OURS = {"report.json", "report.html", "results.csv", "figures"}
 
 
 def check_destination(out: Path) -> None:

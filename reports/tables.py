@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .canvas import COMPONENT_COLOURS
+from .canvas import COMPONENT_COLOURS, fill_of
+from .fields import OUTCOMES
 from .rows import (
     Row,
     component_title,
     method_title,
-    paired_difference,
     placement_title,
     ratio_title,
     seeds_in_words,
@@ -29,6 +29,7 @@ class Cell:
     value: float | int | None = None
     below: str = ""
     colour: str = ""
+    fill: str = "full"
     badge: str = ""
     link: str = ""
 
@@ -70,7 +71,8 @@ def _accuracy(row: Row, name: str) -> Cell:
 
 def _name(row: Row, colours: Mapping[str, str]) -> Cell:
     badge = "" if row.label == "simulated" else row.label
-    return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], badge)
+    fill = fill_of(row.method, colours)
+    return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], fill, badge)
 
 
 def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "") -> Table:
@@ -122,35 +124,71 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "")
     )
 
 
-def differences(group: Sequence[Row], subject: Row, colours: Mapping[str, str]) -> Table:
-    """Every row against one of them, seed by seed."""
-    names = ("accuracy_exact", "accuracy_chip", "accuracy_drifted", "accuracy_readapted")
-    energy = subject.stat("adaptation_energy_joules").mean
+def comparisons(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> list[Table]:
+    """The comparisons of a report as tables: between methods in each outcome, and of a method with itself."""
+    return [table for kind in (_between_methods, _with_itself) if (table := kind(entries, colours)) is not None]
+
+
+def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Table | None:
+    found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for entry in entries:
+        if entry["outcome"] == entry["against_outcome"]:
+            key = tuple(entry[name] for name in ("shots", "method", "placement", "against_method", "against_placement"))
+            found.setdefault(key, {})[entry["outcome"]] = entry
     lines = []
-    for row in group:
-        if row is subject:
-            continue
-        cells = [_name(row, colours)]
-        for name in names:
-            difference = paired_difference(subject, row, name)
-            cells.append(Cell(_points(difference), difference.mean))
-        its_energy = row.stat("adaptation_energy_joules").mean
-        multiple = its_energy / energy if energy and its_energy is not None else None
-        cells.append(Cell(ratio(multiple), multiple))
-        lines.append(cells)
-    return Table(
-        f"{subject.title} minus each other method at {subject.shots} shots, seed by seed, in points "
-        "(mean ± sample standard deviation of the differences), and the other's adaptation energy as a multiple.",
-        ("against", "exact weights", "chip", "30 days later", "adapted again", "its energy, as a multiple"),
-        lines,
-    )
+    for (shots, method, placement, other, place), outcomes in found.items():
+        against = f"{method_title(other)}, {placement_title(place)}"
+        lines.append(
+            [
+                _series(method, placement, colours),
+                Cell(against),
+                Cell(str(shots), shots),
+                *(_difference(outcomes.get(name)) for name in OUTCOMES),
+            ]
+        )
+    columns = ("method", "minus", "shots", "exact weights", "chip", "30 days later", "adapted again")
+    return Table(_DIFFERENCES, columns, lines, frozenset({0, 1})) if lines else None
 
 
-def _points(difference: Statistic) -> str:
-    if difference.mean is None:
-        return "–"
-    text = signed(100 * difference.mean)
-    return text if difference.spread is None else f"{text}{JOIN}±{JOIN}{100 * difference.spread:.1f}"
+def _with_itself(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Table | None:
+    lines = [
+        [
+            _series(entry["method"], entry["placement"], colours),
+            Cell(str(entry["shots"]), entry["shots"]),
+            Cell(f"{_OUTCOME_WORDS[entry['outcome']]} − {_OUTCOME_WORDS[entry['against_outcome']]}"),
+            _difference(entry),
+        ]
+        for entry in entries
+        if entry["outcome"] != entry["against_outcome"]
+    ]
+    columns = ("method", "shots", "what changed", "points")
+    return Table("The same method at two times, likewise.", columns, lines, frozenset({0, 2})) if lines else None
+
+
+_DIFFERENCES = (
+    "Differences in points ± one standard error, on the same test examples, draws and chips. Better and worse: beyond "
+    "what chance explains; a tie: the difference may be none."
+)
+_OUTCOME_WORDS = {
+    "exact": "exact weights",
+    "chip": "as adapted",
+    "drifted": "30 days later",
+    "readapted": "adapted again",
+}
+
+
+def _series(method: str, placement: str, colours: Mapping[str, str]) -> Cell:
+    return Cell(method_title(method), None, placement_title(placement), colours[method], fill_of(method, colours))
+
+
+def _difference(entry: Mapping[str, Any] | None) -> Cell:
+    if entry is None or entry["difference_points"] is None:
+        return Cell("–")
+    error = entry["standard_error_points"]
+    text = signed(entry["difference_points"])
+    if error is not None:
+        text += f"{JOIN}±{JOIN}{error:.1f}"
+    return Cell(f"{text}, {entry['verdict']}", entry["difference_points"])
 
 
 def components(
@@ -335,3 +373,31 @@ def mapping(caption: str, values: Mapping[str, Any]) -> Table:
         [Cell(key), Cell(v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))] for key, v in values.items()
     ]
     return Table(caption, ("name", "value"), lines, frozenset(range(2)))
+
+
+#: where a report says what it was made of: (section, field, what it is)
+_IDENTITY = (
+    ("environment", "commit", "commit"),
+    ("environment", "processor", "processor"),
+    ("environment", "cores", "cores"),
+    ("environment", "operating_system", "operating system"),
+    ("environment", "python", "Python"),
+    ("environment", "product_arithmetic", "arithmetic of products"),
+    ("environment", "processes", "processes"),
+    ("environment", "wall_seconds", "wall time"),
+    ("inputs", "chip_sha256", "SHA-256 of the chip"),
+    ("inputs", "model_sha256", "SHA-256 of the model"),
+    ("inputs", "pool_sha256", "SHA-256 of the pool"),
+    ("inputs", "task_sha256", "SHA-256 of the data"),
+)
+
+
+def identity(report: Mapping[str, Any]) -> Table:
+    """What made the numbers: code, machine, contents of the inputs, and the digest of the results."""
+    lines = [[Cell("digest of the results"), Cell(report["results_digest"])]]
+    lines += [[Cell("configuration"), Cell(report["config_hash"])], [Cell("ended"), Cell(report["created"])]]
+    for section, name, title in _IDENTITY:
+        value = report[section][name]
+        text = duration(value) if name == "wall_seconds" and value is not None else str("–" if value is None else value)
+        lines.append([Cell(title), Cell(text)])
+    return Table("Who gets the same digest has the same results.", ("what", "value"), lines, frozenset(range(2)))

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from ..display import Shown
+
 
 def _count(meaning: str) -> float:
     return field(default=0.0, metadata={"meaning": meaning})
 
 
-@dataclass
-class EventCounts:
+@dataclass(repr=False)
+class EventCounts(Shown):
     """How often each thing happened. Everything adds up: counts of parts sum to the counts of the whole.
 
     Fields in joules are tallies of events that each cost something else (a pulse depends on its voltage and its cell).
@@ -41,6 +43,9 @@ class EventCounts:
     array_cycles: float = _count("array read cycles one after another; the arrays of one matrix work together")
     transposed_cycles: float = _count("the same of transposed reads, one slice after another")
     array_seconds: float = _count("arrays on the chip times the seconds that they are powered")
+
+    def _facts(self) -> dict[str, float]:
+        return {name: value for name, value in vars(self).items() if value}
 
     @property
     def dac_drives(self) -> float:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from ..devices import Chip
+from ..display import Shown
 from ..errors import UsageError, unknown_name
 from . import compensation, converters, randoms, rotation
 from .accounting import EventCounts
@@ -33,7 +34,7 @@ FIDELITIES = ("ideal", "fast", "bitserial")
 CALIBRATION_VECTORS = 96
 
 
-class ProgrammedModel:
+class ProgrammedModel(Shown):
     """Matrices (out, in) programmed on one chip.
 
     write_log: the log of the one-time programming. `counts`: every event of reading and rewriting since (see
@@ -63,6 +64,11 @@ class ProgrammedModel:
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
+
+    def _facts(self) -> dict[str, object]:
+        weights = sum(matrix.layout.outputs * matrix.layout.inputs for matrix in self._matrices.values())
+        return {"chip": self.chip.name, "matrices": len(self._matrices), "weights": weights,
+                "fidelity": self.fidelity, "age_seconds": self.clock_seconds, "reads": self.counts.reads}  # fmt: skip
 
     # --- writing
     # -------------------------------------------------------------------------------------------------------------

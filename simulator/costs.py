@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..devices import Chip, describe_chip
+from ..display import Shown
 from .accounting import EventCounts
 from .prices import Cost, all_costs, area_costs, chip_number, cycle_seconds
 
@@ -21,12 +22,16 @@ TIMES = ("array_reads", "writes", "digital")
 AREAS = ("cells", "adc", "dac", "other")
 
 
-@dataclass(frozen=True)
-class Breakdown:
+@dataclass(frozen=True, repr=False)
+class Breakdown(Shown):
     """Joules and seconds by component; totals are the sums."""
 
     joules: dict[str, float]
     seconds: dict[str, float]
+
+    def _facts(self) -> dict[str, float]:
+        parts = {f"{name}_joules": value for name, value in self.joules.items() if value}
+        return {"total_joules": self.total_joules, "total_seconds": self.total_seconds, **parts}
 
     @property
     def total_joules(self) -> float:
@@ -37,8 +42,8 @@ class Breakdown:
         return math.fsum(self.seconds.values())
 
 
-@dataclass(frozen=True)
-class CostTable:
+@dataclass(frozen=True, repr=False)
+class CostTable(Shown):
     """The costs of every event on a chip; `unknown` names the numbers that the chip file lacks (their cost is 0)."""
 
     costs: tuple[Cost, ...]
@@ -46,6 +51,9 @@ class CostTable:
     array_cycle_seconds: float
     transposed_cycle_seconds: float
     adc_joules: float
+
+    def _facts(self) -> dict[str, object]:
+        return {"costs": len(self.costs), "unknown": self.unknown, "array_cycle_seconds": self.array_cycle_seconds}
 
     @staticmethod
     def of(chip: Chip) -> "CostTable":

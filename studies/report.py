@@ -91,7 +91,7 @@ class Found:
 def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, processes: int) -> dict[str, Any]:
     """The report (docs/report-schema.md)."""
     config, chip, first, results = bench.config, bench.chip, found.first, found.results
-    pool_names, backbone_names = bench.pool_tensor_names(), bench.backbone.linear_names()
+    pool_names = bench.pool_tensor_names()
     pool_part = first.programming["pool"]
     report: dict[str, Any] = {
         "schema": SCHEMA,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError, require, unknown_name
 from ..paths import expanded
 from .batches import encode, encode_pairs, encode_words
@@ -57,8 +58,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "*.model"]
 
 
-@dataclass(frozen=True)
-class Backbone:
+@dataclass(frozen=True, repr=False)
+class Backbone(Shown):
     """A pre-trained encoder in float32 and eval mode, with its tokenizer.
 
     `module(input_ids=(B, T) int64, attention_mask=(B, T))` returns `.last_hidden_state` (B, T, hidden_size); one of
@@ -81,6 +82,11 @@ class Backbone:
     paired: bool = False
     tagged: bool = False
     messages: tuple[str, ...] = ()
+
+    def _facts(self) -> dict[str, object]:
+        parameters = sum(weight.numel() for weight in self.module.parameters())
+        return {"name": self.name, "kind": self.kind, "parameters": parameters, "blocks": self.blocks,
+                "hidden_size": self.hidden_size, "max_tokens": self.max_tokens}  # fmt: skip
 
     def reading(self, task: "Task") -> "Backbone":
         """The same encoder for the kind of examples that a task holds.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError
 from ..paths import expanded
 from .peft_folder import LoraModule, load_module, save_module
@@ -29,8 +30,8 @@ _SHIPPED = Path(__file__).parent / "pools"
 _HUB_NAMES = {"minilm": "all-MiniLM-L6-v2", "bert-tiny": "bert_uncased_L-2_H-128_A-2"}  # of models that we fetch
 
 
-@dataclass(frozen=True)
-class Pool:
+@dataclass(frozen=True, repr=False)
+class Pool(Shown):
     """Adapters of the same base model, in the order of their names.
 
     `target_names` are the linears that at least one adapter changes. Every module has an entry for each of them; where
@@ -43,6 +44,10 @@ class Pool:
     path: str
     metadata: Mapping[str, Any]
     messages: tuple[str, ...] = ()
+
+    def _facts(self) -> dict[str, object]:
+        names = [module.name for module in self.modules]
+        return {"path": self.path, "modules": names, "weights": self.weights, "matrices": len(self.target_names)}
 
     @property
     def weights(self) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..display import Shown
 from ..errors import UsageError, unknown_name
 from ..paths import expanded
 from ..runtime.examples import Reading
@@ -61,8 +62,8 @@ class FewShot:
     seed: int
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(Shown):
     """A task of classifying texts, pairs of texts or images, or of tagging words. No two texts are the same (see
     `texts.normalise`), and no two images, so nothing of `test` is in `train`. `augment`: images are cropped and
     mirrored at random while training. `metric`: what right answers are counted by. `strata`: what examples are drawn
@@ -80,6 +81,10 @@ class Task:
     augment: bool = False
     metric: Metric = "accuracy"
     strata: tuple[str, ...] = ()
+
+    def _facts(self) -> dict[str, object]:
+        return {"name": self.name, "labels": self.labels, "train": len(self.train), "test": len(self.test),
+                "metric": self.metric}  # fmt: skip
 
     @property
     def paired(self) -> bool:

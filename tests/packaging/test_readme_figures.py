@@ -1,7 +1,8 @@
-"""Figures of the README are those of the recorded runs that it names."""
+"""Figures of the README and of docs/results.md are those of the recorded runs that they name."""
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from statistics import mean, stdev
 from types import ModuleType
@@ -19,31 +20,93 @@ def script(root: Path, name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def main_table(root: Path) -> ModuleType:
-    return script(root, "main_table")
+def publish(root: Path) -> ModuleType:
+    return script(root, "publish")
 
 
 @pytest.fixture(scope="module")
-def readme(root: Path) -> str:
-    return (root / "README.md").read_text(encoding="utf-8")
+def results(root: Path) -> str:
+    return (root / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def test_the_table_of_the_main_job_is_that_of_its_recorded_run(readme: str, main_table: ModuleType) -> None:
-    recorded = json.loads(main_table.RESULT.read_text(encoding="utf-8"))
-    for row in main_table.rows(recorded["results"]):
-        assert row in readme
+def test_the_regions_of_the_main_job_are_those_of_its_recorded_run(root: Path, publish: ModuleType) -> None:
+    record = json.loads(publish.RESULT.read_text(encoding="utf-8"))
+    marked = 0
+    for document in publish.DOCUMENTS:
+        text = (root / document).read_text(encoding="utf-8")
+        folder = "../benchmarks/results" if "/" in document else "benchmarks/results"
+        assert publish.filled(text, record, folder) == text, f"python benchmarks/publish.py fills {document}"
+        marked += text.count("<!-- begin: main-job")
+    assert marked == 7
 
 
-def test_the_seeds_on_the_chip_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
+    """Numbers by hand: one run of 100 answers, and what a comparison of the report says."""
+    right = lambda count: "1" * count + "0" * (100 - count)
+    record = {
+        "method": "lorafusion", "placement": "DIGITAL", "shots": 100, "seed": 0, "trained_parameters": 4644,
+        "cells_written": 0, "write_energy_joules": 0.0, "adaptation_energy_joules": 0.12,
+        "accuracy_exact": 0.8, "accuracy_chip": 0.72, "accuracy_drifted": 0.6, "accuracy_readapted": 0.7,
+        "right_exact": right(80), "right_chip": right(72), "right_drifted": right(60), "right_readapted": right(70),
+    }  # fmt: skip
+    lora = record | {"method": "lora", "trained_parameters": 147_456, "accuracy_chip": 0.66, "right_chip": right(66)}
+    pair = {"method": "lorafusion", "placement": "DIGITAL", "against_method": "lora", "against_placement": "DIGITAL"}
+    report = {
+        "command": "edge-adapt simulate", "created": "2025-01-31T12:00:00+00:00", "versions": {}, "config_hash": "ab",
+        "environment": {"processor": "a processor", "processes": 2, "wall_seconds": 99.6, "commit": "abcdef"},
+        "inputs": {}, "results_digest": "0123", "task": {"test_examples": 100, "metric": "accuracy"},
+        "test_sets": [{"seed": 0, "examples": list(range(100))}], "results": [lora, record], "break_even": None,
+        "programming": {"cells": 23e6, "energy_joules": 2.8e-3, "time_seconds": 0.69, "pool": None},
+        "comparisons": [pair | {"shots": 100, "outcome": "chip", "against_outcome": "chip", "difference_points": 6.0,
+                                "standard_error_points": 2.39, "verdict": "better"}],
+    }  # fmt: skip
+    kept = publish.short(report)
+    assert [row["method"] for row in kept["rows"]] == ["lorafusion", "lora"]
+    error = (0.72 * 0.28 / 99) ** 0.5
+    assert kept["rows"][0]["accuracy"]["chip"] == {"mean": 0.72, "standard_error": pytest.approx(error)}
+    texts = publish.regions(kept)
+    assert "| **LoRAFusion** | **0** | **72.0 ± 4.5 %** | **60.0 ± 4.9 %** | **70.0 ± 4.6 %** |" in texts["main-job"]
+    assert "72.0 ± 4.5 % on the chip. LoRA trains 147,456 and reaches 66.0 ± 4.8 %" in texts["main-job-lessons"]
+    assert "a difference of +6.0 ± 2.4 points, more than the error." in texts["main-job-lessons"]
+    assert "After 30 days LoRAFusion has 60.0 ± 4.9 % (−12.0 ± 3.3 points)" in texts["main-job-lessons"]
+    assert "No memory cells are written." in texts["main-job-lessons"]
+    assert "Processor: a processor, 2 processes, 100 s. Commit abcdef." in texts["main-job-made"]
+    assert "Digest of the results: `0123`." in texts["main-job-made"]
+    row = "| LoRAFusion, on the chip | LoRA, held digitally, on the chip | +6.0 ± 2.4 | better |"
+    assert row in texts["main-job-differences"]
+    document = "a\n<!-- begin: main-job-once -->\nold\n<!-- end: main-job-once -->\nb\n"
+    filled = publish.filled(document, kept)
+    assert filled.splitlines()[2] == "Programming 23.0 M cells once takes 2.8 mJ and 0.69 s."
+    assert publish.filled(filled, kept) == filled
+    for broken in ("<!-- begin: main-job -->", "<!-- begin: other -->\n<!-- end: other -->"):
+        with pytest.raises(ValueError, match="regions begin"):
+            publish.filled(broken, kept)
+
+
+def test_the_readme_is_short(root: Path) -> None:
+    """About 600 words without its tables and generated regions, and every link within the tree arrives."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    own = re.sub(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", "", text, flags=re.DOTALL)
+    assert len(own.split()) <= 680
+    for document in (
+        "README.md",
+        *(f"docs/{name}.md" for name in ("results", "limits", "glossary", "library", "options")),
+    ):
+        path = root / document
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (path.parent / target).exists(), (document, target)
+
+
+def test_the_seeds_on_the_chip_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
     on_chip = script(root, "on_chip")
-    plain = readme.replace("**", "")
+    plain = results.replace("**", "")
     told = [row for row in on_chip.rows(json.loads(on_chip.RESULT.read_text(encoding="utf-8"))) if row in plain]
-    assert len(told) == plain.count("| on the chip, ") == 3  # at 400 shots the README leaves the 30 days out
+    assert len(told) == plain.count("| on the chip, ") == 3  # at 400 shots the page leaves the 30 days out
 
 
-def test_energies_have_three_digits(main_table: ModuleType) -> None:
+def test_energies_have_three_digits(publish: ModuleType) -> None:
     given = (0.0, 1.8749, 0.1203, 5.0e-3, 5.69e-5, 4.4e-10)
-    assert [main_table.joules(value) for value in given] == ["0", "1.87 J", "120 mJ", "5 mJ", "56.9 µJ", "440 pJ"]
+    assert [publish.joules(value) for value in given] == ["0", "1.87 J", "120 mJ", "5 mJ", "56.9 µJ", "440 pJ"]
 
 
 def recorded(root: Path, name: str) -> dict[str, Any]:
@@ -54,41 +117,42 @@ def percent(values: list[float]) -> str:
     return f"{100 * sum(values) / len(values):.1f}"
 
 
-def test_pairs_and_entities_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
-    text = " ".join(readme.split())
+def test_pairs_and_entities_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
+    text = " ".join(results.split())
     found = {run["method"]: percent([run["accuracy"]]) for run in recorded(root, "pairs.json")["runs"]}
     assert f"classifier only {found['probe']} %, LoRA {found['lora']} %, PASTA {found['pasta']} %" in text
     found = {run["method"]: percent([run["accuracy"]]) for run in recorded(root, "entities.json")["runs"]}
     assert f"F1 {found['probe']} % by the classifier alone, LoRA {found['lora']} %" in text
 
 
-def test_mails_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+def test_mails_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
     runs = recorded(root, "spam.json")["runs"]
     of = lambda method: percent([run["accuracy"] for run in runs if run["method"] == method])
     said = f"LoRA {of('lora')}, LoRAFusion {of('lorafusion')}, PASTA {of('pasta')}, classifier only {of('probe')}"
-    assert said in " ".join(readme.split())
+    assert said in " ".join(results.split())
 
 
 @pytest.mark.parametrize("task", ["elpv-poly", "stamps", "mnist"])
-def test_images_are_those_of_the_recorded_runs(readme: str, root: Path, task: str) -> None:
-    results = [run for run in recorded(root, "vision.json")["results"] if run["task"] == task]
+def test_images_are_those_of_the_recorded_runs(results: str, root: Path, task: str) -> None:
+    found = [run for run in recorded(root, "vision.json")["results"] if run["task"] == task]
     of = lambda method: [
-        run["accuracy"] for run in sorted(results, key=lambda run: run["seed"]) if run["method"] == method
+        run["accuracy"] for run in sorted(found, key=lambda run: run["seed"]) if run["method"] == method
     ]
     assert {len(of(method)) for method in ("pixels", "regression", "probe", "vpt")} == {3}
     cells = (f"{percent(of(m))} ± {100 * stdev(of(m)):.1f}" for m in ("pixels", "regression", "probe", "vpt"))
-    text = readme.replace("**", "")
+    text = results.replace("**", "")
     assert " | ".join(cells) in text
     gains = [100 * (vpt - probe) for vpt, probe in zip(of("vpt"), of("probe"), strict=True)]
     assert f"{mean(gains):.1f} ± {stdev(gains) / len(gains) ** 0.5:.1f}" in text
 
 
-def test_a_pool_of_images_is_that_of_the_recorded_runs(readme: str, root: Path) -> None:
-    results = [run for run in recorded(root, "vision.json")["results"] if run["task"] == "elpv-mono"]
-    fused, probe = ([run["accuracy"] for run in results if run["method"] == name] for name in ("lorafusion", "probe"))
+def test_a_pool_of_images_is_that_of_the_recorded_runs(results: str, root: Path) -> None:
+    text = " ".join(results.split())
+    found = [run for run in recorded(root, "vision.json")["results"] if run["task"] == "elpv-mono"]
+    fused, probe = ([run["accuracy"] for run in found if run["method"] == name] for name in ("lorafusion", "probe"))
     assert len(fused) == len(probe) == 3
-    assert f"reaches {percent(fused)} ± {100 * stdev(fused):.1f} % on monocrystalline cells" in readme
-    assert f"the classifier alone {percent(probe)} ± {100 * stdev(probe):.1f}." in readme
+    assert f"reaches {percent(fused)} ± {100 * stdev(fused):.1f} % on monocrystalline cells" in text
+    assert f"the classifier alone {percent(probe)} ± {100 * stdev(probe):.1f}." in text
 
 
 def test_mezo_and_drift_on_the_page_of_methods_are_those_of_the_recorded_runs(root: Path) -> None:
@@ -173,10 +237,10 @@ def test_recipes_of_lorafusion_are_those_of_the_recorded_runs(root: Path) -> Non
     )
 
 
-def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(readme: str, root: Path) -> None:
+def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
     runs = json.loads((root / "benchmarks" / "results" / "movie.json").read_text(encoding="utf-8"))["runs"]
     for shots in (100, 400):
         for method in ("lorafusion", "lora"):
             found = [r["accuracy"] for r in runs if (r["method"], r["shots"]) == (method, shots)]
             assert len(found) == 5
-            assert f"{100 * sum(found) / 5:.1f}" in readme, (method, shots)
+            assert f"{100 * sum(found) / 5:.1f}" in results, (method, shots)

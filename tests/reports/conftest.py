@@ -215,6 +215,14 @@ def make_report() -> Callable[..., dict[str, Any]]:
     return build_report
 
 
+@pytest.fixture(scope="session")
+def drawings() -> dict[str, Any]:
+    """The figures of the full example, drawn once."""
+    from edge_adapt.reports.figures import draw_all
+
+    return draw_all(build_report())
+
+
 @pytest.fixture
 def report() -> dict[str, Any]:
     """The full example: 9 series, 2 numbers of shots, 5 seeds."""

@@ -3,11 +3,12 @@
 import itertools
 import math
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from edge_adapt.reports.canvas import Drawing, colours_of, page_colours
+from edge_adapt.reports.canvas import COMPONENT_COLOURS, ON_FILL, Drawing, colours_of, fill_of, page_colours
 from edge_adapt.reports.figure_programming import pulses
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.label_layout import Box, place_labels, spread_vertically
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 NAMES = [
     "accuracy-energy",
+    "drift-recovery",
     "energy-adaptation",
     "energy-inference",
     "write-pulses",
@@ -29,11 +31,10 @@ def texts(drawing: Drawing) -> list[str]:
     return ["".join(node.itertext()) for node in ElementTree.fromstring(drawing.svg).iter(f"{SVG}text")]
 
 
-def test_all_figures_are_valid_and_labelled(report):
-    drawings = draw_all(report)
+def test_all_figures_are_valid_and_labelled(drawings):
     assert list(drawings) == NAMES
     for drawing in drawings.values():
-        for text in (drawing.svg, drawing.inline):
+        for text in (drawing.svg, drawing.inline, drawing.narrow):
             root = ElementTree.fromstring(text)
             assert root.tag == f"{SVG}svg"
             assert root.get("role") == "img"
@@ -47,21 +48,32 @@ def test_all_figures_are_valid_and_labelled(report):
     assert drawings["write-pulses"].label == "simulated"
 
 
+def test_the_narrow_form_can_be_read_on_a_telephone(drawings):
+    """On a screen of 390 px a figure has 344; its letters are then 9 px and more, most of them 10."""
+    for drawing in drawings.values():
+        width = float(ElementTree.fromstring(drawing.narrow).get("viewBox", "").split()[2])
+        sizes = sorted(float(size) * 344 / width for size in re.findall(r"font-size: ([\d.]+)px", drawing.narrow))
+        assert sizes[0] >= 8.5
+        assert np.median(sizes) >= 9.5
+        wide, narrow = (set(re.findall(r' id="([^"]*)"', text)) for text in (drawing.inline, drawing.narrow))
+        assert not wide & narrow, "both forms stand in one page"
+
+
 def test_the_same_report_gives_the_same_bytes(make_report):
     first, second = (draw_all(make_report(seeds=2)) for _ in range(2))
     assert first == second
 
 
-def test_every_series_is_named_in_every_panel(report):
-    found = texts(draw_all(report)["accuracy-energy"])
+def test_every_series_is_named_in_every_panel(drawings):
+    found = texts(drawings["accuracy-energy"])
     for title in ("LoRAFusion", "LoRA · every step", "LoRA · per task", "LoRA · digital", "Classifier only"):
         assert found.count(title) == 2, "one label for each number of shots"
     assert sum(text.startswith("Frozen: ") and "0\u00a0J" in text for text in found) == 2
 
 
-def test_inline_figures_take_all_their_colours_from_the_page(report):
+def test_inline_figures_take_all_their_colours_from_the_page(drawings):
     variables = {f"--{name}" for name in page_colours()}
-    for drawing in draw_all(report).values():
+    for drawing in drawings.values():
         assert set(re.findall(r"var\((--[\w-]+)", drawing.inline)) <= variables
         assert "var(" not in drawing.svg
         assert 'width="100%"' not in drawing.inline
@@ -71,6 +83,14 @@ def test_a_method_keeps_its_colour():
     known = colours_of(["lora", "mine", "lorafusion", "other"])
     assert known["lora"] == colours_of(["lora"])["lora"]
     assert len(set(known.values())) == 4
+
+
+def test_methods_beyond_the_palette_have_marks_of_their_own():
+    """A mark is a colour and how much of it is filled; twenty unknown methods have twenty."""
+    names = ["lorafusion", "lora", "full", "probe", "frozen", "pasta", "vpt", *(f"method-{n}" for n in range(20))]
+    colours = colours_of(names)
+    assert len({(colours[name], fill_of(name, colours)) for name in names}) == len(names)
+    assert {fill_of(name, colours) for name in names[:7]} == {"full"}
 
 
 #: linear RGB as seen without one cone type: Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009, severity 1
@@ -100,15 +120,37 @@ def linear(colour: str) -> np.ndarray:
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
 
 
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(float(linear(colour) @ [0.2126, 0.7152, 0.0722]) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_have_contrast_with_the_page(dark):
     """WCAG 2, contrast for text: series colours are also the colours of their labels."""
-    luminance = {name: linear(pair[dark]) @ [0.2126, 0.7152, 0.0722] for name, pair in page_colours().items()}
-    paper = luminance.pop("paper")
-    del luminance["line"]  # the grid is meant to recede
-    for name, value in luminance.items():
-        low, high = sorted((paper, value))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, name
+    colours = {name: pair[dark] for name, pair in page_colours().items()}
+    paper = colours.pop("paper")
+    del colours["line"]  # the grid is meant to recede
+    for name, colour in colours.items():
+        assert contrast(paper, colour) >= 4.5, name
+
+
+@pytest.mark.parametrize("template", ["report.html.j2", "compare.html.j2"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_of_the_page_has_contrast_with_both_backgrounds(template, dark):
+    """The colours that the styles give to texts, on paper and on the page behind it."""
+    folder = Path(__file__).parents[2] / "reports" / "templates"
+    own = [re.findall(rf"--{name}: (#[0-9a-f]{{6}})", (folder / template).read_text(encoding="utf-8"))[dark]
+           for name in ("page", "link")]  # fmt: skip
+    styles = "".join((folder / name).read_text(encoding="utf-8") for name in (template, "report.css.j2"))
+    used = set(re.findall(r"(?<![-\w])color: var\(--([\w-]+)\)", styles))
+    assert used >= {"ink", "muted", "link"}
+    colours = {name: pair[dark] for name, pair in page_colours().items()} | {"link": own[1]}
+    for name in used:
+        for background in (own[0], colours["paper"]):
+            assert contrast(background, colours[name]) >= 4.5, (name, background)
+    for fill in COMPONENT_COLOURS.values():
+        assert contrast(fill, ON_FILL) >= 4.5, fill
 
 
 @pytest.mark.parametrize("dark", [False, True])

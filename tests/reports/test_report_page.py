@@ -1,5 +1,6 @@
 """The page: complete, self-contained, well-formed, escaped, and right for odd reports."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.page import render
 from edge_adapt.reports.rows import rows_of
 from edge_adapt.reports.tables import link_of
-from edge_adapt.reports.values import count, duration, percent, si
+from edge_adapt.reports.values import count, duration, percent, si, signed
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source", "wbr", "col"}
 
@@ -81,6 +82,11 @@ def test_every_number_of_the_results_is_in_the_page(example, report):
             if row.shots == 100:
                 for value in row.components(name).values():
                     assert si(value, "J") in texts
+    for entry in report["comparisons"]:
+        assert (
+            f"{signed(entry['difference_points'])}\xa0±\xa0{entry['standard_error_points']:.1f}, {entry['verdict']}"
+            in texts
+        )
     for record in report["results"]:
         for name in ("seed", "accuracy_chip", "adaptation_energy_joules", "write_time_seconds", "train_tokens"):
             assert str(record[name]) in values
@@ -94,6 +100,10 @@ def test_everything_the_report_tells_is_in_the_page(example, report):
         report["command"],
         report["pool_fit"]["text"],
         report["config_hash"],
+        report["results_digest"],
+        *report["inputs"].values(),
+        *(str(report["environment"][name]) for name in ("commit", "processor", "python", "product_arithmetic")),
+        "2.85\xa0min".replace("\xa0", " "),
         *(entry["citation"] for entry in report["references"]),
         *report["versions"].values(),
         "12 of 1,296 tiles simulated, scaled up",
@@ -147,11 +157,55 @@ def test_nothing_is_loaded_from_elsewhere(example):
                 pytest.fail(f"{tag} {name}={value}")
             if name in ("href", "xlink:href"):
                 allowed = (
-                    ("#", "https://doi.org/", "https://arxiv.org/") if tag == "a" else ("#", "data:image/png;base64,")
+                    ("#", "https://doi.org/", "https://arxiv.org/", "report.json", "results.csv", "figures/")
+                    if tag == "a"
+                    else ("#", "data:image/png;base64,")
                 )
                 assert (value or "").startswith(allowed), (tag, value)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
     assert "@import" not in text
+
+
+def test_the_answer_comes_first_and_its_files_are_linked(example, drawings):
+    text, page = example
+    first_words, figure = text.index('<p class="verdict">'), text.index('<figure id="figure-accuracy-energy">')
+    others = [text.index(word) for word in ("<table", "<h2", '<figure id="figure-drift-recovery">', "<nav")]
+    assert first_words < figure < min(others)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    files = ["report.json", "results.csv", *(f"figures/{name}.svg" for name in drawings)]
+    assert set(files) <= set(links)
+
+
+def test_links_to_files_arrive(make_report, tmp_path):
+    paths = write_report(make_report(shots=(16,), seeds=1), tmp_path / "out")
+    page = Page(paths.html.read_text(encoding="utf-8"))
+    for tag, attributes in page.tags:
+        target = attributes.get("href") or ""
+        if tag == "a" and not target.startswith(("#", "http")):
+            assert (paths.folder / target).is_file(), target
+
+
+def test_the_records_as_csv(make_report, tmp_path):
+    report = make_report(shots=(16,), seeds=2)
+    report["results"][0]["accuracy_readapted"] = None
+    with write_report(report, tmp_path / "out").csv.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == len(report["results"])
+    assert rows[0]["accuracy_readapted"] == ""
+    for row, record in zip(rows, report["results"], strict=True):
+        assert row["method"] == record["method"]
+        assert float(row["adaptation_energy_joules [J]"]) == record["adaptation_energy_joules"]
+        assert float(row["accuracy_chip"]) == record["accuracy_chip"]
+    assert not any(text.startswith(("{", "[")) for row in rows for text in row.values())
+
+
+def test_print_shows_everything(example):
+    """Closed parts open in print, and the wide form of a figure is printed."""
+    text, _ = example
+    printed = text[text.index("@media print") :]
+    assert "details::details-content { content-visibility: visible" in printed
+    assert ".broad { display: block; }" in printed and ".slim { display: none; }" in printed
+    assert ".scroll { overflow: visible" in printed
 
 
 def test_ids_are_unique_and_links_within_the_page_arrive(example):

@@ -1,0 +1,165 @@
+"""A report as an object: what `edge_adapt.simulate`, `compare`, `count` and `load_report` give."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..display import html_table
+from ..errors import UsageError, require
+
+#: what a report is of, by the name of its schema
+KINDS = ("simulate", "compare", "count")
+_FILES = ("report.json", "compare.json")
+
+
+class Report:
+    """The result of a run: the object of docs/report-schema.md (or compare-schema.md) with a few ways to look at it.
+
+    Everything is in `data`, as plain data in SI units; accuracies are fractions from 0 to 1.
+    """
+
+    def __init__(self, data: Mapping[str, Any]):
+        """Raises `UsageError` for an object of another schema, `ReportError` for one that does not follow its own."""
+        schema = str(data.get("schema", "")) if isinstance(data, Mapping) else ""
+        family, _, rest = schema.partition("/")
+        kind = rest.partition("/")[0]
+        if family != "edge-adapt" or kind not in KINDS:
+            raise UsageError(f"this is no report of edge-adapt simulate, compare or count: its schema is {schema!r}")
+        if kind == "simulate":
+            from .schema import validate
+
+            validate(data)
+        self.kind = kind
+        self.data: Mapping[str, Any] = data
+
+    @property
+    def results(self) -> list[Mapping[str, Any]]:
+        """The records: one for every method, placement, number of shots and run."""
+        return list(self.data["results"])
+
+    @property
+    def comparisons(self) -> list[Mapping[str, Any]]:
+        """Paired differences between methods with their standard errors (of a simulation; else empty)."""
+        return list(self.data["comparisons"]) if self.kind == "simulate" else []
+
+    @property
+    def verdict(self) -> str:
+        """What the report says, in a sentence or two."""
+        if self.kind == "count":
+            from .rows import series_title
+            from .values import si
+
+            by_energy = sorted(self.results, key=lambda record: record["adaptation_energy_joules"] or 0.0)
+            least, most = (
+                f"{series_title(r['method'], r['placement'])} {si(r['adaptation_energy_joules'], 'J')}"
+                for r in (by_energy[0], by_energy[-1])
+            )
+            return f"Energy of one adaptation: least {least}, most {most}."
+        if self.kind == "compare":
+            said = self.data["findings"]
+            return str(said[0]["text"]) if said else "Every simulation failed."
+        from .findings import findings
+
+        return findings(self.data)[0].text
+
+    def to_frame(self) -> Any:
+        """The records as a pandas DataFrame, a row each, without the fields that are objects or lists.
+
+        Raises `MissingExtraError` where pandas is not installed.
+        """
+        require("pandas", "frame")
+        import pandas
+
+        plain = [{k: v for k, v in r.items() if not isinstance(v, Mapping | list)} for r in self.results]
+        return pandas.DataFrame(plain)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy of `data`."""
+        return copy.deepcopy(dict(self.data))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the report as the folder, pages and figures included (of a count: its JSON); returns the folder.
+
+        Raises:
+            UsageError: the folder holds things that are not of a report.
+            EdgeAdaptError: matplotlib or jinja2 is missing, no space left, no permission.
+        """
+        folder = Path(folder)
+        if self.kind == "simulate":
+            from . import write_report
+
+            write_report(self.data, folder)
+        elif self.kind == "compare":
+            from .compare import write_comparison
+
+            write_comparison(self.data, folder)
+        else:
+            from . import to_json
+            from .store import write_folder
+
+            write_folder(folder, {"report.json": to_json(self.data)})
+        return folder
+
+    def __repr__(self) -> str:
+        methods = ", ".join(dict.fromkeys(record["method"] for record in self.results))
+        config = self.data["config"]
+        device = config["device"] if "device" in config else ", ".join(config["devices"])
+        return f"Report({self.kind} on {device}: {methods}; {len(self.results)} records)"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        heading, rows = _table(self.kind, self.data)
+        return f"<p>{html.escape(self.verdict)}</p>{html_table(rows, '', heading)}"
+
+
+def load_report(path: str | Path) -> Report:
+    """The report in a folder or file (`report.json` or `compare.json`), checked against its schema.
+
+    Example:
+        `load_report("edge-adapt-report").verdict`
+
+    Raises:
+        UsageError: there is none, or it is of something else.
+        ReportError: a field is missing or wrong; the message names it.
+    """
+    path = Path(path).expanduser()
+    files = [path / name for name in _FILES if (path / name).exists()] if path.is_dir() else [path]
+    if not files:
+        raise UsageError(f"there is no report in {str(path)!r}: it holds neither {' nor '.join(_FILES)}")
+    try:
+        data = json.loads(files[0].read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no report {str(path)!r}; give a report folder or its report.json") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the report {str(files[0])!r}: {error}") from None
+    return Report(data)
+
+
+def _table(kind: str, data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of the small table of a notebook: means over the runs of each method."""
+    from .rows import rows_of, series_title
+    from .values import percent, si
+
+    if kind == "count":
+        heading = ["method", "trained numbers", "adaptation energy", "energy of an example"]
+        return heading, [
+            [series_title(r["method"], r["placement"]), f"{r['trained_parameters']:,}",
+             si(r["adaptation_energy_joules"], "J"), si(r["inference_energy_joules"], "J")]
+            for r in data["results"]
+        ]  # fmt: skip
+    groups = {"": data["results"]}
+    if kind == "compare":
+        groups = {}
+        for record in data["results"]:
+            groups.setdefault(f"{record['device']}, {record['task']}", []).append(record)
+    rows = [
+        [*([name] if name else []), row.title, str(row.shots), percent(row.stat("accuracy_chip")),
+         percent(row.stat("accuracy_readapted")), si(row.stat("adaptation_energy_joules").mean, "J")]
+        for name, records in groups.items()
+        for row in rows_of(records)
+    ]  # fmt: skip
+    heading = ["method", "shots", "on the chip, %", "adapted again, %", "adaptation energy"]
+    return ["device, task", *heading] if kind == "compare" else heading, rows

@@ -1,0 +1,31 @@
+"""`results.csv`: one line for each record of a report, for spreadsheets."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from .fields import FIELDS
+
+_PLAIN = ("text", "integer", "number", "amount", "fraction")  # answers to single examples stay in report.json
+
+
+def columns() -> dict[str, str]:
+    """Field of a record -> heading with its unit, for every field that is one value."""
+    found = {}
+    for field in FIELDS:
+        name = field.path.removeprefix("results[].")
+        if name == field.path or "." in name or field.kind not in _PLAIN:
+            continue
+        found[name] = f"{name} [{field.unit}]" if field.unit not in ("", "1") else name
+    return found
+
+
+def records_csv(report: Mapping[str, Any]) -> str:
+    """The records as CSV with a heading line; null is an empty cell. Fractions are from 0 to 1."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns().values())
+    for record in report["results"]:
+        writer.writerow(["" if record[name] is None else record[name] for name in columns()])
+    return buffer.getvalue()

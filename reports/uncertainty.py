@@ -1,0 +1,81 @@
+"""Errors of a row's accuracies and of differences between rows, from the answers that its records keep.
+
+The arithmetic is that of `paired.py`: a mean accuracy is treated as the difference from a row that answers nothing
+right, so that its error holds test examples, draws and chips as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .paired import Difference, of_answers, of_scores
+from .rows import Row
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What the errors of one report need to know beside its rows.
+
+    metric: what right answers are counted by; only of `accuracy` is the score the mean of the answers. shared: whether
+    all runs have the same test examples.
+    """
+
+    metric: str
+    shared: bool
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "Errors":
+        """Those of a report of `edge-adapt simulate`."""
+        return cls(report["task"]["metric"], len({tuple(entry["examples"]) for entry in report["test_sets"]}) == 1)
+
+    @classmethod
+    def of_task(cls, task: Mapping[str, Any]) -> "Errors":
+        """Those of one task of a comparison: runs have examples of their own where the task has more than one asks."""
+        return cls(task["metric"], task["test_pool"] == task["test_examples"])
+
+    def mean(self, row: Row, outcome: str) -> float | None:
+        """Standard error of the row's mean accuracy in an outcome, a fraction; None where it cannot be told."""
+        values = [record[f"accuracy_{outcome}"] for record in row.records]
+        if not values or None in values:
+            return None
+        answers = [_bits(record, outcome) for record in row.records]
+        found = self._difference(values, answers)
+        return None if found.error is None else found.error / 100
+
+    def difference(self, row: Row, outcome: str, other: Row, other_outcome: str) -> Difference | None:
+        """`row` in an outcome minus `other` in another (they may be the same row), over the runs that both have.
+
+        None where they have no run in common, or one of them has no value.
+        """
+        theirs = {_run(record): record for record in other.records}
+        pairs = [(record, theirs[_run(record)]) for record in row.records if _run(record) in theirs]
+        values = [(one[f"accuracy_{outcome}"], two[f"accuracy_{other_outcome}"]) for one, two in pairs]
+        if not pairs or any(None in pair for pair in values):
+            return None
+        answers = [(_bits(one, outcome), _bits(two, other_outcome)) for one, two in pairs]
+        known = [a - b if a is not None and b is not None and len(a) == len(b) else None for a, b in answers]
+        return self._difference([a - b for a, b in values], known)
+
+    def better(self, row: Row, other: Row) -> bool:
+        """Whether `row` is more accurate on the chip than `other` by more than chance explains."""
+        found = self.difference(row, "chip", other, "chip")
+        return found is not None and found.verdict == "better"
+
+    def _difference(self, values: list[float], answers: list[np.ndarray | None]) -> Difference:
+        kept = [found for found in answers if found is not None]
+        if self.metric == "accuracy" and len(kept) == len(answers):
+            return of_answers(kept, self.shared and len({len(found) for found in kept}) == 1)
+        return of_scores(values, sum(len(found) for found in kept))
+
+
+def _run(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What makes two records the same run: the seed, and the task where several are compared."""
+    return record.get("task"), record["seed"]
+
+
+def _bits(record: Mapping[str, Any], outcome: str) -> np.ndarray | None:
+    """The answers to single examples, 0 or 1 each, as floats; None where they are not kept."""
+    bits = record[f"right_{outcome}"]
+    return None if bits is None else np.frombuffer(bits.encode(), np.uint8).astype(float) - ord("0")
