@@ -29,12 +29,22 @@ def _model() -> BertModel:
     return BertModel(SMALL, add_pooling_layer=False).eval()
 
 
+_SAVED: dict[str, tuple[Any, dict[str, bytes]]] = {}  # peft's model and files of each config, made once
+
+
 def _save_with_peft(folder: Path, **config: Any) -> Any:
-    """An adapter with random A and B, written by peft; returns peft's model."""
+    """An adapter with random A and B, written by peft; returns peft's model, not to be changed."""
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "init_lora_weights": False} | config
-    torch.manual_seed(1)
-    model = peft.get_peft_model(_model(), peft.LoraConfig(**settings)).eval()
-    model.save_pretrained(folder)
+    key = repr(settings)
+    if key not in _SAVED:
+        torch.manual_seed(1)
+        model = peft.get_peft_model(_model(), peft.LoraConfig(**settings)).eval()
+        model.save_pretrained(folder)
+        _SAVED[key] = model, {file.name: file.read_bytes() for file in folder.iterdir()}
+    model, files = _SAVED[key]
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     return model
 
 
