@@ -14,7 +14,7 @@ install: $(STAMPS)/installed
 $(STAMPS)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "edge-adapt: needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "edge-adapt: installing what it needs into $(VENV), about 300 MB: one to five minutes, once"
+	@echo "edge-adapt: installing what it needs into $(VENV): about 400 MB to download, 2 GB on disk, a few minutes, once"
 	@mkdir -p $(STAMPS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) 2>/dev/null || \
 	  { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
