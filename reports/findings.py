@@ -1,12 +1,17 @@
-"""What a report says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
+"""What a report says, in sentences made from its records and comparisons. Nothing physical is computed here.
 
-import math
-from collections.abc import Iterator, Mapping
+No row is called better or worse than another unless their comparison says so: inside the error it is a tie.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .rows import Row, by_shots, paired_difference, rows_of, series_title
-from .values import JOIN, Statistic, count, digits, duration, percent, si, signed, times
+from .comparisons import SUBJECT
+from .rows import Row, by_shots, rows_of, series_title
+from .values import JOIN, count, duration, percent, si, signed
+
+Comparison = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,19 +23,22 @@ class Finding:
 
 
 def findings(report: Mapping[str, Any]) -> list[Finding]:
-    """The findings of a report, most important first. A topic without data gives none."""
+    """The findings of a report, the verdict first. A topic without data gives none; a verdict there always is."""
     rows = rows_of(report["results"])
     largest = next(reversed(by_shots(rows).values()))
+    told = _Told(report, largest)
     return [
-        *(finding for group in by_shots(rows).values() for finding in _accuracy_for_energy(group)),
-        *_per_joule(largest),
+        Finding("verdict", told.verdict()),
+        *(finding for group in by_shots(rows).values() for finding in _Told(report, group).against_others()),
+        *told.gains(),
         *_writes(rows),
         *break_even(report),
         *pool_fit(report),
         *_chip_loss(largest),
-        *_drift(largest),
+        *told.drift(),
         *_wear(largest),
-        *_precision(report["task"]["test_examples"], largest),
+        *told.chips(),
+        *told.errors(),
         *_estimated(rows),
     ]
 
@@ -58,111 +66,202 @@ def _adapting(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.trains and row.stat("adaptation_energy_joules").mean]
 
 
-def _best(rows: list[Row], name: str) -> Row:
-    """The row with most of `name`; of equals the one that adapts for the least energy."""
-    most = max(_mean(row, name) for row in rows)
-    equals = [row for row in rows if _same(_mean(row, name), most)]
-    return min(equals, key=lambda row: row.stat("adaptation_energy_joules").mean or 0.0)
+def points(comparison: Comparison, sign: bool = True) -> str:
+    """ "+3.2 ± 1.4 points"; without its error where that is not known, without its sign where words say it."""
+    difference, error = comparison["difference_points"], comparison["standard_error_points"]
+    text = signed(difference) if sign else f"{abs(difference):.1f}"
+    return f"{text}{JOIN}points" if error is None else f"{text}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
 
 
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+@dataclass(frozen=True)
+class _Told:
+    """The rows of one number of shots, and what their comparisons say."""
 
+    report: Mapping[str, Any]
+    rows: Sequence[Row]
 
-def best_without_writes(group: list[Row]) -> Row | None:
-    """The most accurate row on the chip of those that train and write no cell; of equals the one of least energy."""
-    still = _still(group)
-    return _best(still, "accuracy_chip") if still else None
+    @property
+    def shots(self) -> int:
+        return self.rows[0].shots
 
+    @property
+    def age(self) -> str:
+        return duration(self.report["ages_seconds"][-1])
 
-def _still(group: list[Row]) -> list[Row]:
-    return [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells is False]
+    def _row(self, method: str, placement: str) -> Row:
+        return next(row for row in self.rows if (row.method, row.placement) == (method, placement))
 
+    def _comparisons(self, **wanted: Any) -> list[Comparison]:
+        """The comparisons of these rows with the given fields."""
+        here = {(row.method, row.placement) for row in self.rows}
+        mine = (
+            c for c in self.report["comparisons"]
+            if c["shots"] == self.shots
+            and {(c["method"], c["placement"]), (c["against_method"], c["against_placement"])} <= here
+        )  # fmt: skip
+        return [c for c in mine if all(c[name] == value for name, value in wanted.items())]
 
-def _accuracy_for_energy(group: list[Row]) -> Iterator[Finding]:
-    """The best method that trains and writes no cell against the best that writes, at one number of shots."""
-    best = best_without_writes(group)
-    if best is None:
-        return
-    writing = [row for row in _adapting(_known(group, "accuracy_chip")) if row.writes_cells]
-    accuracy, energy = _mean(best, "accuracy_chip"), _mean(best, "adaptation_energy_joules")
-    tied = [row for row in _still(group) if row is not best and _same(_mean(row, "accuracy_chip"), accuracy)]
-    text = (
-        f"At {best.shots} shots, {best.title} is the most accurate on the chip of the methods that train and write no "
-        f"cell: {_percent(best, 'accuracy_chip')} for {_energy(best)} of adaptation"
-    )
-    if tied:
-        text += f" (just as accurate, for more energy: {_listed([f'{row.title} {_energy(row)}' for row in tied])})"
-    if writing:
-        other = _best(writing, "accuracy_chip")
-        its_energy = _mean(other, "adaptation_energy_joules")
-        text += (
-            f"; of those that write cells it is {other.title} with {_percent(other, 'accuracy_chip')} "
-            f"for {_energy(other)}"
+    def _titles(self, comparison: Comparison) -> tuple[str, str]:
+        one = self._row(comparison["method"], comparison["placement"])
+        return one.title, self._row(comparison["against_method"], comparison["against_placement"]).title
+
+    def verdict(self) -> str:
+        """What the comparisons that were named beforehand decide; without any, the first gain over a start."""
+        primary = self._comparisons(primary=True)
+        between = [c for c in primary if c["outcome"] == c["against_outcome"]]
+        again = [c for c in primary if c["outcome"] != c["against_outcome"]]
+        sentences = [self._between(between)] if between else []
+        sentences += [self._recovery(comparison) for comparison in again]
+        if not between and (gains := self._gains()):
+            sentences.insert(0, f"On the chip at {self.shots} shots, {self._gain(gains[0])}.")
+        if not sentences:
+            row = self.rows[0]
+            sentences = [
+                f"{row.title} answers {_percent(row, 'accuracy_chip')} right on the chip; nothing is compared."
+            ]
+        return " ".join(sentences)
+
+    def _between(self, comparisons: Sequence[Comparison]) -> str:
+        """The subject against its rival, now and after drift, in one sentence."""
+        one, other = self._titles(comparisons[0])
+        whens = {"exact": "with exact weights", "chip": "on the chip", "drifted": f"{self.age} later"}
+        parts = []
+        for comparison in comparisons:
+            when = whens[comparison["outcome"]]
+            if comparison["verdict"] == "too few":
+                parts.append(f"{when} the answers are too few to tell them apart")
+            elif comparison["verdict"] == "tie":
+                parts.append(f"{when} they are a tie ({points(comparison)})")
+            else:
+                parts.append(f"{when} {one} is {points(comparison, sign=False)} {comparison['verdict']}")
+        return f"{one} against {other} at {self.shots} shots: {'; '.join(parts)}."
+
+    def _recovery(self, comparison: Comparison) -> str:
+        """What adapting again on the aged chip gives back, what it costs and what it writes."""
+        row = self._row(comparison["method"], comparison["placement"])
+        written = [record["readaptation_cells_written"] for record in row.records]
+        cells = None if None in written else max(written)
+        writing = (
+            "" if cells is None else ", without writing a cell," if cells == 0 else f", writing {count(cells)} cells,"
         )
-        larger, smaller = max(its_energy, energy), min(its_energy, energy)
-        if larger / smaller >= 1.05:
-            text += (
-                f", {times(larger / smaller)} the energy"
-                if its_energy > energy
-                else f", {times(larger / smaller)} less"
+        cost = row.stat("readaptation_energy_joules").mean
+        price = "" if cost is None else f" for {si(cost, 'J')}"
+        gain = {
+            "better": f"brings back {points(comparison, sign=False)}",
+            "worse": f"loses {points(comparison, sign=False)} more",
+            "tie": f"changes nothing that shows ({points(comparison)}, a tie)",
+            "too few": "may help or not: the answers are too few to tell",
+        }[comparison["verdict"]]
+        return f"Adapting {row.title} again after {self.age}{writing} {gain}{price}."
+
+    def against_others(self) -> Iterator[Finding]:
+        """The subject against every other row on the chip, by what the errors allow to say."""
+        method, placement = SUBJECT
+        mine = self._comparisons(method=method, placement=placement, outcome="chip", against_outcome="chip")
+        if not mine:
+            return
+        subject = self._row(*SUBJECT)
+        groups: dict[str, list[str]] = {}
+        for comparison in mine:
+            other = self._row(comparison["against_method"], comparison["against_placement"])
+            groups.setdefault(comparison["verdict"], []).append(
+                f"{other.title} ({points(comparison)}; {_energy(other)})"
             )
-        text += "." + _pairs(paired_difference(best, other, "accuracy_chip"), f"{best.title} minus {other.title}")
-    else:
-        text += "."
-    bests = [best, _best(writing, "accuracy_chip")] if writing else [best]
-    yield Finding("accuracy and energy", text + _less_does(group, bests))
+        words = {"better": "better than", "tie": "a tie with", "worse": "worse than", "too few": "not told apart from"}
+        parts = [f"{words[verdict]} {_listed(groups[verdict])}" for verdict in words if verdict in groups]
+        yield Finding(
+            "accuracy and energy",
+            f"At {self.shots} shots on the chip, {subject.title} ({_percent(subject, 'accuracy_chip')}; adapting takes "
+            f"{_energy(subject)}) is {'; '.join(parts)}.",
+        )
+
+    def _gains(self) -> list[Comparison]:
+        """Every trained row against its start, on the chip."""
+        starts = {(row.method, row.placement): row.records[0]["start"] for row in self.rows}
+        return [
+            c for c in self._comparisons(outcome="chip", against_outcome="chip")
+            if starts[c["method"], c["placement"]] == c["against_method"]
+        ]  # fmt: skip
+
+    def _gain(self, comparison: Comparison) -> str:
+        one, start = self._titles(comparison)
+        verdict = {"tie": " (a tie)", "too few": " (too few answers to tell)"}.get(comparison["verdict"], "")
+        verb = "gains" if comparison["difference_points"] >= 0 or verdict else "loses"
+        return f"{one} {verb} {points(comparison, sign=verb == 'gains')} over its start, {start}{verdict}"
+
+    def gains(self) -> Iterator[Finding]:
+        """What training itself gains."""
+        if gains := self._gains():
+            yield Finding(
+                "gain over the start", f"At {self.shots} shots on the chip, {'; '.join(map(self._gain, gains))}."
+            )
+
+    def drift(self) -> Iterator[Finding]:
+        """What time takes from the subject, or from the first row that adapts, and what adapting again gives back."""
+        known = _known(_adapting(list(self.rows)), "accuracy_chip", "accuracy_drifted")
+        row = next((row for row in known if (row.method, row.placement) == SUBJECT), known[0] if known else None)
+        if row is None:
+            return
+        text = (
+            f"{row.title} at {row.shots} shots: {_percent(row, 'accuracy_chip')} as adapted, "
+            f"{_percent(row, 'accuracy_drifted')} after {self.age}"
+        )
+        if row.stat("accuracy_readapted").mean is not None:
+            text += f", {_percent(row, 'accuracy_readapted')} after adapting again on the drifted chip"
+            if (again := row.stat("readaptation_energy_joules").mean) is not None:
+                text += f" for {si(again, 'J')}"
+        if (looked := row.stat("compensation_energy_joules").mean) is not None:
+            text += f"; drift compensation takes {si(looked, 'J')} each time, for every matrix on the chip"
+        yield Finding("drift", text + ".")
+
+    def chips(self) -> Iterator[Finding]:
+        """How far the chips are apart."""
+        chips = self.report["programming"]["chips"]
+        if len(chips) < 2:
+            return
+        spans = [
+            _span([100 * chip[name] for chip in chips], "%")
+            for name in ("weight_error_relative", "weight_error_rms_relative")
+        ]
+        method, placement = SUBJECT
+        row = next((row for row in self.rows if (row.method, row.placement) == (method, placement)), self.rows[0])
+        shares = [100 * record["accuracy_chip"] for record in row.records if record["accuracy_chip"] is not None]
+        spread = (
+            f" Of the runs, each on a chip of its own, {row.title} has {_span(shares, '%')} right." if shares else ""
+        )
+        yield Finding(
+            "chips",
+            f"On {len(chips)} chips the weights are wrong by {spans[0]} in the mean and {spans[1]} RMS.{spread}",
+        )
+
+    def errors(self) -> Iterator[Finding]:
+        """What the errors hold, and how many comparisons there are."""
+        found = self.report["comparisons"]
+        if not found:
+            return
+        holds = {
+            "examples": "the choice of test examples alone, for one run says nothing of other draws and chips",
+            "examples and runs": "test examples, draws of the labelled examples, and chips",
+            "runs": "what the runs differ by, since the score is no mean over examples",
+        }[found[0]["error_of"]]
+        runs, examples = found[0]["runs"], found[0]["examples"]
+        named = sum(c["primary"] for c in found)
+        text = (
+            f"± after a difference is its standard error, of answers to the same test examples ({count(examples)} in "
+            f"{runs} run{'' if runs == 1 else 's'}); it holds {holds}. A tie: the 95{JOIN}% interval holds 0."
+        )
+        if others := len(found) - named:
+            text += (
+                f" The verdict rests on the {named or 'no'} comparison{'' if named == 1 else 's'} named beforehand; of "
+                f"{others} others, about one in twenty that are ties would look better or worse by chance."
+            )
+        yield Finding("errors", text)
 
 
-def _less_does(group: list[Row], bests: list[Row]) -> str:
-    """Says so where the model as it is, or the classifier alone, is no worse than the `bests`, which train."""
-    text = ""
-    best = bests[0]
-    if best.stat("trained_parameters").mean == 0 and len(_still(group)) > 1:
-        text += " Of those, none that trains more than the classifier is more accurate."
-    resting = [row for row in _known(group, "accuracy_chip") if not row.trains]
-    rest = _best(resting, "accuracy_chip").stat("accuracy_chip") if resting else best.stat("accuracy_chip_before")
-    if rest.mean is None:
-        return text
-    title = f"{_best(resting, 'accuracy_chip').title}, which trains nothing," if resting else "The model as it was"
-    accuracy = {row.title: _mean(row, "accuracy_chip") for row in bests}
-    reached = [name for name, value in accuracy.items() if rest.mean > value or _same(rest.mean, value)]
-    if reached:
-        equal = any(_same(rest.mean, accuracy[name]) for name in reached)
-        text += f" {title} has {percent(rest)}{JOIN}%: {'no less' if equal else 'more'} than {_listed(reached)}."
-    return text
-
-
-def _pairs(difference: Statistic, what: str) -> str:
-    if difference.mean is None:
-        return ""
-    points = signed(100 * difference.mean)
-    if difference.spread is None:
-        return f" {what}, same seed: {points} points; one seed says nothing about the spread."
-    inside = abs(difference.mean) <= difference.spread
-    return (
-        f" {what}, seed by seed: {points}{JOIN}±{JOIN}{100 * difference.spread:.1f} points "
-        f"over {difference.count} seeds{', within the spread' if inside else ''}."
-    )
-
-
-def _per_joule(group: list[Row]) -> Iterator[Finding]:
-    known = _adapting(_known(group, "accuracy_chip", "accuracy_chip_before"))
-    gains = {
-        row.title: 100
-        * (_mean(row, "accuracy_chip") - _mean(row, "accuracy_chip_before"))
-        / _mean(row, "adaptation_energy_joules")
-        for row in known
-    }
-    ranked = sorted(((gain, title) for title, gain in gains.items() if gain > 0), reverse=True)
-    if len(ranked) < 2:
-        return
-    (first, winner), (second, runner_up) = ranked[:2]
-    yield Finding(
-        "accuracy per joule",
-        f"Most accuracy per joule of adaptation at {group[0].shots} shots: {winner}, {digits(first)} points per joule "
-        f"(gain on the chip over no adaptation); next is {runner_up} with {digits(second)}.",
-    )
+def _span(values: Sequence[float], unit: str) -> str:
+    """ "15.2 to 15.9 %"."""
+    low, high = (f"{value:.1f}" for value in (min(values), max(values)))
+    return f"{low}{JOIN}{unit}" if low == high else f"{low} to {high}{JOIN}{unit}"
 
 
 def _writes(rows: list[Row]) -> Iterator[Finding]:
@@ -237,47 +336,12 @@ def _chip_loss(group: list[Row]) -> Iterator[Finding]:
     yield Finding("cost of the chip", text)
 
 
-def _drift(group: list[Row]) -> Iterator[Finding]:
-    known = _known(_adapting(group), "accuracy_chip", "accuracy_drifted")
-    if not known:
-        return
-    best = _best(known, "accuracy_chip")
-    age = max((point["age_seconds"] for record in best.records for point in record["drift"]), default=None)
-    when = f"after {duration(age)}" if age else "after drift"
-    text = (
-        f"{best.title} at {best.shots} shots: {_percent(best, 'accuracy_chip')} as adapted, "
-        f"{_percent(best, 'accuracy_drifted')} {when}"
-    )
-    if best.stat("accuracy_readapted").mean is not None:
-        text += f", {_percent(best, 'accuracy_readapted')} after adapting again on the drifted chip"
-        if (again := best.stat("readaptation_energy_joules").mean) is not None:
-            text += f" for {si(again, 'J')}"
-    if (looked := best.stat("compensation_energy_joules").mean) is not None:
-        text += f"; drift compensation takes {si(looked, 'J')} each time, for every matrix on the chip"
-    yield Finding("drift", text + ".")
-
-
 def _wear(group: list[Row]) -> Iterator[Finding]:
     wearing = {row.title: row.tasks_until_worn_out for row in group}
     worn = {title: tasks for title, tasks in wearing.items() if isinstance(tasks, float)}
     if worn:
         parts = [f"{title} after {count(tasks)} tasks" for title, tasks in sorted(worn.items(), key=lambda kv: kv[1])]
         yield Finding("wear", f"The rated writes of the cells are used up by {'; '.join(parts)}.")
-
-
-def _precision(test_examples: int, group: list[Row]) -> Iterator[Finding]:
-    """The standard error that the size of the test set alone gives to the best accuracy (binomial)."""
-    known = _known(group, "accuracy_chip")
-    if not known or not test_examples:
-        return
-    accuracy = _mean(_best(known, "accuracy_chip"), "accuracy_chip")
-    error = 100 * math.sqrt(accuracy * (1 - accuracy) / test_examples)
-    yield Finding(
-        "precision",
-        f"All accuracies are of the same {test_examples:,} test examples: one example is "
-        f"{digits(100 / test_examples, 2)} points, and one standard error of sampling near {100 * accuracy:.0f}{JOIN}% "
-        f"is ±{JOIN}{error:.1f} points, which the spread over seeds does not contain.",
-    )
 
 
 def _estimated(rows: list[Row]) -> Iterator[Finding]:

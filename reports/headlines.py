@@ -19,7 +19,8 @@ def headlines(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Programming", _programming(report["programming"])),
         (
             "Run",
-            f"{seeds}; configuration {report['config_hash']}; {report['created']}",
+            f"{seeds}; configuration {report['config_hash']}; results {report['results_digest'][:16]}; "
+            f"{report['created']}",
         ),
     ]
 
@@ -43,7 +44,7 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def _task(task: Mapping[str, Any]) -> str:
-    examples = f"{count(task['test_examples'])} test examples, by {task['metric']}"
+    examples = f"{count(task['test_examples'])} test examples in each run, by {task['metric']}"
     return f"{task['name']} ({', '.join(task['labels'])}): {examples}; {task['source']}"
 
 
@@ -78,5 +79,7 @@ def _programming(programming: Mapping[str, Any]) -> str:
     if cells:
         text += f"; {count(failed)} cells out of tolerance ({digits(100 * failed / cells, 2)} %)"
     if programming["weight_error_relative"] is not None:
-        text += f"; weight error {digits(100 * programming['weight_error_relative'], 2)} %"
+        text += f"; weight error {digits(100 * programming['weight_error_relative'])} % in the mean"
+        if programming["weight_error_rms_relative"] is not None:
+            text += f", {digits(100 * programming['weight_error_rms_relative'])} % RMS"
     return text

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WIDE = 138  # columns from which one table holds everything
 _VERDICT_STYLE = {"fits": "green", "does not fit": "red", "cannot tell": "yellow", "too few answers": "yellow"}
 #: topics of the findings that the terminal prints; the page has them all
-_TOPICS = ("accuracy and energy", "break-even", "pool fit", "drift", "wear")
+_TOPICS = ("accuracy and energy", "gain over the start", "break-even", "pool fit", "drift", "chips", "wear")
 
 _Form = Callable[[Row], str]
 
@@ -37,12 +37,16 @@ def _joules(value: float | None) -> str:
     return si(value, "J")
 
 
-_ACCURACY: tuple[tuple[str, _Form], ...] = (
-    ("exact\n%", lambda row: percent(row.stat("accuracy_exact"))),
-    ("chip\n%", lambda row: percent(row.stat("accuracy_chip"))),
-    ("30 days\n%", lambda row: percent(row.stat("accuracy_drifted"))),
-    ("adapted\nagain %", lambda row: percent(row.stat("accuracy_readapted"))),
-)
+def _accuracy(age_seconds: float) -> tuple[tuple[str, _Form], ...]:
+    """The columns of accuracies; the chip was tested again at this age."""
+    return (
+        ("exact\n%", lambda row: percent(row.stat("accuracy_exact"))),
+        ("chip\n%", lambda row: percent(row.stat("accuracy_chip"))),
+        (f"{_plain(duration(age_seconds))}\n%", lambda row: percent(row.stat("accuracy_drifted"))),
+        ("adapted\nagain %", lambda row: percent(row.stat("accuracy_readapted"))),
+    )
+
+
 _COST: tuple[tuple[str, _Form], ...] = (
     ("trained", _mean("trained_parameters", count)),
     ("cell\nwrites", _mean("cells_written", count)),
@@ -61,11 +65,13 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
     """
     from rich.text import Text
 
+    console.print(Text(_plain(findings(report)[0].text), style="bold"))
+    console.print()
     _facts(console, headlines(report))
     rows = rows_of(report["results"])
     for shots, group in by_shots(rows).items():
         console.print()
-        _tables(console, shots, group, report["task"]["metric"])
+        _tables(console, shots, group, report["task"]["metric"], _accuracy(report["ages_seconds"][-1]))
     marks = ["~ estimated"] if any(row.estimated for row in rows) else []
     if plain := labels_of(row for row in rows if not row.estimated):
         marks.append(f"{'the others' if marks else 'all'} {plain}")
@@ -73,7 +79,7 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
     if lacking := without(unknown_components(report["device"])):
         marks.append(f"energies {lacking}, whose price is unknown")
     if any(len(row.records) > 1 for row in rows):
-        marks.append("± is the sample standard deviation over seeds")
+        marks.append("± in the table is the sample standard deviation over runs, elsewhere a standard error")
     console.print("; ".join(marks), style="dim")
     console.print()
     _sentences(console, report)
@@ -116,12 +122,14 @@ def _facts(console: "Console", facts: Sequence[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def _tables(console: "Console", shots: int, group: Sequence[Row], metric: str) -> None:
+def _tables(
+    console: "Console", shots: int, group: Sequence[Row], metric: str, accuracy: tuple[tuple[str, _Form], ...]
+) -> None:
     title = f"{shots} shots"
     if console.width >= _WIDE:
-        print_table(console, _table(f"{title}, {metric} and cost", group, (*_COST[:2], *_ACCURACY, *_COST[2:])))
+        print_table(console, _table(f"{title}, {metric} and cost", group, (*_COST[:2], *accuracy, *_COST[2:])))
         return
-    print_table(console, _table(f"{title}: {metric}", group, _ACCURACY))
+    print_table(console, _table(f"{title}: {metric}", group, accuracy))
     console.print()
     print_table(console, _table(f"{title}: cost", group, _COST, narrow=True))
 
