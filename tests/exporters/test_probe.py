@@ -66,6 +66,14 @@ def test_the_first_block_alone_is_probed(backbone: Backbone) -> None:
         torch.testing.assert_close(short(input_ids=ids).last_hidden_state, states[1])
 
 
+def _traced_in_vain(adaptation: Any, error: Exception) -> None:
+    with graph._tracing(adaptation):
+        try:
+            raise error
+        except Exception as inner:
+            raise RuntimeError("the exporter failed\nwith a long story") from inner
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -76,11 +84,8 @@ def test_the_first_block_alone_is_probed(backbone: Backbone) -> None:
 )
 def test_any_exception_of_the_exporter_becomes_one_line(backbone: Backbone, error: Exception, reason: str) -> None:
     adaptation = get_method("probe").attach(backbone, 2, np.random.default_rng(0))
-    with pytest.raises(EdgeAdaptError, match="'bert' cannot be exported") as caught, graph._tracing(adaptation):
-        try:
-            raise error
-        except Exception as inner:
-            raise RuntimeError("the exporter failed\nwith a long story") from inner
+    with pytest.raises(EdgeAdaptError, match="'bert' cannot be exported") as caught:
+        _traced_in_vain(adaptation, error)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,5 +1,6 @@
 """Families of encoders, each as a tiny random model: right, or refused in one line with the reason."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from edge_adapt.errors import UsageError
+from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import get_method
 from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.studies.encoding import Encoded
@@ -194,3 +195,26 @@ def test_sparse_attention_is_kept_to_texts_that_it_reads_whole(model_folder: Cal
     """BigBird reads up to 5 + 2 x 3 blocks of 64 tokens with full attention; beyond, padding has a say."""
     backbone = load_backbone(model_folder(hf.BigBirdConfig(**SIZES | {"max_position_embeddings": 1024})))
     assert backbone.max_tokens == 704
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"do_rescale": False}, "pixels times 1;"),
+        ({"rescale_factor": 1 / 127.5}, "pixels times 0.00784"),
+        ({"image_std": [1, 0, 1]}, "deviation"),
+        ({"image_mean": [0.5]}, "three colours"),
+    ],
+)
+def test_a_preprocessor_that_does_something_else(
+    settings: dict[str, Any], message: str, model_folder: Callable[[Any], Path]
+) -> None:
+    folder = model_folder(hf.ViTConfig(**IMAGES))
+    given = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": False}
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(given))
+    reader: Any = load_backbone(folder).preprocessor
+    assert (reader.mean, reader.deviation) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    path.write_text(json.dumps(given | {"do_normalize": True} | settings))
+    with pytest.raises(EdgeAdaptError, match=message):
+        load_backbone(folder)
