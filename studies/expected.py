@@ -4,6 +4,8 @@ The unit of training and testing is one example read forward through the chip. W
 the tokens of an example.
 """
 
+from collections.abc import Mapping
+
 from ..methods import Placement
 from ..methods.base import BackwardNeed, Recipe
 from ..workloads.tasks import VALIDATION_SHARE
@@ -41,7 +43,7 @@ def exact(variant: Variant, recipe: Recipe, shots: int, bench: Workbench) -> flo
     return training(variant, recipe, shots) + testing(bench)
 
 
-def work(bench: Workbench, wire_units: int, parts: dict[str, float], jobs: int) -> Work:
+def work(bench: Workbench, wire_units: int, parts: Mapping[str, float], jobs: int) -> Work:
     """All kinds of work of a simulation; `parts`: reads of each kind, that `jobs` processes share."""
     weights = sum(tensor.size for tensor in bench.frozen_tensors.values())
     tokens = bench.test.size().tokens / max(1, len(bench.task.test))
