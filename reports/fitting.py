@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 _PROSE = 20  # characters that a column of prose must keep, to be read in a column
 
 
-def print_table(console: "Console", table: "Table") -> None:
+def print_table(console: "Console", table: "Table", listing: bool = False) -> None:
     """Print a table as it is where its numbers fit; else as records, one under the other, with the headings as names.
 
-    Where standard output is no terminal, nothing is wrapped: every row is one line, its columns in line, whatever the
-    width, without lines between them.
+    `listing`: a list of things with names. Where standard output is no terminal, nothing of it is wrapped: every row is
+    one line, its columns in line, whatever the width, without lines between them.
     """
-    if not console.is_terminal:
+    if listing and not console.is_terminal:
         _print_lines(console, table)
     elif _narrowest(console, table) <= console.width:
         console.print(table)
