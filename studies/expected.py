@@ -14,11 +14,11 @@ from .workbench import Variant, Workbench
 
 PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training", "testing", "exact weights"
 
-# Measured with all-MiniLM-L6-v2 on one thread of a server processor of 2023. Other models and processors differ by some
-# factor, which the progress finds out.
+# For all-MiniLM-L6-v2 on one thread, so that the job of 32 shots comes out at about the two minutes that it takes on two
+# cores. Other models and processors differ by some factor, which the progress finds out.
 _PROGRAM_SECONDS = 4e-7  # a weight
 _WIRES_SECONDS = 0.05  # an array
-_READ_SECONDS = 7e-11  # a weight and token, on the chip
+_READ_SECONDS = 4e-11  # a weight and token, on the chip
 _EXACT_SHARE = 0.25  # of that, with exact weights
 _STEP_READS = 4.0  # forward, back, and what follows a step, for each example
 _REWRITE_READS = 4.0  # more where cells are rewritten after every step

@@ -31,7 +31,7 @@ def printed(width: int, terminal: bool, **options) -> str:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 140, 200])
+@pytest.mark.parametrize("width", [40, 60, 80, *range(90, 150, 5), 200])
 def test_a_terminal_loses_nothing(width):
     text = printed(width, terminal=True)
     assert all(len(line) <= width for line in text.splitlines())
