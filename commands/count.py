@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,14 +154,56 @@ def lifetime(share: float | None, tasks: float | None) -> str:
     return "unlimited" if tasks is None or share == 0 else count(tasks)
 
 
-def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
+def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> None:
+    """One table where it fits; else what adapting costs, and what answering costs."""
     from rich import box
+    from rich.table import Table
+
+    from ..reports.fitting import fits, print_table
+    from ..reports.rows import PLACEMENT_SHORT, method_title
+    from ..reports.values import count, duration, si
+
+    joules = lambda name: lambda record: si(record[f"{name}_energy_joules"], "J")
+    seconds = lambda name: lambda record: duration(record[f"{name}_seconds"])
+    adapting = (
+        ("trained", lambda record: count(record["trained_parameters"])),
+        ("write\nenergy", joules("write")),
+        ("adapt\nenergy", joules("adaptation")),
+        ("adapt\ntime", seconds("adaptation_time")),
+        ("tasks till\nworn out", lambda r: lifetime(r["endurance_share_per_task"], r["tasks_until_worn_out"])),
+    )
+    answering = (
+        ("answer\nenergy", joules("inference")),
+        ("answer\ntime", seconds("inference_time")),
+        ("pipe-\nlined", seconds("inference_time_pipelined")),
+        ("one\nevery", seconds("inference_interval")),
+    )
+
+    def table(columns: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+        made.add_column("", no_wrap=True)
+        for heading, _ in columns:
+            made.add_column(heading, justify="right", no_wrap=True)
+        for record in records:
+            title = f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}"
+            made.add_row(title, *(form(record) for _, form in columns))
+        return made
+
+    together = table((*adapting, *answering))
+    if fits(console, together):
+        console.print(together)
+        return
+    print_table(console, table(adapting))
+    console.print()
+    print_table(console, table(answering))
+
+
+def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..reports.fitting import print_table
-    from ..reports.rows import PLACEMENT_SHORT, method_title, ratio_title
-    from ..reports.values import area, count, duration, ratio, si
+    from ..reports.rows import method_title, ratio_title
+    from ..reports.values import area, duration, ratio, si
 
     device, programming, model = report["device"], report["programming"], report["model"]
     own_name = "" if device["name"] == device["title"] else f"{escape(device['name'])}, "
@@ -194,21 +236,7 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     )
     console.print(facts)
     console.print()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    table.add_column("", no_wrap=True)
-    for heading in ("trained", "write\nenergy", "adapt\nenergy", "adapt\ntime", "answer\nenergy", "answer\ntime",
-                    "pipe-\nlined", "one\nevery", "tasks till\nworn out"):  # fmt: skip
-        table.add_column(heading, justify="right", no_wrap=True)
-    for record in report["results"]:
-        joules = lambda name, record=record: si(record[f"{name}_energy_joules"], "J")
-        seconds = lambda name, record=record: duration(record[f"{name}_seconds"])
-        table.add_row(
-            f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}",
-            count(record["trained_parameters"]), joules("write"), joules("adaptation"), seconds("adaptation_time"),
-            joules("inference"), seconds("inference_time"), seconds("inference_time_pipelined"),
-            seconds("inference_interval"), lifetime(record["endurance_share_per_task"], record["tasks_until_worn_out"]),
-        )  # fmt: skip
-    print_table(console, table)
+    _print_results(report["results"], console)
     console.print(
         "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
         "next when all layers are busy[/]\n"

@@ -151,7 +151,7 @@ def _list(args: argparse.Namespace) -> int:
             text["periphery.adc.energy"], text["periphery.adc.per_array"], item["title"],
         )  # fmt: skip
     for table in (chips, cells, peripheries):
-        print_table(console, table)
+        print_table(console, table, listing=True)
     if console.is_terminal:
         console.print("[dim]edge-adapt devices show NAME prints every number with its source.[/]")
     return 0
@@ -179,11 +179,11 @@ def _show(args: argparse.Namespace) -> int:
     for part in ("cell", "array", "periphery"):
         rows = [row for row in described["values"] if row["key"].split(".")[0] == part]
         if rows:
-            print_table(console, _values_table(part, rows, with_notes, not console.is_terminal))
+            print_table(console, _values_table(part, rows, with_notes, not console.is_terminal), listing=True)
     references = _table("References", ("key", "citation", "doi"))
     for item in described["references"]:
         references.add_row(escape(item["key"]), escape(item["citation"]), item["doi"] or "")
-    print_table(console, references)
+    print_table(console, references, listing=True)
     counts = {status: sum(row["status"] == status for row in described["values"]) for status in _STATUS_STYLE}
     console.print(_status_line(counts))
     if not with_notes:
@@ -240,7 +240,7 @@ def _diff(args: argparse.Namespace) -> int:
         after = "–" if item.after is None else escape(item.after_text)
         ratio = _ratio(item.before, item.after)
         table.add_row(escape(item.key), before, after, ratio, f"[{style}]{item.change}[/]")
-    print_table(console, table)
+    print_table(console, table, listing=True)
     console.print("1 number differs" if len(differences) == 1 else f"{len(differences)} numbers differ")
     return 0
 

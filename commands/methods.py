@@ -120,7 +120,7 @@ def _list(args: argparse.Namespace) -> int:
         table.add_row(record["name"], what, "\n".join(record["placements"]), record["backward_need"])
     if not console.is_terminal:
         table.title = None
-    print_table(console, table)
+    print_table(console, table, listing=True)
     return 0
 
 

@@ -98,7 +98,7 @@ def _train(args: argparse.Namespace) -> int:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
         table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
     console = Console(file=sys.stdout)
-    print_table(console, table)
+    print_table(console, table, listing=True)
     for message in record["messages"]:
         console.print(message, highlight=False, markup=False)
     return 0
@@ -129,7 +129,7 @@ def _inspect(args: argparse.Namespace) -> int:
             "unknown" if accuracy is None else f"{accuracy:.3f}",
         )
     console = Console(file=sys.stdout)
-    print_table(console, table)
+    print_table(console, table, listing=True)
     for line in (*record["messages"], *([f"made by: {record['command']}"] if record["command"] else [])):
         console.print(line, highlight=False)
     return 0

@@ -38,7 +38,7 @@ def simulate(
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
-        reads: Counter[str] = Counter()
+        reads: Counter = Counter()
         for part in parts:
             reads.update(part.reads(bench))
         progress.start(expected.work(bench, units, reads, min(jobs, len(parts))))

@@ -158,16 +158,19 @@ def test_a_report_that_is_replaced_is_said(cli, here: Path) -> None:
             assert "replace" in str(out.help), parser.prog
 
 
-def test_count_names_the_chip_and_how_long_its_cells_last(cli, here: Path) -> None:
-    (here / "mine.yaml").write_text(cli("devices", "show", "reram", "--json").out and _chip_text("reram", "mine"))
+def test_count_names_the_chip_and_how_long_its_cells_last(cli, here: Path, monkeypatch) -> None:
+    (here / "mine.yaml").write_text(_chip_text("reram", "mine"))
     outcome = cli("count", "--device", "mine.yaml", "--model", "bert-tiny", "--method", "lora", "full:NVM_TASK")
     assert outcome.code == 0, outcome.err
     flat = " ".join(outcome.out.split())
     assert "chip mine, " in flat
-    assert "tasks till worn out" in flat
-    found = {" ".join(line.split()[:-1]): line.split()[-1] for line in outcome.out.splitlines() if " · " in line}
-    lasting = {name.split(" · ")[1].split()[0]: value for name, value in found.items()}
-    assert lasting["digital"] == "unlimited"
+    assert "tasks till" in flat and "worn out" in flat
+    assert any(line.startswith("LoRA") and line.rstrip().endswith("unlimited") for line in outcome.out.splitlines())
+    for width in (40, 60, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        outcome = cli("count", "--model", "bert-tiny", "--method", "lora", "full:NVM_TASK")
+        assert max(map(len, outcome.out.splitlines())) <= width
+        assert "…" not in outcome.out and "unlimited" in outcome.out and "393" in outcome.out
     assert [count.lifetime(*pair) for pair in ((None, None), (0.0, None), (0.5, 2.0), (1e-7, 1e7))] == [
         "unknown", "unlimited", "2", "10.0\u00a0M"
     ]  # fmt: skip

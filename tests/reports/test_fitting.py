@@ -27,11 +27,11 @@ def table(title: str | None = "Costs") -> Table:
 def printed(width: int, terminal: bool, **options) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=width, no_color=True, color_system=None, **options)
-    print_table(console, table())
+    print_table(console, table(), listing=True)
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 140, 200])
+@pytest.mark.parametrize("width", [40, 60, 80, *range(90, 150, 5), 200])
 def test_a_terminal_loses_nothing(width):
     text = printed(width, terminal=True)
     assert all(len(line) <= width for line in text.splitlines())
@@ -60,6 +60,12 @@ def test_a_pipe_gets_one_line_an_entry(width):
     assert lines[2].startswith("Full fine-tuning · digital  ")
     assert lines[2].endswith("that may be wrapped")
     assert {line.index("12.3 mJ") for line in lines[2:5]} == {lines[2].index("12.3 mJ")}
+
+
+def test_what_is_no_list_is_the_same_in_a_pipe():
+    stream = io.StringIO()
+    print_table(Console(file=stream, width=60), table())
+    assert stream.getvalue() == printed(60, terminal=True)
 
 
 def test_columns_in_line():
