@@ -11,7 +11,6 @@ from .compare_rows import Comparison, rows_on, tasks_of
 from .fields import LABELS
 from .figure_accuracy import energy_panels
 from .figure_metrics import metrics_by_device
-from .uncertainty import Errors
 from .values import count, duration
 
 
@@ -22,6 +21,8 @@ def method_colours(comparison: Comparison) -> dict[str, str]:
 
 def draw_all(comparison: Comparison) -> dict[str, Drawing]:
     """The figures of every task with results, by name: `pareto-N` and `metrics-N`, N = number of the task."""
+    from .uncertainty import Errors
+
     colours = method_colours(comparison)
     found = []
     tasks = {entry["task"]: entry for entry in comparison["tasks"]}

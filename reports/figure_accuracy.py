@@ -23,11 +23,12 @@ from .canvas import (
 from .frontier import frontier
 from .label_layout import Box, place_labels, spread_vertically
 from .rows import Row, by_shots, labels_of, seeds_in_words
-from .uncertainty import Errors
 from .values import duration, percent, si
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .uncertainty import Errors
 
 _PANEL_INCHES, _EDGE_INCHES = 3.35, 0.85
 _MARKERS = "Markers: ○ digital, □ cells rewritten every step, ◇ cells rewritten once per task; hollow: estimated."
@@ -36,7 +37,7 @@ _MARKERS = "Markers: ○ digital, □ cells rewritten every step, ◇ cells rewr
 def accuracy_against_energy(
     rows: Sequence[Row],
     colours: Mapping[str, str],
-    errors: Errors,
+    errors: "Errors",
     width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation, a panel per number of shots. None without data."""
@@ -49,7 +50,7 @@ def energy_panels(
     colours: Mapping[str, str],
     name: str,
     title: str,
-    errors: Errors,
+    errors: "Errors",
     width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """Accuracy on the chip against the energy of one adaptation with the frontier, a panel per group of rows; None
@@ -188,7 +189,7 @@ def _spread_words(rows: Sequence[Row]) -> str:
     return f"Mean over {seeds_in_words(rows)}; bars: ± one sample standard deviation. "
 
 
-def _error_words(rows: Sequence[Row], errors: Errors) -> str:
+def _error_words(rows: Sequence[Row], errors: "Errors") -> str:
     runs = seeds_in_words(rows).replace("seed", "run")
     if all(errors.mean(row, "chip") is None for row in rows):
         return f"Mean over {runs}, too few to tell an error. "
@@ -209,7 +210,7 @@ def _marker_style(row: Row, colours: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _point(axes: "Axes", row: Row, colours: Mapping[str, str], errors: Errors) -> None:
+def _point(axes: "Axes", row: Row, colours: Mapping[str, str], errors: "Errors") -> None:
     """Every run faintly, then the mean with its standard error."""
     colour = colours[row.method]
     seeds = [(r["adaptation_energy_joules"], r["accuracy_chip"]) for r in row.records]
@@ -302,7 +303,7 @@ def _reference_lines(axes: "Axes", rows: Sequence[Row], colours: Mapping[str, st
 
 
 def _labels(
-    axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], errors: Errors, obstacles: list[Box]
+    axes: "Axes", rows: Sequence[Row], colours: Mapping[str, str], errors: "Errors", obstacles: list[Box]
 ) -> None:
     """A label beside every point, with a thin leader where it had to move away."""
     points, boxes = [], list(obstacles)

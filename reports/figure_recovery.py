@@ -4,21 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, new_figure, quiet_axes, text_size
-from .paired import Difference
 from .rows import Row, labels_of
-from .uncertainty import Errors
 from .values import JOIN, duration, percent, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .paired import Difference
+    from .uncertainty import Errors
+
 _ROW_INCHES, _TOP_INCHES, _BOTTOM_INCHES = 0.56, 0.58, 0.5
 _POINTS = ("o", "X", "D")  # as adapted, later, adapted again
 _NAMES = ("chip", "drifted", "readapted")
 
 
-def points(difference: Difference | None) -> str:
+def points(difference: "Difference | None") -> str:
     """A paired difference in points with its standard error: "−4.0 ± 1.2"; "–" when unknown."""
     if difference is None or difference.points is None:
         return "–"
@@ -26,16 +27,16 @@ def points(difference: Difference | None) -> str:
     return text if difference.error is None else f"{text}{JOIN}±{JOIN}{difference.error:.1f}"
 
 
-Changes = tuple[Difference | None, Difference | None]
+Changes = tuple["Difference | None", "Difference | None"]
 
 
-def changes(row: Row, errors: Errors) -> Changes:
+def changes(row: Row, errors: "Errors") -> Changes:
     """(later minus as adapted, adapted again minus later) of one row."""
     return errors.difference(row, "drifted", row, "chip"), errors.difference(row, "readapted", row, "drifted")
 
 
 def recovery(
-    rows: Sequence[Row], colours: Mapping[str, str], errors: Errors, width: float = WIDE_INCHES
+    rows: Sequence[Row], colours: Mapping[str, str], errors: "Errors", width: float = WIDE_INCHES
 ) -> Drawing | None:
     """Two arrows for every row that was adapted again: what time takes, what adapting again gives back.
 
@@ -86,7 +87,7 @@ def _spoken(row: Row, changed: Changes) -> str:
     return f"{row.title}: {accuracies}, change {points(changed[0])}, then {points(changed[1])} points"
 
 
-def _bar(difference: Difference | None) -> float:
+def _bar(difference: "Difference | None") -> float:
     """Length of an error bar in points; 0 where there is none."""
     return 0.0 if difference is None or difference.error is None else difference.error
 

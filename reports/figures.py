@@ -9,7 +9,6 @@ from .figure_energy import energy_by_component
 from .figure_programming import conductance_map, pulses
 from .figure_recovery import recovery
 from .rows import by_shots, rows_of
-from .uncertainty import Errors
 
 
 def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
@@ -18,6 +17,8 @@ def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
     Names: `accuracy-energy`, `drift-recovery`, `energy-adaptation`, `energy-inference`, `write-pulses`,
     `conductance-map`, `accuracy-drift`.
     """
+    from .uncertainty import Errors
+
     rows = rows_of(report["results"])
     colours = colours_of(row.method for row in rows)
     largest = next(reversed(by_shots(rows).values()))

@@ -178,7 +178,9 @@ _OUTCOME_WORDS = {
 
 
 def _series(method: str, placement: str, colours: Mapping[str, str]) -> Cell:
-    return Cell(method_title(method), None, placement_title(placement), colours[method], fill_of(method, colours))
+    return Cell(
+        method_title(method), None, placement_title(placement), colours.get(method, ""), fill_of(method, colours)
+    )
 
 
 def _difference(entry: Mapping[str, Any] | None) -> Cell:

@@ -143,7 +143,9 @@ def test_the_page_holds_every_figure_table_and_failure(make_report, tmp_path):
     assert sum("Trained numbers are without the head" in caption for caption in captions) == 2, "one for each task"
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert not re.findall(r'(?:src|href)="(?!#|figures/|https://(?:doi|arxiv)\.org)', text), "loads nothing"
+    assert not re.findall(r'(?:src|href)="(?!#|figures/|compare.json|https://(?:doi|arxiv)\.org)', text), (
+        "loads nothing"
+    )
     assert {p.name for p in paths.figures} == {f"{kind}-{n}.svg" for kind in ("pareto", "metrics") for n in (1, 2)}
     assert json.loads(paths.json.read_text()) == found
 

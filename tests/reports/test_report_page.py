@@ -1,6 +1,7 @@
 """The page: complete, self-contained, well-formed, escaped, and right for odd reports."""
 
 import csv
+import io
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from edge_adapt.reports import write_report
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.page import render
+from edge_adapt.reports.records_csv import records_csv
 from edge_adapt.reports.rows import rows_of
 from edge_adapt.reports.tables import link_of
 from edge_adapt.reports.values import count, duration, percent, si, signed
@@ -183,13 +185,13 @@ def test_links_to_files_arrive(make_report, tmp_path):
         target = attributes.get("href") or ""
         if tag == "a" and not target.startswith(("#", "http")):
             assert (paths.folder / target).is_file(), target
+    assert paths.csv.read_text(encoding="utf-8") == records_csv(make_report(shots=(16,), seeds=1))
 
 
-def test_the_records_as_csv(make_report, tmp_path):
+def test_the_records_as_csv(make_report):
     report = make_report(shots=(16,), seeds=2)
     report["results"][0]["accuracy_readapted"] = None
-    with write_report(report, tmp_path / "out").csv.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    rows = list(csv.DictReader(io.StringIO(records_csv(report))))
     assert len(rows) == len(report["results"])
     assert rows[0]["accuracy_readapted"] == ""
     for row, record in zip(rows, report["results"], strict=True):
