@@ -14,8 +14,8 @@ from .workbench import Variant, Workbench
 
 PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training", "testing", "exact weights"
 
-# For all-MiniLM-L6-v2 on one thread, so that the job of 32 shots comes out at about the two minutes that it takes on two
-# cores. Other models and processors differ by some factor, which the progress finds out.
+# For all-MiniLM-L6-v2 on one thread, so that the job of 32 shots comes out at about the two minutes that it takes on
+# two cores. Other models and processors differ by some factor, which the progress finds out.
 _PROGRAM_SECONDS = 4e-7  # a weight
 _WIRES_SECONDS = 0.05  # an array
 _READ_SECONDS = 4e-11  # a weight and token, on the chip
