@@ -50,7 +50,7 @@ def simulate(
     Example:
         `edge_adapt.simulate("pcm", method=["lorafusion", "probe"], shots=32, settings={"chip.adc.bits": 6})`
     """
-    for module in (*_NEEDED, *(("rich",) if progress else ()), *(("matplotlib", "jinja2") if out else ())):
+    for module in (*_NEEDED, *(("matplotlib", "jinja2") if out else ())):
         require(module)
     from .reports.loaded import Report
     from .reports.store import check_destination
@@ -97,7 +97,7 @@ def compare(
     Example:
         `edge_adapt.compare(["reram", "pcm"], methods=["lorafusion", "lora:DIGITAL"], out="table")`
     """
-    for module in (*_NEEDED, *(("rich",) if progress else ()), *(("matplotlib", "jinja2") if out else ())):
+    for module in (*_NEEDED, *(("matplotlib", "jinja2") if out else ())):
         require(module)
     from .reports.compare import check_folder, with_findings
     from .reports.loaded import Report
@@ -223,5 +223,5 @@ def _shown(progress: bool) -> "Iterator[Progress | None]":
         return
     from .commands.progress import TerminalProgress
 
-    with TerminalProgress() as bar:
+    with TerminalProgress("importing torch") as bar:
         yield bar

@@ -34,6 +34,7 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
     device, said = report["device"], findings(report)
+    later, lacking = f"{duration(report['ages_seconds'][-1])} later", without(unknown_components(device))
     parts = [
         (title, tables.components(largest, colours, field, total, form, unknown_components(device, quantity)))
         for title, quantity, field, total, form in (
@@ -64,8 +65,8 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "verdict": said[0].text,
         "findings": said[1:],
         "messages": [readable(message) for message in report["messages"]],
-        "results": [tables.results(group, colours, without(unknown_components(device))) for group in groups.values()],
-        "comparisons": tables.comparisons(report["comparisons"], colours),
+        "results": [tables.results(group, colours, lacking, later) for group in groups.values()],
+        "comparisons": tables.comparisons(report["comparisons"], colours, later),
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report["programming"]),
         "break_even": tables.break_even(report["break_even"]),

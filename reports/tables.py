@@ -75,9 +75,10 @@ def _name(row: Row, colours: Mapping[str, str]) -> Cell:
     return Cell(method_title(row.method), None, placement_title(row.placement), colours[row.method], fill, badge)
 
 
-def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "") -> Table:
-    """Accuracy and cost of every method × placement at one number of shots; `lacking`: what its energies are without,
-    in words.
+def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "", later: str = "later") -> Table:
+    """Accuracy and cost of every method × placement at one number of shots.
+
+    lacking: what its energies are without, in words. later: when the chip was tested again, "30 days later".
     """
     lines = []
     for row in group:
@@ -102,7 +103,7 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "")
         "cell writes",
         "exact weights",
         "chip",
-        "30 days later",
+        later,
         "adapted again",
         "write energy",
         "adaptation energy",
@@ -124,12 +125,13 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "")
     )
 
 
-def comparisons(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> list[Table]:
+def comparisons(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str = "later") -> list[Table]:
     """The comparisons of a report as tables: between methods in each outcome, and of a method with itself."""
-    return [table for kind in (_between_methods, _with_itself) if (table := kind(entries, colours)) is not None]
+    kinds = (_between_methods, _with_itself)
+    return [table for kind in kinds if (table := kind(entries, colours, later)) is not None]
 
 
-def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Table | None:
+def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str) -> Table | None:
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for entry in entries:
         if entry["outcome"] == entry["against_outcome"]:
@@ -146,16 +148,17 @@ def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str,
                 *(_difference(outcomes.get(name)) for name in OUTCOMES),
             ]
         )
-    columns = ("method", "minus", "shots", "exact weights", "chip", "30 days later", "adapted again")
+    columns = ("method", "minus", "shots", "exact weights", "chip", later, "adapted again")
     return Table(_DIFFERENCES, columns, lines, frozenset({0, 1})) if lines else None
 
 
-def _with_itself(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Table | None:
+def _with_itself(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str) -> Table | None:
+    words = {"exact": "exact weights", "chip": "as adapted", "drifted": later, "readapted": "adapted again"}
     lines = [
         [
             _series(entry["method"], entry["placement"], colours),
             Cell(str(entry["shots"]), entry["shots"]),
-            Cell(f"{_OUTCOME_WORDS[entry['outcome']]} − {_OUTCOME_WORDS[entry['against_outcome']]}"),
+            Cell(f"{words[entry['outcome']]} − {words[entry['against_outcome']]}"),
             _difference(entry),
         ]
         for entry in entries
@@ -169,12 +172,6 @@ _DIFFERENCES = (
     "Differences in points ± one standard error, on the same test examples, draws and chips. Better and worse: beyond "
     "what chance explains; a tie: the difference may be none."
 )
-_OUTCOME_WORDS = {
-    "exact": "exact weights",
-    "chip": "as adapted",
-    "drifted": "30 days later",
-    "readapted": "adapted again",
-}
 
 
 def _series(method: str, placement: str, colours: Mapping[str, str]) -> Cell:

@@ -19,7 +19,7 @@ from edge_adapt.simulator.costs import CostTable
 def run(local) -> edge_adapt.Report:
     return edge_adapt.simulate(
         "sram", model=local.model, task=local.task, pool=str(local.pool), method=["lorafusion", "probe"], shots=8,
-        test_examples=10, jobs=1, settings={"lorafusion.recipe.epochs": 1},
+        seeds=1, test_examples=10, jobs=1, settings={"lorafusion.recipe.epochs": 1},
     )  # fmt: skip
 
 
