@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError, require
-from ..reports.fitting import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,6 +114,7 @@ def _settings(pairs: list[str]) -> dict[str, str]:
 
 def _list(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     found = {
         kind: [devices.describe(devices.find_any(path)) for path in devices.preset_paths(kind)]
@@ -163,6 +163,7 @@ def _texts(described: dict[str, Any]) -> dict[str, str]:
 
 def _show(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     described = devices.describe(devices.find_any(args.name), _settings(args.settings))
     if args.json:
@@ -218,6 +219,7 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool, as_li
 
 def _diff(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     one, other = devices.find_any(args.first), devices.find_any(args.second)
     # A name may be that of a chip and of its cell: what it is compared with decides.

@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from ..errors import require
-from ..reports.fitting import print_table
 from .stdout import kept_clear
 
 
@@ -104,6 +103,8 @@ def count_parameters(
 
 
 def _list(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
+
     records = describe_methods()
     if args.json:
         print(json.dumps({"methods": records}, indent=2))
@@ -125,6 +126,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _count(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
+
     given = {"special_tokens": args.special_tokens, "prompts": args.prompts}
     options = {name: value for name, value in given.items() if value is not None}
     with kept_clear():

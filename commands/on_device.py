@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..studies.progress import about, clock_time
+from .clock import about, clock_time
 
 if TYPE_CHECKING:
     from ..runtime.examples import Example, Reading

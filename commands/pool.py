@@ -7,7 +7,6 @@ from typing import Any
 
 from ..errors import require
 from ..paths import expanded
-from ..reports.fitting import print_table
 
 
 def add_parser(subparsers: Any) -> None:
@@ -75,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
+    from ..reports.fitting import print_table
     from .progress import TerminalProgress
     from .stdout import kept_clear
 
@@ -105,6 +105,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
     from ..studies.pools import inspect_pool
 
     record = inspect_pool(args.path)
