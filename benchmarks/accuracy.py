@@ -185,14 +185,12 @@ def main() -> int:
         if getattr(args, option) != usual:
             common[option] = getattr(args, option)
 
-    def keep(run: dict[str, Any]) -> None:
-        runs.append(run)
+    def save() -> None:
         runs.sort(key=lambda run: (run["task"], run["shots"], run["method"], run["seed"]))
         content = {"model": args.model, "command": " ".join(["python", *sys.argv]), "commit": commit(),
                    "machine": machine(), "summary": summary(runs), "runs": runs}  # fmt: skip
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(content, indent=1) + "\n")
-        print(f"{run['task']} {run['shots']} {run['method']} {run['seed']}: {run['accuracy']:.4f}", file=sys.stderr)
 
     with ProcessPoolExecutor(args.processes) as executor:
         jobs = {}
@@ -201,7 +199,10 @@ def main() -> int:
             if not any(same.items() <= run.items() for run in runs):
                 jobs[executor.submit(one_run, args, name, entry, shots, seed)] = same
         for job in as_completed(jobs):
-            keep(jobs[job] | job.result())
+            runs.append(run := jobs[job] | job.result())
+            save()
+            print(f"{run['task']} {run['shots']} {run['method']} {run['seed']}: {run['accuracy']:.4f}", file=sys.stderr)
+    save()
     for row in summary([run for run in runs if common.items() <= run.items()]):
         where = f"{row['task']} {row['shots']:4d} shots {row['draws']:3d} draws  {row['method']:32s}"
         if "minus" in row:

@@ -10,9 +10,10 @@ For every method there is the start (its modules fused evenly, or the frozen mod
 recipe it had before, and candidates, the same number for each method (CANDIDATES). All of them see the draws `--seeds`;
 the best `--keep` and the recipe it had see `--more-seeds`, too.
 
-The recipe to take is the one with the largest mean gain over the start, among those that lose to it on no task by more
-than one standard error, and whose head does not either where it is trained alone (`head_rates.py`: more draws for
-less). Errors hold the draws and the texts (`measure.paired`).
+The recipe to take loses to the start on no task by more than one standard error, and neither does its head where it is
+trained alone (`head_rates.py`: more draws for less). Of these it is the one with the largest mean gain, or, where one
+of fewer epochs is within one standard error of it, that one: steps cost energy. Errors hold the draws and the texts
+(`measure.paired`).
 
 Every answer is kept in the output file, so that any two configurations can be compared pair by pair, and a run that was
 stopped goes on.
@@ -204,15 +205,17 @@ def one_run(model: str, pool: str, run: dict[str, Any], shots: int, number: int)
             "processor_seconds": round(time.process_time() - start, 1)}  # fmt: skip
 
 
-def gains(runs: list[dict[str, Any]], method: str, number: int, task: str = "") -> list[tuple[str, str]]:
-    """(answers of a configuration, answers of the start) on each draw of a task, or of all, that both have seen."""
+def gains(
+    runs: list[dict[str, Any]], method: str, number: int, task: str = "", over: int = START
+) -> list[tuple[str, str]]:
+    """(answers of a configuration, answers of another) on each draw of a task, or of all, that both have seen."""
     kept = {
         (run["number"], run["task"], run["seed"]): run["right"]
         for run in runs
         if run["method"] == method and task in ("", run["task"])
     }
-    return [(right, kept[START, name, seed]) for (n, name, seed), right in kept.items()
-            if n == number and (START, name, seed) in kept]  # fmt: skip
+    return [(right, kept[over, name, seed]) for (n, name, seed), right in kept.items()
+            if n == number and (over, name, seed) in kept]  # fmt: skip
 
 
 def summary(runs: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
@@ -241,13 +244,20 @@ def steady_heads(start: str) -> set[tuple[float, float]]:
     return {(row["head_rate"], row["head_margin"]) for row in rows} - lost
 
 
-def taken(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of a summary the row of the recipe to take: see above. ValueError where every one loses somewhere."""
-    most = max(row["draws"] for row in rows if row["number"] != START)
-    seen = [row for row in rows if row["number"] != START and row["draws"] == most]
-    heads = steady_heads("pool" if get_method(rows[0]["method"]).needs_pool else "frozen")
+def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
+    """The row of the summary with the recipe to take: see above. ValueError where every one loses somewhere."""
+    rows = [row for row in summary(runs, method) if row["number"] != START]
+    heads = steady_heads("pool" if get_method(method).needs_pool else "frozen")
     head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
-    return max([row for row in seen if row["loses_nowhere"] and head(row) in heads], key=lambda row: row["gain"])
+    most = max(row["draws"] for row in rows)
+    good = [row for row in rows if row["draws"] == most and row["loses_nowhere"] and head(row) in heads]
+    best = max(good, key=lambda row: row["gain"])
+
+    def as_good(row: dict[str, Any]) -> bool:
+        points, error = paired(gains(runs, method, row["number"], over=best["number"]))
+        return row is best or points >= -error
+
+    return min(filter(as_good, good), key=lambda row: (row["recipe"]["epochs"], -row["gain"]))
 
 
 def main() -> int:
@@ -315,12 +325,13 @@ def main() -> int:
         go_on(executor, args.seeds, {name: list(range(len(configurations(name)))) for name in methods})
         best = {name: [row["number"] for row in summary(runs, name) if row["number"] > HAD] for name in methods}
         go_on(executor, args.more_seeds, {name: [START, HAD, *best[name][: args.keep]] for name in methods})
+    save()
     for name in methods:
         for row in summary(runs, name):
             by_task = "  ".join(f"{task} {gain:+.1f}" for task, (gain, _) in row["by_task"].items())
             print(f"{name:12s} {row['number']:2d} {row['draws']:3d} draws {100 * row['accuracy']:.1f} % "
                   f"{row['gain']:+.2f} ± {row['error']:.2f}  {by_task}  {row['config']}")  # fmt: skip
-        print(f"{name}: take {taken(summary(runs, name))['number']}")
+        print(f"{name}: take {taken(runs, name)['number']}")
     return 0
 
 
