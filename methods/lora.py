@@ -128,8 +128,8 @@ class LoRA(Method):
 
 
 # Best of 12 configurations drawn at random (benchmarks/results/recipe_search_first.json), then compared with five
-# others, of other ranks and epochs, too, by benchmarks/recipe_search.py (benchmarks/results/recipe_search.json). Tasks
-# disagree: a head rate of 3e-4 from a margin of 0.5 and matrices at 6e-4 is 2 points worse there (4 draws of examples),
+# others, of other ranks and epochs, too (benchmarks/recipe_search.py, benchmarks/results/recipe_search.json). Tasks
+# disagree: a head rate of 3e-4 from a margin of 0.5 and matrices at 6e-4 is 2 points worse there (4 draws of examples)
 # and better on `movie` (benchmarks/results/movie.json), which must not choose.
 register(
     LoRA(
