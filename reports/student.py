@@ -1,6 +1,7 @@
 """Two tests that decide between two methods: quantiles of Student's t, and McNemar's exact test. Plain arithmetic."""
 
 import math
+from functools import cache
 
 
 def central_share(t: float, degrees: int) -> float:
@@ -20,6 +21,7 @@ def central_share(t: float, degrees: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
+@cache
 def t_quantile(degrees: int, share: float = 0.95) -> float:
     """The t that `share` of Student's t lies within, on both sides of 0; by bisection, to 12 digits."""
     if degrees < 1:
@@ -38,5 +40,8 @@ def mcnemar(one: int, other: int) -> float:
 
     McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
     """
-    total, fewer = one + other, min(one, other)
-    return min(1.0, 2 * sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total)
+    total, ways, tail = one + other, 1, 0
+    for k in range(min(one, other) + 1):
+        tail += ways
+        ways = ways * (total - k) // (k + 1)
+    return min(1.0, 2 * tail / 2**total)

@@ -7,9 +7,11 @@ from collections import Counter
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.studies import crew
+from edge_adapt.studies import simulate as module
 from edge_adapt.studies.config import SimulateConfig
 from edge_adapt.studies.progress import Progress
 from edge_adapt.studies.simulate import simulate
+from edge_adapt.studies.work import parts_of
 
 
 class Heard(Progress):
@@ -35,10 +37,22 @@ def test_results_do_not_depend_on_the_number_of_processes(local):
     heard = Heard()
     alone, shared = simulate(config), simulate(config, heard, jobs=3)
     for report in (alone, shared):
-        del report["created"]
+        del report["created"], report["environment"]
     assert alone == shared
     assert {kind: units for kind, (units, _) in heard.work.items() if units} == pytest.approx(dict(heard.done))
     assert any("lora" in stage for stage in heard.stages)
+
+
+def test_results_do_not_depend_on_the_order_of_the_parts(local, monkeypatch):
+    """Chips of two runs, aged twice, with drift compensation: nothing of one part may stay for the next."""
+    config = small(local, pool=str(local.pool), device="pcm-compensated", ages=("1h", "30d"))
+    before = simulate(config)
+    monkeypatch.setattr(module, "parts_of", lambda bench: parts_of(bench)[::-1])
+    after = simulate(config)
+    assert after["results_digest"] == before["results_digest"]
+    for one, other in zip(before["results"], after["results"], strict=True):
+        for name in (key for key in one if key.startswith(("right_", "accuracy_"))):
+            assert one[name] == other[name], name
 
 
 def test_a_helper_that_dies_is_told(local, monkeypatch):

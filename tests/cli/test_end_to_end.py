@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from edge_adapt.methods import METHODS
 from edge_adapt.reports import validate
-from edge_adapt.studies.config import DEFAULT_METHODS
 from edge_adapt.workloads.fetch import is_cached
 from edge_adapt.workloads.models import MODELS
 from edge_adapt.workloads.tasks import TASKS
 
 pytestmark = pytest.mark.download
 
-WORDS = ["simulate", "--device", "reram", "--model", "bert-tiny", "--shots", "16", "--test-examples", "40", "--json"]
+METHODS_HERE = ("frozen", "probe", "pool", "lora", "lorafusion", "full")
+WORDS = ["simulate", "--device", "reram", "--model", "bert-tiny", "--shots", "16", "--test-examples", "40", "--seeds",
+         "1", "--json"]  # fmt: skip
 TASK = "movie"
 
 
@@ -55,7 +56,7 @@ def job(folder: Path, *more: str, **environment: str) -> Run:
 
 @pytest.fixture(scope="module")
 def run(inputs: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return job(tmp_path_factory.mktemp("job") / "report")
+    return job(tmp_path_factory.mktemp("job") / "report", "--method", *METHODS_HERE)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +68,35 @@ def test_stdout_is_the_report_and_nothing_else(run: Run) -> None:
     assert run.report == json.loads((run.folder / "report.json").read_text())
     validate(run.report)
     assert {path.name for path in run.folder.iterdir()} == {"report.json", "report.html", "figures"}
-    assert run.report["command"] == " ".join(["edge-adapt", *WORDS, "--out", str(run.folder)])
+    assert run.report["command"] == " ".join(
+        ["edge-adapt", *WORDS, "--out", str(run.folder), "--method", *METHODS_HERE]
+    )
     assert "Traceback" not in run.stderr
     assert "Warning" not in run.stderr
 
 
 def test_every_method_ran_under_each_of_its_placements(results: dict[tuple[str, str], dict[str, Any]]) -> None:
-    assert set(results) == {
-        (name, placement.value) for name in DEFAULT_METHODS for placement in METHODS[name].placements
-    }
+    assert set(results) == {(name, placement.value) for name in METHODS_HERE for placement in METHODS[name].placements}
+
+
+def test_the_untrained_pool_is_where_lorafusion_starts(results: dict[tuple[str, str], dict[str, Any]]) -> None:
+    pool, fused, frozen = (results[name, "DIGITAL"] for name in ("pool", "lorafusion", "frozen"))
+    assert (pool["start"], fused["start"], frozen["start"]) == (None, "pool", None)
+    assert pool["trained_parameters"] == pool["head_parameters"] == pool["train_steps"] == pool["cells_written"] == 0
+    for name in ("inference_energy_joules", "inference_time_seconds", "adaptation_energy_joules"):
+        assert pool[name] > frozen[name], "the pool is read, too"
+    conversions = [record["inference_event_counts"]["read_conversions"] for record in (pool, fused)]
+    assert conversions[0] == conversions[1]
+    assert pool["adaptation_energy_joules"] < fused["adaptation_energy_joules"]
+
+
+def test_every_answer_is_kept(run: Run, results: dict[tuple[str, str], dict[str, Any]]) -> None:
+    (test,) = run.report["test_sets"]
+    assert len(test["examples"]) == 40
+    for record in results.values():
+        for name in ("exact", "chip", "drifted", "readapted"):
+            bits = record[f"right_{name}"]
+            assert (len(bits), bits.count("1") / 40) == (40, pytest.approx(record[f"accuracy_{name}"]))
 
 
 def test_lorafusion_writes_no_cell(results: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -128,8 +149,8 @@ def test_components_add_up(run: Run) -> None:
 
 
 def test_the_same_command_gives_the_same_results_on_one_thread(run: Run, tmp_path: Path) -> None:
-    again = job(tmp_path / "again", NUMBA_NUM_THREADS="1").report
-    for key in ("results", "programming", "conductance_map", "pool_fit", "break_even"):
+    again = job(tmp_path / "again", "--method", *METHODS_HERE, "--jobs", "1", NUMBA_NUM_THREADS="1").report
+    for key in ("results", "programming", "conductance_map", "pool_fit", "break_even", "results_digest", "comparisons"):
         assert again[key] == run.report[key], key
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.simulator import program
-from edge_adapt.studies.amortise import break_even, pool_fit, wear, write_read_ratios
+from edge_adapt.studies.amortise import break_even, wear, write_read_ratios
 
 CHIP = load_chip("reram")
 
@@ -57,36 +57,6 @@ def test_wear_is_writes_over_endurance():
     for endurance, expected in ((math.inf, (0.0, None)), (None, (None, None))):
         chip = dataclasses.replace(CHIP, cell=dataclasses.replace(CHIP.cell, endurance_writes=endurance))
         assert wear(chip, 5) == expected
-
-
-@pytest.mark.parametrize(
-    ("better", "worse", "verdict"), [(90, 60, "fits"), (60, 90, "does not fit"), (75, 75, "unclear")]
-)
-def test_pool_fit_is_decided_by_paired_validation_answers(better, worse, verdict):
-    a, b = (np.arange(100) < n for n in (better, worse))
-    fit = pool_fit([(a, b)], "lora")
-    assert fit["verdict"] == verdict
-    assert fit["gap_points"] == pytest.approx(better - worse)
-    difference = a.astype(float) - b.astype(float)
-    assert fit["standard_error_points"] == pytest.approx(max(100 * difference.std(ddof=1) / 10, 1.0))
-    assert fit["text"].startswith(f"On 100 validation answers over 1 run, LoRAFusion is {better - worse:+.1f} ± ")
-    assert " points against LoRA on exact weights: " in fit["text"]
-
-
-def test_the_number_of_answers_that_decides_nothing_is_said_without_a_gap():
-    right, wrong = np.ones(3, bool), np.array([True, False, True])
-    fit = pool_fit([(right, wrong), (right, wrong)], "lora")
-    assert fit["verdict"] == "unclear" and fit["gap_points"] == pytest.approx(100 / 3)
-    assert fit["text"] == (
-        "6 validation answers over 2 runs are too few to tell LoRAFusion from LoRA: it takes 20; more seeds or shots "
-        "give them."
-    )
-
-
-@pytest.mark.parametrize("pairs", [[], [(np.array([True]), np.array([False]))]])
-def test_too_few_answers_are_not_judged(pairs):
-    fit = pool_fit(pairs, "lora")
-    assert fit["verdict"] == "unclear" and fit["gap_points"] is None and "Not judged" in fit["text"]
 
 
 def test_write_to_read_ratios():

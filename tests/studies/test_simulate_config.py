@@ -8,7 +8,14 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.base import BackwardNeed
 from edge_adapt.simulator.chip import FIDELITIES as CHIP_FIDELITIES
-from edge_adapt.studies.config import DEFAULT_METHODS, FIDELITIES, SimulateConfig, parse_settings, read_config
+from edge_adapt.studies.config import (
+    DEFAULT_METHODS,
+    FIDELITIES,
+    SimulateConfig,
+    parse_age,
+    parse_settings,
+    read_config,
+)
 from edge_adapt.studies.report import conducting_message
 from edge_adapt.studies.work import groups, shorter
 from edge_adapt.studies.workbench import choose_variants, unseen, with_settings
@@ -74,7 +81,7 @@ def test_every_fidelity_of_the_chip_can_be_asked_for():
 
 def test_the_digest_tells_configurations_apart():
     assert SimulateConfig().digest() == SimulateConfig().digest()
-    assert SimulateConfig().digest() != SimulateConfig(seeds=2).digest()
+    assert SimulateConfig().digest() != SimulateConfig(seeds=3).digest()
 
 
 def test_settings_need_an_equals_sign():
@@ -86,7 +93,11 @@ def test_settings_need_an_equals_sign():
 def test_all_is_every_method_under_every_placement():
     titles = {variant.title for variant in choose_variants(("all",), {})}
     assert titles == {f"{m.name}/{p}" for m in METHODS.values() for p in m.placements}
-    assert {v.method.name for v in choose_variants((), {})} == set(DEFAULT_METHODS)
+    titles = [variant.title for variant in choose_variants((), {})]
+    assert titles == [
+        "frozen/DIGITAL", "probe/DIGITAL", "pool/DIGITAL", "lora/DIGITAL", "lora/NVM_TASK", "lorafusion/DIGITAL",
+    ]  # fmt: skip
+    assert len(titles) == len(DEFAULT_METHODS)
 
 
 def test_one_placement_can_be_asked_for_and_nothing_comes_twice():
@@ -109,13 +120,66 @@ def test_options_and_recipes_of_a_method_can_be_set():
 
 
 def test_groups_hold_what_shares_a_training_or_its_features():
-    variants = choose_variants((), {})
+    variants = choose_variants(("frozen", "full", "lora", "lorafusion", "probe", "pool"), {})
     found = groups(variants)
     assert sorted(v.title for group in found for v in group) == sorted(v.title for v in variants)
     titles = [[v.title for v in group] for group in found]
     assert ["lora/DIGITAL", "lora/NVM_TASK"] in titles and ["lora/NVM_STEP"] in titles
     heads = next(group for group in titles if "probe/DIGITAL" in group)
     assert set(heads) == {v.title for v in variants if v.method.backward_need is BackwardNeed.NONE}
+
+
+def test_the_start_of_a_method_has_its_options_but_not_its_recipe():
+    settings = {"lorafusion.initial": "0.5", "lorafusion.recipe.epochs": "3"}
+    pool, fused = (v.method for v in choose_variants(("pool", "lorafusion"), settings))
+    assert (pool.initial, pool.recipe.epochs) == (0.5, 0)
+    assert (fused.initial, fused.recipe.epochs) == (0.5, 3)
+    (own,) = choose_variants(("pool",), settings | {"pool.initial": "2"})
+    assert own.method.initial == 2.0
+
+
+def test_every_trained_method_names_a_start_that_trains_nothing():
+    for method in METHODS.values():
+        trains = bool(method.recipe.learning_rates)
+        assert trains == bool(method.start), method.name
+        assert not trains or not METHODS[method.start].start
+        assert not trains or METHODS[method.start].needs_pool == method.needs_pool
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1h", 3600), ("30d", 2592000), ("90 s", 90), ("10min", 600), ("1.5h", 5400), ("2e3s", 2000)]
+)
+def test_ages_have_units(text, seconds):
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "h", "0s", "-1d", "1w", "nans", "infd", "0.5s", "1e30d", "d30"])
+def test_other_ages_are_refused(text):
+    with pytest.raises(UsageError, match="ages are whole seconds, with a unit"):
+        parse_age(text)
+
+
+def test_ages_come_in_order_and_once(tmp_path):
+    assert SimulateConfig(ages=("30d", "1h", "24h", "1d")).age_seconds == (3600, 86400, 2592000)
+    with pytest.raises(UsageError, match="ages must name at least one"):
+        SimulateConfig(ages=())
+    file = tmp_path / "options.yaml"
+    file.write_text("ages: [1h, 30d]\nchips: one\ncheck-pool: 4\n")
+    assert read_config(file) == {"ages": ("1h", "30d"), "chips": "one", "check_pool": 4}
+
+
+def test_every_run_has_a_chip_of_its_own_unless_told_otherwise():
+    config = SimulateConfig(seeds=3, first_seed=4, chip_seed=10)
+    assert config.chip_numbers == {14: [4], 15: [5], 16: [6]}
+    assert dataclasses.replace(config, chips="one").chip_numbers == {10: [4, 5, 6]}
+    with pytest.raises(UsageError, match="unknown kind of chips 'own'; did you mean 'one'"):
+        SimulateConfig(chips="own")
+
+
+@pytest.mark.parametrize("folds", [-1, 1, 51])
+def test_folds_that_cannot_be_are_refused(folds):
+    with pytest.raises(UsageError, match="a number of folds from 2 to 50"):
+        SimulateConfig(check_pool=folds)
 
 
 def test_the_second_adaptation_is_shorter():
