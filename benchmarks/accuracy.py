@@ -21,6 +21,7 @@ import itertools
 import json
 import os
 import statistics
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -187,7 +188,7 @@ def main() -> int:
 
     def save() -> None:
         runs.sort(key=lambda run: (run["task"], run["shots"], run["method"], run["seed"]))
-        content = {"model": args.model, "command": " ".join(["python", *sys.argv]), "commit": commit(),
+        content = {"model": args.model, "command": shlex.join(["python", *sys.argv]), "commit": commit(),
                    "machine": machine(), "summary": summary(runs), "runs": runs}  # fmt: skip
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(content, indent=1) + "\n")
