@@ -20,8 +20,8 @@ import functools
 import itertools
 import json
 import os
-import statistics
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Sequence
