@@ -20,6 +20,7 @@ import functools
 import itertools
 import json
 import os
+import shlex
 import statistics
 import sys
 import time
@@ -187,7 +188,7 @@ def main() -> int:
 
     def save() -> None:
         runs.sort(key=lambda run: (run["task"], run["shots"], run["method"], run["seed"]))
-        content = {"model": args.model, "command": " ".join(["python", *sys.argv]), "commit": commit(),
+        content = {"model": args.model, "command": shlex.join(["python", *sys.argv]), "commit": commit(),
                    "machine": machine(), "summary": summary(runs), "runs": runs}  # fmt: skip
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(content, indent=1) + "\n")

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def main() -> int:
                 found = gain(features, labels, recipe, args.examples, args.draws)
                 rows.append({"task": task, "start_of": start, "head_rate": rate, "head_margin": margin, **found})
                 print(rows[-1], file=sys.stderr, flush=True)
-    record = {"command": " ".join(["python", *sys.argv]), "commit": commit(), "machine": machine(), "rows": rows}
+    record = {"command": shlex.join(["python", *sys.argv]), "commit": commit(), "machine": machine(), "rows": rows}
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 

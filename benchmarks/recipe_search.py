@@ -23,6 +23,7 @@ import argparse
 import functools
 import json
 import os
+import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -287,7 +288,7 @@ def main() -> int:
 
     def save() -> None:
         found = [row for name in dict.fromkeys(run["method"] for run in runs) for row in summary(runs, name)]
-        command = " ".join(["python", *sys.argv])
+        command = shlex.join(["python", *sys.argv])
         content = {
             "protocol": protocol,
             "command": command,
