@@ -11,7 +11,7 @@ from measure import publish
 
 DEVICE, MODEL, MATRICES, SEED = "reram", "minilm", 12, 0
 LIMIT = (
-    f"root mean square of held - wanted over that of wanted, the first {MATRICES} matrices of {MODEL} on {DEVICE}, chip "
+    f"root mean square of held - wanted over that of wanted, the first {MATRICES} matrices of {MODEL}, {DEVICE}, chip "
     f"seed {SEED}; simulated"
 )
 GRIDS = {
