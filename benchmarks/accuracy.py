@@ -1,24 +1,37 @@
-"""Accuracy of the methods with their default recipes on exact weights: all seeds and the spread.
+"""Accuracy of the methods with their default recipes on exact weights: every answer, and paired differences.
 
-    python benchmarks/accuracy.py --task movie --shots 100,400 --seeds 0,1,2,3,4 --out benchmarks/results/movie.json
+    python benchmarks/accuracy.py --task movie --test-examples 5034 --texts 1000 --out benchmarks/results/movie.json
 
 An entry of --methods is NAME, NAME@OPTIMISER, and either with :option=value,... or :recipe.option=value,... or
 :rate.GROUP=value,... (for example lorafusion:magnitude=false, lorafusion@mezo:recipe.epochs=16, pasta:rate.head=0).
+`lorafusion:recipe.epochs=0` is its start: the modules of the pool fused evenly, under a head of class means.
 With a task that modules of the pool were trained on, those modules are left out. Finished runs are kept in the output
 file. Several tasks end with a table of the means. To choose among recipes: --held-out 200 measures on so many training
 examples outside the draw, and not on the test split.
+
+The output holds `runs`, one record for each method and draw (`seed`): `accuracy` and `right`, one "1" or "0" for each
+text (none where the metric is another one than accuracy); with --texts every draw has texts of its own, so many of the
+test split, the same for all methods. And `summary`: the mean over the draws and its sample standard deviation, and the
+paired differences of every two methods in points with their standard errors, which hold the draws and the texts.
 """
 
 import argparse
+import functools
+import itertools
 import json
+import os
+import shlex
+import statistics
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from edge_adapt.methods import Method, get_method
 from edge_adapt.methods.optimisers import with_optimiser
 from edge_adapt.methods.trainer import extract_features, train
@@ -26,6 +39,7 @@ from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
 from edge_adapt.workloads.tasks import Task, load_task
+from measure import commit, machine, paired
 from recipe_search import skip_padding, without
 
 MAX_TOKENS = 64
@@ -49,39 +63,81 @@ def chosen(entry: str) -> Method:
     return replace(method, recipe=replace(recipe, **fields))
 
 
-def measured_on(task: Task, shots: int, seed: int, held_out: int) -> Sequence[Any]:
-    """The test split, or so many examples of the training split that are outside the draw."""
+def measured_on(task: Task, shots: int, seed: int, held_out: int, texts: int) -> Sequence[Any]:
+    """The test split, so many of it drawn anew for each seed, or so many examples of the training split that are
+    outside the draw.
+    """
     if not held_out:
-        return task.test
+        chosen = np.random.default_rng([seed, 11]).permutation(len(task.test))[: texts or None]
+        return [task.test[n] for n in chosen] if texts else task.test
     draw = task.few_shot(shots, seed)
     used = {example.text for example in (*draw.train, *draw.validation)}
     others = [example for example in task.train if example.text not in used]
     return [others[n] for n in np.random.default_rng(seed).permutation(len(others))[:held_out]]
 
 
-def one_run(
-    method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int, max_tokens: int, held_out: int
-) -> dict[str, Any]:
-    """Adapt to one draw; accuracy (or the task's own metric) on the test split, or on so many held-out training
-    examples; steps, forward pairs, trained numbers without the head.
+@functools.cache
+def loaded(model: str, pool: str) -> tuple[Backbone, Pool]:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    backbone = load_backbone(model)
+    return backbone, load_pool(pool, backbone)
+
+
+loaded_task = functools.cache(load_task)
+
+
+def one_run(args: argparse.Namespace, name: str, entry: str, shots: int, seed: int) -> dict[str, Any]:
+    """Adapt to one draw; accuracy (or the task's own metric) and answers on the test split, on some of it, or on so
+    many held-out training examples; steps, forward pairs, trained numbers without the head, and their share.
     """
-    start, backbone = time.perf_counter(), backbone.reading(task)
-    examples = task.few_shot(shots, seed).train, measured_on(task, shots, seed, held_out)
-    few, test = (Encoded.of(backbone, task, e, max_tokens) for e in examples)
+    start, task = time.process_time(), loaded_task(name, args.test_examples)
+    whole, pool = loaded(args.model, args.pool or default_pool(args.model))
+    size, backbone = sum(parameter.numel() for parameter in whole.module.parameters()), whole.reading(task)
+    if args.modules:
+        kept = args.modules.split(",")
+        pool = replace(pool, modules=tuple(module for module in pool.modules if module.name in kept))
+    examples = task.few_shot(shots, seed).train, measured_on(task, shots, seed, args.held_out, args.texts)
+    few, test = (Encoded.of(backbone, task, e, args.max_tokens) for e in examples)
     rng = np.random.default_rng([seed, shots])
-    adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
+    adaptation = chosen(entry).attach(backbone, len(task.labels), rng, pool=without(pool, name))
     skip_padding(adaptation)
     log = train(adaptation, few.ids, few.labels, rng)
     features, labels = extract_features(adaptation, test.ids, test.labels)
     answers = adaptation.module.head(features).argmax(1)
+    right = "".join("01"[int(one)] for one in answers == labels)
     return {
         "accuracy": test.score(task, answers.numpy(), labels.numpy()),
         "metric": task.metric,
+        **({"right": right} if task.metric == "accuracy" else {}),
         "steps": log.steps,
         "forward_pairs": sum(len(look.weights) for look in log.looks),
         "trained": adaptation.trained_parameters,
-        "seconds": round(time.perf_counter() - start, 1),
+        "share": adaptation.trained_parameters / size,
+        "processor_seconds": round(time.process_time() - start, 1),
     }
+
+
+def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each task and number of shots the mean and spread of each method, and the difference of every two."""
+    found = []
+    for task, shots in dict.fromkeys((run["task"], run["shots"]) for run in runs):
+        here = [run for run in runs if (run["task"], run["shots"]) == (task, shots)]
+        of = {
+            name: {r["seed"]: r for r in here if r["method"] == name}
+            for name in dict.fromkeys(r["method"] for r in here)
+        }
+        for name, mine in of.items():
+            values = [run["accuracy"] for run in mine.values()]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            found.append({"task": task, "shots": shots, "method": name, "draws": len(values),
+                          "mean": statistics.fmean(values), "standard_deviation": spread})  # fmt: skip
+        for first, second in itertools.combinations(of, 2):
+            both = [seed for seed in of[first] if seed in of[second] and "right" in of[first][seed]]
+            if both:
+                points, error = paired([(of[first][seed]["right"], of[second][seed]["right"]) for seed in both])
+                found.append({"task": task, "shots": shots, "method": first, "minus": second, "draws": len(both),
+                              "points": points, "standard_error": error})  # fmt: skip
+    return found
 
 
 def means(runs: list[dict[str, Any]], tasks: list[str], entries: list[str], shots: int) -> None:
@@ -109,47 +165,53 @@ def main() -> int:
     parser.add_argument("--pool", help="default: the pool shipped for the model")
     parser.add_argument("--task", default="movie", help="one, or several with commas")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS)
-    parser.add_argument("--methods", default="lorafusion;lora;full;probe;frozen", help="separated by semicolons")
-    parser.add_argument("--shots", default="100,400")
+    parser.add_argument(
+        "--methods", default="lorafusion;lorafusion:recipe.epochs=0;lora;probe;frozen", help="separated by semicolons"
+    )
+    parser.add_argument("--shots", default="100")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--modules", help="keep only these modules of the pool")
     parser.add_argument("--held-out", type=int, default=0, help="measure on so many training examples, not on the test")
+    parser.add_argument("--test-examples", type=int, default=400, help="size of the test split")
+    parser.add_argument("--texts", type=int, default=0, help="so many of the test split, drawn anew for each seed")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    backbone = load_backbone(args.model)
-    whole = load_pool(args.pool or default_pool(args.model), backbone)
-    if args.modules:
-        kept = args.modules.split(",")
-        whole = replace(whole, modules=tuple(module for module in whole.modules if module.name in kept))
-    size = sum(parameter.numel() for parameter in backbone.module.parameters())
     runs = json.loads(args.out.read_text())["runs"] if args.out.exists() else []
     tasks, entries = args.task.split(","), args.methods.split(";")
-    for shots in (int(text) for text in args.shots.split(",")):
-        for name in tasks:
-            task, pool = load_task(name), without(whole, name)
-            for entry in entries:
-                same = {"task": name, "method": entry, "modules": args.modules, "shots": shots}
-                if args.max_tokens != MAX_TOKENS:
-                    same["max_tokens"] = args.max_tokens
-                if args.held_out:
-                    same["held_out"] = args.held_out
-                for seed in (int(text) for text in args.seeds.split(",")):
-                    if any((same | {"seed": seed}).items() <= run.items() for run in runs):
-                        continue
-                    run = one_run(chosen(entry), backbone, task, pool, shots, seed, args.max_tokens, args.held_out)
-                    run["share"] = run["trained"] / size
-                    runs.append(same | {"seed": seed} | run)
-                    args.out.parent.mkdir(parents=True, exist_ok=True)
-                    content = {"model": args.model, "pool": [module.name for module in pool.modules], "runs": runs}
-                    args.out.write_text(json.dumps(content, indent=1) + "\n")
-                found = [run["accuracy"] for run in runs if same.items() <= run.items()]
-                spread = np.std(found, ddof=1) if len(found) > 1 else 0.0
-                which = f"{entry:32s} {args.modules or 'all modules':20s}"
-                line = f"{name} {shots:4d} shots  {which} mean {np.mean(found):.4f}  sd {spread:.4f}  "
-                print(line + " ".join(f"{value:.4f}" for value in found), flush=True)
-                print(f"{len(runs)} runs kept in {args.out}", file=sys.stderr)
-        if len(tasks) > 1:
+    numbers, seeds = ([int(text) for text in given.split(",")] for given in (args.shots, args.seeds))
+    common: dict[str, Any] = {"modules": args.modules}
+    for option, usual in (("max_tokens", MAX_TOKENS), ("held_out", 0), ("test_examples", 400), ("texts", 0)):
+        if getattr(args, option) != usual:
+            common[option] = getattr(args, option)
+
+    def save() -> None:
+        runs.sort(key=lambda run: (run["task"], run["shots"], run["method"], run["seed"]))
+        content = {"model": args.model, "command": shlex.join(["python", *sys.argv]), "commit": commit(),
+                   "machine": machine(), "summary": summary(runs), "runs": runs}  # fmt: skip
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(content, indent=1) + "\n")
+
+    with ProcessPoolExecutor(args.processes) as executor:
+        jobs = {}
+        for shots, seed, name, entry in itertools.product(numbers, seeds, tasks, entries):
+            same = {"task": name, "method": entry, **common, "shots": shots, "seed": seed}
+            if not any(same.items() <= run.items() for run in runs):
+                jobs[executor.submit(one_run, args, name, entry, shots, seed)] = same
+        for job in as_completed(jobs):
+            runs.append(run := jobs[job] | job.result())
+            save()
+            print(f"{run['task']} {run['shots']} {run['method']} {run['seed']}: {run['accuracy']:.4f}", file=sys.stderr)
+    save()
+    for row in summary([run for run in runs if common.items() <= run.items()]):
+        where = f"{row['task']} {row['shots']:4d} shots {row['draws']:3d} draws  {row['method']:32s}"
+        if "minus" in row:
+            print(f"{where} - {row['minus']:32s} {row['points']:+.2f} +- {row['standard_error']:.2f}")
+        else:
+            print(f"{where} {100 * row['mean']:.2f} %  sd {100 * (row['standard_deviation'] or 0.0):.2f}")
+    if len(tasks) > 1:
+        for shots in numbers:
             means(runs, tasks, entries, shots)
     return 0
 

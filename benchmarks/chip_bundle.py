@@ -39,7 +39,8 @@ def run(quick: bool) -> None:
             rows.append(row(f"bundle, {name} weights", found, "measured"))
         report = command(
             "simulate", "--device", CHIP, "--model", model, "--task", TASK, "--method", f"{METHOD}:DIGITAL",
-            "--shots", str(shots), "--seeds", str(seeds), "--chip-seed", str(CHIP_SEED), "--test-examples", str(tested),
+            "--shots", str(shots), "--seeds", str(seeds), "--chip-seed", str(CHIP_SEED), "--chips", "one",
+            "--test-examples", str(tested),
             "--out", f"{scratch}/report", "--json",
         )  # fmt: skip
     for key, what in (("accuracy_exact", "exact weights"), ("accuracy_chip", "the chip in the loop")):

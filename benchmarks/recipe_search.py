@@ -1,123 +1,151 @@
-"""Find each method's recipe with the same budget for all: random search on exact weights, never on the unseen task.
+"""Find each method's recipe with the same budget for all, on exact weights, and ask that training loses to no start.
 
     python benchmarks/recipe_search.py --out benchmarks/results/recipe_search.json
 
-Each search task is treated as the unseen one: the pool's modules that saw it are left out, `shots` examples are drawn
-from its training part, and the accuracy is taken on its test split. The task that the report is about (movie) is not
-touched. Every method gets the same number of configurations, drawn from its space by the same seed, on the same
-draws. Finished configurations are kept in the output file, so a run that was stopped goes on.
+Each search task is treated as the unseen one: the modules of the pool that saw it are left out, `shots` examples are
+drawn from its training part, and the answers are those to other texts of the training part, new ones for each draw. The
+task that reports are about (movie) is not touched, nor is any test split.
+
+For every method there is the start (its modules fused evenly, or the frozen model, under a head of class means), the
+recipe it had before, and candidates, the same number for each method (CANDIDATES). All of them see the draws `--seeds`;
+the best `--keep` and the recipe it had see `--more-seeds`, too.
+
+The recipe to take loses to the start on no task by more than one standard error, and neither does its head where it is
+trained alone (`head_rates.py`: more draws for less). Of these it is the one with the largest mean gain, or, where one
+of fewer epochs is within one standard error of it, that one: steps cost energy. Errors hold the draws and the texts
+(`measure.paired`).
+
+Every answer is kept in the output file, so that any two configurations can be compared pair by pair, and a run that was
+stopped goes on.
 """
 
 import argparse
+import functools
 import json
+import os
+import shlex
 import sys
 import time
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from edge_adapt.methods import Adaptation, Method, get_method
-from edge_adapt.methods.optimisers import with_optimiser
-from edge_adapt.methods.trainer import evaluate, train
+from edge_adapt.methods.trainer import extract_features, train
 from edge_adapt.simulator.autograd import ExactReader
-from edge_adapt.workloads.batches import encode
+from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
 from edge_adapt.workloads.tasks import Task, load_task
+from measure import RESULTS, commit, machine, paired
 
-HEAD = (3e-4, 1e-3, 3e-3)
-MARGIN = (0.5, 1.0, 2.0)
+HEADS = RESULTS / "head_rates.json"
+UNSEEN = "movie"
+MAX_TOKENS = 64
+START, HAD = 0, 1
+"""Numbers of the first two configurations: no training, and the recipe that the method had before the search."""
 
-# NAME@OPTIMISER is a method trained by another optimiser than its own.
-# What is searched: "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method.
-SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "lorafusion": {
-        "rate.coefficients": (0.003, 0.01, 0.02, 0.05),
-        "rate.magnitudes": (0.0, 0.001, 0.003, 0.01),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "recipe.l1": (0.0, 0.0005, 0.05),
-        "initial": (1.0, 1.5, 2.0, 3.0),
-    },
-    "lorafusion@mezo": {
-        "rate.coefficients": (0.01, 0.02, 0.05, 0.1),
-        "rate.magnitudes": (0.0, 0.003),
-        "rate.head": (0.0, 0.003),
-        "recipe.head_margin": MARGIN,
-        "recipe.epsilon": (0.01, 0.1),
-        "recipe.epochs": (8, 16),
-    },
-    "lora": {
-        "rate.matrices": (3e-4, 1e-3, 2e-3, 4e-3),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "recipe.weight_decay": (0.0, 0.01, 0.1),
-        "alpha": (16.0, 32.0, 64.0),
-    },
-    "full": {
-        "rate.matrices": (2e-5, 5e-5, 1e-4, 2e-4),
-        "rate.biases": (5e-5, 2e-4, 1e-3),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "recipe.weight_decay": (0.0, 0.01, 0.1),
-    },
-    "pasta": {
-        "rate.vectors": (1e-3, 3e-3, 1e-2, 3e-2),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "recipe.epochs": (8, 16),
-        "initial_spread": (0.0, 0.02),
-    },
-    "bitfit": {"rate.biases": (3e-4, 1e-3, 3e-3, 1e-2), "rate.head": HEAD, "recipe.head_margin": MARGIN},
-    "ln-tuning": {
-        "rate.gains": (3e-4, 1e-3, 3e-3, 1e-2),
-        "rate.biases": (3e-4, 1e-3, 3e-3, 1e-2),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-    },
-    "ia3": {"rate.vectors": (1e-3, 3e-3, 1e-2, 3e-2), "rate.head": HEAD, "recipe.head_margin": MARGIN},
-    "vera": {
-        "rate.inner": (1e-3, 3e-3, 1e-2, 3e-2),
-        "rate.outer": (1e-3, 3e-3, 1e-2, 3e-2),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "initial": (0.1, 1.0),
-    },
-    "prompt-tuning": {
-        "rate.prompts": (1e-3, 3e-3, 1e-2, 3e-2),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-        "prompts": (4, 8, 16),
-    },
-    "pasta+lorafusion": {
-        "rate.coefficients": (0.003, 0.01, 0.02, 0.05),
-        "rate.magnitudes": (0.0, 0.001, 0.003, 0.01),
-        "rate.vectors": (1e-3, 3e-3, 1e-2, 3e-2),
-        "rate.head": HEAD,
-        "recipe.head_margin": MARGIN,
-    },
-    "probe": {
-        "rate.head": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-        "recipe.head_margin": MARGIN,
-        "recipe.epochs": (4, 8, 16, 32),
-        "recipe.weight_decay": (0.0, 0.01, 0.1, 1.0),
-    },
+# Less trust in few examples: the head starts from class means and moves little, or not as much.
+STEADY: dict[str, Any] = {"rate.head": 3e-4, "recipe.head_margin": 0.5}
+MIDDLE: dict[str, Any] = {"rate.head": 1e-3, "recipe.head_margin": 0.5}
+# "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method. As many for each.
+CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    "lorafusion": [
+        STEADY,
+        STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001},
+        STEADY | {"rate.magnitudes": 0.0},
+        STEADY | {"recipe.epochs": 4},
+        MIDDLE,
+    ],
+    "lora": [
+        STEADY,
+        STEADY | {"rate.matrices": 6e-4},
+        STEADY | {"rate.matrices": 6e-4, "rank": 4, "alpha": 16.0},
+        STEADY | {"rate.matrices": 6e-4, "recipe.epochs": 16},
+        MIDDLE | {"rate.matrices": 6e-4},
+    ],
+    "probe": [
+        STEADY,
+        {"rate.head": 1e-4, "recipe.head_margin": 0.5},
+        STEADY | {"recipe.epochs": 16},
+        {"recipe.head_shrinkage": 0.7},
+        STEADY | {"recipe.epochs": 8},
+    ],
+    "full": [
+        STEADY | {"rate.matrices": 2e-5, "rate.biases": 2e-5},
+        STEADY | {"rate.matrices": 1e-4, "rate.biases": 1e-4},
+        STEADY | {"recipe.epochs": 4},
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "pasta": [
+        STEADY | {"rate.vectors": 0.003},
+        STEADY | {"rate.vectors": 0.02},
+        STEADY | {"recipe.epochs": 4},
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "bitfit": [
+        STEADY,
+        *(STEADY | {"rate.biases": rate} for rate in (3e-4, 3e-3)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "ln-tuning": [
+        STEADY,
+        *(STEADY | {"rate.gains": rate, "rate.biases": rate} for rate in (3e-4, 3e-3)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "ia3": [
+        STEADY,
+        *(STEADY | {"rate.vectors": rate} for rate in (1e-3, 1e-2)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "vera": [
+        STEADY,
+        *(STEADY | {"rate.inner": rate, "rate.outer": rate} for rate in (3e-3, 3e-2)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "prompt-tuning": [
+        STEADY,
+        *(STEADY | {"rate.prompts": rate} for rate in (3e-3, 3e-2)),
+        STEADY | {"recipe.epochs": 16},
+        MIDDLE,
+    ],
+    "pasta+lorafusion": [
+        STEADY,
+        STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001, "rate.vectors": 1e-3},
+        STEADY | {"rate.magnitudes": 0.0},
+        STEADY | {"recipe.epochs": 4},
+        MIDDLE,
+    ],
 }
 
 
-def draw(space: dict[str, tuple[Any, ...]], rng: np.random.Generator) -> dict[str, Any]:
-    return {key: values[rng.integers(len(values))] for key, values in space.items()}
+# What methods trained with before their recipe was chosen here, where it is another one now.
+FORMER: dict[str, dict[str, Any]] = {
+    name: {"rate.head": 3e-3, "recipe.head_margin": 1.0} for name in ("lorafusion", "pasta+lorafusion")
+}
+
+
+def configurations(name: str) -> list[dict[str, Any]]:
+    """The start, the recipe that the method had, and its candidates."""
+    return [{"recipe.epochs": 0}, FORMER.get(name, {}), *CANDIDATES[name]]
 
 
 def configured(name: str, config: dict[str, Any]) -> Method:
-    """The method with a drawn configuration in its recipe and options."""
-    name, _, optimiser = name.partition("@")
+    """The method with a configuration in its recipe and options."""
     method = get_method(name, **{key: value for key, value in config.items() if "." not in key})
-    method = replace(method, recipe=with_optimiser(method.recipe, optimiser or method.recipe.optimiser))
-    rates = {key.removeprefix("rate."): value for key, value in config.items() if key.startswith("rate.")}
     fields = {key.removeprefix("recipe."): value for key, value in config.items() if key.startswith("recipe.")}
-    return replace(method, recipe=replace(method.recipe, learning_rates=rates, **fields))
+    rates = {key.removeprefix("rate."): value for key, value in config.items() if key.startswith("rate.")}
+    fields["learning_rates"] = {**method.recipe.learning_rates, **rates}
+    return replace(method, recipe=replace(method.recipe, **fields))
 
 
 def without(pool: Pool, task: str) -> Pool:
@@ -132,72 +160,182 @@ def skip_padding(adaptation: Adaptation) -> None:
     reader.watch(adaptation.module.encoder)
 
 
-def accuracy(method: Method, backbone: Backbone, task: Task, pool: Pool, shots: int, seed: int) -> float:
-    """Accuracy on the test split after adapting to one draw."""
-    few = task.few_shot(shots, seed).train
+def answers(
+    method: Method, backbone: Backbone, task: Task, pool: Pool, few: Encoded, texts: Encoded, shots: int, seed: int
+) -> str:
+    """Which of the texts are answered right after adapting to a draw, "1", and which are not, "0"."""
     rng = np.random.default_rng([seed, shots])
     adaptation = method.attach(backbone, len(task.labels), rng, pool=pool)
     skip_padding(adaptation)
-    train(adaptation, encode(backbone.tokenizer, [e.text for e in few], 64), [e.label for e in few], rng)
-    test = encode(backbone.tokenizer, [e.text for e in task.test], 64)
-    return evaluate(adaptation, test, [e.label for e in task.test])
+    train(adaptation, few.ids, few.labels, rng)
+    features, labels = extract_features(adaptation, texts.ids, texts.labels)
+    return "".join("01"[int(right)] for right in adaptation.module.head(features).argmax(1) == labels)
+
+
+def outside(task: Task, shots: int, seed: int, number: int) -> list[Any]:
+    """So many examples of the training part, drawn anew for each seed, that the draw has not taken."""
+    drawn = task.few_shot(shots, seed)
+    used = {example.text for example in (*drawn.train, *drawn.validation)}
+    others = [example for example in task.train if example.text not in used]
+    return [others[n] for n in np.random.default_rng([seed, 7]).permutation(len(others))[:number]]
+
+
+@functools.cache
+def loaded(model: str, pool: str) -> tuple[Backbone, Pool]:
+    torch.set_num_threads(1)
+    backbone = load_backbone(model)
+    return backbone, load_pool(pool, backbone)
+
+
+@functools.cache
+def examples(model: str, pool: str, name: str, shots: int, seed: int, number: int) -> tuple[Task, Encoded, Encoded]:
+    """The task, the draw, and the texts to answer."""
+    backbone, task = loaded(model, pool)[0], load_task(name)
+    few = task.few_shot(shots, seed).train
+    few_and_texts = (Encoded.of(backbone, task, e, MAX_TOKENS) for e in (few, outside(task, shots, seed, number)))
+    return task, *few_and_texts
+
+
+def one_run(model: str, pool: str, run: dict[str, Any], shots: int, number: int) -> dict[str, Any]:
+    """The run with its answers and the seconds of processor time it took."""
+    start, (backbone, whole) = time.process_time(), loaded(model, pool)
+    task, few, texts = examples(model, pool, run["task"], shots, run["seed"], number)
+    method = configured(run["method"], run["config"])
+    right = answers(method, backbone, task, without(whole, run["task"]), few, texts, shots, run["seed"])
+    return {**run, "accuracy": right.count("1") / len(right), "right": right, "recipe": asdict(method.recipe),
+            "processor_seconds": round(time.process_time() - start, 1)}  # fmt: skip
+
+
+def gains(
+    runs: list[dict[str, Any]], method: str, number: int, task: str = "", over: int = START
+) -> list[tuple[str, str]]:
+    """(answers of a configuration, answers of another) on each draw of a task, or of all, that both have seen."""
+    kept = {
+        (run["number"], run["task"], run["seed"]): run["right"]
+        for run in runs
+        if run["method"] == method and task in ("", run["task"])
+    }
+    return [(right, kept[over, name, seed]) for (n, name, seed), right in kept.items()
+            if n == number and (over, name, seed) in kept]  # fmt: skip
+
+
+def summary(runs: list[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    """For each configuration, best first: the draws it has seen, accuracy, gain over the start in points with its
+    standard error, by task, too, and whether it loses to the start on no task by more than one error."""
+    rows = []
+    for number in sorted({run["number"] for run in runs if run["method"] == method}):
+        mine = [run for run in runs if (run["method"], run["number"]) == (method, number)]
+        by_task = {task: paired(gains(runs, method, number, task)) for task in dict.fromkeys(r["task"] for r in mine)}
+        gain, error = paired(gains(runs, method, number))
+        rows.append({
+            "method": method, "number": number, "config": mine[0]["config"], "recipe": mine[0]["recipe"],
+            "draws": len(mine),
+            "accuracy": float(np.mean([run["accuracy"] for run in mine])),
+            "gain": gain, "error": error, "by_task": by_task,
+            "loses_nowhere": all(change >= -own for change, own in by_task.values()),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: (row["draws"], row["gain"]), reverse=True)
+
+
+def steady_heads(start: str) -> set[tuple[float, float]]:
+    """(peak rate, margin of the start) of the heads that lose on no task to the class means they start from, by
+    `results/head_rates.json`; `start`: "pool" or "frozen", whose features they are trained on."""
+    rows = [row for row in json.loads(HEADS.read_text())["rows"] if row["start_of"] == start]
+    lost = {(r["head_rate"], r["head_margin"]) for r in rows if r["points"] < -r["standard_error"]}
+    return {(row["head_rate"], row["head_margin"]) for row in rows} - lost
+
+
+def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
+    """The row of the summary with the recipe to take: see above. ValueError where every one loses somewhere."""
+    rows = [row for row in summary(runs, method) if row["number"] != START]
+    heads = steady_heads("pool" if get_method(method).needs_pool else "frozen")
+    head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
+    most = max(row["draws"] for row in rows)
+    good = [row for row in rows if row["draws"] == most and row["loses_nowhere"] and head(row) in heads]
+    best = max(good, key=lambda row: row["gain"])
+
+    def as_good(row: dict[str, Any]) -> bool:
+        points, error = paired(gains(runs, method, row["number"], over=best["number"]))
+        return row is best or points >= -error
+
+    return min(filter(as_good, good), key=lambda row: (row["recipe"]["epochs"], -row["gain"]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--pool", help="default: the pool shipped for the model")
-    parser.add_argument("--methods", default="lorafusion,lora,full,probe")
-    parser.add_argument("--tasks", default="amazon,nyt")
+    parser.add_argument("--methods", default="lorafusion,lora,probe")
+    parser.add_argument("--tasks", default="amazon,nyt,tweets,election")
     parser.add_argument("--shots", type=int, default=100)
-    parser.add_argument("--seeds", default="100,101")
-    parser.add_argument("--configs", type=int, default=12, help="configurations for each method")
-    parser.add_argument("--search-seed", type=int, default=0)
+    parser.add_argument("--texts", type=int, default=200, help="texts to answer, new ones for each draw")
+    parser.add_argument("--seeds", default="500")
+    parser.add_argument("--more-seeds", default="", help="draws for the best configurations alone")
+    parser.add_argument("--keep", type=int, default=2, help="configurations that see --more-seeds")
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    tasks, seeds = args.tasks.split(","), [int(seed) for seed in args.seeds.split(",")]
-    methods = args.methods.split(",")
-    budget = len(tasks) * len(seeds) * args.configs
-    print(f"budget: {args.configs} configurations = {budget} adaptations for each of {methods}", file=sys.stderr)
-    protocol = {
-        "model": args.model,
-        "tasks": tasks,
-        "shots": args.shots,
-        "seeds": seeds,
-        "configs": args.configs,
-        "search_seed": args.search_seed,
-        "adaptations_per_method": budget,
-    }
-    record = json.loads(args.out.read_text()) if args.out.exists() else {"protocol": protocol, "trials": []}
+    tasks, methods = args.tasks.split(","), args.methods.split(",")
+    if UNSEEN in tasks:
+        parser.error(f"recipes are never chosen on {UNSEEN}: it stays unseen")
+    pool = args.pool or default_pool(args.model)
+    protocol = {name: getattr(args, name) for name in ("model", "shots", "texts")}
+    record = json.loads(args.out.read_text()) if args.out.exists() else {"protocol": protocol, "runs": []}
     if record["protocol"] != protocol:
         parser.error(f"{args.out} holds a search with another protocol; give another --out")
-    backbone = load_backbone(args.model)
-    pool = load_pool(args.pool or default_pool(args.model), backbone)
-    loaded = {name: load_task(name) for name in tasks}
+    runs = record["runs"]
+
+    def save() -> None:
+        found = [row for name in dict.fromkeys(run["method"] for run in runs) for row in summary(runs, name)]
+        command = shlex.join(["python", *sys.argv])
+        content = {
+            "protocol": protocol,
+            "command": command,
+            "commit": commit(),
+            "machine": machine(),
+            "summary": found,
+            "runs": runs,
+        }
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(content, indent=1) + "\n")
+
+    def go_on(executor: ProcessPoolExecutor, seeds: str, of: dict[str, list[int]]) -> None:
+        """Run what is missing of some configurations of each method on some draws."""
+        key = lambda run: (run["method"], run["number"], run["task"], run["seed"])
+        done = {key(run) for run in runs}
+        wanted = [
+            {"method": name, "number": number, "task": task, "seed": int(seed), "config": config}
+            for seed in seeds.split(",") if seed
+            for task in tasks
+            for name in methods
+            for number, config in enumerate(configurations(name)) if number in of[name]
+        ]  # fmt: skip
+        jobs = [
+            executor.submit(one_run, args.model, pool, run, args.shots, args.texts)
+            for run in wanted
+            if key(run) not in done
+        ]
+        for job in as_completed(jobs):
+            runs.append(run := job.result())
+            save()
+            line = f"{run['method']} {run['number']} {run['task']} {run['seed']}: {run['accuracy']:.3f} {run['config']}"
+            print(line, file=sys.stderr, flush=True)
+
+    with ProcessPoolExecutor(args.processes) as executor:
+        go_on(executor, args.seeds, {name: list(range(len(configurations(name)))) for name in methods})
+        best = {name: [row["number"] for row in summary(runs, name) if row["number"] > HAD] for name in methods}
+        go_on(executor, args.more_seeds, {name: [START, HAD, *best[name][: args.keep]] for name in methods})
+    save()
     for name in methods:
-        rng = np.random.default_rng(args.search_seed)
-        for number in range(args.configs):
-            config = draw(SPACES[name], rng)
-            if any(t["method"] == name and t["number"] == number for t in record["trials"]):
-                continue
-            start = time.perf_counter()
-            method = configured(name, config)
-            found = {
-                task: [accuracy(method, backbone, loaded[task], without(pool, task), args.shots, s) for s in seeds]
-                for task in tasks
-            }
-            mean = float(np.mean([value for values in found.values() for value in values]))
-            trial = {"method": name, "number": number, "mean": mean, "accuracies": found, "config": config}
-            record["trials"].append(trial | {"seconds": round(time.perf_counter() - start, 1)})
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(record, indent=1) + "\n")
-            print(f"{name} {number + 1}/{args.configs}: {mean:.4f} {config}", file=sys.stderr, flush=True)
-    for name in methods:
-        best = max((t for t in record["trials"] if t["method"] == name), key=lambda t: t["mean"])
-        print(f"best {name}: {best['mean']:.4f} {best['config']}")
+        for row in summary(runs, name):
+            by_task = "  ".join(f"{task} {gain:+.1f}" for task, (gain, _) in row["by_task"].items())
+            print(f"{name:12s} {row['number']:2d} {row['draws']:3d} draws {100 * row['accuracy']:.1f} % "
+                  f"{row['gain']:+.2f} ± {row['error']:.2f}  {by_task}  {row['config']}")  # fmt: skip
+        print(f"{name}: take {taken(runs, name)['number']}")
     return 0
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     raise SystemExit(main())

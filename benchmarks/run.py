@@ -15,6 +15,7 @@ import peers
 import programming
 import published_chips
 import reading
+import scales
 import starting
 import wires
 
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "peers": peers,
     "bitserial": bitserial,
     "programming": programming,
+    "scales": scales,
     "wires": wires,
     "counting": counting,
     "published_chips": published_chips,

@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from .on_device import DATA_OPTIONS, add_data_options
+
 DEFAULT_OUT = Path("edge-adapt-compare")
 _OPTIONS = ("model", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "max_tokens", "image_size",
-            "readapt_share", "fidelity")  # fmt: skip
+            "readapt_share", "fidelity", *DATA_OPTIONS)  # fmt: skip
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,6 +20,10 @@ def add_parser(subparsers: Any) -> None:
         description="Simulate every method on every device and task; write compare.json and compare.html. A finished "
         "simulation is kept in DIR/cells and used again while its options and the contents of all its inputs stay the "
         "same, so that a stopped run goes on where it was.",
+        examples=[
+            "edge-adapt compare --devices reram,pcm --tasks movie",
+            "edge-adapt compare --devices reram my-chip.yaml --methods lora,lorafusion --seeds 1 --out my-table",
+        ],
     )
     add = parser.add_argument
     names = {"action": "append", "nargs": "+"}
@@ -29,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
         help="shipped tasks, your CSV/JSONL files, or folders of images [movie]",
         **names,
     )
+    add_data_options(parser)
     add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [3]")
     add("--shots", metavar="N", type=int, help="labelled examples, a fifth of them for validation [100]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
@@ -80,9 +87,10 @@ def run(args: argparse.Namespace) -> int:
     check_folder(out)
     args.cells = out / "cells"
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
     command = shlex.join(["edge-adapt", *args.words])
-    with TerminalProgress("importing torch") as progress:
+    with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "compare.json").exists():
             progress.say(f"the comparison in {out} will be replaced; its finished simulations stay")
         from ..studies.compare import compare
@@ -102,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the config file and of the command line, which wins."""
+    from ..options_file import one_value
     from ..studies.compare_config import LISTS, read_compare_config, split_names
     from ..studies.config import parse_settings
 
@@ -114,5 +123,5 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = split_names([item for group in given for item in group])
     if args.shots is not None:
         options["shots"] = (args.shots,)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return options

@@ -2,9 +2,12 @@
 
 import argparse
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .on_device import DATA_OPTIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +23,15 @@ def add_parser(subparsers: Any) -> None:
         description="Count what a model of any size needs on a chip, without weights, training or arithmetic: arrays, "
         "area, one-time programming, one answer, and one adaptation by each method. The same as "
         "`edge-adapt simulate --fidelity count`.",
+        examples=[
+            "edge-adapt count --model llama-3-70b --device reram",
+            "edge-adapt count --model minilm --method lorafusion --examples 80 --json",
+        ],
     )
     add = parser.add_argument
-    add("--model", metavar="NAME|FILE", help="a shape (llama-3-70b, minilm, ...), or your YAML file of one [minilm]")
+    add("--model", metavar="NAME|FILE|DIR",
+        help="a shape (llama-3-70b, minilm, ...), your YAML file of one, or a Hugging Face model folder "
+             "(its config.json is enough) [minilm]")  # fmt: skip
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
     add(
         "--method",
@@ -42,13 +51,19 @@ def add_parser(subparsers: Any) -> None:
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one number of the chip, such as adc.bits=6; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
-    add("--out", metavar="DIR", type=Path, help="also write DIR/report.json, for edge-adapt explain")
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="also write DIR/report.json, for edge-adapt explain; replaces one that is there",
+    )
     add("--json", action="store_true", help="print the report object on stdout instead of the summary")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Count, print, and write the report where asked."""
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..studies.count_config import read_count_config
 
@@ -58,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             options[name] = getattr(args, name)
     if args.method is not None:
         options["method"] = method_names(args.method)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return count_and_print(options, args.words, args.json)
 
 
@@ -68,12 +83,13 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
     Raises UsageError for the ones that mean nothing here.
     """
     from ..errors import UsageError
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..workloads.tasks import VALIDATION_SHARE
 
     given = {**options, **{name: value for name, value in vars(args).items() if value is not None}}
     useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "image_size", "readapt_share",
-               "jobs")  # fmt: skip
+               "jobs", *DATA_OPTIONS)  # fmt: skip
     if found := [name for name in useless if name in given]:
         raise UsageError(f"--{found[0].replace('_', '-')} has no effect with --fidelity count: nothing is simulated")
     chosen: dict[str, Any] = {name: given[name] for name in ("device", "model", "out") if name in given}
@@ -88,7 +104,7 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
         chosen["method"] = method_names(args.method)
     elif "method" in options:
         chosen["method"] = options["method"]
-    chosen["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    chosen["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return count_and_print(chosen, args.words, args.json)
 
 
@@ -107,12 +123,16 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     from ..reports.store import check_destination, write_folder
     from ..studies.count import count
     from ..studies.count_config import CountConfig
+    from .stdout import kept_clear
 
     out = options.pop("out", None)
     config = CountConfig(**options)
     if out is not None:
         check_destination(out)
-    report = count(config, shlex.join(["edge-adapt", *words]))
+        if (out / "report.json").exists():
+            print(f"edge-adapt: the report in {out} will be replaced", file=sys.stderr)
+    with kept_clear():
+        report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)
     if out is not None:
         write_folder(out, {"report.json": text})
@@ -125,15 +145,68 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     return 0
 
 
-def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
+def lifetime(share: float | None, tasks: float | None) -> str:
+    """How many adaptations the cells last; "unlimited" where none is written or they do not wear."""
+    from ..reports.values import count
+
+    if share is None:
+        return "unknown"
+    return "unlimited" if tasks is None or share == 0 else count(tasks)
+
+
+def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> None:
+    """One table where it fits; else what adapting costs, and what answering costs."""
     from rich import box
+    from rich.table import Table
+
+    from ..reports.fitting import fits, print_table
+    from ..reports.rows import PLACEMENT_SHORT, method_title
+    from ..reports.values import count, duration, si
+
+    joules = lambda name: lambda record: si(record[f"{name}_energy_joules"], "J")
+    seconds = lambda name: lambda record: duration(record[f"{name}_seconds"])
+    adapting = (
+        ("trained", lambda record: count(record["trained_parameters"])),
+        ("write\nenergy", joules("write")),
+        ("adapt\nenergy", joules("adaptation")),
+        ("adapt\ntime", seconds("adaptation_time")),
+        ("tasks till\nworn out", lambda r: lifetime(r["endurance_share_per_task"], r["tasks_until_worn_out"])),
+    )
+    answering = (
+        ("answer\nenergy", joules("inference")),
+        ("answer\ntime", seconds("inference_time")),
+        ("pipe-\nlined", seconds("inference_time_pipelined")),
+        ("one\nevery", seconds("inference_interval")),
+    )
+
+    def table(columns: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
+        made.add_column("", no_wrap=True)
+        for heading, _ in columns:
+            made.add_column(heading, justify="right", no_wrap=True)
+        for record in records:
+            title = f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}"
+            made.add_row(title, *(form(record) for _, form in columns))
+        return made
+
+    together = table((*adapting, *answering))
+    if fits(console, together):
+        console.print(together)
+        return
+    print_table(console, table(adapting))
+    console.print()
+    print_table(console, table(answering))
+
+
+def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..reports.rows import PLACEMENT_SHORT, method_title, ratio_title
-    from ..reports.values import area, count, duration, ratio, si
+    from ..reports.rows import method_title, ratio_title
+    from ..reports.values import area, duration, ratio, si
 
     device, programming, model = report["device"], report["programming"], report["model"]
+    own_name = "" if device["name"] == device["title"] else f"{escape(device['name'])}, "
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     geometry = device["array"]
@@ -145,8 +218,8 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     )
     facts.add_row(
         "chip",
-        f"{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × {geometry['columns']}, "
-        f"{area(device['area_square_meters']['total'])}",
+        f"{own_name}{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × "
+        f"{geometry['columns']}, {area(device['area_square_meters']['total'])}",
     )
     facts.add_row(
         "programming",
@@ -163,21 +236,7 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     )
     console.print(facts)
     console.print()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    table.add_column("", no_wrap=True)
-    for heading in ("trained", "write\nenergy", "adapt\nenergy", "adapt\ntime", "answer\nenergy", "answer\ntime",
-                    "pipe-\nlined", "one\nevery"):  # fmt: skip
-        table.add_column(heading, justify="right", no_wrap=True)
-    for record in report["results"]:
-        joules = lambda name, record=record: si(record[f"{name}_energy_joules"], "J")
-        seconds = lambda name, record=record: duration(record[f"{name}_seconds"])
-        table.add_row(
-            f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}",
-            count(record["trained_parameters"]), joules("write"), joules("adaptation"), seconds("adaptation_time"),
-            joules("inference"), seconds("inference_time"), seconds("inference_time_pipelined"),
-            seconds("inference_interval"),
-        )  # fmt: skip
-    console.print(table)
+    _print_results(report["results"], console)
     console.print(
         "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
         "next when all layers are busy[/]\n"

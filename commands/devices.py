@@ -30,26 +30,44 @@ _NOTE_WIDTH = 110  # narrower terminals get the tables without the notes
 
 def add_parser(subparsers: Any) -> None:
     """Add `devices list`, `show`, `diff`, `copy` and `validate`."""
-    parser = subparsers.add_parser("devices", help="list, show, compare and check chips, cells and peripheries")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the shipped chips, cells and peripheries")
-    show = actions.add_parser("show", help="every number of a device with unit, source and status")
+    text = "list, show, compare and check chips, cells and peripheries"
+    parser = subparsers.add_parser(
+        "devices",
+        help=text,
+        description=f"{text.capitalize()}, every number with its source.",
+        examples=["edge-adapt devices list", "edge-adapt devices show reram"],
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+
+    def action(name: str, text: str, *examples: str) -> Any:
+        return actions.add_parser(name, help=text, description=f"{text.capitalize()}.", examples=examples)
+
+    listing = action(
+        "list", "the shipped chips, cells and peripheries", "edge-adapt devices list", "edge-adapt devices list --json"
+    )
+    show = action(
+        "show", "every number of a device with unit, source and status", "edge-adapt devices show reram",
+        "edge-adapt devices show reram --set adc.bits=6 --json",
+    )  # fmt: skip
     show.add_argument("name", metavar="NAME|FILE", help="a chip, cell or periphery, or the path of a YAML file")
     show.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="change one number of a chip, e.g. cell.g_max='50 uS'; repeatable")  # fmt: skip
-    comparison = actions.add_parser("diff", help="what differs between two devices of one kind")
+    comparison = action("diff", "what differs between two devices of one kind", "edge-adapt devices diff reram pcm")
     comparison.add_argument("first", metavar="A", help="name or path")
     comparison.add_argument("second", metavar="B", help="name or path")
-    copy = actions.add_parser("copy", help="a shipped file as the beginning of one of your own")
+    copy = action(
+        "copy", "a shipped file as the beginning of one of your own", "edge-adapt devices copy reram my-cell.yaml",
+        "edge-adapt devices copy reram my-chip.yaml --kind chip",
+    )  # fmt: skip
     copy.add_argument("name", metavar="NAME", help="a shipped cell, periphery or chip")
     copy.add_argument("file", metavar="FILE", help="where to: the device is named after it (my-cell.yaml: my-cell)")
     copy.add_argument("--kind", choices=("cell", "periphery", "chip"),
         help="which file, where several have the name [the first of cell, periphery, chip]")  # fmt: skip
-    check = actions.add_parser("validate", help="check a device file of your own")
+    check = action("validate", "check a device file of your own", "edge-adapt devices validate my-chip.yaml")
     check.add_argument("file", metavar="FILE", help="path of a YAML file")
-    for action in (listing, show, comparison, copy, check):
-        action.add_argument("--json", action="store_true", help="print one JSON object")
-        action.set_defaults(run=run)
+    for each in (listing, show, comparison, copy, check):
+        each.add_argument("--json", action="store_true", help="print one JSON object")
+        each.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,6 +114,7 @@ def _settings(pairs: list[str]) -> dict[str, str]:
 
 def _list(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     found = {
         kind: [devices.describe(devices.find_any(path)) for path in devices.preset_paths(kind)]
@@ -132,8 +151,9 @@ def _list(args: argparse.Namespace) -> int:
             text["periphery.adc.energy"], text["periphery.adc.per_array"], item["title"],
         )  # fmt: skip
     for table in (chips, cells, peripheries):
-        console.print(table)
-    console.print("[dim]edge-adapt devices show NAME prints every number with its source.[/]")
+        print_table(console, table, listing=True)
+    if console.is_terminal:
+        console.print("[dim]edge-adapt devices show NAME prints every number with its source.[/]")
     return 0
 
 
@@ -143,6 +163,7 @@ def _texts(described: dict[str, Any]) -> dict[str, str]:
 
 def _show(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     described = devices.describe(devices.find_any(args.name), _settings(args.settings))
     if args.json:
@@ -155,15 +176,15 @@ def _show(args: argparse.Namespace) -> int:
         kind = f"chip = cell {described['cell']} + periphery {described['periphery']}"
     console.print(f"[bold]{escape(described['name'])}[/] ({escape(kind)})  {escape(described['title'])}")
     console.print(f"[dim]{escape(described['description'])}[/]\n")
-    with_notes = console.width >= _NOTE_WIDTH
+    with_notes = console.width >= _NOTE_WIDTH or not console.is_terminal
     for part in ("cell", "array", "periphery"):
         rows = [row for row in described["values"] if row["key"].split(".")[0] == part]
         if rows:
-            console.print(_values_table(part, rows, with_notes))
+            print_table(console, _values_table(part, rows, with_notes, not console.is_terminal), listing=True)
     references = _table("References", ("key", "citation", "doi"))
     for item in described["references"]:
         references.add_row(escape(item["key"]), escape(item["citation"]), item["doi"] or "")
-    console.print(references)
+    print_table(console, references, listing=True)
     counts = {status: sum(row["status"] == status for row in described["values"]) for status in _STATUS_STYLE}
     console.print(_status_line(counts))
     if not with_notes:
@@ -176,7 +197,7 @@ def _status_line(counts: dict[str, int]) -> str:
     return "  ".join(f"[{_STATUS_STYLE[status]}]{status} {count}[/]" for status, count in shown)
 
 
-def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool) -> "Table":
+def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool, as_lines: bool) -> "Table":
     from rich.markup import escape
 
     table = _table(part.capitalize(), ("key", "value", "status", "source", *(("note",) if with_notes else ())))
@@ -189,7 +210,7 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool) -> "T
         style = _STATUS_STYLE[row["status"]]
         value = "–" if row["value"] is None else escape(row["text"])
         text = row["note"] or row["meaning"]
-        note = [f"[dim]{'″' if text == above else escape(text)}[/]"] if with_notes else []
+        note = [f"[dim]{'″' if text == above and not as_lines else escape(text)}[/]"] if with_notes else []
         above = text
         status, source = f"[{style}]{row['status']}[/]", escape(row["source"] or "")
         table.add_row(escape(key), f"[bold]{value}[/]", status, source, *note)
@@ -198,6 +219,7 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool) -> "T
 
 def _diff(args: argparse.Namespace) -> int:
     from .. import devices
+    from ..reports.fitting import print_table
 
     one, other = devices.find_any(args.first), devices.find_any(args.second)
     # A name may be that of a chip and of its cell: what it is compared with decides.
@@ -220,7 +242,7 @@ def _diff(args: argparse.Namespace) -> int:
         after = "–" if item.after is None else escape(item.after_text)
         ratio = _ratio(item.before, item.after)
         table.add_row(escape(item.key), before, after, ratio, f"[{style}]{item.change}[/]")
-    console.print(table)
+    print_table(console, table, listing=True)
     console.print("1 number differs" if len(differences) == 1 else f"{len(differences)} numbers differ")
     return 0
 

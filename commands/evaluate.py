@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .on_device import add_bundle, add_on_error, open_bundle, read_labelled
+from .on_device import add_bundle, add_data_options, open_bundle, read_labelled, reading_of
 
 
 def add_parser(subparsers: Any) -> None:
@@ -14,18 +14,22 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="accuracy of a bundle on labelled texts, on the device",
         description="Accuracy and mean loss of a bundle's current state on a JSONL or CSV file with text and label.",
+        examples=[
+            "edge-adapt evaluate bundle test.csv",
+        ],
     )
     add_bundle(parser)
     parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")
-    add_on_error(parser)
+    add_data_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
+    reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
-        examples = read_labelled(session, args.data, args.on_error or "fail")
+        examples = read_labelled(session, args.data, reading)
         found = session.evaluate([e.text for e in examples], [e.label for e in examples])
     if args.json:
         by_label = {name: {"examples": n, "right": right} for name, (n, right) in found.by_label.items()}

@@ -21,6 +21,10 @@ def add_parser(subparsers: Any) -> None:
         help="print the multiplication behind a total of a report",
         description="How many events, what each costs, and where that number comes from: the lines add up to the total "
         "of the report. Nothing is run again. Without TOTAL, the totals that can be explained.",
+        examples=[
+            "edge-adapt explain edge-adapt-report",
+            "edge-adapt explain edge-adapt-report adaptation_energy_joules --method lorafusion",
+        ],
     )
     add = parser.add_argument
     add("report", metavar="REPORT", type=Path, help="report.json, or its folder")
@@ -115,6 +119,7 @@ def _print(explanation: "Explanation", console: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..reports.fitting import print_table
     from ..reports.rows import component_title
 
     console.print(f"[bold]{explanation.name}[/] of {escape(explanation.subject)}\n")
@@ -133,7 +138,7 @@ def _print(explanation: "Explanation", console: "Console") -> None:
         product = _amount(line.total, explanation.unit)
         table.add_row(name if name != above else "", escape(line.event), _number(line.events), each, product, share)
         above = name
-    console.print(table)
+    print_table(console, table)
     console.print("\n[bold]What one costs[/]")
     behind = Table.grid(padding=(0, 1))
     for what, cost in _behind(explanation).items():

@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .on_device import add_data_options, reading_of
+
 if TYPE_CHECKING:
+    from ..runtime.examples import Reading
     from .progress import TerminalProgress
 
 DEFAULT_OUT = Path("bundle")
@@ -21,6 +24,11 @@ def add_parser(subparsers: Any) -> None:
         help="write a bundle that trains on a device with onnxruntime alone",
         description="Write a folder with training graph, inference graph, weights, tokenizer and state. "
         "edge-adapt train, predict and state use it, without torch.",
+        examples=[
+            "edge-adapt export --out bundle",
+            "edge-adapt export --method lora --task reviews.csv --weights int8 --out bundle",
+            "edge-adapt export --chip reram --age 30d --out bundle --force",
+        ],
     )
     add = parser.add_argument
     add("--model", metavar="NAME|DIR|ID", default="minilm",
@@ -29,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     add("--task", metavar="NAME|FILE", default="movie",
         help="the labels, and examples to check the bundle with: a shipped task, your CSV/JSONL, or a folder "
              "of images [movie]")  # fmt: skip
+    add_data_options(parser)
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--reserve-classes", metavar="N", type=int, default=0, help="room for classes taught on the device later [0]")
     add("--image-size", metavar="N", type=int, help="side of the images in pixels [that of the model]")
@@ -70,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
     for module in ("torch", "transformers", "onnx", "onnxscript", "rich"):
         require(module)
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
-    with TerminalProgress("importing torch and onnx") as progress:
+    with kept_clear(), TerminalProgress("importing torch and onnx") as progress:
         record = _export(args, progress)
     print(json.dumps(record, indent=2) if args.json else _summary(record))
     return 0
@@ -80,13 +90,15 @@ def run(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str, Any]:
     """The record of what was written."""
     from ..exporters.bundle import ExportConfig, export_bundle
+    from ..options_file import one_value
     from ..studies.config import parse_settings
     from ..studies.workbench import choose_variants
 
-    settings = dict(parse_settings(args.settings))
+    reading = reading_of(args)
+    settings = dict(one_value((), parse_settings(args.settings)))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
     of_method = {key: settings[key] for key in settings.keys() - of_chip.keys()}
-    variants = choose_variants((args.method,), of_method, images=_of_images(args.task))
+    variants = choose_variants((args.method,), of_method, images=_of_images(args.task, reading))
     config = ExportConfig(
         method=variants[0].method,
         model=args.model,
@@ -100,19 +112,23 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
         age_seconds=args.age,
         chip_settings=of_chip,
         image_size=args.image_size,
+        reading=reading,
     )
     if args.force and args.out.exists():
         progress.say(f"the bundle in {args.out} will be replaced, with its trained state")
-    return export_bundle(config, args.out, progress, args.force)
+    record = export_bundle(config, args.out, progress, args.force)
+    for message in record["messages"]:
+        progress.say(message)
+    return record
 
 
-def _of_images(task: str) -> bool:
+def _of_images(task: str, reading: "Reading") -> bool:
     """Whether a task is of images: methods then have other recipes."""
     from ..paths import expanded
     from ..workloads.image_tasks import IMAGE_TASKS
     from ..workloads.tasks import load_task
 
-    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task).kind == "image")
+    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task, reading=reading).kind == "image")
 
 
 def _summary(record: dict[str, Any]) -> str:
@@ -128,6 +144,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
+        + "".join(f"\n{message}" for message in record["messages"])
     )
 
 

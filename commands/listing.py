@@ -42,7 +42,7 @@ def print_list(what: str, records: list[dict[str, Any]], as_json: bool, remark: 
         fetched = "yes" if record["fetched"] else "no"
         texts = (escape(record[key]) for key in ("package", "licence", "what"))
         table.add_row(f"[bold]{record['name']}[/]", record["kind"], download, fetched, *texts)
-    print_table(console, table)
+    print_table(console, table, listing=True)
     if console.is_terminal:
         console.print(f"[dim]{remark}[/]")
     return 0

@@ -6,19 +6,37 @@ import sys
 from typing import Any
 
 from ..errors import require
+from .stdout import kept_clear
 
 
 def add_parser(subparsers: Any) -> None:
     """Add `methods list` and `methods count`."""
-    parser = subparsers.add_parser("methods", help="list the adaptation methods, count what they train")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    counting = "edge-adapt methods count --model minilm --method lorafusion"
+    parser = subparsers.add_parser(
+        "methods",
+        help="list the adaptation methods, count what they train",
+        description="List the adaptation methods, or count what one trains.",
+        examples=["edge-adapt methods list", counting],
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
 
-    listing = actions.add_parser("list", help="name, what is trained, where it lives, how far the gradient travels")
+    listing = actions.add_parser(
+        "list",
+        help="name, what is trained, where it lives, how far the gradient travels",
+        description="List the methods: name, what is trained, where it lives, how far the gradient travels.",
+        examples=["edge-adapt methods list", "edge-adapt methods list --json"],
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON object")
     listing.set_defaults(run=run)
 
-    count = actions.add_parser("count", help="trained numbers of a method on a model, from shapes alone")
-    count.add_argument("--model", required=True, help="name of a shape file, e.g. minilm, flan-t5-large")
+    count = actions.add_parser(
+        "count",
+        help="trained numbers of a method on a model, from shapes alone",
+        description="Count the trained numbers of a method on a model, from shapes alone.",
+        examples=[counting, "edge-adapt methods count --model llama-3-8b --method lora --rank 8 --json"],
+    )
+    count.add_argument("--model", required=True, metavar="NAME|FILE|DIR",
+                       help="a shape, e.g. minilm, flan-t5-large, or a Hugging Face model folder")  # fmt: skip
     count.add_argument("--method", required=True, help="name of a method, see: methods list")
     count.add_argument(
         "--rank", type=_positive, help="rank of the method, or of each pool module (default: its own, 16)"
@@ -85,6 +103,8 @@ def count_parameters(
 
 
 def _list(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
+
     records = describe_methods()
     if args.json:
         print(json.dumps({"methods": records}, indent=2))
@@ -92,20 +112,26 @@ def _list(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(file=sys.stdout)
     table = Table(title="Adaptation methods", show_lines=True)
     for header in ("method", "what is trained", "placements", "gradient"):
-        table.add_column(header)
+        table.add_column(header, no_wrap=header != "what is trained")
     for record in records:
         what = f"{record['summary']}\n[dim]{record['source']}[/dim]"
         table.add_row(record["name"], what, "\n".join(record["placements"]), record["backward_need"])
-    Console(file=sys.stdout).print(table)
+    if not console.is_terminal:
+        table.title = None
+    print_table(console, table, listing=True)
     return 0
 
 
 def _count(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
+
     given = {"special_tokens": args.special_tokens, "prompts": args.prompts}
     options = {name: value for name, value in given.items() if value is not None}
-    record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
+    with kept_clear():
+        record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
     if args.json:
         print(json.dumps(record, indent=2))
         return 0
@@ -125,7 +151,7 @@ def _count(args: argparse.Namespace) -> int:
         table.add_row(f"{beside}, in cells, programmed once", f"{record['weights_in_cells_frozen']:,}")
     if record["weights_in_cells_rewritten"]:
         table.add_row("weights in cells that training rewrites", f"{record['weights_in_cells_rewritten']:,}")
-    Console(file=sys.stdout).print(table)
+    print_table(Console(file=sys.stdout), table)
     return 0
 
 

@@ -9,8 +9,10 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .clock import about, clock_time
+
 if TYPE_CHECKING:
-    from ..runtime.examples import Example
+    from ..runtime.examples import Example, Reading
     from ..runtime.session import Session
 
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -22,11 +24,24 @@ def add_bundle(parser: Any) -> None:
     parser.add_argument("--threads", metavar="N", type=int, help="threads of onnxruntime [all cores]")
 
 
-def add_on_error(parser: Any) -> None:
-    """What to do about a wrong line."""
-    parser.add_argument(
-        "--on-error", choices=("fail", "skip"), help="a wrong line is fatal, or left out and said [fail]"
-    )
+DATA_OPTIONS = ("text_column", "label_column", "encoding", "on_error")
+"""How a user's file is read: the fields of `runtime.examples.Reading`."""
+
+
+def add_data_options(parser: Any) -> None:
+    """How a user's file is read."""
+    add = parser.add_argument
+    add("--text-column", metavar="NAME", help="column, or key in JSONL, that holds the texts of your file [text]")
+    add("--label-column", metavar="NAME", help="column, or key in JSONL, that holds the labels of your file [label]")
+    add("--encoding", metavar="NAME", help="of your file, such as latin-1 [by its byte order mark, else utf-8]")
+    add("--on-error", choices=("fail", "skip"), help="a wrong line is fatal, or left out and said [fail]")
+
+
+def reading_of(given: Any) -> "Reading":
+    """How files are read, from parsed arguments or a configuration with their names."""
+    from ..runtime.examples import Reading
+
+    return Reading(**{name: value for name in DATA_OPTIONS if (value := getattr(given, name)) is not None})
 
 
 def open_bundle(folder: Path, threads: int | None = None, options: Any = None) -> "Session":
@@ -42,14 +57,16 @@ def remarks_to_stderr() -> None:
     logging.getLogger(f"{__package__.partition('.')[0]}.runtime").handlers = [_Remarks()]
 
 
-def read_labelled(session: "Session", path: Path, on_error: str, teach: tuple[str, ...] = ()) -> list["Example"]:
+def read_labelled(session: "Session", path: Path, reading: "Reading", teach: tuple[str, ...] = ()) -> list["Example"]:
     """The examples of a file, or of a folder of images, whose labels the session knows, `teach` included."""
-    from ..runtime.examples import keep_known, read_examples, read_images
+    from ..runtime.examples import keep_known, read_examples
+    from ..runtime.pictures import read_pictures
 
     taught = session.taught_with(teach)
     of_images = session.manifest.images is not None
-    examples = read_images(path) if of_images else read_examples(path, on_error=on_error)
-    return keep_known(examples, str(path), lambda label: session.wrong_label(label, taught), on_error)
+    examples = read_pictures(path, reading.on_error) if of_images else read_examples(path, reading)
+    check = lambda label: session.wrong_label(label, taught)
+    return keep_known(examples, str(path), check, reading.on_error, "image" if of_images else "line")
 
 
 def byte_count(text: str) -> int:
@@ -70,18 +87,22 @@ class UpdateLine:
     """Progress of a run on stderr: one line that is rewritten on a terminal, a line now and then elsewhere.
 
     A context manager that also turns Ctrl-C and the end of a service (SIGTERM) into an orderly stop after the update in
-    progress; a second one ends at once.
+    progress; a second one ends at once. A signal that whoever started us has us ignore (`nohup`, a job in the
+    background) stays ignored.
     """
 
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
         self._terminal = sys.stderr.isatty()
-        self._stop = False
+        self._stop, self.signal_number = False, int(signal.SIGINT)
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "UpdateLine":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._former[number] = signal.signal(number, self._request_stop)
+            former = signal.getsignal(number)
+            if former not in (signal.SIG_IGN, None):
+                self._former[number] = former
+                signal.signal(number, self._request_stop)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -98,7 +119,8 @@ class UpdateLine:
             raise StopTraining
         now = time.monotonic()
         left = (now - self._start) / done * (total - done)
-        text = f"update {done} of {total}, loss {loss:.4f}, {left:.0f} s left"
+        times = f"elapsed {clock_time(now - self._start)}, about {about(left)} left"
+        text = f"update {done} of {total}, {times}, loss {loss:.4f}"
         if self._terminal:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         elif now - self._last > 10:
@@ -106,5 +128,5 @@ class UpdateLine:
             print(f"edge-adapt: {text}", file=sys.stderr, flush=True)
 
     def _request_stop(self, number: int, _frame: object) -> None:
-        self._stop = True
+        self._stop, self.signal_number = True, number
         signal.signal(number, self._former[number])

@@ -14,6 +14,10 @@ def add_parser(subparsers: Any) -> None:
         "plan",
         help="memory that training a bundle needs, before it runs",
         description="Predict the peak resident memory of training a bundle, or measure it in a process of its own.",
+        examples=[
+            "edge-adapt plan bundle",
+            "edge-adapt plan bundle --batch 8 --memory-budget 300MB",
+        ],
     )
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `edge-adapt export` wrote")
     add = parser.add_argument

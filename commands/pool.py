@@ -11,10 +11,22 @@ from ..paths import expanded
 
 def add_parser(subparsers: Any) -> None:
     """Add `pool train` and `pool inspect`."""
-    parser = subparsers.add_parser("pool", help="train a pool of LoRA modules, look into one")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    training = "edge-adapt pool train --model minilm --tasks movie,tweets --out my-pool"
+    looking = "edge-adapt pool inspect my-pool"
+    parser = subparsers.add_parser(
+        "pool",
+        help="train a pool of LoRA modules, look into one",
+        description="Train a pool of LoRA modules, or look into one.",
+        examples=[training, looking],
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
 
-    train = actions.add_parser("train", help="train one LoRA module per task; goes on where it was stopped")
+    train = actions.add_parser(
+        "train",
+        help="train one LoRA module per task; goes on where it was stopped",
+        description="Train one LoRA module per task; goes on where it was stopped.",
+        examples=[training, "edge-adapt pool train --model my-model --tasks one.csv,two.csv --rank 8 --out my-pool"],
+    )
     train.add_argument("--model", required=True, help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id")
     train.add_argument(
         "--tasks", required=True, help="comma-separated names of tasks, .csv/.jsonl files or image folders"
@@ -35,7 +47,12 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument("--json", action="store_true", help="print pool.json on stdout")
     train.set_defaults(run=run, kept=kept)
 
-    inspect = actions.add_parser("inspect", help="modules of a pool: task, rank, scale, size of the update")
+    inspect = actions.add_parser(
+        "inspect",
+        help="modules of a pool: task, rank, scale, size of the update",
+        description="List the modules of a pool: task, rank, scale, size of the update.",
+        examples=[looking, f"{looking} --json"],
+    )
     inspect.add_argument("path", help="folder of a pool or of one adapter in peft format")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=run)
@@ -57,9 +74,11 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
+    from ..reports.fitting import print_table
     from .progress import TerminalProgress
+    from .stdout import kept_clear
 
-    with TerminalProgress("importing torch") as progress:
+    with kept_clear(), TerminalProgress("importing torch") as progress:
         from ..studies.pools import PoolConfig, train_pool
 
         values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
@@ -78,11 +97,15 @@ def _train(args: argparse.Namespace) -> int:
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
         table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
-    Console(file=sys.stdout).print(table)
+    console = Console(file=sys.stdout)
+    print_table(console, table, listing=True)
+    for message in record["messages"]:
+        console.print(message, highlight=False, markup=False)
     return 0
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from ..reports.fitting import print_table
     from ..studies.pools import inspect_pool
 
     record = inspect_pool(args.path)
@@ -107,7 +130,7 @@ def _inspect(args: argparse.Namespace) -> int:
             "unknown" if accuracy is None else f"{accuracy:.3f}",
         )
     console = Console(file=sys.stdout)
-    console.print(table)
+    print_table(console, table, listing=True)
     for line in (*record["messages"], *([f"made by: {record['command']}"] if record["command"] else [])):
         console.print(line, highlight=False)
     return 0

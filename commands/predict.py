@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .on_device import add_bundle, add_on_error, open_bundle
+from .on_device import add_bundle, add_data_options, open_bundle, reading_of
 
 
 def add_parser(subparsers: Any) -> None:
@@ -16,6 +16,10 @@ def add_parser(subparsers: Any) -> None:
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
         "or .jsonl/.csv with text. A bundle about images takes names of image files.",
+        examples=[
+            "edge-adapt predict bundle new.txt",
+            "edge-adapt predict bundle new.csv --json",
+        ],
     )
     add_bundle(parser)
     parser.add_argument(
@@ -25,25 +29,26 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         help="texts to label, an image, or a folder of some [standard input]",
     )
-    add_on_error(parser)
+    add_data_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object with all probabilities")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print, one line per text."""
-    from ..runtime.examples import read_examples, read_images, read_lines
+    from ..runtime.examples import read_examples, read_lines
+    from ..runtime.pictures import read_pictures
 
-    on_error = args.on_error or "fail"
+    reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
         if args.file is not None and session.manifest.images is not None:
-            examples = read_images(args.file, labelled=False)
+            examples = read_pictures(args.file, reading.on_error, labelled=False)
         elif args.file is not None:
-            examples = read_examples(args.file, labelled=False, on_error=on_error)
+            examples = read_examples(args.file, reading, labelled=False)
         else:
             if sys.stdin.isatty():
                 print("edge-adapt: type texts, one a line; Ctrl-D ends", file=sys.stderr)
-            examples = read_lines(sys.stdin.buffer, "standard input", on_error)
+            examples = read_lines(sys.stdin.buffer.read(), "standard input", reading)
         predictions = session.predict([example.text for example in examples])
         if args.json:
             rows = [

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from ..studies.progress import Estimate, Progress, Work, about, clock_time
+from ..studies.progress import Estimate, Progress, Work
+from .clock import about, clock_time
 
 _TERMINAL_SECONDS, _PIPE_SECONDS = 0.5, 10.0
 _SPINNER = "|/-\\"

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from .on_device import DATA_OPTIONS, add_data_options
+
 DEFAULT_OUT = Path("edge-adapt-report")
 
 
@@ -15,6 +17,11 @@ def add_parser(subparsers: Any) -> None:
         help="adapt on a simulated chip and report accuracy, energy, time and wear",
         description="Adapt a frozen Transformer on a simulated crossbar chip by several methods; "
         "write report.json and report.html.",
+        examples=[
+            "edge-adapt simulate --device reram",
+            "edge-adapt simulate --device pcm --task tweets --method lora lorafusion --shots 32",
+            "edge-adapt simulate --device my-chip.yaml --task reviews.csv --set chip.adc.bits=6 --out my-report",
+        ],
     )
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
@@ -25,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
         help="a shipped task (movie, tweets, fashion-mnist, ...), your CSV/JSONL with text and label, or your folder "
         "with a folder of images for each class [movie]",
     )
+    add_data_options(parser)
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add(
         "--method",
@@ -93,6 +101,7 @@ def kept(args: argparse.Namespace) -> str:
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the report, print it."""
     from ..errors import UsageError, require
+    from ..options_file import one_value
     from ..studies.config import SimulateConfig, parse_settings, read_config
 
     options = read_config(args.config) if args.config else {}
@@ -108,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or options.pop("out", None) or DEFAULT_OUT
     options.pop("out", None)
     for name in ("device", "model", "task", "pool", "seeds", "first_seed", "chip_seed", "chips", "test_examples",
-                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer"):  # fmt: skip
+                 "max_tokens", "check_pool", "image_size", "readapt_share", "fidelity", "trainer",
+                 *DATA_OPTIONS):  # fmt: skip
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
     if args.method is not None:
@@ -117,14 +127,16 @@ def run(args: argparse.Namespace) -> int:
         options["shots"] = tuple(args.shots)
     if args.ages is not None:
         options["ages"] = tuple(part for item in args.ages for part in item.split(",") if part)
-    options["settings"] = (*options.get("settings", ()), *parse_settings(args.settings))
+    options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     jobs = options.pop("jobs", None) if args.jobs is None else args.jobs
     options.pop("jobs", None)
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be a whole number, 1 or more; got {jobs}")
     config = SimulateConfig(**options)
     check_destination(out)
-    with TerminalProgress("importing torch") as progress:
+    from .stdout import kept_clear
+
+    with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "report.json").exists():
             progress.say(f"the report in {out} will be replaced")
         from ..studies.crew import default_jobs

@@ -17,16 +17,19 @@ def add_parser(subparsers: Any) -> None:
         "state",
         help="show, roll back, reset or export the state of a bundle",
         description="The adaptable state of a bundle: what is current, what was before, how to go back.",
+        examples=["edge-adapt state show bundle", "edge-adapt state rollback bundle"],
     )
-    parts = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, text, action in (
-        ("show", "what is current, and whether both slots are sound", _show),
-        ("history", "the former states that are kept", _history),
-        ("rollback", "make a former state current", _roll_back),
-        ("reset", "go back to the exported state", _reset),
-        ("export", "write the current state as a file, or as an adapter of another library", _export),
-    ):
-        part = parts.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parts = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, text, action, examples in (
+        ("show", "what is current, and whether both slots are sound", _show, ("show bundle", "show bundle --json")),
+        ("history", "the former states that are kept", _history, ("history bundle",)),
+        ("rollback", "make a former state current", _roll_back, ("rollback bundle", "rollback bundle --to 3")),
+        ("reset", "go back to the exported state", _reset, ("reset bundle",)),
+        ("export", "write the current state as a file, or as an adapter of another library", _export,
+         ("export bundle state.safetensors", "export bundle my-adapter --format peft")),
+    ):  # fmt: skip
+        lines = [f"edge-adapt state {example}" for example in examples]
+        part = parts.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", examples=lines)
         part.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `edge-adapt export` wrote")
         if name == "rollback":
             part.add_argument("--to", metavar="N", type=int, help="number of a state in the history [the newest other]")

@@ -37,8 +37,9 @@ def shipped_tasks() -> list[dict[str, Any]]:
     from ..workloads.tasks import TASKS
 
     found = []
-    for kind, tasks in (("text", TASKS), ("pair", PAIR_TASKS), ("tagged", TAGGED_TASKS), ("image", IMAGE_TASKS)):
-        for name, source in tasks.items():  # type: ignore[attr-defined]
+    kinds: dict[str, dict[str, Any]] = {"text": {**TASKS}, "pair": {**PAIR_TASKS}, "tagged": {**TAGGED_TASKS}}
+    for kind, tasks in (kinds | {"image": {**IMAGE_TASKS}}).items():
+        for name, source in tasks.items():
             package = PACKAGES.get(source.package)
             found.append(
                 {

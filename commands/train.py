@@ -3,10 +3,14 @@
 import argparse
 import dataclasses
 import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .on_device import UpdateLine, add_bundle, add_on_error, byte_count, open_bundle, read_labelled
+from ..runtime.examples import Reading
+from .on_device import UpdateLine, add_bundle, add_data_options, byte_count, open_bundle, read_labelled
 
 if TYPE_CHECKING:
     from ..runtime.energy import Energy
@@ -14,8 +18,17 @@ if TYPE_CHECKING:
     from ..runtime.session import Session
     from ..runtime.training import TrainReport
 
-SETTINGS = ("guard", "memory_budget", "threads", "on_error", "energy")
-"""Keys of a configuration file beside the fields of `TrainOptions`."""
+SWITCHES = ("balanced", "energy")
+
+
+@dataclass(frozen=True)
+class Settings(Reading):
+    """What may stand in a configuration file beside the fields of `TrainOptions`; `memory_budget` in bytes."""
+
+    guard: Path | None = None
+    memory_budget: int | None = None
+    threads: int | None = None
+    energy: bool = False
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,6 +39,10 @@ def add_parser(subparsers: Any) -> None:
         description="Train the small state of a bundle on a JSONL or CSV file with text and label, or, where it is "
         "about images, on a folder that holds a folder of images for each label. The run is saved as it goes: "
         "after a power cut or Ctrl-C the same command goes on. Its result becomes current at the end.",
+        examples=[
+            "edge-adapt train bundle reviews.csv",
+            "edge-adapt train bundle reviews.jsonl --epochs 4 --guard check.csv --memory-budget 300MB",
+        ],
     )
     add_bundle(parser)
     parser.add_argument("data", metavar="FILE", type=Path, help=".jsonl or .csv with text and label; folder of images")
@@ -52,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
     add("--memory-budget", metavar="SIZE", type=byte_count, help="stay within it, such as 300MB, by smaller parts")
     add("--save-every", metavar="N", type=int, help="updates between two saves of the run [20]")
     add("--energy", action="store_true", default=None, help="measure energy where the machine can (RAPL)")
-    add_on_error(parser)
+    add_data_options(parser)
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add("--json", action="store_true", help="print a JSON object on stdout instead of the summary")
     parser.set_defaults(run=run)
@@ -64,80 +81,103 @@ def run(args: argparse.Namespace) -> int:
     from ..runtime.energy import EnergyMeter
 
     options, settings = _choices(args)
-    on_error = settings.get("on_error", "fail")
-    with open_bundle(args.bundle, settings.get("threads"), options) as session:
-        examples = read_labelled(session, args.data, on_error, options.teach)
+    with open_bundle(args.bundle, settings.threads, options) as session:
+        examples = read_labelled(session, args.data, settings, options.teach)
         texts, labels = [e.text for e in examples], [e.label for e in examples]
         guard = None
-        if "guard" in settings:
-            watched = read_labelled(session, Path(settings["guard"]), on_error, options.teach)
+        if settings.guard is not None:
+            watched = read_labelled(session, settings.guard, settings, options.teach)
             guard = [e.text for e in watched], [e.label for e in watched]
-        if "memory_budget" in settings:
-            options = _within(settings["memory_budget"], session, texts, options)
+        if settings.memory_budget is not None:
+            options = _within(settings.memory_budget, session, texts, options)
         energy = None
         with UpdateLine() as progress:
-            if settings.get("energy"):
+            if settings.energy:
                 with EnergyMeter() as meter:
                     report = session.train(texts, labels, options, guard=guard, on_update=progress)
                 energy = meter.result
             else:
                 report = session.train(texts, labels, options, guard=guard, on_update=progress)
         if report.stopped:
-            raise EdgeAdaptError(f"stopped after {len(report.losses)} updates; the same command goes on from there")
+            print(
+                f"edge-adapt: stopped after {len(report.losses)} updates; the same command goes on from there",
+                file=sys.stderr,
+            )
+            return 128 + progress.signal_number
         if report.refusal:
             raise EdgeAdaptError(report.refusal)
         _print(report, session, energy, args.json)
     return 0
 
 
-def _choices(args: argparse.Namespace) -> tuple["TrainOptions", dict[str, Any]]:
+def _choices(args: argparse.Namespace) -> tuple["TrainOptions", "Settings"]:
     """Training options and the other settings, from the file and then from the command line."""
-    from ..errors import UsageError, unknown_name
+    from ..errors import UsageError
     from ..runtime.options import TrainOptions
     from ..runtime.schema import build
 
-    fields = [field.name for field in dataclasses.fields(TrainOptions)]
+    fields, others = ([field.name for field in dataclasses.fields(kind)] for kind in (TrainOptions, Settings))
     chosen = _read_config(args.config) if args.config else {}
-    if unknown := chosen.keys() - {*fields, *SETTINGS}:
-        raise UsageError(f"{args.config}: {unknown_name('option', min(unknown), [*fields, *SETTINGS])}")
-    chosen |= {name: v for name in (*fields, *SETTINGS) if (v := getattr(args, name, None)) is not None}
-    rates = {**chosen.get("learning_rates", {}), **dict(map(_rate, args.learning_rate or ()))}
+    chosen |= {name: v for name in (*fields, *others) if (v := getattr(args, name, None)) is not None}
+    rates = dict(chosen.get("learning_rates", {}))
+    rates |= _rates(args.learning_rate or ())
     try:
         options = build(
             TrainOptions, {n: v for n, v in chosen.items() if n in fields} | {"learning_rates": rates}, "options"
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    settings = {name: value for name, value in chosen.items() if name in SETTINGS}
-    if isinstance(settings.get("memory_budget"), str):
-        settings["memory_budget"] = byte_count(settings["memory_budget"])
-    return options, settings
+    return options, Settings(**{name: value for name, value in chosen.items() if name in others})
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    import yaml
+    """The options of a YAML file by name. Raises `UsageError` with the line: an unknown one, one of a wrong type."""
+    from ..errors import UsageError, unknown_name
+    from ..options_file import read_options
+    from ..runtime.options import TrainOptions
+    from ..runtime.schema import build
+    from ..yamlfile import switch
 
+    kinds = {field.name: kind for kind in (TrainOptions, Settings) for field in dataclasses.fields(kind)}
+    chosen = {}
+    for name, given, where in read_options(path):
+        if name not in kinds:
+            raise UsageError(f"{where}: {unknown_name('option', name, kinds)}")
+        value = switch(given) if name in SWITCHES else given
+        if name == "teach" and isinstance(value, list):
+            value = [str(item) if type(item) is int else item for item in value]
+        if name == "memory_budget":
+            try:
+                value = byte_count(str(value))
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"{where}: {error}") from None
+        elif name == "guard":
+            if not isinstance(value, str):
+                raise UsageError(f"{where}: guard must be the name of a file, not {value!r}")
+            value = Path(value)
+        else:
+            try:
+                build(kinds[name], {name: value}, "options")
+            except (ValueError, UsageError) as error:
+                raise UsageError(f"{where}: {error}") from None
+        chosen[name] = value
+    return chosen
+
+
+def _rates(given: Sequence[str]) -> dict[str, float]:
+    """`GROUP=RATE` texts by group. Raises `UsageError` for another form, and for a group that is given twice."""
     from ..errors import UsageError
 
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: expected `option: value` lines")
-    return {str(key).replace("-", "_"): value for key, value in data.items()}
-
-
-def _rate(text: str) -> tuple[str, float]:
-    from ..errors import UsageError
-
-    group, _, rate = text.partition("=")
-    try:
-        return group.strip(), float(rate)
-    except ValueError:
-        raise UsageError(f"--learning-rate {text!r} is not GROUP=RATE, such as head=0.001") from None
+    rates: dict[str, float] = {}
+    for text in given:
+        group, _, rate = text.partition("=")
+        try:
+            number = float(rate)
+        except ValueError:
+            raise UsageError(f"--learning-rate {text!r} is not GROUP=RATE, such as head=0.001") from None
+        if rates.setdefault(group.strip(), number) != number:
+            raise UsageError(f"--learning-rate gives {group.strip()} twice: {rates[group.strip()]} and {number}")
+    return rates
 
 
 def _within(budget: int, session: "Session", texts: list[str], options: "TrainOptions") -> "TrainOptions":

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError, unknown_name
+from ..yamlfile import Place
 from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, RelaxationPoint, Spec
 from .units import parse_list, parse_number
-from .yamlfile import Place
 
 _ENTRY_KEYS = ("value", "source", "status", "note")
 _POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
@@ -30,6 +30,8 @@ class Entry:
 def parse_value(text: str, spec: Spec) -> Any:
     """The SI value of a text under the rules of `spec`; `UsageError` says what is wrong and how to mend it."""
     if spec.kind == "choice":
+        if text == "off" and "none" in spec.choices:
+            return "none"
         if text not in spec.choices:
             raise UsageError(unknown_name("value", text, spec.choices))
         return text

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..yamlfile import Place, read
 from .checks import check_part
 from .entries import Entry, absent_entry, read_entry
 from .schema import KINDS, PARTS, TECHNOLOGIES, Array, Cell, Periphery, Provenance, Reference, Spec, specs
-from .yamlfile import Place, read
 
 _HEAD = ("kind", "name", "title", "description", "references")
 _CELL_HEAD = ("technology", "volatile")
@@ -48,7 +48,7 @@ def read_document(path: Path, kind: str | None = None) -> Document:
 
     Raises `UsageError` with `file:line:` for everything that is wrong with the file.
     """
-    root = read(path)
+    root = read(path, "it must start with 'kind: cell', 'periphery' or 'chip'")
     top = root.mapping("the file")
     if "kind" not in top:
         root.fail(f"key 'kind' is missing; write one of: {', '.join(f'kind: {k}' for k in KINDS)}")

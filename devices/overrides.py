@@ -46,6 +46,7 @@ def apply(parts: Mapping[str, dict[str, Entry]], overrides: Mapping[str, str]) -
     Raises `UsageError` for an unknown or ambiguous key, a wrong unit or a value outside its range.
     """
     changed = {part: dict(entries) for part, entries in parts.items()}
+    given: dict[tuple[str, str], str] = {}
     for key, text in overrides.items():
         where = f"override {key}={text}"
         try:
@@ -53,6 +54,9 @@ def apply(parts: Mapping[str, dict[str, Entry]], overrides: Mapping[str, str]) -
             value = _value(str(text).strip(), spec)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
+        if (part, name) in given:
+            raise UsageError(f"{where}: {given[part, name]!r} sets the same number; give one of them")
+        given[part, name] = key
         shown = "null" if value in (None, ()) else str(text).strip()
         changed[part][name] = Entry(where, value, Provenance(shown, None, "override", "set by the user"))
     return changed

@@ -89,7 +89,10 @@ def chip_from(found: Document, overrides: Mapping[str, str] | None = None) -> Ch
     """The chip of a checked chip document, its cell and periphery loaded; see `load_chip`."""
     if overrides is not None and not isinstance(overrides, Mapping):
         raise UsageError(f"overrides must map keys to values, such as {{'adc.bits': '6'}}; got {overrides!r:.60}")
-    single = {key.removeprefix("chip."): str(value) for key, value in (overrides or {}).items()}
+    single: dict[str, str] = {}
+    for key, value in (overrides or {}).items():
+        if single.setdefault(key.removeprefix("chip."), str(value)) != str(value):
+            raise UsageError(f"override {key}={value}: the same key is given with the value {single[key[5:]]!r} too")
     documents = {}
     for kind, place in found.links.items():
         swapped = single.pop(kind, None)

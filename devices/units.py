@@ -10,10 +10,12 @@ from ..errors import UsageError, require, unknown_name
 # Only what device files need. A small registry loads in milliseconds, keeps bytes apart from plain numbers
 # ("pJ" where "pJ/byte" is meant is an error), and makes the nearest name of a misspelt unit a useful one.
 _DEFINITIONS = (
+    "zepto- = 1e-21 = z-",
+    "atto- = 1e-18 = a-",
     "femto- = 1e-15 = f-",
     "pico- = 1e-12 = p-",
     "nano- = 1e-9 = n-",
-    "micro- = 1e-6 = µ- = μ- = u-",
+    "micro- = 1e-6 = u-",
     "milli- = 1e-3 = m-",
     "centi- = 1e-2 = c-",
     "kilo- = 1e3 = k-",
@@ -32,7 +34,7 @@ _DEFINITIONS = (
     "watt = joule / second = W",
     "ampere = watt / volt = A",
     "siemens = ampere / volt = S",
-    "ohm = volt / ampere = Ω",
+    "ohm = volt / ampere = Ohm = ohms = Ohms",
     "coulomb = ampere * second = C",
     "farad = coulomb / volt = F",
     "hertz = 1 / second = Hz",
@@ -60,11 +62,20 @@ COMMON_UNITS = {
     "": ("%",),
 }
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?(?![\d.])"
+_DIGITS = r"\d+(?:_\d+)*"
+_NUMBER = rf"[+-]?(?:{_DIGITS}\.?\d*|\.\d+)(?:[eE][+-]?\d{{1,4}})?(?![\d._])"
 _SCALAR = re.compile(rf"\s*({_NUMBER})\s*(.*?)\s*")
 _LIST = re.compile(rf"\s*\[\s*({_NUMBER}(?:\s*,\s*{_NUMBER})*)\s*,?\s*\]\s*(.*?)\s*")
-_TERM = r"(?:1|(?:[A-Za-zµμΩ]{1,20}|%)(?:(?:\^|\*\*)-?[1-9]|²|³)?)"
+_TERM = r"(?:1|(?:[A-Za-z]{1,20}|%)(?:(?:\^|\*\*)-?[1-9]|²|³)?)"
 _UNIT = re.compile(rf"{_TERM}(?:\s*[*/·]\s*{_TERM}){{0,5}}")
+
+
+_SIGNS = str.maketrans({"\N{OHM SIGN}": "ohm", "\N{GREEK CAPITAL LETTER OMEGA}": "ohm", "\N{MICRO SIGN}": "u",
+                        "\N{GREEK SMALL LETTER MU}": "u", "\N{KELVIN SIGN}": "K", "\N{NO-BREAK SPACE}": " ",
+                        "\N{NARROW NO-BREAK SPACE}": " ", "\N{MINUS SIGN}": "-"})  # fmt: skip
+"""Signs that look alike have several code points, and all of them are written."""
+_CELSIUS = re.compile("°C|℃|degC")
+_ZERO_CELSIUS = 273.15  # kelvins
 
 
 @functools.cache
@@ -101,10 +112,13 @@ def _factor(unit: str, si_unit: str) -> float:
 def _scaled(number: str, unit: str, si_unit: str) -> float:
     if not unit and si_unit:
         raise UsageError(f"the number {number} has no unit; write for example '{number} {COMMON_UNITS[si_unit][0]}'")
+    if si_unit == "K" and _CELSIUS.fullmatch(unit):
+        return round(float(number) + _ZERO_CELSIUS, 9)
+    unit = _CELSIUS.sub("K", unit)  # of a difference, as in %/°C
     factor = _factor(unit, si_unit) if unit else 1.0
     power = round(math.log10(factor))
     if math.isclose(factor, 10.0**power, rel_tol=1e-12):  # shift the decimal point: "40 uS" is exactly float("40e-6")
-        mantissa, _, exponent = number.lower().partition("e")
+        mantissa, _, exponent = number.lower().replace("_", "").partition("e")
         result = float(f"{mantissa}e{int(exponent or 0) + power}")
     else:
         result = float(number) * factor
@@ -118,8 +132,11 @@ def parse_number(text: str, si_unit: str) -> float:
 
     Raises `UsageError` when the text is no number, has no unit where one is needed, or has a wrong one.
     """
+    text = text.translate(_SIGNS)
     match = _SCALAR.fullmatch(text)
-    if match is None:
+    if match is None or re.match(r",\s*\d", match[2]):
+        if re.match(r"\s*[+-]?\d+,\d", text):
+            raise UsageError(f"{text!r} has a comma; write a point: {text.replace(',', '.', 1)!r}")
         example = f"'40 {COMMON_UNITS[si_unit][0]}'" if si_unit else "'0.5' or '2 %'"
         raise UsageError(f"{text!r} is not a number{' with a unit' if si_unit else ''}; write for example {example}")
     return _scaled(match[1], match[2], si_unit)
@@ -127,6 +144,7 @@ def parse_number(text: str, si_unit: str) -> float:
 
 def parse_list(text: str, si_unit: str) -> tuple[float, ...]:
     """The SI values of a list with one unit behind it, such as "[0.348, 16.03] uS"; raises `UsageError`."""
+    text = text.translate(_SIGNS)
     match = _LIST.fullmatch(text)
     if match is None:
         unit = f" {COMMON_UNITS[si_unit][0]}" if si_unit else ""

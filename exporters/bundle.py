@@ -1,6 +1,7 @@
 """Write a bundle: attach, trace, check against torch, and only then put the folder in its place."""
 
 import importlib.metadata
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -19,6 +20,7 @@ from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..methods import METHODS, Adaptation, Method, Placement, Recipe
 from ..paths import expanded
 from ..runtime import manifest as form
+from ..runtime.examples import Reading
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
 from ..workloads.batches import PAD_ID
@@ -32,8 +34,11 @@ from .folders import in_place, require_place
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
+from .probe import require_exportable
 from .sources import ChipWeights
 from .weights import FILE, write_weights
+
+log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"
 WEIGHT_TYPES = ("float32", "int8")
@@ -47,7 +52,7 @@ class ExportConfig:
     reserved_classes: rows of the head beyond the task's labels, taught on the device later. chip: name or file of a
     chip, simulated with `seed`, whose cells' weights at `age_seconds` take the place of the exact ones;
     `chip_settings` changes single numbers of it. weights: how frozen weights are stored. image_size: side of the images
-    in pixels, for a model that sees images.
+    in pixels, for a model that sees images. reading: how a user's own file of the task is read.
     """
 
     method: Method
@@ -62,6 +67,7 @@ class ExportConfig:
     age_seconds: float = 0.0
     chip_settings: Mapping[str, str] = field(default_factory=dict)
     image_size: int | None = None
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot be."""
@@ -121,7 +127,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     stages = _STAGES if config.chip is not None else {n: s for n, s in _STAGES.items() if n != _PROGRAMMING}
     progress.start({name: (1, seconds) for name, seconds in stages.items()})
     progress.stage("loading model, pool and task")
-    task = load_task(config.task)
+    task = load_task(config.task, reading=config.reading)
     require_single_texts(task)
     chip = chip_of(config)
     backbone = load_backbone(config.model, config.image_size)
@@ -130,11 +136,11 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
             f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
             f"a --model of {task.kind}s or a --task of {backbone.kind}s"
         )
-    if backbone.kind == "text" and config.max_tokens > backbone.max_tokens:
-        raise UsageError(
-            f"model {backbone.name!r} takes texts of up to {backbone.max_tokens} tokens; got max-tokens "
-            f"{config.max_tokens}"
-        )
+    backbone = backbone.reading(task)
+    prompts = getattr(config.method, "prompts", 0)
+    cut = backbone.cut_message(config.max_tokens, prompts)
+    config = replace(config, max_tokens=backbone.within(config.max_tokens, prompts))
+    require_exportable(backbone)
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance(1, _LOADING)
     source: Any = "exact"
@@ -165,6 +171,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "bytes": sum(digest.bytes for digest in manifest.files.values()),
         "weights": dict(manifest.weights),
         "parity": dict(manifest.parity),
+        "messages": [*backbone.messages, *([cut] if cut else []), *task.messages],
     }
 
 
@@ -241,6 +248,8 @@ def pool_of(config: ExportConfig, backbone: Backbone) -> Pool | None:
 def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
     """The adaptation to export, reserved classes included, in its initial state. int8 rounds `backbone` in place."""
     pool = pool_of(config, backbone)
+    for message in () if pool is None else pool.messages:
+        log.warning("pool: %s", message)
     if config.weights == "int8":
         int8.round_backbone(backbone)
         pool = int8.round_pool(pool) if pool is not None else None

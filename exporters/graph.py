@@ -15,6 +15,7 @@ The joint export is experimental in torch (hence the pinned range of versions) a
 import contextlib
 import logging
 import math
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ LOSS = "loss"
 GRADIENT = "grad/"
 TOKENS = "batch*tokens"
 """Name of the extent of a batch whose examples are joined to one row of tokens."""
+
+_OPERATOR = re.compile(r"\b(?:aten|prims|torchvision)[.:]+\w+(?:\.\w+)*")
 
 # Extents of the traced batch. Any two different numbers above 1 that no other extent of a model has would do.
 _BATCH, _TOKENS = 5, 11
@@ -137,9 +140,32 @@ def _tracing(adaptation: Adaptation) -> Iterator[None]:
             warnings.simplefilter("ignore")
             with _without_mask(encoder) if adaptation.module.of_images else contextlib.nullcontext():
                 yield
+    except EdgeAdaptError:
+        raise
+    except Exception as error:  # torch, its exporter and each model's code raise errors of their own
+        raise _cannot_be_exported(encoder, error) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _cannot_be_exported(encoder: nn.Module, error: Exception) -> EdgeAdaptError:
+    """The error for a model that torch cannot make a graph of, with the operator or the reason that is named deepest in
+    its own.
+    """
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    operators = [found[0] for cause in reversed(causes) if (found := _OPERATOR.search(str(cause)))]
+    reason = " ".join(str(causes[-1]).split())[:200] or type(causes[-1]).__name__
+    why = f"its exporter has no form for {operators[0]}" if operators else reason
+    family = getattr(getattr(encoder, "config", None), "model_type", type(encoder).__name__)
+    return EdgeAdaptError(
+        f"a model of the family {family!r} cannot be exported with torch {torch.__version__}: {why}; simulate it "
+        "instead, with --trainer torch"
+    )
 
 
 def _without_mask(encoder: nn.Module) -> Any:

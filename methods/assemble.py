@@ -54,7 +54,8 @@ def assemble(
     """
     model.per_token, model.separator = backbone.tagged, backbone.separator
     head = dict(model.head.named_parameters(prefix="head"))
-    state = {name: parameter for group in groups.values() for name, parameter in group.items()} | (held or {}) | head
+    trained = {name: parameter for group in groups.values() for name, parameter in group.items()}
+    state = {**trained, **(held or {}), **head}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= extra_cells or {}
     default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)

@@ -44,7 +44,8 @@ rewrites its cells 3 q + 1 times a step of q directions. Cells have no forward g
 weights. Groups with a rate of 0 are not moved.
 
 *LoRAFusion by MeZO* moves its 36 coefficients alone (magnitudes and head stay as they start), 80 pairs at 100 shots.
-MiniLM, `movie`, exact weights, 400 test examples, seeds 0 to 2 (benchmarks/results: mezo.json, movie.json):
+MiniLM, `movie`, exact weights, 400 test examples, seeds 0 to 2 (benchmarks/results: mezo.json,
+movie_first.json, by the recipe that LoRAFusion had then, with a head's rate of 0.003 from a margin of 1):
 `python benchmarks/accuracy.py --shots 100 --methods "lorafusion:recipe.epochs=0;lorafusion;lorafusion@mezo" --out F`
 
 | LoRAFusion, 100 shots | trained numbers | accuracy |

@@ -68,8 +68,8 @@ class FullFineTuning(Method):
         return ParameterCount({"matrices": weights, "biases": biases}, cells_trained=weights)
 
 
-# Best of 12 configurations drawn by benchmarks/recipe_search.py, with the budget of the other methods
-# (benchmarks/results/recipe_search.json). The start of the head matters most: the four best all have a margin of 0.5.
+# Best of 12 configurations drawn at random, with the budget of the other methods
+# (benchmarks/results/recipe_search_first.json). The start of the head matters most: the four best have a margin of 0.5.
 register(
     FullFineTuning(
         recipe=Recipe(

@@ -159,6 +159,6 @@ class Pasta(Method):
         return ParameterCount({"vectors": (self.special_tokens or own) * len(shape.blocks) * shape.hidden_size})
 
 
-# Best of 12 configurations drawn by benchmarks/recipe_search.py, with the budget of the other methods
-# (benchmarks/results/recipe_search.json). As for `full`, a small margin of the head's start matters most.
+# Best of 12 configurations drawn at random, with the budget of the other methods
+# (benchmarks/results/recipe_search_first.json). As for `full`, a small margin of the head's start matters most.
 register(Pasta(recipe=Recipe(learning_rates={"vectors": 0.01, "head": 3e-4}, head_margin=0.5)))

@@ -57,12 +57,12 @@ class PastaLoRAFusion(LoRAFusion):
         return ParameterCount({**fused.trained, **vectors.trained}, cells_frozen=fused.cells_frozen)
 
 
-# Each part's own rates; they have not been searched together.
+# Each part's own rates, and LoRAFusion's head: the start is the same. They have not been searched together.
 register(
     PastaLoRAFusion(
         recipe=Recipe(
-            learning_rates={"coefficients": 0.02, "magnitudes": 0.003, "vectors": 3e-3, "head": 0.003},
-            head_margin=1.0,
+            learning_rates={"coefficients": 0.02, "magnitudes": 0.003, "vectors": 3e-3, "head": 0.001},
+            head_margin=0.5,
             l1=0.0005,
         )
     )

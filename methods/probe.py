@@ -39,6 +39,6 @@ class LinearProbe(Method):
         return ParameterCount({})
 
 
-# Best of 12 configurations drawn by benchmarks/recipe_search.py: the same budget, draws and tasks as for every other
-# method (benchmarks/results/recipe_search.json). Little training beats much: the class means are hard to improve on.
+# Best of 12 configurations drawn at random: the same budget, draws and tasks as for every other method
+# (benchmarks/results/recipe_search_first.json). Little training beats much: the class means are hard to improve on.
 register(LinearProbe(recipe=Recipe(learning_rates={"head": 0.001}, epochs=4, head_margin=0.5)))

@@ -91,7 +91,7 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
              f"weights in cells, {model['blocks']} blocks of width {model['hidden_size']}")
         )  # fmt: skip
     if pool is not None:
-        tasks = ", ".join(dict.fromkeys(module["task"] or "unknown" for module in pool["modules"]))
+        tasks = ", ".join(dict.fromkeys(module["task"] or "task unknown" for module in pool["modules"]))
         lines.append(("Pool", f"{pool['path']}: {len(pool['modules'])} modules ({tasks})"))
     lines += [
         ("Task", f"{task['task']} ({', '.join(task['labels'])}): {count(task['test_examples'])} test examples; "

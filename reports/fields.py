@@ -162,7 +162,7 @@ WORKLOAD = (
     Field("pool.path", "text", "name or folder"),
     Field("pool.modules", "list", "the adapters of the pool"),
     Field("pool.modules[].name", "text", "adapter name"),
-    Field("pool.modules[].task", "text", "task the adapter was trained on"),
+    Field("pool.modules[].task", "text", "task the adapter was trained on; null = unknown", nullable=True),
     Field("pool.modules[].rank", "integer", "rank of the adapter", "1"),
     Field("pool.weights_in_cells", "integer", "pool weights that sit in cells", "1", "counted"),
 )

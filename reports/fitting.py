@@ -11,36 +11,34 @@ if TYPE_CHECKING:
 _PROSE = 20  # characters that a column of prose must keep, to be read in a column
 
 
-def print_table(console: "Console", table: "Table") -> None:
+def print_table(console: "Console", table: "Table", listing: bool = False) -> None:
     """Print a table as it is where its numbers fit; else as records, one under the other, with the headings as names.
 
-    Where standard output is no terminal, nothing is wrapped: every row is one line, its columns in line, whatever the
-    width, without lines between them.
+    `listing`: a list of things with names. Where standard output is no terminal, nothing of it is wrapped: every row is
+    one line, its columns in line, whatever the width, without lines between them.
     """
-    if not console.is_terminal:
+    if listing and not console.is_terminal:
         _print_lines(console, table)
-    elif _narrowest(console, table) <= console.width:
+    elif fits(console, table):
         console.print(table)
     else:
         _print_records(console, table)
 
 
-def _narrowest(console: "Console", table: "Table") -> int:
-    """The width below which the table would lose something, or its prose would be a column of single words."""
+def fits(console: "Console", table: "Table") -> bool:
+    """Whether a table loses nothing on this console, and its prose is not a column of single words."""
     from rich.measure import Measurement
 
     least = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
     for n, column in enumerate(table.columns):
-        if not column.no_wrap:
-            longest = max((text.cell_len for text in _cells(console, table, n)), default=0)
-            least += max(0, min(_PROSE, longest) - _word(console, table, n))
-    return least
-
-
-def _word(console: "Console", table: "Table", column: int) -> int:
-    """The longest word of a column."""
-    texts = [*_cells(console, table, column), _text(console, table.columns[column].header)]
-    return max((len(word) for text in texts for word in text.plain.split()), default=0)
+        texts = [*_cells(console, table, n), _text(console, column.header)]
+        if table.show_footer:
+            texts.append(_text(console, column.footer))
+        # rich counts on breaking between words, also where a column says not to
+        word = max((len(word) for text in texts for word in text.plain.split()), default=0)
+        longest = max((line.cell_len for text in texts for line in text.split("\n")), default=0)
+        least += max(0, (longest if column.no_wrap else min(_PROSE, longest)) - word)
+    return least <= console.width
 
 
 def _text(console: "Console", cell: object) -> "Text":
@@ -61,14 +59,23 @@ def _rows(console: "Console", table: "Table") -> "list[list[Text]]":
 
 
 def _headings(console: "Console", table: "Table") -> list[str]:
-    return [" ".join(_text(console, column.header).plain.split()) for column in table.columns]
+    return [_in_line(_text(console, column.header), " ").replace("- ", "") for column in table.columns]
+
+
+def _in_line(text: "Text", between: str = "; ") -> str:
+    """The lines of a cell as one; a line that goes on with a dot belongs to the one before."""
+    found = ""
+    for line in (" ".join(line.split()) for line in text.plain.splitlines()):
+        if line:
+            found += f"{(' ' if line.startswith('·') else between) if found else ''}{line}"
+    return found
 
 
 def _print_lines(console: "Console", table: "Table") -> None:
     lines = [_headings(console, table)] if table.show_header and any(_headings(console, table)) else []
-    lines += [[" ".join(text.plain.split()) for text in row] for row in _rows(console, table)]
+    lines += [[_in_line(text) for text in row] for row in _rows(console, table)]
     if table.show_footer:
-        lines.append([" ".join(_text(console, column.footer).plain.split()) for column in table.columns])
+        lines.append([_in_line(_text(console, column.footer)) for column in table.columns])
     if table.title:
         print_line(console, _text(console, table.title).plain)
     for line in aligned(lines, [column.justify == "right" for column in table.columns]):
@@ -103,11 +110,11 @@ def _print_records(console: "Console", table: "Table") -> None:
     if table.show_footer:
         rows.append([_text(console, column.footer) for column in table.columns])
     for row in rows:
-        console.print(Text(" ".join(row[0].plain.split()), style="bold"))
+        console.print(Text(_in_line(row[0]), style="bold"))
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
         for heading, text in zip(headings[1:], row[1:], strict=True):
             if text.plain.strip():
-                grid.add_row(f"  {heading}", Text(" ".join(text.plain.split()), style=text.style))
+                grid.add_row(f"  {heading}", Text(_in_line(text), style=text.style))
         console.print(grid)

@@ -60,7 +60,7 @@ def _raw_pixels(found: Sequence[Mapping[str, Any]]) -> str:
 def _pool(pool: Mapping[str, Any]) -> str:
     modules = pool["modules"]
     ranks = sorted({module["rank"] for module in modules})
-    tasks = ", ".join(dict.fromkeys(module["task"] for module in modules))
+    tasks = ", ".join(dict.fromkeys(module["task"] or "task unknown" for module in modules))
     rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
     weights = count(pool["weights_in_cells"])
     return f"{pool['path']}: {len(modules)} modules of {rank} ({tasks}), {weights} weights in cells"

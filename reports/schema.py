@@ -43,6 +43,18 @@ def validate(report: Mapping[str, Any]) -> None:
             )
 
 
+def validate_parts(parts: Mapping[str, Any]) -> None:
+    """Check some of the fields at the top of a report, each with all that is in it: those that are known before the
+    work is done.
+
+    Raises:
+        ReportError: see `validate`.
+    """
+    known = dict(_children(""))
+    for name, value in parts.items():
+        _check_field(value, known[name], name)
+
+
 def _children(prefix: str) -> Iterator[tuple[str, Field]]:
     for field in FIELDS:
         head, _, name = field.path.rpartition(".")

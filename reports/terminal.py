@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .findings import findings
+from .fitting import print_table
 from .headlines import headlines
 from .rows import Row, by_shots, labels_of, ratio_title, rows_of
 from .unknown import unknown_components, without
 from .values import JOIN, count, duration, percent, ratio, readable, si
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.table import Table
 
     from . import ReportPaths
 
@@ -125,16 +127,14 @@ def _tables(
 ) -> None:
     title = f"{shots} shots"
     if console.width >= _WIDE:
-        console.print(_table(f"{title}, {metric} and cost", group, (*_COST[:2], *accuracy, *_COST[2:])))
+        print_table(console, _table(f"{title}, {metric} and cost", group, (*_COST[:2], *accuracy, *_COST[2:])))
         return
-    console.print(_table(f"{title}: {metric}", group, accuracy))
+    print_table(console, _table(f"{title}: {metric}", group, accuracy))
     console.print()
-    console.print(_table(f"{title}: cost", group, _COST, narrow=True))
+    print_table(console, _table(f"{title}: cost", group, _COST, narrow=True))
 
 
-def _table(
-    title: str, group: Sequence[Row], columns: Sequence[tuple[str, _Form]], narrow: bool = False
-) -> "RenderableType":
+def _table(title: str, group: Sequence[Row], columns: Sequence[tuple[str, _Form]], narrow: bool = False) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -148,7 +148,7 @@ def _table(
         padding=0,
         pad_edge=False,
     )
-    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=20 if narrow else 34)
+    table.add_column("", no_wrap=True)
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in group:

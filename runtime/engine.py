@@ -1,5 +1,6 @@
 """The two graphs of a bundle in onnxruntime, opened when first needed, and what is asked of them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from ..errors import EdgeAdaptError, UsageError
-from .manifest import BundleError, Graph, Manifest
+from .manifest import BundleError, Graph, Manifest, link_outside
 from .optim import Arrays
 from .tokens import Batch
 
@@ -66,9 +67,12 @@ def open_graph(folder: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
         return onnxruntime.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(
-            f"onnxruntime {onnxruntime.__version__} cannot open {folder / graph.file}: {_first_line(error)}"
+            f"onnxruntime {onnxruntime.__version__} cannot open {folder / graph.file}: "
+            f"{link_outside(folder) or _first_line(error)}"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What a library says, in one line, without the codes that onnxruntime puts in front."""
+    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
+    return (said.splitlines() or [type(error).__name__])[0][:300]

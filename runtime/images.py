@@ -1,6 +1,8 @@
 """Images to what a vision model takes: squares of its size, normalised. Pillow is needed only to read and resize."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .manifest import ImageInfo
+from .visible import visible, white_level
 
 LONGEST = 512
 """Files are first reduced until no side is longer: as on the workstation, so that both see the same numbers."""
@@ -72,24 +75,50 @@ class ImageEncoder:
 
 
 def read_image(path: Path, longest: int = LONGEST) -> np.ndarray:
-    """An image file as uint8 (height, width) where it is grey, else (height, width, 3).
+    """An image file as a person sees it: uint8 (height, width) where it is grey, else (height, width, 3).
 
-    Turned as its EXIF says, transparency laid on white, reduced so that no side is longer than `longest`. Raises
-    `UsageError`: no image, no pillow.
+    Turned as its EXIF says, colours by its profile, transparency laid on white, the first picture where there are
+    several, reduced so that no side is longer than `longest`. Raises `UsageError`: no image, one whose white nobody
+    knows, no pillow.
     """
     pillow = _pillow(f"{path} is an image file")
-    image_of = pillow.Image
+    with _opened(pillow, path) as opened:
+        image = visible(_upright(pillow, opened), white_level(opened))
+        image.thumbnail((longest, longest), pillow.Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return np.asarray(image)
+
+
+def check_image(path: Path) -> None:
+    """Raise `UsageError` unless the file starts as an image does that can be read."""
+    with _opened(_pillow(f"{path} is an image file"), path) as opened:
+        white_level(opened)
+
+
+def _upright(pillow: Any, opened: Any) -> Any:
+    """The picture turned as its EXIF says, if that can be read."""
     try:
-        with image_of.open(path) as opened:
-            image = pillow.ImageOps.exif_transpose(opened)
-            image.thumbnail((longest, longest), image_of.Resampling.LANCZOS, reducing_gap=2.0)
-            if image.mode in ("1", "L"):
-                return np.asarray(image.convert("L"))
-            if image.has_transparency_data:
-                image = image_of.alpha_composite(image_of.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, image_of.DecompressionBombError) as error:
-        raise UsageError(f"{path} cannot be read as an image: {error}") from error
+        return pillow.ImageOps.exif_transpose(opened)
+    except Exception:  # the library raises all kinds for damaged EXIF; a damaged picture fails again when it is read
+        opened.load()
+        return opened
+
+
+@contextmanager
+def _opened(pillow: Any, path: Path) -> Iterator[Any]:
+    """An image file while it is open. Whatever goes wrong with it is a `UsageError` that names it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files that are odd but can be read
+        try:
+            with pillow.Image.open(path) as opened:
+                yield opened
+        except (UsageError, MemoryError) as error:
+            raise UsageError(f"{path}: {error or 'too large for the memory of this machine'}") from error
+        except Exception as error:  # decoders of damaged files raise all kinds
+            link = " (a link whose target is not there)" if path.is_symlink() and not path.exists() else ""
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if isinstance(error, pillow.UnidentifiedImageError):
+                said = "it is of no kind that is known, or damaged"
+            raise UsageError(f"{path} cannot be read as an image: {said}{link}") from error
 
 
 def _pillow(why: str) -> Any:

@@ -26,6 +26,7 @@ UNTAUGHT_BIAS = -1e4
 
 _DIGEST = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"\n}\n\Z')
 _CHUNK = 1 << 20
+_COPY_FILES = "copy the bundle from where its files are, with: cp -rL"
 
 
 class BundleError(EdgeAdaptError):
@@ -235,7 +236,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{folder} is no bundle: {path} cannot be read ({error.strerror})") from error
+        raise BundleError(
+            f"{folder} is no bundle: {path} cannot be read ({_broken_link(path) or error.strerror})"
+        ) from error
     return parse_manifest(content, str(path))
 
 
@@ -246,11 +249,32 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
         try:
             actual = digest_file(path)
         except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}; copy the bundle again") from error
+            why = _broken_link(path) or f"{error.strerror}; copy the bundle again"
+            raise BundleError(f"{path} cannot be read: {why}") from error
         if actual.bytes != expected.bytes:
             raise BundleError(f"{path} is damaged: {actual.bytes} bytes, not {expected.bytes}; copy the bundle again")
         if actual.sha256 != expected.sha256:
             raise BundleError(f"{path} is damaged: its SHA-256 does not match the manifest; copy the bundle again")
+
+
+def link_outside(folder: Path) -> str:
+    """What is wrong with a bundle one of whose files is a link out of it, or to nothing; "" where none is.
+
+    onnxruntime reads weights only from the folder that its graph lies in.
+    """
+    home = folder.resolve()
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            if path.exists():
+                return f"{path.name} is a link out of the folder, to {path.resolve()}; {_COPY_FILES}"
+            return f"{path.name}: {_broken_link(path)}"
+    return ""
+
+
+def _broken_link(path: Path) -> str:
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f"it is a link to {path.readlink()}, which is not there; {_COPY_FILES}"
 
 
 def _refuse_newer_schema(content: bytes, where: str) -> None:

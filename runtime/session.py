@@ -9,6 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from ..errors import EdgeAdaptError, UsageError, unknown_name
+from .examples import LineError, label_of
 from .head import log_softmax
 from .images import Picture
 from .learner import Learner, Restored, make_learner, memory_tensors
@@ -247,9 +248,11 @@ class Session:
     def taught_with(self, new: Iterable[str]) -> tuple[str, ...]:
         """The taught labels with new ones behind them. Raises `UsageError` when the head has no row left for one."""
         taught = list(self.taught)
-        for label in new:
-            if not label.strip():
-                raise UsageError("the name of a new class is empty")
+        for given in new:
+            try:
+                label = label_of(given)  # as in files
+            except LineError as error:
+                raise UsageError(f"the name of a new class: {error}") from None
             if label in self.manifest.labels or label in taught:
                 continue
             if len(taught) >= self.manifest.reserved_classes:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ..errors import EdgeAdaptError, UsageError
@@ -62,7 +63,11 @@ class StateStore:
 
     def initial(self) -> Snapshot:
         """The state as exported."""
-        tensors = load_file(self.bundle / INITIAL_STATE)
+        try:
+            tensors = load_file(self.bundle / INITIAL_STATE)
+        except (OSError, SafetensorError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise BundleError(f"{self.bundle / INITIAL_STATE} cannot be read: {said}; copy the bundle again") from error
         wanted = {tensor.name: tensor.shape for tensor in self.manifest.state}
         if {name: value.shape for name, value in tensors.items()} != wanted:
             raise BundleError(f"{self.bundle / INITIAL_STATE} does not hold the tensors that the manifest names")

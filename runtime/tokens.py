@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from ..errors import UsageError
 from .manifest import BundleError, TokenizerInfo
+from .textfile import lone_surrogate
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ class Encoder:
             raise UsageError(f"the bundle takes texts, not {strange[0]}")
         if blank := next((i for i, text in enumerate(texts) if not text.strip()), -1) + 1:
             raise UsageError(f"text {blank} of {len(texts)} is empty")
+        for place, text in enumerate(texts, start=1):
+            if wrong := lone_surrogate(text):
+                raise UsageError(f"text {place} of {len(texts)} is none: {wrong}")
         encodings = self._tokenizer.encode_batch(list(texts))
         if bare := next((i for i, encoding in enumerate(encodings) if not encoding.ids), -1) + 1:
             raise UsageError(f"text {bare} of {len(texts)} has no token that the model knows")

@@ -1,12 +1,13 @@
 """The one place where torch meets the simulator: a matrix read as an autograd function."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .arithmetic import Arithmetic, arithmetic, in_bfloat16, rounded
 from .arrays import CrossbarMatrix
 from .chip import ProgrammedModel
 from .products import Products
@@ -56,22 +57,24 @@ def _spread(y: Tensor, rows: Tensor, total: int) -> Tensor:
 class TorchProducts(Products):
     """The products of a read by torch: all full tiles of a slice at once, on as many threads as torch uses.
 
-    Where the processor has a bfloat16 matrix unit it does, several times faster and with numbers rounded to 8 bits:
+    Where the processor multiplies bfloat16 several times faster (`arithmetic` measures it), numbers are rounded to 8
+    bits:
 
-    - the variance of the read noise. All its terms are positive: it comes out within 1 %, and its square root, the
+    - for the variance of the read noise. All its terms are positive: it comes out within 1 %, and its square root, the
       scale of the noise, within 0.5 %;
-    - the sums themselves and the products of a backward pass, where the cells have read noise of `ROUGH_FROM` of their
-      conductance or more. Rounding both factors moves the share of a cell in a sum by 0.8 % at most and 0.24 % rms,
-      against 1 % rms or more that its noise moves it. Chips with less noise are read in float32.
+    - for the sums themselves and the products of a backward pass, where the cells have read noise of `ROUGH_FROM` of
+      their conductance or more. Rounding both factors moves the share of a cell in a sum by 0.8 % at most and 0.24 %
+      rms, against 1 % rms or more that its noise moves it. Chips with less noise are read in float32.
     """
 
     parts = False  # torch has its own threads
     # The bfloat16 unit is programmed anew, and for good, for each number of vectors it meets: let them be few.
     vectors_step = 32
 
-    def __init__(self) -> None:
-        self.half = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        self.variance_type = np.uint16 if self.half else np.float32
+    def __init__(self, how: Arithmetic | None = None) -> None:
+        """`how`: None for what `arithmetic` says."""
+        self.how = arithmetic() if how is None else how
+        self.variance_type = np.uint16 if self.how.rounds else np.float32
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
@@ -79,27 +82,35 @@ class TorchProducts(Products):
     def multiply_backward(self, matrix: CrossbarMatrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if not self._rough(matrix):
             return self.multiply(a, b)
+        if self.how is Arithmetic.EMULATED:
+            return (rounded(torch.from_numpy(a)) @ rounded(torch.from_numpy(b))).numpy()
         padded = np.zeros((-(-len(a) // self.vectors_step) * self.vectors_step, a.shape[1]), np.float32)
         padded[: len(a)] = a
-        with _in_bfloat16():
+        with in_bfloat16():
             return self.multiply(padded, b)[: len(a)]
 
     def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
-        tiles = [torch.from_numpy(digits) for digits in weights]
-        with _in_bfloat16() if self._rough(matrix) else nullcontext():
-            self._tiled(torch.from_numpy(codes), tiles, matrix.layout.rows, torch.from_numpy(out))
+        x, tiles = torch.from_numpy(codes), [torch.from_numpy(digits) for digits in weights]
+        rough = self._rough(matrix)
+        if rough and self.how is Arithmetic.EMULATED:
+            x, tiles = rounded(x), [rounded(digits) for digits in tiles]
+        with in_bfloat16() if rough and self.how is Arithmetic.BFLOAT16 else nullcontext():
+            self._tiled(x, tiles, matrix.layout.rows, torch.from_numpy(out))
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        x = torch.from_numpy(squares)
-        if self.half:
-            noise = torch.from_numpy(matrix.noise_bits).view(torch.bfloat16)
-            half = torch.from_numpy(out).view(torch.bfloat16)
-            self._tiled(x.bfloat16(), list(noise), matrix.layout.rows, half)
+        x, result, rows = torch.from_numpy(squares), torch.from_numpy(out), matrix.layout.rows
+        noise = list(torch.from_numpy(matrix.noise_bits).view(torch.bfloat16))
+        if self.how is Arithmetic.BFLOAT16:
+            self._tiled(x.bfloat16(), noise, rows, result.view(torch.bfloat16))
+        elif self.how is Arithmetic.EMULATED:
+            exact = torch.empty(result.shape)
+            self._tiled(rounded(x), [variance.float() for variance in noise], rows, exact)
+            result.view(torch.bfloat16).copy_(exact)
         else:
-            self._tiled(x, [torch.from_numpy(n) for n in matrix.noise], matrix.layout.rows, torch.from_numpy(out))
+            self._tiled(x, [variance.float() for variance in noise], rows, result)
 
     def _rough(self, matrix: CrossbarMatrix) -> bool:
-        return self.half and (matrix.chip.cell.read_noise_relative or 0.0) >= ROUGH_FROM
+        return self.how.rounds and (matrix.chip.cell.read_noise_relative or 0.0) >= ROUGH_FROM
 
     @staticmethod
     def _tiled(x: Tensor, slices: list[Tensor], rows: int, out: Tensor) -> None:
@@ -114,18 +125,6 @@ class TorchProducts(Products):
                 torch.bmm(left, right, out=out[first : first + full])
             if full < tiles:
                 torch.mm(x[:, full * rows :], weights[full * rows :], out=out[first + full])
-
-
-@contextmanager
-def _in_bfloat16() -> Iterator[None]:
-    """Inside, products of float32 matrices round their factors to bfloat16 and add up in float32."""
-    settings = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = settings.fp32_precision
-    settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
 
 
 class PaddingReader:

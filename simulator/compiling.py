@@ -62,7 +62,7 @@ def prepare(chip: Chip, fidelity: str = "fast") -> bool:
 
     from . import pulse_kernel
 
-    folder = Path(pulse_kernel.program_blocks.stats.cache_path)
+    folder = Path(str(pulse_kernel.program_blocks.stats.cache_path))
     stamp = folder / f"edge-adapt-{_key(chip, fidelity)}.compiled"
     if stamp.exists():
         return False
@@ -96,12 +96,13 @@ def _key(chip: Chip, fidelity: str) -> str:
     """
     import llvmlite.binding
     import numba
+    from numba.core import config
 
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     settings = (
-        numba.__version__, numba.config.CPU_NAME, numba.config.CPU_FEATURES, llvmlite.binding.get_host_cpu_name(),
+        numba.__version__, config.CPU_NAME, config.CPU_FEATURES, llvmlite.binding.get_host_cpu_name(),
         np.__version__, [_kinds(part) for part in (chip.cell, chip.array, chip.periphery)], fidelity,
     )  # fmt: skip
     digest.update(repr(settings).encode())

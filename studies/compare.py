@@ -143,7 +143,7 @@ def _without_all(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_task(name: str, study: SimulateConfig) -> None:
     try:
-        load_task(name, test_examples=study.test_examples).few_shot(study.shots[0], study.first_seed)
+        load_task(name, study.test_examples, study.reading()).few_shot(study.shots[0], study.first_seed)
     except UsageError:
         raise
     except EdgeAdaptError:  # it cannot be fetched now: the table says so

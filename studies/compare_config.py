@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown_name
-from .config import SimulateConfig, checked_option, read_pairs
+from ..options_file import read_options
+from .config import SimulateConfig, checked_option
 
 LISTS = ("devices", "tasks", "methods")
 #: options of `SimulateConfig` that a comparison sets itself
@@ -61,22 +62,22 @@ class CompareConfig:
 def read_compare_config(path: Path) -> dict[str, Any]:
     """The options in a YAML file (`out` and `jobs` too), with their types checked. UsageError names file and key."""
     options = {}
-    for key, value in read_pairs(path).items():
+    for key, value, where in read_options(path):
         if key in LISTS:
-            options[key] = _names(key, value, path)
+            options[key] = _names(key, value, where)
         elif key in _OWN:
             near = next(name for name in LISTS if name.startswith(key))
-            raise UsageError(f"{path}: {unknown_name('option', key, [near])}")
+            raise UsageError(f"{where}: {unknown_name('option', key, [near])}")
         else:
-            name, checked = checked_option(key, value, path)
+            name, checked = checked_option(key, value, where)
             options[name] = checked
     return options
 
 
-def _names(key: str, value: Any, path: Path) -> tuple[str, ...]:
+def _names(key: str, value: Any, where: str) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in items):
-        raise UsageError(f"{path}: `{key}` takes names; got {value!r}")
+        raise UsageError(f"{where}: `{key}` takes names; got {value!r}")
     return split_names(items)
 
 

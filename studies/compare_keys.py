@@ -80,7 +80,7 @@ class InputKeys:
 
     def _load_task(self, name: str) -> tuple[Task, str] | None:
         try:
-            task = load_task(name, test_examples=self._study.test_examples)
+            task = load_task(name, self._study.test_examples, self._study.reading())
         except UsageError:
             raise
         except EdgeAdaptError:  # it cannot be fetched now: the table says so

@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UsageError, unknown_name
+from ..options_file import read_options
+from ..runtime.examples import Reading
 
 DEFAULT_METHODS = ("frozen", "probe", "pool", "lora:DIGITAL", "lora:NVM_TASK", "lorafusion")
 """What is compared unless told otherwise: the method it is about, what it starts from, and the usual yardsticks. The
@@ -37,6 +36,7 @@ class SimulateConfig:
     settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
     readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`; `bitserial`,
     with noise and a conversion for each digit of an input; or `ideal`, for a chip without any effect.
+    text_column, label_column, encoding, on_error: how a user's own file is read (`runtime.examples.Reading`).
     trainer: `torch`, or `onnxruntime`: methods whose state is digital are trained with exact
     weights in a bundle, as on a device (training on the chip, which reads cells at every step, is torch's).
     """
@@ -60,6 +60,10 @@ class SimulateConfig:
     fidelity: str = "fast"
     trainer: str = "torch"
     settings: tuple[tuple[str, str], ...] = ()
+    text_column: str = "text"
+    label_column: str = "label"
+    encoding: str = ""
+    on_error: str = "fail"
 
     def __post_init__(self) -> None:
         for name in ("seeds", "test_examples"):
@@ -82,6 +86,7 @@ class SimulateConfig:
                 raise UsageError(unknown_name(what, given, allowed))
         if self.fidelity == "count":
             raise UsageError("fidelity count simulates nothing: take `edge-adapt count`, or fast, bitserial or ideal")
+        self.reading()
         if not self.age_seconds:
             raise UsageError("ages must name at least one, for example 30d; got none")
         if self.check_pool and not 2 <= self.check_pool <= min(self.shots) // 2:
@@ -91,6 +96,10 @@ class SimulateConfig:
             )
         if not 0 <= self.readapt_share <= 1:
             raise UsageError(f"readapt-share must lie in 0..1; got {self.readapt_share}")
+
+    def reading(self) -> Reading:
+        """How a user's own file is read. Raises `UsageError` for options that cannot be."""
+        return Reading(self.text_column, self.label_column, self.encoding or None, self.on_error)
 
     @property
     def seed_numbers(self) -> range:
@@ -140,53 +149,39 @@ class SimulateConfig:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The options in a YAML file, with their types checked. UsageError names the file and the key."""
-    return dict(checked_option(key, value, path) for key, value in read_pairs(path).items())
+    """The options in a YAML file, with their types checked. UsageError names the file and the line."""
+    return dict(checked_option(*option) for option in read_options(path))
 
 
-def read_pairs(path: Path) -> dict[str, Any]:
-    """What a YAML file of options holds, unchecked, with `_` for `-` in the names. UsageError names the file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the config file {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
+def checked_option(key: str, value: Any, where: str) -> tuple[str, Any]:
+    """One option of a config file as (name, value); UsageError for an unknown name or a value of another type.
 
-
-def checked_option(key: str, value: Any, path: Path) -> tuple[str, Any]:
-    """One option of a config file as (name, value); UsageError for an unknown name or a value of another type."""
+    `where` is the file and the line that the option stands in.
+    """
     kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
     names = [*kinds, "set", "out", "jobs"]
     if key not in names or key == "settings":
         raise UsageError(
-            f"{path}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}"
+            f"{where}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}"
         )
     if key == "set":
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{path}: `set` holds `key: value` pairs; got {value!r}")
-        return "settings", tuple((str(k), str(v)) for k, v in value.items())
+        return "settings", tuple(value.items())
     if key in ("method", "shots", "ages"):
         items = value if isinstance(value, list) else [value]
         wanted: type = int if key == "shots" else str
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in items):
             kinds_wanted = "whole numbers" if wanted is int else "texts"
-            raise UsageError(f"{path}: `{key}` takes {kinds_wanted}; got {value!r}")
+            raise UsageError(f"{where}: `{key}` takes {kinds_wanted}; got {value!r}")
         return key, tuple(items)
     if key == "out":
-        return key, Path(str(value))
+        if not isinstance(value, str):
+            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
+        return key, Path(value)
     default = 1 if key == "jobs" else kinds[key].default
     allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
     if not isinstance(value, allowed) or isinstance(value, bool):
         kind = {int: "a whole number", float: "a number", str: "a text"}[allowed[-1]]
-        raise UsageError(f"{path}: `{key}` takes {kind}; got {value!r}")
+        raise UsageError(f"{where}: `{key}` takes {kind}; got {value!r}")
     return key, value
 
 

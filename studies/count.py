@@ -10,7 +10,7 @@ import importlib.metadata
 import math
 from collections import Counter as Multiplicity
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._version import __version__
@@ -59,6 +59,10 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
     chip = load_chip(config.device, dict(config.settings))
     require_programmable(chip.cell)
     shape = load_shape(config.model)
+    notes = []
+    if shape.max_tokens is not None and config.tokens > shape.max_tokens:
+        notes.append(f"counted with {shape.max_tokens} tokens, not {config.tokens}: {shape.name} takes no more")
+        config = replace(config, tokens=shape.max_tokens)
     footprints = choose(config, shape)
     sample = program_sample(chip, config.changed_share)
     counter = Counter(chip, sample)
@@ -85,7 +89,7 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
         "programming": programming(counter, backbone, once),
         "results": results,
         "references": references_used(chip),
-        "messages": messages(chip, config, footprints),
+        "messages": [*notes, *messages(chip, config, footprints)],
     }
 
 

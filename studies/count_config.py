@@ -3,15 +3,13 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UsageError, unknown_name
 from ..methods.footprints import Size
+from ..options_file import read_options
 
 
 @dataclass(frozen=True)
@@ -62,35 +60,27 @@ class CountConfig:
 
 def read_count_config(path: Path) -> dict[str, Any]:
     """The options in a YAML file (`out` too), with their types checked. UsageError names the file and the key."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the config file {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content or {}, Mapping):
-        raise UsageError(f"{path}: expected `option: value` lines; got {type(content).__name__}")
-    return dict(_option(str(key).replace("-", "_"), value, path) for key, value in (content or {}).items())
+    return dict(_option(*option) for option in read_options(path))
 
 
-def _option(key: str, value: Any, path: Path) -> tuple[str, Any]:
+def _option(key: str, value: Any, where: str) -> tuple[str, Any]:
     defaults = {f.name: f.default for f in dataclasses.fields(CountConfig) if f.name != "settings"}
     names = [*defaults, "set", "out"]
     if key not in names:
-        raise UsageError(f"{path}: {unknown_name('option', key, [name.replace('_', '-') for name in names])}")
+        raise UsageError(f"{where}: {unknown_name('option', key, [name.replace('_', '-') for name in names])}")
     if key == "out":
-        return key, Path(str(value))
+        if not isinstance(value, str):
+            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
+        return key, Path(value)
     if key == "set":
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{path}: `set` holds `key: value` pairs; got {value!r}")
-        return "settings", tuple((str(k), str(v)) for k, v in value.items())
+        return "settings", tuple(value.items())
     if key == "method":
         items = value if isinstance(value, list) else [value]
         if not all(isinstance(item, str) for item in items):
-            raise UsageError(f"{path}: `method` takes names; got {value!r}")
+            raise UsageError(f"{where}: `method` takes names; got {value!r}")
         return key, tuple(items)
     kind = float if key == "changed_share" else str if isinstance(defaults[key], str) else int
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         words = {float: "a number", int: "a whole number", str: "a text"}
-        raise UsageError(f"{path}: `{key.replace('_', '-')}` takes {words[kind]}; got {value!r}")
+        raise UsageError(f"{where}: `{key.replace('_', '-')}` takes {words[kind]}; got {value!r}")
     return key, value

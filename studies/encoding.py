@@ -42,7 +42,7 @@ class Encoded:
         """Examples of a task, for a backbone that reads them (`Backbone.reading`)."""
         if not task.tagged:
             return Encoded(backbone.encode(examples, max_tokens, task.augment), [e.label for e in examples])
-        ids, words = encode_words(backbone.tokenizer, [e.words for e in examples], max_tokens)
+        ids, words = encode_words(backbone.tokenizer, [e.words for e in examples], backbone.within(max_tokens))
         tags = [e.tags for e in examples]
         labels = [
             [IGNORED if word == IGNORED else own[word] for word in mine] for mine, own in zip(words, tags, strict=True)

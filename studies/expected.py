@@ -4,6 +4,8 @@ The unit of training and testing is one example read forward through the chip. W
 the tokens of an example.
 """
 
+from collections.abc import Mapping
+
 from ..methods import Placement
 from ..methods.base import BackwardNeed, Recipe
 from ..workloads.tasks import VALIDATION_SHARE
@@ -12,11 +14,11 @@ from .workbench import Variant, Workbench
 
 PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training", "testing", "exact weights"
 
-# Measured with all-MiniLM-L6-v2 on one thread of a server processor of 2023. Other models and processors differ by some
-# factor, which the progress finds out.
+# For all-MiniLM-L6-v2 on one thread, so that the job of 32 shots comes out at about the two minutes that it takes on
+# two cores. Other models and processors differ by some factor, which the progress finds out.
 _PROGRAM_SECONDS = 4e-7  # a weight
 _WIRES_SECONDS = 0.05  # an array
-_READ_SECONDS = 7e-11  # a weight and token, on the chip
+_READ_SECONDS = 4e-11  # a weight and token, on the chip
 _EXACT_SHARE = 0.25  # of that, with exact weights
 _STEP_READS = 4.0  # forward, back, and what follows a step, for each example
 _REWRITE_READS = 4.0  # more where cells are rewritten after every step
@@ -41,7 +43,7 @@ def exact(variant: Variant, recipe: Recipe, shots: int, bench: Workbench) -> flo
     return training(variant, recipe, shots) + testing(bench)
 
 
-def work(bench: Workbench, wire_units: int, parts: dict[str, float], jobs: int) -> Work:
+def work(bench: Workbench, wire_units: int, parts: Mapping[str, float], jobs: int) -> Work:
     """All kinds of work of a simulation; `parts`: reads of each kind, that `jobs` processes share."""
     weights = sum(tensor.size for tensor in bench.frozen_tensors.values())
     tokens = bench.test.size().tokens / max(1, len(bench.test.ids))

@@ -34,7 +34,7 @@ def answers_of_bundle(
     inputs = {name: _inputs(given) for name, given in asked.items()}
     examples = Labelled(_inputs(data), np.array(data.labels, np.int64))
     config = ExportConfig(
-        variant.method, bench.config.model, bench.config.task, bench.config.pool, max_tokens=bench.config.max_tokens
+        variant.method, bench.config.model, bench.config.task, bench.config.pool, max_tokens=bench.max_tokens
     )
     with tempfile.TemporaryDirectory(prefix="edge-adapt-") as scratch:
         folder = Path(scratch)

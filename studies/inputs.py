@@ -99,10 +99,9 @@ def arithmetic() -> str:
     """How this processor multiplies, in words: results agree to the last bit only where this is the same."""
     import torch
 
-    from ..simulator.autograd import TorchProducts
+    from ..simulator.arithmetic import product_arithmetic
 
-    products = "bfloat16" if TorchProducts().half else "float32"
-    return f"{torch.backends.cpu.get_cpu_capability()}, products in {products}"
+    return f"{torch.backends.cpu.get_cpu_capability()}, products in {product_arithmetic()}"
 
 
 def _fields(thing: Any, without: Sequence[str]) -> dict[str, Any]:

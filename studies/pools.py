@@ -99,6 +99,9 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
     if record["base_fingerprint"] not in (None, backbone.fingerprint):
         raise UsageError(f"{out} holds modules of a model with other weights; give another --out")
     record |= {"base_model": backbone.name, "base_fingerprint": backbone.fingerprint}
+    said = [*(message for task in waiting for message in backbone.reading(task).messages),
+            backbone.cut_message(config.max_tokens)]  # fmt: skip
+    record["messages"] = list(dict.fromkeys([*record.get("messages", ()), *(message for message in said if message)]))
     record["modules"] = [entry for entry in record["modules"] if entry["name"] in finished]
     if progress is not None:
         # A step is forward and back over a batch; a held-out example is forward alone.

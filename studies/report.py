@@ -91,7 +91,7 @@ class Found:
 def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, processes: int) -> dict[str, Any]:
     """The report (docs/report-schema.md)."""
     config, chip, first, results = bench.config, bench.chip, found.first, found.results
-    pool_names, backbone_names = bench.pool_tensor_names(), bench.backbone.linear_names()
+    pool_names = bench.pool_tensor_names()
     pool_part = first.programming["pool"]
     report: dict[str, Any] = {
         "schema": SCHEMA,
@@ -114,28 +114,8 @@ def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, 
             for seed, test in bench.test_sets.items()
         ],
         "device": _device(chip, first.arrays),
-        "model": {
-            "name": bench.backbone.name,
-            "parameters": sum(p.numel() for p in bench.backbone.module.parameters()),
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in backbone_names),
-            "hidden_size": bench.backbone.hidden_size,
-            "blocks": bench.backbone.blocks,
-        },
-        "task": {
-            "name": bench.task.name,
-            "labels": list(bench.task.labels),
-            "train_examples": len(bench.task.train),
-            "test_examples": len(bench.test.ids),
-            "test_pool": len(bench.task.test),
-            "source": bench.task.source,
-            "metric": bench.task.metric,
-        },
+        **workload(bench),
         "raw_pixels": raw_pixels(bench.task, config.shots, {s: t.examples for s, t in bench.test_sets.items()}),
-        "pool": None if bench.pool is None else {
-            "path": config.pool or f"the shipped pool of {bench.backbone.name}",
-            "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in pool_names),
-        },
         "programming": first.programming | {
             "chips": [first.facts, *found.chips],
             "write_read_ratio": amortise.write_read_ratios(first.log, _read_joules(results, bench, first.cells)),
@@ -162,6 +142,33 @@ def resolved(bench: Workbench) -> dict[str, Any]:
         "pool": None if bench.pool is None else bench.config.pool or f"the shipped pool of {bench.backbone.name}",
         "test_examples": len(bench.test.ids),
     }
+
+
+def workload(bench: Workbench) -> dict[str, Any]:
+    """What the report says of model, task and pool: known before the work, and checked then."""
+    return {
+        "model": {
+            "name": bench.backbone.name,
+            "parameters": sum(p.numel() for p in bench.backbone.module.parameters()),
+            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.backbone.linear_names()),
+            "hidden_size": bench.backbone.hidden_size,
+            "blocks": bench.backbone.blocks,
+        },
+        "task": {
+            "name": bench.task.name,
+            "labels": list(bench.task.labels),
+            "train_examples": len(bench.task.train),
+            "test_examples": len(bench.test.ids),
+            "test_pool": len(bench.task.test),
+            "source": bench.task.source,
+            "metric": bench.task.metric,
+        },
+        "pool": None if bench.pool is None else {
+            "path": bench.config.pool or f"the shipped pool of {bench.backbone.name}",
+            "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
+            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.pool_tensor_names()),
+        },
+    }  # fmt: skip
 
 
 _READING = ("cells_read", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router")
@@ -240,6 +247,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     data.
     """
     notes = [held_message(chip.cell, float(bench.config.age_seconds[-1])), *bench.task.messages]
+    notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
     notes += told_of_runs(bench)

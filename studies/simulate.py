@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from ..reports.schema import validate_parts
 from ..simulator.compiling import prepare
 from . import expected
 from .chips import Chips
@@ -11,7 +12,7 @@ from .config import SimulateConfig
 from .crew import Crew
 from .pool_check import checked, pool_fit
 from .progress import Progress
-from .report import FirstChip, Found, assemble
+from .report import FirstChip, Found, assemble, workload
 from .wiring import prepare_wires, wire_units
 from .work import ExactResult, Part, parts_of
 from .workbench import Workbench, load_workbench
@@ -30,11 +31,14 @@ def simulate(
     with Crew(jobs - 1, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
+        validate_parts(workload(bench))  # what no report can say ends the run before the work
+        for message in bench.task.messages:
+            progress.say(message)
         prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
         crew.begin(config, min(jobs, len(parts)) - 1)
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
-        reads: Counter[str] = Counter()
+        reads: Counter = Counter()
         for part in parts:
             reads.update(part.reads(bench))
         progress.start(expected.work(bench, units, reads, min(jobs, len(parts))))

@@ -46,7 +46,8 @@ def with_pool(task: Task, shots: Iterable[int]) -> Task:
     )
     if not more or not size:
         return task
-    pool, taken = list(task.test), set()
+    pool = list(task.test)
+    taken: set[int] = set()
     for number in range(more):
         left = {label: iter(own[number * wanted[label] :]) for label, own in spare.items()}
         # The order of the first set: its classes, one after the other, give the next example each.

@@ -67,7 +67,12 @@ class Workbench:
 
     def encode(self, examples: tuple[Example, ...]) -> Encoded:
         """Token ids, or images, and labels of examples."""
-        return Encoded.of(self.backbone, self.task, examples, self.config.max_tokens)
+        return Encoded.of(self.backbone, self.task, examples, self.max_tokens)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that texts are cut to: those of the config, or what the model takes beside the prompts of methods."""
+        return self.backbone.within(self.config.max_tokens, prompts_of(self.variants))
 
     @property
     def classes(self) -> int:
@@ -125,7 +130,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     uses_pool = any(variant.method.needs_pool for variant in methods)
     if uses_pool and config.pool is not None:
         load_pool(config.pool)  # a broken file is found before a model is fetched
-    task = load_task(config.task, test_examples=config.test_examples)
+    task = load_task(config.task, config.test_examples, config.reading())
     if task.kind == "image":
         methods = choose_variants(config.method, config.method_settings(), images=True)
     methods = [variant for variant in methods if fits(variant, task, config)]
@@ -133,6 +138,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     task = with_pool(task, config.shots)
     for shots in config.shots:
         task.few_shot(shots, config.first_seed)
+        task = dataclasses.replace(task, messages=(*task.messages, *task.scarce(shots)))
     backbone = load_backbone(config.model, config.image_size or None)
     if backbone.kind != task.kind:
         raise UsageError(
@@ -140,6 +146,12 @@ def load_workbench(config: SimulateConfig) -> Workbench:
             f"of {backbone.kind}s: {', '.join(TASKS if backbone.kind == 'text' else IMAGE_TASKS)}, or your own"
         )
     backbone = backbone.reading(task)
+    said = (*backbone.messages, backbone.cut_message(config.max_tokens, prompts_of(methods)))
+    task = dataclasses.replace(task, messages=(*task.messages, *(message for message in said if message)))
+    if config.trainer == "onnxruntime":
+        from ..exporters.probe import require_exportable  # onnx takes a second to import
+
+        require_exportable(backbone)
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
@@ -147,9 +159,19 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     return Workbench(config, chip, backbone, task, pool, methods, test_sets)
 
 
+def prompts_of(variants: list[Variant]) -> int:
+    """The most tokens that one of the methods puts in front of a text."""
+    return max((getattr(variant.method, "prompts", 0) for variant in variants), default=0)
+
+
 def unseen(pool: Pool, task: Task) -> tuple[Pool, Task]:
-    """The pool without the modules that were trained on this very task, and the task with a message that says so."""
+    """The pool without the modules that were trained on this very task, and the task with a message that says so. The
+    pool tells which modules do not say what they were trained on.
+    """
     known = [module.name for module in pool.modules if module.task == task.name]
+    if unknown := [module.name for module in pool.modules if module.task is None]:
+        message = f"unknown whether these modules of the pool were trained on this task: {', '.join(unknown)}"
+        pool = dataclasses.replace(pool, messages=(*pool.messages, message))
     if not known:
         return pool, task
     if len(known) == len(pool.modules):

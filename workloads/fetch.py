@@ -235,9 +235,9 @@ def _watch(process: "subprocess.Popen[bytes]", package: Package, work: Path, pro
     if _listener is not None:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                output = process.communicate(timeout=_POLL_SECONDS)[0]
+                printed = process.communicate(timeout=_POLL_SECONDS)[0]
                 _listener(package, package.size_bytes)
-                return output
+                return printed
             _listener(package, min(_largest_file_bytes(work), package.size_bytes))
     if not progress:
         return process.communicate()[0]

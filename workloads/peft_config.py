@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgeAdaptError, UsageError
-from .peft_values import ALPHA, CONFIG_FILE, FINITE, RANK, Targets, Values
-
-HEADS = ("classifier", "score")
-"""Fully trained modules that may lie beside an adapter: classifier heads, of no use to another task, and ignored."""
+from .peft_values import ALPHA, CONFIG_FILE, FINITE, RANK, Targets, Values, shown
 
 _READ = {
     "peft_type",
@@ -24,23 +21,28 @@ _READ = {
     "base_model_name_or_path",
     "modules_to_save",
     "init_lora_weights",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
 }
 
-# Keys that say how the adapter was made or where it may be put, but not what it computes.
+# Keys that say how the adapter was made, but not what it computes. Those of one initialisation count only where
+# `init_lora_weights` names it; peft leaves them behind where it does not.
 _HARMLESS = {
     "task_type",
     "auto_mapping",
     "peft_version",
     "revision",
     "inference_mode",
-    "target_modules",
-    "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
     "lora_dropout",
+    "merge_weights",
     "megatron_config",
     "megatron_core",
     "eva_config",
+    "loftq_config",
+    "corda_config",
+    "lora_ga_config",
     "qalora_group_size",
     "runtime_config",
     "ensure_weight_tying",
@@ -55,6 +57,10 @@ _REASONS = {
     "layer_replication": "the adapter is for a model with repeated layers",
     "target_parameters": "the adapter changes parameters that are not linear layers",
     "trainable_token_indices": "the adapter changes token embeddings",
+    "use_qalora": "the adapter reads averages of its inputs, not the inputs",
+    "alora_invocation_tokens": "the adapter acts only behind certain tokens",
+    "arrow_config": "the adapter is chosen anew for every token",
+    "enable_lora": "the adapter changes parts of a layer only",
 }
 
 # Initialisations that leave the base weights as they are; the others (pissa, olora, corda, loftq, ...) change them.
@@ -71,7 +77,6 @@ class AdapterConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     base_model: str | None
-    heads: tuple[str, ...]
     targets: Targets
 
     def rank_of(self, module_path: str) -> int:
@@ -104,14 +109,16 @@ def read_config(folder: Path) -> AdapterConfig:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EdgeAdaptError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EdgeAdaptError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise EdgeAdaptError(f"{path} is not a JSON object")
-    if raw.get("peft_type") != "LORA":
-        raise UsageError(f"{path}: peft_type is {raw.get('peft_type')!r}; only 'LORA' adapters can join a pool")
+    if "peft_type" not in raw:
+        raise UsageError(f"{path} has no peft_type: only adapters that peft wrote can join a pool")
+    if raw["peft_type"] != "LORA":
+        raise UsageError(f"{path}: peft_type is {raw['peft_type']!r}; only 'LORA' adapters can join a pool")
     values = Values(path, raw)
-    heads = tuple(values.names("modules_to_save"))
+    values.names("modules_to_save")  # what they hold is decided by the tensors
     _refuse_unsupported(path, raw)
     return AdapterConfig(
         rank=values.number("r", RANK),
@@ -120,7 +127,6 @@ def read_config(folder: Path) -> AdapterConfig:
         rank_pattern=values.patterns("rank_pattern", RANK),
         alpha_pattern=values.patterns("alpha_pattern", FINITE),
         base_model=values.text("base_model_name_or_path") or None,
-        heads=heads,
         targets=values.targets(),
     )
 
@@ -130,18 +136,16 @@ def _refuse_unsupported(path: Path, raw: Mapping[str, Any]) -> None:
         if key in _READ or key in _HARMLESS or not value or (key == "bias" and value == "none"):
             continue
         reason = _REASONS.get(key, "this setting is not known here and may change what the adapter computes")
-        raise UsageError(f"{path}: {key} = {json.dumps(value)} is not supported: {reason}")
+        raise UsageError(f"{path}: {key} = {shown(value)} is not supported: {reason}")
     initialisation = raw.get("init_lora_weights")
     if initialisation not in _PLAIN_INITIALISATIONS:
-        raise UsageError(
-            f"{path}: init_lora_weights = {initialisation!r} is not supported: it changed the base model's weights; "
+        mend = (
+            "train it with init_lora_weights=True" if initialisation == "loftq" else
             "save the adapter with peft's path_initial_model_for_weight_conversion, which turns it into plain LoRA"
-        )
-    strange = [name for name in raw.get("modules_to_save") or () if name not in HEADS]
-    if strange:
+        )  # fmt: skip
         raise UsageError(
-            f"{path}: modules_to_save = {json.dumps(strange)} is not supported: parts of the base model were trained "
-            f"beside the adapter; only classifier heads ({', '.join(HEADS)}) may be, and are ignored"
+            f"{path}: init_lora_weights = {shown(initialisation)} is not supported: it changed the base model's "
+            f"weights; {mend}"
         )
 
 

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
@@ -18,18 +19,32 @@ from ..errors import EdgeAdaptError, UsageError
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLE_FILE = "adapter_model.bin"
+
+CONVERT = (
+    'python -c "import torch, safetensors.torch as s; '
+    f"t = torch.load('{PICKLE_FILE}', map_location='cpu', weights_only=True); "
+    f"s.save_file({{k: v.clone().contiguous() for k, v in t.items()}}, '{WEIGHTS_FILE}')\""
+)
+"""Command that turns the pickle in the working folder into safetensors. torch then runs no code of the file."""
 
 _PREFIX = "base_model.model."
 _TENSOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>[AB])\.weight")
+_SHARD = re.compile(r"adapter_model-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
+_FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 @dataclass(frozen=True)
 class LoraModule:
     """One LoRA adapter: the weight of linear `n` is changed by `scale * b[n] @ a[n]`.
 
-    `a[n]` is (rank of n, in) and `b[n]` is (out, rank of n), float32. `rank` is the largest of the ranks. Adapters with
-    several scales are brought to one by multiplying B. `base_fingerprint` (see `models.weights_fingerprint`) and `task`
-    are known for adapters that this project wrote.
+    `a[n]` is (rank of n, in) and `b[n]` is (out, rank of n), float32. `rank` is the largest of the ranks. `scale` is
+    above zero: adapters with several scales, or one below zero, are brought to it by multiplying B. `base_fingerprint`
+    (see `models.weights_fingerprint`) and `task` are known for adapters that this project wrote, else None.
+
+    `others`: what lies in the file beside the matrices of linear layers, by tensor name: heads, embeddings, adapters of
+    convolutions. Whether it matters only the model tells (see `peft_match`). None stands for values of another type
+    than float.
     """
 
     name: str
@@ -41,6 +56,12 @@ class LoraModule:
     base_model: str | None = None
     base_fingerprint: str | None = None
     messages: tuple[str, ...] = ()
+    others: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every update is zero, as that of an adapter before its training."""
+        return all(not (self.a[linear].any() and self.b[linear].any()) for linear in self.a)
 
     def delta(self, linear: str) -> np.ndarray:
         """Change of the weight of `linear`, (out, in) float32."""
@@ -56,25 +77,26 @@ def load_module(folder: Path) -> LoraModule:
     """Read one adapter; its linears have the module paths of the model it was trained on.
 
     Raises:
-        EdgeAdaptError: a file is missing, broken or truncated, a tensor is missing, not finite, or of the wrong rank.
-        UsageError: the adapter uses something that is not supported (see `peft_config.read_config`), or holds tensors
-            that its config leaves out.
+        EdgeAdaptError: a file is missing, broken or truncated, a tensor is missing, empty, not finite, or of the wrong
+            rank.
+        UsageError: the adapter uses something that is not supported (see `peft_config.read_config`), holds tensors
+            that its config leaves out, or is stored as a pickle.
     """
     config = read_config(folder)
-    path = folder / WEIGHTS_FILE
-    tensors, metadata = _read_tensors(path)
+    files = _weight_files(folder)
     found: dict[str, dict[str, np.ndarray]] = {"A": {}, "B": {}}
-    ignored = []
-    for key, tensor in tensors.items():
-        name = key.removeprefix(_PREFIX)
-        if match := _TENSOR.fullmatch(name):
-            found[match["kind"]][match["module"]] = tensor
-        elif set(name.split(".")) & set(config.heads):
-            ignored.append(name)
-        else:
-            raise EdgeAdaptError(
-                f"{path}: {key!r} is no LoRA tensor of a linear layer; only lora_A and lora_B are read"
-            )
+    others: dict[str, np.ndarray | None] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        entries, of_file = _read_file(file)
+        metadata |= of_file
+        for key, entry in entries:
+            name = key.removeprefix(_PREFIX)
+            if (match := _TENSOR.fullmatch(name)) and len(entry["shape"]) <= 2:
+                found[match["kind"]][match["module"]] = _matrix(file, key, entry)
+            else:
+                others[name] = _values(entry)
+    path = files[0]
     _check_pairs(path, config, found["A"], found["B"])
     for linear in found["A"]:
         if rule := config.targets.left_out_by(linear):
@@ -82,19 +104,22 @@ def load_module(folder: Path) -> LoraModule:
                 f"{path} holds tensors of {linear}, which {rule} of {CONFIG_FILE} leaves out: peft would ignore them; "
                 "take the tensors out, or correct the config"
             )
-    b = {linear: _rescaled(b, config.scale_of(linear) / config.scale) for linear, b in found["B"].items()}
-    messages = (f"adapter {folder.name}: the trained head ({', '.join(ignored)}) is ignored",) if ignored else ()
-    return LoraModule(
+    scale = abs(config.scale)
+    b = {linear: _rescaled(b, config.scale_of(linear) / scale) for linear, b in found["B"].items()}
+    module = LoraModule(
         name=folder.name,
         rank=max(tensor.shape[0] for tensor in found["A"].values()),
-        scale=config.scale,
+        scale=scale,
         a=found["A"],
         b=b,
         task=metadata.get("task"),
         base_model=config.base_model,
         base_fingerprint=metadata.get("base_fingerprint"),
-        messages=messages,
+        messages=_left_aside(folder, files),
+        others=others,
     )
+    _check_size(path, module)
+    return module
 
 
 def save_module(folder: str | Path, module: LoraModule, dtype: Literal["float32", "float16"] = "float32") -> None:
@@ -150,52 +175,102 @@ def _write_files(folder: Path, module: LoraModule, dtype: str) -> None:
     (folder / WEIGHTS_FILE).write_bytes(save(tensors, known))  # save_file would make it readable by its owner only
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All tensors of a safetensors file as float32, and its metadata. bfloat16 is widened by hand: numpy has none."""
-    if not path.is_file():
-        raise EdgeAdaptError(
-            f"{path.parent} holds no {path.name}; adapters saved as adapter_model.bin are pickles and are not loaded: "
-            "save them again with peft's save_pretrained"
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of an adapter: one, or all its shards. Raises where they are not all there."""
+    whole = folder / WEIGHTS_FILE
+    if whole.is_file():
+        return [whole]
+    shards = {int(m["number"]): (file, int(m["count"])) for file in sorted(folder.iterdir())
+              if (m := _SHARD.fullmatch(file.name)) and file.is_file()}  # fmt: skip
+    if shards:
+        count = max(count for _, count in shards.values())
+        if absent := [number for number in range(1, count + 1) if number not in shards]:
+            raise EdgeAdaptError(f"{folder} lacks {len(absent)} of the {count} files of its adapter: no. {absent[0]}")
+        return [shards[number][0] for number in sorted(shards)]
+    if (folder / PICKLE_FILE).is_file():
+        raise UsageError(
+            f"{folder} holds {PICKLE_FILE}, a pickle, which could run code and is not loaded; write it as "
+            f"{WEIGHTS_FILE}: cd {shlex.quote(str(folder))} && {CONVERT}"
         )
-    tensors = {}
+    names = sorted(item.name for item in folder.iterdir() if item.name != CONFIG_FILE and not item.name.startswith("."))
+    there = f"beside {CONFIG_FILE} lie only {', '.join(names[:5])}" if names else f"it holds only {CONFIG_FILE}"
+    raise EdgeAdaptError(f"{folder} holds no {WEIGHTS_FILE}: {there}; save the adapter again with save_pretrained")
+
+
+def _left_aside(folder: Path, read: list[Path]) -> tuple[str, ...]:
+    """A message for files of weights that lie beside those that are read."""
+    names = [item.name for item in sorted(folder.glob("adapter_model*")) if item not in read]
+    aside = [name for name in names if name.endswith((".safetensors", ".bin"))]
+    return (f"{', '.join(aside)} is left aside: {read[0].name} is read",) if aside else ()
+
+
+def _read_file(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, str]]:
+    """All tensors of a safetensors file as they are stored, and its metadata."""
     try:
+        content = path.read_bytes()
+        if content.startswith(b"version https://git-lfs"):
+            raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-        for name, entry in deserialize(path.read_bytes()):
-            tensors[name] = _as_float32(path, name, entry["dtype"], entry["shape"], entry["data"])
+        return deserialize(content), metadata
     except (SafetensorError, OSError) as error:
         raise EdgeAdaptError(f"{path} is broken or truncated: {error}") from error
-    return tensors, metadata
 
 
-def _as_float32(path: Path, name: str, dtype: str, shape: list[int], data: bytearray) -> np.ndarray:
+def _values(entry: Mapping[str, Any]) -> np.ndarray | None:
+    """The values of a stored tensor as float32; None where they are no floats. bfloat16 is widened by hand: numpy has
+    none.
+    """
+    data, dtype = entry["data"], entry["dtype"]
     if dtype == "BF16":
         values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    elif dtype in ("F16", "F32", "F64"):
-        values = np.frombuffer(data, f"<f{int(dtype[1:]) // 8}").astype(np.float32)
+    elif dtype in _FLOATS:
+        with np.errstate(over="ignore"):  # what float32 does not hold is not finite, and told as such
+            values = np.frombuffer(data, _FLOATS[dtype]).astype(np.float32)
     else:
-        raise EdgeAdaptError(f"{path}: {name} is stored as {dtype}; allowed: F16, BF16, F32, F64")
+        return None
+    return values.reshape(entry["shape"])
+
+
+def _matrix(path: Path, name: str, entry: Mapping[str, Any]) -> np.ndarray:
+    """One LoRA matrix; raises `EdgeAdaptError` for what cannot be one."""
+    if 0 in entry["shape"]:
+        raise EdgeAdaptError(
+            f"{path}: {name} is empty, of shape {tuple(entry['shape'])}: DeepSpeed ZeRO-3 and FSDP leave that behind "
+            "when the weights are not gathered before saving; gather them and save again"
+        )
+    values = _values(entry)
+    if values is None:
+        raise EdgeAdaptError(f"{path}: {name} is stored as {entry['dtype']}; allowed: F16, BF16, F32, F64")
     if not np.isfinite(values).all():
         raise EdgeAdaptError(f"{path}: {name} holds values that are not finite")
-    return values.reshape(shape)
+    return values
+
+
+def _check_size(path: Path, module: LoraModule) -> None:
+    """Raise where scale B A could be more than float32 holds."""
+    for linear, a in module.a.items():
+        b = module.b[linear]
+        bound = module.scale * a.shape[0] * float(np.abs(a).max()) * float(np.abs(b).max())
+        if not bound < float(np.finfo(np.float32).max):
+            raise EdgeAdaptError(f"{path}: the change of {linear} is too large for float32")
 
 
 def _rescaled(tensor: np.ndarray, factor: float) -> np.ndarray:
-    return tensor if factor == 1.0 else tensor * np.float32(factor)
+    with np.errstate(over="ignore"):  # refused by `_check_size`
+        return tensor if factor == 1.0 else (tensor * np.float64(factor)).astype(np.float32)
 
 
 def _check_pairs(path: Path, config: AdapterConfig, a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> None:
     """Every A has its B, both are matrices, and their ranks are those of the config."""
     if not a and not b:
-        raise EdgeAdaptError(f"{path} holds no LoRA tensors")
+        raise EdgeAdaptError(f"{path} holds no LoRA tensors of linear layers")
     for linear in sorted(set(a) | set(b)):
         if linear not in a or linear not in b:
             there, absent = ("A", "B") if linear in a else ("B", "A")
             raise EdgeAdaptError(f"{path}: {linear} has a lora_{there} but no lora_{absent}")
         if a[linear].ndim != 2 or b[linear].ndim != 2:
-            raise EdgeAdaptError(
-                f"{path}: the LoRA tensors of {linear} are no matrices; only linear layers are supported"
-            )
+            raise EdgeAdaptError(f"{path}: the LoRA tensors of {linear} are no matrices")
         ranks = {config.rank_of(linear), a[linear].shape[0], b[linear].shape[1]}
         if len(ranks) > 1:
             raise EdgeAdaptError(

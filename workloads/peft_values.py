@@ -21,7 +21,12 @@ class Kind(NamedTuple):
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 RANK = Kind("a whole number, at least 1", lambda value: _is_number(value) and isinstance(value, int) and value >= 1)
@@ -46,7 +51,7 @@ class Targets:
         """The key of the config by which peft leaves the module alone; None where it adapts it."""
         if self.excluded and _matches(self.excluded, module):
             return "exclude_modules"
-        if self.modules is None or self.modules == "all-linear":
+        if self.modules is None or (isinstance(self.modules, str) and self.modules.lower() == "all-linear"):
             return None
         if not _matches(self.modules, module):
             return "target_modules"
@@ -62,6 +67,12 @@ def _matches(rule: str | Sequence[str], module: str) -> bool:
     if isinstance(rule, str):
         return re.fullmatch(rule, module) is not None
     return any(module == end or module.endswith(f".{end}") for end in rule)
+
+
+def shown(value: Any) -> str:
+    """A value of a config as JSON, cut where it is long."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class Values:
@@ -129,7 +140,7 @@ class Values:
 
     def _fitting(self, key: str, value: Any, kind: Kind) -> Any:
         if not kind.fits(value):
-            raise UsageError(f"{self.path}: {key} must be {kind.words}; got {json.dumps(value)}")
+            raise UsageError(f"{self.path}: {key} must be {kind.words}; got {shown(value)}")
         return value
 
     def _compiled(self, key: str, pattern: str) -> None:

@@ -1,8 +1,11 @@
 """Pools of LoRA adapters for one base model, read from folders in `peft` format."""
 
+import hashlib
 import json
+import os
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..display import Shown
-from ..errors import EdgeAdaptError, UsageError, unknown_name
+from ..errors import EdgeAdaptError, UsageError
 from ..paths import expanded
-from .peft_config import CONFIG_FILE
-from .peft_folder import LoraModule, is_adapter_folder, load_module, save_module
+from .peft_folder import LoraModule, load_module, save_module
+from .peft_layout import adapter_folders
+from .peft_match import matched, unmatched
 
 if TYPE_CHECKING:
     from .models import Backbone
@@ -23,6 +27,7 @@ __all__ = ["POOL_FILE", "LoraModule", "Pool", "default_pool", "load_pool", "save
 POOL_FILE = "pool.json"
 
 _SHIPPED = Path(__file__).parent / "pools"
+_HUB_NAMES = {"minilm": "all-MiniLM-L6-v2", "bert-tiny": "bert_uncased_L-2_H-128_A-2"}  # of models that we fetch
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +35,8 @@ class Pool(Shown):
     """Adapters of the same base model, in the order of their names.
 
     `target_names` are the linears that at least one adapter changes. Every module has an entry for each of them; where
-    an adapter leaves a linear alone its matrices have rank 0. `metadata` is what `save_pool_info` recorded.
+    an adapter leaves a linear alone its matrices have rank 0. `metadata` is what `save_pool_info` recorded; `messages`
+    is what the reader should know: parts that are left out, adapters that change nothing or name another model.
     """
 
     modules: tuple[LoraModule, ...]
@@ -52,8 +58,8 @@ class Pool(Shown):
 def load_pool(path: str | Path | Sequence[str | Path], backbone: "Backbone | None" = None) -> Pool:
     """Load a pool: a folder of adapter folders, a single adapter folder, or several of either.
 
-    With `backbone`, the adapters' linears are matched to its linear layers (adapters trained under a task head have a
-    longer prefix) and their shapes are compared.
+    With `backbone`, the adapters' linears are matched to its linear layers (see `peft_match`), and their shapes are
+    compared. See `peft_layout` for what counts as an adapter below a folder.
 
     Raises:
         UsageError: no such folder, no adapter in it, adapters of different base models or of another model than
@@ -61,15 +67,21 @@ def load_pool(path: str | Path | Sequence[str | Path], backbone: "Backbone | Non
         EdgeAdaptError: a file is missing or broken.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
-    folders = [folder for item in paths for folder in _adapter_folders(expanded(item))]
+    found = [adapter_folders(expanded(item)) for item in paths]
+    for item, here in zip(paths, found, strict=True):
+        _check_complete(expanded(item), {folder.name for folder in here.folders})
+    folders = [folder for here in found for folder in here.folders]
     modules = [replace(load_module(folder), name=name) for name, folder in _named(folders)]
     metadata = _read_info(paths[0]) if len(paths) == 1 else {}
     title = ", ".join(map(str, paths))
     _check_same_base(title, modules, metadata, backbone)
-    if backbone is not None:
-        modules = [_matched(module, backbone) for module in modules]
+    modules = [unmatched(module) if backbone is None else matched(module, backbone) for module in modules]
+    messages = (
+        *(message for here in found for message in here.messages),
+        *(f"adapter {module.name}: {message}" for module in modules for message in module.messages),
+        *_remarks(modules, metadata, backbone),
+    )
     modules, targets = _with_all_targets(title, modules, backbone.linear_names() if backbone is not None else None)
-    messages = tuple(message for module in modules for message in module.messages)
     return Pool(tuple(modules), targets, title, metadata, messages)
 
 
@@ -99,30 +111,20 @@ def default_pool(model_name: str) -> Path:
     return shipped[model_name]
 
 
-def _adapter_folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        raise UsageError(f"pool {path}: no such folder")
-    if is_adapter_folder(path):
-        return [path]
-    folders = sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
-    for folder in (path, *folders):
-        if not is_adapter_folder(folder) and (weights := sorted(folder.glob("adapter_model.*"))):
-            raise UsageError(
-                f"pool {path}: {folder} holds {weights[0].name} but no {CONFIG_FILE}: put that file back, or take the "
-                "folder out of the pool"
-            )
-    found = [folder for folder in folders if is_adapter_folder(folder)]
-    if not found:
-        raise UsageError(f"pool {path}: neither an adapter ({CONFIG_FILE}) nor a folder of adapters")
-    _check_complete(path, {folder.name for folder in found})
-    return found
-
-
 def _check_complete(path: Path, found: Collection[str]) -> None:
-    """Raise `UsageError` for a module that pool.json lists and that is not there; others may have been added."""
+    """Raise `UsageError` for a pool.json that is none, and for a module that it lists and that is not there; others may
+    have been added.
+    """
     listed = _read_info(path).get("modules", [])
     if not isinstance(listed, list) or not all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in listed):
         raise UsageError(f"{path / POOL_FILE}: `modules` must be a list of objects with a `name` each")
+    for entry in listed:
+        accuracy = entry.get("held_out_accuracy")
+        if accuracy is not None and (isinstance(accuracy, bool) or not isinstance(accuracy, int | float)):
+            raise UsageError(
+                f"{path / POOL_FILE}: held_out_accuracy of {entry['name']!r} must be a number or null; "
+                f"got {json.dumps(accuracy)[:60]}"
+            )
     if missing := [entry["name"] for entry in listed if entry["name"] not in found]:
         raise UsageError(
             f"pool {path}: {POOL_FILE} lists the module {missing[0]!r}, but there is no adapter in "
@@ -131,10 +133,13 @@ def _check_complete(path: Path, found: Collection[str]) -> None:
 
 
 def _named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
-    """A name for each adapter: its folder's, with the parent folder's in front where two would be the same."""
-    counts = Counter(folder.resolve().name for folder in folders)
+    """A name for each adapter: its folder's, with the parent folder's in front where two would be the same. A link
+    keeps its own name.
+    """
+    folders = [Path(os.path.abspath(folder)) for folder in folders]
+    counts = Counter(folder.name for folder in folders)
     named = []
-    for folder in (item.resolve() for item in folders):
+    for folder in folders:
         named.append((folder.name if counts[folder.name] == 1 else f"{folder.parent.name}/{folder.name}", folder))
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
@@ -148,7 +153,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         return {}
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgeAdaptError(f"cannot read {file}: {error}") from error
     if not isinstance(info, dict):
         raise EdgeAdaptError(f"{file} is not a JSON object")
@@ -162,45 +167,66 @@ def _check_same_base(
     fingerprints = {module.base_fingerprint: module.name for module in modules if module.base_fingerprint}
     if recorded := metadata.get("base_fingerprint"):
         fingerprints.setdefault(str(recorded), POOL_FILE)
-    names = {module.base_model: module.name for module in modules if module.base_model}
+    names = {_last_part(module.base_model): module for module in modules if module.base_model}
     if len(fingerprints) > 1:
         owners = list(fingerprints.values())
         raise UsageError(f"pool {title}: {owners[0]!r} and {owners[1]!r} belong to base models with different weights")
     all_known = all(module.base_fingerprint for module in modules)
     if len(names) > 1 and not all_known:
-        described = ", ".join(f"{owner!r} of {name!r}" for name, owner in list(names.items())[:2])
+        described = ", ".join(f"{module.name!r} of {module.base_model!r}" for module in list(names.values())[:2])
         raise UsageError(f"pool {title}: adapters of different base models: {described}; keep those of one model")
     if backbone is not None and fingerprints and backbone.fingerprint not in fingerprints:
-        base = metadata.get("base_model") or next(iter(names), "another model")
+        base = metadata.get("base_model") or next((module.base_model for module in names.values()), "another model")
         raise UsageError(
             f"pool {title} was trained on {base!r}, whose weights are not those of the model {backbone.name!r}; "
             "use that model, or train a pool for this one: edge-adapt pool train"
         )
 
 
-def _matched(module: LoraModule, backbone: "Backbone") -> LoraModule:
-    """Give the adapter's linears the backbone's names and compare shapes."""
-    linears = backbone.linear_names()
-    names = {linear: _match(module, linear, linears, backbone.name) for linear in module.a}
-    for linear, name in names.items():
-        shape = tuple(backbone.module.get_parameter(f"{name}.weight").shape)
-        given = (module.b[linear].shape[0], module.a[linear].shape[1])
-        if given != shape:
-            raise UsageError(
-                f"adapter {module.name!r} is for a {linear} of shape {given} (out, in), but that of the model "
-                f"{backbone.name!r} is {shape}: it was trained on another model"
-            )
-    a = {name: module.a[linear] for linear, name in names.items()}
-    b = {name: module.b[linear] for linear, name in names.items()}
-    return replace(module, a=a, b=b)
+def _remarks(modules: Sequence[LoraModule], metadata: Mapping[str, Any], backbone: "Backbone | None") -> Iterator[str]:
+    """What is no error and yet makes an adapter useless: no training, no difference to another, another model."""
+    for module in modules:
+        if module.changes_nothing:
+            yield f"adapter {module.name} changes nothing: all its updates are zero, as before training"
+    twins: dict[str, list[str]] = {}
+    for module in modules:
+        if not module.changes_nothing:
+            twins.setdefault(_digest(module), []).append(module.name)
+    for names in twins.values():
+        if len(names) > 1:
+            yield f"adapters {', '.join(names)} are one and the same: their weights are equal"
+    if backbone is None or metadata.get("base_fingerprint"):
+        return
+    ours = {_last_part(name) for name in (backbone.name, _HUB_NAMES.get(backbone.name, backbone.name))}
+    others: dict[str, list[str]] = {}
+    for module in modules:
+        if module.base_fingerprint is None and module.base_model and _last_part(module.base_model) not in ours:
+            others.setdefault(module.base_model, []).append(module.name)
+    for base, names in others.items():
+        yield (
+            f"trained on {base!r}, while the model here is {backbone.name!r}, by the config of {', '.join(names)}: "
+            "adapters fit only the weights they were trained on"
+        )
 
 
-def _match(module: LoraModule, linear: str, linears: Sequence[str], model: str) -> str:
-    for name in linears:
-        if linear == name or linear.endswith(f".{name}"):
-            return name
-    unknown = unknown_name("linear", linear, linears[:6])
-    raise UsageError(f"adapter {module.name!r} of the pool does not fit the model {model!r}: {unknown}, ...")
+def _last_part(name: str) -> str:
+    """What tells a model by its name: the last part of a path or hub id, in lower case; the hub's cache has folders of
+    its own.
+    """
+    parts = [part for part in re.split(r"[/\\]", name.lower()) if part not in ("", ".")]
+    for part in parts:
+        if part.startswith("models--"):
+            return part.split("--")[-1]
+    return parts[-1] if parts else name
+
+
+def _digest(module: LoraModule) -> str:
+    """SHA-256 of what a module computes with, whatever its name."""
+    digest = hashlib.sha256(repr(module.scale).encode())
+    for linear in sorted(module.a):
+        for matrix in (module.a[linear], module.b[linear]):
+            digest.update(f"{linear}{matrix.shape}".encode() + np.ascontiguousarray(matrix).tobytes())
+    return digest.hexdigest()
 
 
 def _with_all_targets(

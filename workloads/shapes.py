@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
+from .. import yamlfile
 from ..errors import UsageError, unknown_name
 from ..paths import expanded
 
@@ -43,7 +42,7 @@ class ModelShape:
 
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
     (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
-    projection of an image's patches; 0 for texts.
+    projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known.
     """
 
     name: str
@@ -54,6 +53,7 @@ class ModelShape:
     norms_outside: int = 1
     norm_bias: bool = True
     patch_weights: int = 0
+    max_tokens: int | None = None
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -77,21 +77,25 @@ def list_shapes() -> list[str]:
 
 
 def load_shape(name_or_path: str | Path) -> ModelShape:
-    """Load a shipped shape by name, or a YAML file of the same layout by path.
+    """Load a shipped shape by name, a YAML file of the same layout by path, or that of a Hugging Face model folder.
 
     Raises:
-        UsageError: no such shape, or a key or value of the file is wrong.
+        UsageError: no such shape, a key or value of the file is wrong, or the folder's model cannot be counted.
+        EdgeAdaptError: the folder has no config.json, or a broken one.
     """
     given = str(name_or_path)
+    if given not in list_shapes() and expanded(given).is_dir():
+        from .folder_shapes import folder_shape  # needs transformers
+
+        return folder_shape(expanded(given))
     path = expanded(given) if given.endswith((".yaml", ".yml")) else _FOLDER / f"{given}.yaml"
     if not path.is_file():
         if path.parent == _FOLDER:
-            raise UsageError(f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file")
+            raise UsageError(
+                f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file, or a model folder"
+            )
         raise UsageError(f"model shape file {given} does not exist")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"model shape {path}: {' '.join(str(error).split())}") from error
+    raw = yamlfile.read(path, "it needs title, source, hidden_size and groups").plain()
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
     fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})
     bias = fields.get("bias", True)

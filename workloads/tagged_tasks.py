@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..runtime.examples import Reading
 from .datasets import conll
 from .fetch import fetch
 from .packages import PACKAGES
 from .scores import entity_type
-from .tasks import Example, Task, make_task
+from .tasks import OWN, Example, Task, make_task, own_task
 
 NO_ENTITY = "no entity"
 STRATUM_MIN = 10
@@ -32,7 +33,7 @@ TAGGED_TASKS: dict[str, TaggedSource] = {
 }
 
 
-def load_tagged_task(name: str, test_examples: int) -> Task:
+def load_tagged_task(name: str, test_examples: int | None) -> Task:
     """Load a shipped task.
 
     Raises:
@@ -44,23 +45,29 @@ def load_tagged_task(name: str, test_examples: int) -> Task:
     return make_tagged_task(name, rows, f"{entry.title}, from {package.requirement}", package.licence, test_examples)
 
 
-def load_tagged_file(path: Path, test_examples: int) -> Task:
+def load_tagged_file(path: Path, test_examples: int | None, reading: Reading | None = None) -> Task:
     """Load a user's file in CoNLL's form. Raises `UsageError` for one without entities, or not in this form."""
-    return make_tagged_task(path.stem, conll.read(path), str(path), "the user's own", test_examples)
+    found = conll.read(path, reading)
+    make = lambda: make_tagged_task(path.stem, found.sentences, str(path), OWN, test_examples)
+    return own_task(found.messages, make)
 
 
 def make_tagged_task(
-    name: str, sentences: Iterable[conll.Sentence], source: str, licence: str, test_examples: int
+    name: str, sentences: Iterable[conll.Sentence], source: str, licence: str, test_examples: int | None
 ) -> Task:
     """A task from sentences, split as `tasks.load_task` does.
 
-    Examples are drawn evenly over the types of entities: a sentence counts for the rarest type in it.
+    Examples are drawn evenly over the types of entities: a sentence counts for the rarest type in it. Of a sentence
+    that occurs with different tags the first is taken.
     """
+    kept = list(sentences)
     known: dict[str, conll.Sentence] = {}
-    kept = []
-    for words, tags in sentences:
-        known.setdefault(" ".join(words), (words, tags))
-        kept.append((words, tags))
+    unlike: set[str] = set()
+    for words, tags in kept:
+        text = " ".join(words)
+        if known.setdefault(text, (words, tags)) != (words, tags):
+            unlike.add(text)
+    said = (f"{len(unlike)} sentences occur with different tags; the first of each was taken",) if unlike else ()
     types = Counter(kind for _, tags in kept for kind in {entity_type(tag) for tag in tags} - {""})
     if not types:
         raise UsageError(f"task {name!r} ({source}) has no entity: every tag is O")
@@ -75,7 +82,7 @@ def make_tagged_task(
     largest = sizes.most_common(1)[0][0]
     stratum = {kind: kind if size >= STRATUM_MIN else largest for kind, size in sizes.items()}
     rows = ((" ".join(words), stratum[rarest(tags)]) for words, tags in kept)
-    task = make_task(name, rows, source, licence, test_examples, classes_min=1)
+    task = make_task(name, rows, source, licence, test_examples, classes_min=1, noun="sentences")
 
     def tagged(examples: tuple[Example, ...]) -> tuple[Example, ...]:
         found = ((e, *known[e.text]) for e in examples)
@@ -84,5 +91,6 @@ def make_tagged_task(
         )
 
     return replace(
-        task, labels=labels, strata=task.labels, metric="entity-F1", train=tagged(task.train), test=tagged(task.test)
-    )
+        task, labels=labels, strata=task.labels, metric="entity-F1", train=tagged(task.train), test=tagged(task.test),
+        messages=(*said, *task.messages),
+    )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from ..display import Shown
 from ..errors import UsageError, unknown_name
 from ..paths import expanded
+from ..runtime.examples import Reading
 from .datasets import bbc_news, conll, icwsm14, orange_tab, spam_assassin, user_file
 from .fetch import fetch
 from .packages import PACKAGES
@@ -26,6 +27,12 @@ SPLIT_SEED = 20140601
 """Seed of every task's division into test and train; recorded in `Task.split_seed`."""
 
 VALIDATION_SHARE = 0.2
+
+TEST_EXAMPLES = 400
+"""Of a task whose user asks for no number."""
+
+OWN = "the user's own"
+"""The licence of what a user brings."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,18 @@ class Task(Shown):
         train = [example for examples, n in zip(drawn, held, strict=True) for example in examples[n:]]
         return FewShot(_shuffled(train, rng), _shuffled(validation, rng), seed)
 
+    def scarce(self, shots: int) -> list[str]:
+        """What to say of classes that cannot give their share of so many shots; the others make up for it."""
+        strata = self.strata or self.labels
+        sizes = [sum(example.label == label for example in self.train) for label in range(len(strata))]
+        share = shots // len(strata)
+        few = [f"{name!r} ({size})" for name, size in zip(strata, sizes, strict=True) if size < share]
+        more = f" and {len(few) - 5} more classes" if len(few) > 5 else ""
+        return [
+            f"{shots} shots are {share} of each class, and {', '.join(few[:5])}{more} have fewer examples to train on; "
+            "the other classes give more"
+        ] if few else []  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TaskSource:
@@ -159,18 +178,19 @@ TASKS: dict[str, TaskSource] = {
 }
 
 
-def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
-    """Load a shipped task by name, or by path a user's CSV or JSONL file, or folder of images.
+def load_task(name_or_path: str | Path, test_examples: int | None = None, reading: Reading | None = None) -> Task:
+    """Load a shipped task by name, or by path a user's CSV or JSONL file, or folder of images, read as `reading` says.
 
-    Same texts are kept once; a text that occurs with two labels is left out. `test_examples` of them (at most half of
-    the task), in the proportions of the classes, are the test split; all others are `train`, in random order.
+    Same texts are kept once; a text that occurs with two labels is left out. `test_examples` of them (None: 400; at
+    most half of the task), in the proportions of the classes, are the test split; all others are `train`, in random
+    order.
 
     Raises:
         UsageError: no such task or file, or the file is not usable (see `datasets.user_file.read`).
         EdgeAdaptError: the texts cannot be fetched.
     """
     given = str(name_or_path)
-    if test_examples < 1:
+    if test_examples is not None and test_examples < 1:
         raise UsageError(f"test_examples must be at least 1, not {test_examples}")
     if given in TASKS:
         entry = TASKS[given]
@@ -182,13 +202,13 @@ def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
     from .pair_tasks import PAIR_TASKS, load_pair_task
     from .tagged_tasks import TAGGED_TASKS, load_tagged_file, load_tagged_task
 
-    shipped: dict[str, Callable[[str, int], Task]] = dict.fromkeys(IMAGE_TASKS, load_image_task)
+    shipped: dict[str, Callable[[str, int | None], Task]] = dict.fromkeys(IMAGE_TASKS, load_image_task)
     shipped |= dict.fromkeys(PAIR_TASKS, load_pair_task) | dict.fromkeys(TAGGED_TASKS, load_tagged_task)
     if given in shipped:
         return shipped[given](given, test_examples)
     path = expanded(given)
     if path.is_dir():
-        return load_image_folder(path, test_examples)
+        return load_image_folder(path, test_examples, (reading or Reading()).on_error)
     if not path.is_file():
         if path.suffix.lower() in (*user_file.SUFFIXES, *conll.SUFFIXES):
             raise UsageError(f"task file {given} does not exist")
@@ -198,15 +218,31 @@ def load_task(name_or_path: str | Path, test_examples: int = 400) -> Task:
             "images"
         )
     if path.suffix.lower() in conll.SUFFIXES:
-        return load_tagged_file(path, test_examples)
-    return make_task(path.stem, user_file.read(path), str(path), "the user's own", test_examples)
+        return load_tagged_file(path, test_examples, reading)
+    rows, messages = user_file.read(path, reading)
+    return own_task(messages, lambda: make_task(path.stem, rows, str(path), OWN, test_examples))
+
+
+def own_task(messages: Sequence[str], make: Callable[[], Task]) -> Task:
+    """A user's own task. What was said when its file was read stands in front of its messages, or behind an error."""
+    try:
+        task = make()
+    except UsageError as error:
+        raise UsageError(f"{error} ({'; '.join(messages)})" if messages else str(error)) from error
+    return replace(task, messages=(*messages, *task.messages))
 
 
 def make_task(
-    name: str, rows: Iterable[tuple[str, str]], source: str, licence: str, test_examples: int, classes_min: int = 2
+    name: str,
+    rows: Iterable[tuple[str, str]],
+    source: str,
+    licence: str,
+    test_examples: int | None,
+    classes_min: int = 2,
+    noun: str = "texts",
 ) -> Task:
-    """A task from (text, label) rows, split; see `load_task`."""
-    pairs, messages = _unique(rows)
+    """A task from (text, label) rows, split; see `load_task`. `noun`: what the examples are, in messages."""
+    pairs, messages = _unique(rows, noun)
     labels = tuple(sorted({label for _, label in pairs}))
     if len(labels) < classes_min:
         only = f"only the label {labels[0]!r}" if labels else "no usable example"
@@ -214,14 +250,38 @@ def make_task(
     examples = [Example(text, labels.index(label)) for text, label in pairs]
     rng = np.random.default_rng(SPLIT_SEED)
     by_class = [[example for example in examples if example.label == label] for label in range(len(labels))]
-    counts = _proportional_counts(min(test_examples, len(examples) // 2), [len(members) for members in by_class])
+    tested = min(test_examples or TEST_EXAMPLES, len(examples) // 2)
+    if test_examples and tested < test_examples:
+        messages.append(
+            f"the test has {tested} examples instead of {test_examples}: half of the {len(examples)} {noun} of the task"
+        )
+    messages += _look_alikes(labels)
+    counts = _proportional_counts(tested, [len(members) for members in by_class])
     shuffled = [_shuffled(members, rng) for members in by_class]
     test = [example for members, n in zip(shuffled, counts, strict=True) for example in members[:n]]
     train = [example for members, n in zip(shuffled, counts, strict=True) for example in members[n:]]
-    return Task(name, labels, _shuffled(train, rng), _shuffled(test, rng), source, licence, SPLIT_SEED, messages)
+    return Task(name, labels, _shuffled(train, rng), _shuffled(test, rng), source, licence, SPLIT_SEED, tuple(messages))
 
 
-def _unique(rows: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+def _look_alikes(labels: Sequence[str]) -> list[str]:
+    """Labels that a person may take for one: `Up` and `up`, 1 and 1.0."""
+    found: dict[object, str] = {}
+    said = []
+    for label in labels:
+        first = found.setdefault(_looks(label), label)
+        if first != label:
+            said.append(f"the labels {first!r} and {label!r} are two classes; write them alike if they mean one")
+    return said
+
+
+def _looks(label: str) -> object:
+    try:
+        return float(label)
+    except ValueError:
+        return normalise(label)
+
+
+def _unique(rows: Iterable[tuple[str, str]], noun: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Each normalised text once, in the order of the file; texts with contradictory labels not at all."""
     found: dict[str, tuple[str, set[str]]] = {}
     read = 0
@@ -234,10 +294,10 @@ def _unique(rows: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], tup
     contradictory = len(found) - len(pairs)
     messages = []
     if read > len(found):
-        messages.append(f"{read - len(found)} repeated texts were left out")
+        messages.append(f"{read - len(found)} repeated {noun} were left out")
     if contradictory:
-        messages.append(f"{contradictory} texts that occur with two labels were left out")
-    return pairs, tuple(messages)
+        messages.append(f"{contradictory} {noun} that occur with two labels were left out")
+    return pairs, messages
 
 
 def _shuffled(examples: Sequence[Example], rng: np.random.Generator) -> tuple[Example, ...]:

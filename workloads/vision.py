@@ -100,12 +100,21 @@ def _current_name(name: str) -> str:
 
 
 def check_vision_config(config: "PretrainedConfig", folder: Path) -> None:
-    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`."""
+    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`, or for one of images other
+    than squares of three colours.
+    """
     if config.model_type not in VISION_TYPES:
         raise UsageError(
             f"{folder}: a {config.model_type!r} model is not a vision encoder that is known here; allowed are "
             f"{' and '.join(VISION_TYPES)}"
         )
+    if config.num_channels != 3:
+        raise UsageError(f"{folder}: the model takes images of {config.num_channels} channels; allowed are 3 (colour)")
+    for key in ("image_size", "patch_size"):
+        value = getattr(config, key)
+        sides = set(value) if isinstance(value, list | tuple) else {value}
+        if len(sides) != 1:
+            raise UsageError(f"{folder}: {key} of the model is {list(value)}; allowed are squares")
 
 
 def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:
@@ -117,6 +126,13 @@ def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:
     try:
         given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         mean, deviation = (tuple(map(float, given[key])) for key in ("image_mean", "image_std"))
+        if not given.get("do_normalize", True):
+            mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        scale = float(given.get("rescale_factor", 1 / 255)) if given.get("do_rescale", True) else 1.0
+        if not math.isclose(scale, 1 / 255, rel_tol=1e-4):
+            raise ValueError(f"pixels times {scale:g}; here they are divided by 255")
+        if len(mean) != 3 or len(deviation) != 3 or not min(deviation) > 0:
+            raise ValueError(f"mean {mean} and deviation {deviation} of three colours")
         return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EdgeAdaptError(f"{path} is not usable: {error}") from error

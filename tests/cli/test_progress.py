@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from edge_adapt.commands.clock import about, clock_time
 from edge_adapt.commands.progress import TerminalProgress
-from edge_adapt.studies.progress import Estimate, Progress, about, clock_time
+from edge_adapt.studies.progress import Estimate, Progress
 
 
 class Clock:

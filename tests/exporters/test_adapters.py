@@ -1,6 +1,7 @@
 """The trained state as an adapter of another library, read back and computed by that library."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -127,3 +128,13 @@ def test_what_peft_cannot_compute_is_refused(inputs: Path, tmp_path: Path) -> No
         with pytest.raises(UsageError, match=message):
             write_peft(tmp_path / "adapter", changed, state, manifest.labels, pool=str(inputs / "pool"))
         assert not list(tmp_path.iterdir())
+
+
+def test_what_there_is_to_say_about_a_pool_is_said_at_export(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(inputs / "pool", tmp_path / "pool")
+    shutil.copytree(inputs / "pool/m0", tmp_path / "pool/m2")
+    config = ExportConfig(get_method("lorafusion"), str(inputs / "model"), "", str(tmp_path / "pool"))
+    attach(config, load_backbone(config.model), 2)
+    assert caplog.messages == ["pool: adapters m0, m2 are one and the same: their weights are equal"]

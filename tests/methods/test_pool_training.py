@@ -177,8 +177,8 @@ def test_commands_are_light_to_describe():
     import subprocess
 
     code = (
-        "import argparse, sys; from edge_adapt.commands import methods, pool;"
-        "s = argparse.ArgumentParser().add_subparsers(); methods.add_parser(s); pool.add_parser(s);"
+        "import sys; from edge_adapt.commands import methods, pool; from edge_adapt.commands.parser import Parser;"
+        "s = Parser().add_subparsers(); methods.add_parser(s); pool.add_parser(s);"
         "print(sorted({'torch', 'rich', 'transformers', 'numba'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -221,26 +221,37 @@ def test_pasta_beside_full_fine_tuning_is_that_of_the_recorded_runs(root: Path) 
 
 def test_recipes_of_lorafusion_are_those_of_the_recorded_runs(root: Path) -> None:
     page = " ".join((root / "docs" / "methods.md").read_text(encoding="utf-8").split())
-    start = [run["accuracy"] for run in recorded(root, "mezo.json")["runs"]
-             if (run["method"], run["shots"]) == ("lorafusion:recipe.epochs=0", 100)]  # fmt: skip
-    trained = [run["accuracy"] for run in recorded(root, "movie.json")["runs"]
-               if (run["method"], run["shots"]) == ("lorafusion", 100)]  # fmt: skip
-    assert len(start) == len(trained) == 5
-    assert f"{percent(start)} % untrained and {percent(trained)} % trained" in page
-    runs = recorded(root, "held_out.json")["runs"]
-    of = lambda options: percent([run["accuracy"] for run in runs if run["method"] == f"lorafusion{options}"])
-    lower = ":rate.head=0.0003,rate.coefficients=0.005,rate.magnitudes=0.001"
+    record = recorded(root, "movie.json")
+    of = lambda method: percent([run["accuracy"] for run in record["runs"] if run["method"] == method])
+    start, former = "lorafusion:recipe.epochs=0", "lorafusion:rate.head=0.003,recipe.head_margin=1.0"
+
+    def difference(first: str, second: str) -> str:
+        pairs = [(1, row) for row in record["summary"] if (row["method"], row.get("minus")) == (first, second)]
+        pairs += [(-1, row) for row in record["summary"] if (row["method"], row.get("minus")) == (second, first)]
+        ((sign, row),) = pairs
+        return f"{sign * row['points']:+.1f} ± {row['standard_error']:.1f}"
+
     assert (
-        f"the shipped one {of('')} %, untrained {of(':recipe.epochs=0')} %, `rate.head=0.0003` "
-        f"{of(':rate.head=0.0003')} %, lower rates throughout {of(lower)} %, `recipe.head_shrinkage=0.3` "
-        f"{of(':recipe.head_shrinkage=0.3')} %" in page
+        f"reaches {of(start)} % untrained and {of('lorafusion')} % trained ({difference('lorafusion', start)} points); "
+        f"with the head's former rate of 0.003 and margin of 1 it reaches {of(former)} % "
+        f"({difference(former, start)})" in page
     )
+    heads = recorded(root, "head_rates.json")["rows"]
+    on_nyt = {
+        (row["head_rate"], row["head_margin"]): f"{row['points']:+.1f} ± {row['standard_error']:.1f}"
+        for row in heads if (row["task"], row["start_of"]) == ("nyt", "pool")
+    }  # fmt: skip
+    assert f"on `nyt` {on_nyt[0.003, 1.0]} points at the former rate, {on_nyt[0.001, 0.5]} at the present one" in page
 
 
-def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
-    runs = json.loads((root / "benchmarks" / "results" / "movie.json").read_text(encoding="utf-8"))["runs"]
-    for shots in (100, 400):
-        for method in ("lorafusion", "lora"):
-            found = [r["accuracy"] for r in runs if (r["method"], r["shots"]) == (method, shots)]
-            assert len(found) == 5
-            assert f"{100 * sum(found) / 5:.1f}" in results, (method, shots)
+@pytest.mark.parametrize(("name", "shots"), [("movie.json", 100), ("movie_first.json", 400)])
+def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(
+    results: str, root: Path, name: str, shots: int
+) -> None:
+    runs = recorded(root, name)["runs"]
+    cells = []
+    for method in ("lorafusion", "lora"):
+        found = [run["accuracy"] for run in runs if (run["method"], run["shots"]) == (method, shots)]
+        assert len(found) == 5
+        cells.append(f"{percent(found)} ± {100 * stdev(found):.1f}")
+    assert " | ".join(cells) in results.replace("**", "")

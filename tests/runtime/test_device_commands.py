@@ -14,7 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from edge_adapt.cli import main
+from edge_adapt.commands.on_device import UpdateLine
+from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
+from edge_adapt.runtime.training import StopTraining
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -263,21 +266,44 @@ def test_a_second_writer_and_a_read_only_folder(bundle: Path, data: Path, cli: C
     refused(cli("train", bundle, data), 1, "cannot be written")
 
 
-def test_an_orderly_stop_and_going_on(bundle: Path, data: Path, cli: Callable) -> None:
-    command = [sys.executable, "-m", "edge_adapt", "train", str(bundle), str(data), "--epochs", "4000", "--json"]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_orderly_stop_and_going_on(bundle: Path, data: Path, cli: Callable, usual_signals, number: int) -> None:
+    command = [sys.executable, "-m", "edge_adapt", "train", str(bundle), str(data), "--epochs", "1000000", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    for _ in range(12_000):  # not for ever, if nothing were ever saved
-        if (bundle / "state" / "b").exists() or process.poll() is not None:
-            break
+    with usual_signals():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (bundle / "state" / "b").exists() and process.poll() is None:  # something is saved, or it failed
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, err = process.communicate()
-    assert process.returncode == 1, err
+    assert process.returncode == 128 + signal.SIGTERM, err
     assert out == ""
     assert "the same command goes on from there" in err
     run = json.loads(cli("state", "show", bundle, "--json").out)["unfinished_run"]
     assert run["updates"] >= 19
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored_and_one_that_is_not_stops_after_the_update(number: int) -> None:
+    """`nohup` and jobs in the background start programs with signals ignored; a second signal ends at once."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with UpdateLine() as line:
+            os.kill(os.getpid(), number)
+            line(1, 10, 0.5)
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.default_int_handler)
+        with UpdateLine() as line:
+            line(1, 10, 0.5)
+            os.kill(os.getpid(), number)
+            with pytest.raises(StopTraining):
+                line(2, 10, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_memory_of_a_run_measured(bundle: Path, cli: Callable) -> None:
@@ -287,3 +313,60 @@ def test_the_memory_of_a_run_measured(bundle: Path, cli: Callable) -> None:
     assert (found["batch"], found["tokens"]) == (4, 8)
     assert 20e6 < found["measured_peak_bytes"] < 1e9
     assert np.isfinite(found["measured_peak_bytes"])
+
+
+def test_files_as_people_have_them(bundle: Path, cli: Callable, tmp_path: Path, texts) -> None:
+    """The options of the workstation's commands, on the command line and in a file."""
+    data = tmp_path / "mine.csv"
+    rows = [f'"{text}";{label}' for text, label in zip(*texts(20, 0), strict=True)]
+    data.write_bytes("\n".join(["sep=;", "Satz;Urteil", *rows, "ödd"]).encode("latin-1"))
+    refused(cli("evaluate", bundle, data), 2, "line 2: no column 'text'", "--text-column")
+    words = ["--text-column", "Satz", "--label-column", "Urteil"]
+    refused(cli("evaluate", bundle, data, *words), 2, "line 23: not UTF-8 text", "--encoding")
+    refused(cli("evaluate", bundle, data, *words, "--encoding", "latin-1"), 2, "line 23: 1 fields")
+    refused(cli("evaluate", bundle, data, "--encoding", "latin-2000"), 2, "unknown encoding 'latin-2000'")
+    words += ["--encoding", "latin-1", "--on-error", "skip"]
+    for command, number in (("evaluate", "examples"), ("train", "examples")):
+        done = cli(command, bundle, data, *words, "--json")
+        assert json.loads(done.out)[number] == 20
+        assert "1 line left out; the first, line 23: 1 fields" in done.err
+    assert len(cli("predict", bundle, data, *words).out.splitlines()) == 20
+    config = tmp_path / "train.yaml"
+    config.write_text("text-column: Satz\nlabel-column: Urteil\nencoding: latin-1\non_error: skip\nbalanced: on\n")
+    assert json.loads(cli("train", bundle, data, "--config", config, "--json").out)["examples"] == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        ("epochs: 2\nepochs: 3\n", ["config.yaml:2: key 'epochs' stands twice"]),
+        ("batch-size: 2\nbatch_size: 3\n", ["config.yaml:2: ", "is given twice"]),
+        ("epochs: many\n", ["config.yaml:1: options.epochs must be a whole number"]),
+        ("seed: 1\nweight-decay: .inf\n", ["config.yaml:2: .inf is no number"]),
+        ("memory-budget: lots\n", ["config.yaml:1: 'lots' is no size"]),
+        ("guard: 3\n", ["config.yaml:1: guard must be the name of a file"]),
+        ("threads: two\n", ["config.yaml:1: options.threads must be a whole number"]),
+        ("learning-rates: 3\n", ["config.yaml:1: options.learning_rates must be an object"]),
+        ("on-error: ignore\n", ["config.yaml:1: unknown choice for on-error 'ignore'"]),
+        ("encoding: klingon\n", ["config.yaml:1: unknown encoding 'klingon'"]),
+        ("energy: perhaps\n", ["config.yaml:1: options.energy must be bool"]),
+    ],
+)
+def test_a_wrong_option_of_a_file_names_its_line(
+    bundle: Path, data: Path, cli: Callable, content: str, fragments: list[str]
+) -> None:
+    config = data.with_name("config.yaml")
+    config.write_text(content)
+    refused(cli("train", bundle, data, "--config", config), 2, *fragments)
+
+
+def test_a_rate_is_given_once(bundle: Path, data: Path, cli: Callable) -> None:
+    words = ["--learning-rate", "head=0.1", "--learning-rate", "head=0.2"]
+    refused(cli("train", bundle, data, *words), 2, "--learning-rate gives head twice: 0.1 and 0.2")
+
+
+def test_words_that_are_no_texts_are_named(bundle: Path, data: Path, cli: Callable) -> None:
+    for half in ("\ud800", "the \udfff film"):
+        with pytest.raises(UsageError, match=r"text 2 of 2 is none: it holds half a character"):
+            Session(bundle).predict(["the good film", half])
+    refused(cli("train", bundle, data, "--teach", " "), 2, "the name of a new class: the label is empty")

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import pytest
 from edge_adapt.errors import UsageError
-from edge_adapt.runtime.examples import read_examples, read_lines
+from edge_adapt.runtime.examples import Reading, read_examples, read_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,12 @@ def test_labelled_files(tmp_path: Path, name: str, content: str | bytes) -> None
         ("a.jsonl", ['{"text": "a", "label": "b"}', '{"text": "  ", "label": "b"}'], 2, "the text is empty"),
         ("a.jsonl", ['{"text": "a", "label": "b"}', '{"text": "a", "label": ""}'], 2, "the label is empty"),
         ("a.jsonl", ['{"text": "a", "label": "b"}', '{"text": 5, "label": "b"}'], 2, "must be a string, not 5"),
-        ("a.jsonl", ['{"text": "a", "label": "b"}', '{"text": "a", "label": true}'], 2, "a word or a whole number"),
+        (
+            "a.jsonl",
+            ['{"text": "a", "label": "b"}', '{"text": "a", "label": null}'],
+            2,
+            "a word or a whole number, not null",
+        ),
         ("a.jsonl", ['{"text": "a", "label": "b"}', '{"text": "a", "label": 1.5}'], 2, "a word or a whole number"),
         ("a.jsonl", ['{"text": "a", "label": "b"}', "[" * 100_000], 2, "not JSON"),
         ("a.csv", ["text,label", "a,b", "a"], 3, "1 fields, but the header has 2"),
@@ -61,7 +67,7 @@ def test_a_wrong_line_is_named_or_left_out(
         read_examples(path)
     assert "--on-error skip" in str(caught.value)
     caplog.set_level(logging.WARNING)
-    found = read_examples(path, on_error="skip")
+    found = read_examples(path, Reading(on_error="skip"))
     assert [(e.text, e.label) for e in found] == [("a", "b")]
     problem = str(caught.value).split(": ", 1)[1].split("; mend it")[0]
     assert [r.getMessage() for r in caplog.records] == [f"{path}: 1 line left out; the first, line {wrong}: {problem}"]
@@ -71,7 +77,7 @@ def test_a_line_that_is_no_text(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", b'{"text": "a", "label": "b"}\n{"text": "\xff", "label": "b"}\n')
     with pytest.raises(UsageError, match=r"line 2: not UTF-8 text"):
         read_examples(path)
-    assert len(read_examples(path, on_error="skip")) == 1
+    assert len(read_examples(path, Reading(on_error="skip"))) == 1
     with pytest.raises(UsageError, match=r"line 2: not UTF-8 text"):
         read_examples(write(tmp_path, "a.csv", b"text,label\n\xff,b\n"))
 
@@ -80,6 +86,7 @@ def test_a_line_that_is_no_text(tmp_path: Path) -> None:
     ("name", "content", "fragment"),
     [
         ("a.jsonl", "", "no usable example"),
+        ("a.json", "[]", "write one object a line, and name the file .jsonl"),
         ("a.csv", "", "no usable example"),
         ("a.csv", "text,label\n", "no usable example"),
         ("a.csv", "words,label\na,b\n", "line 1: no column 'text'; the header has: 'words', 'label'"),
@@ -89,7 +96,7 @@ def test_a_line_that_is_no_text(tmp_path: Path) -> None:
 )
 def test_files_without_examples(tmp_path: Path, name: str, content: str, fragment: str) -> None:
     with pytest.raises(UsageError, match=fragment):
-        read_examples(write(tmp_path, name, content), on_error="skip")
+        read_examples(write(tmp_path, name, content), Reading(on_error="skip"))
     with pytest.raises(UsageError, match=r"cannot be read: No such file"):
         read_examples(tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match=r"cannot be read: Is a directory"):
@@ -105,7 +112,7 @@ def test_texts_without_labels(tmp_path: Path) -> None:
         found = read_examples(write(tmp_path, name, content), labelled=False)
         assert [e.text.strip() for e in found] == ["fine", "bad"]
     with pytest.raises(UsageError, match="standard input, line 2: the text is empty"):
-        read_lines([b"fine\n", b"\n"], "standard input")
+        read_lines(b"fine\n\n", "standard input")
 
 
 @settings(max_examples=60)
@@ -113,4 +120,6 @@ def test_texts_without_labels(tmp_path: Path) -> None:
 def test_what_json_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in pairs]
     path = write(tmp_path_factory.mktemp("any"), "a.jsonl", "\n".join(lines))
-    assert [(e.text, e.label) for e in read_examples(path)] == [(text, label.strip()) for text, label in pairs]
+    assert [(e.text, e.label) for e in read_examples(path)] == [
+        (text, unicodedata.normalize("NFC", label).strip()) for text, label in pairs
+    ]

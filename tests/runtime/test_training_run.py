@@ -1,6 +1,7 @@
 """Training runs: gradients as derived on paper; any interruption leads to the same bits; what is refused."""
 
 import errno
+import itertools
 import logging
 import math
 import os
@@ -99,23 +100,38 @@ def test_training_processes_killed_at_random_end_at_the_same_bits(bundle: Path, 
     chance = random.Random(1)
     kills = 0
     for _ in range(200):
+        read_end, write_end = os.pipe()
+        updates, further = chance.randrange(2, 40), 20
         child = os.fork()
         if child == 0:
             code = 1
+            made = itertools.count(1)
+
+            def tell(_done: int, _total: int, _loss: float, write_end=write_end, made=made, most=updates + further):
+                os.write(write_end, b"!")
+                if next(made) == most:  # a parent that is slow to kill gets no run that is done
+                    signal.pause()
+
             try:
+                os.close(read_end)
                 with Session(bundle, threads=1) as session:
-                    code = 0 if session.train(*data, options).committed else 2
+                    code = 0 if session.train(*data, options, on_update=tell).committed else 2
             finally:
                 os._exit(code)
-        time.sleep(chance.random() * 0.2)
+        os.close(write_end)
+        while updates > 0 and (told := os.read(read_end, updates)):  # nothing: it has ended
+            updates -= len(told)
+        time.sleep(chance.random() * 0.003)  # anywhere between that update and those that follow
         os.kill(child, signal.SIGKILL)
+        os.close(read_end)
         _, status = os.waitpid(child, 0)
         kills += os.WIFSIGNALED(status)
         reader = Session(bundle, threads=1)
         if reader.snapshot.header.note == "trained":
             break
         assert bits(reader.state) == bits(reader.store.initial().part(CURRENT))
-    assert kills >= 3
+        reader.close()
+    assert kills >= 300 // 60
     assert bits(reader.state) == expected
     assert reader.snapshot.header.step == 300
 

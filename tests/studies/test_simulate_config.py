@@ -200,6 +200,18 @@ def test_modules_of_the_task_itself_are_left_out_of_the_pool() -> None:
         unseen(dataclasses.replace(pool, modules=pool.modules[1:]), task)
 
 
+def test_modules_that_do_not_say_what_they_were_trained_on_are_named() -> None:
+    module = lambda name, task: LoraModule(name, 2, 1.0, {}, {}, task=task)
+    pool = Pool((module("a", "b"), module("c", None), module("d", None)), (), "somewhere", {}, ("before",))
+    task = Task("b", ("x", "y"), (), (), "", "", 0)
+    kept, told = unseen(pool, task)
+    assert [m.name for m in kept.modules] == ["c", "d"]
+    assert told.messages == ("left out of the pool, being trained on this task: a",)
+    assert kept.messages == ("before", "unknown whether these modules of the pool were trained on this task: c, d")
+    unknown = dataclasses.replace(pool, modules=pool.modules[1:])
+    assert unseen(unknown, task) == (dataclasses.replace(unknown, messages=kept.messages), task)
+
+
 def test_images_have_recipes_of_their_own_which_settings_change() -> None:
     chosen = {
         v.method.name: v.method for v in choose_variants(("probe", "vpt"), {"vpt.recipe.epochs": "3"}, images=True)

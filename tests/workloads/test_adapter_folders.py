@@ -29,12 +29,22 @@ def _model() -> BertModel:
     return BertModel(SMALL, add_pooling_layer=False).eval()
 
 
+_SAVED: dict[str, tuple[Any, dict[str, bytes]]] = {}  # peft's model and files of each config, made once
+
+
 def _save_with_peft(folder: Path, **config: Any) -> Any:
-    """An adapter with random A and B, written by peft; returns peft's model."""
+    """An adapter with random A and B, written by peft; returns peft's model, not to be changed."""
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "init_lora_weights": False} | config
-    torch.manual_seed(1)
-    model = peft.get_peft_model(_model(), peft.LoraConfig(**settings)).eval()
-    model.save_pretrained(folder)
+    key = repr(settings)
+    if key not in _SAVED:
+        torch.manual_seed(1)
+        model = peft.get_peft_model(_model(), peft.LoraConfig(**settings)).eval()
+        model.save_pretrained(folder)
+        _SAVED[key] = model, {file.name: file.read_bytes() for file in folder.iterdir()}
+    model, files = _SAVED[key]
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     return model
 
 
@@ -72,6 +82,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "some layers": {"layers_to_transform": [0, 2], "layers_pattern": "layer"},
     "dropout and gaussian": {"lora_dropout": 0.5, "init_lora_weights": "gaussian"},
+    "negative alpha": {"lora_alpha": -6},
+    "alpha of both signs, one of them zero": {
+        "lora_alpha": -6,
+        "alpha_pattern": {"0.attention.self.query": 2, "1.attention.self.value": 0, "2.attention.self.query": -1.5},
+    },
+    "negative alpha, rslora": {"use_rslora": True, "lora_alpha": -3},
+    "orthogonal": {"init_lora_weights": "orthogonal"},
+    "left out by a list": {"exclude_modules": ["1.attention.self.query"]},
+    "a regular expression": {"target_modules": r".*\.(query|intermediate\.dense)"},
+    "weight tying": {"ensure_weight_tying": True},
 }
 
 
@@ -166,17 +186,6 @@ def test_a_write_that_fails_keeps_the_old_adapter(tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_a_trained_classifier_is_ignored_with_a_message(tmp_path: Path) -> None:
-    from transformers import BertForSequenceClassification
-
-    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query"], init_lora_weights=False)
-    peft.get_peft_model(BertForSequenceClassification(SMALL), config).save_pretrained(tmp_path / "m")
-    module = load_module(tmp_path / "m")
-    assert set(module.a) == {f"bert.encoder.layer.{i}.attention.self.query" for i in range(3)}
-    assert len(module.messages) == 1
-    assert re.search(r"adapter m: the trained head \(classifier.* is ignored", module.messages[0])
-
-
 def test_dora_is_refused_by_name(tmp_path: Path) -> None:
     _save_with_peft(tmp_path / "m", use_dora=True)
     with pytest.raises(UsageError, match=r"use_dora = true is not supported: .* train the adapter with use_dora=False"):
@@ -205,8 +214,9 @@ def test_trained_biases_are_refused_by_name(tmp_path: Path) -> None:
         ("something_new", 1),
         ("init_lora_weights", "pissa_niter_16"),
         ("init_lora_weights", "olora"),
-        ("loftq_config", {"bits": 4}),
-        ("modules_to_save", ["embeddings"]),
+        ("init_lora_weights", "loftq"),
+        ("init_lora_weights", "corda"),
+        ("init_lora_weights", "lora_ga"),
     ],
 )
 def test_what_changes_the_maths_is_refused_with_the_key(tmp_path: Path, key: str, value: object) -> None:
@@ -244,13 +254,38 @@ def _swap(key: str, tensor: torch.Tensor | None) -> Callable[[dict[str, torch.Te
         (_swap("lora_A.weight", None), f"{QUERY} has a lora_B but no lora_A"),
         (_swap("lora_A.weight", torch.zeros(5, 16)), rf"{QUERY} should have rank 4, but lora_A is \(5, 16\)"),
         (_swap("lora_B.weight", torch.zeros(16, 5)), rf"{QUERY} should have rank 4, but .* lora_B is \(16, 5\)"),
-        (_swap("lora_A.weight", torch.zeros(4, 16, 1, 1)), f"tensors of {QUERY} are no matrices"),
+        (_swap("lora_A.weight", torch.zeros(4, 16, 1, 1)), f"{QUERY} has a lora_B but no lora_A"),
+        (_swap("lora_A.weight", torch.zeros(4)), f"tensors of {QUERY} are no matrices"),
+        (_swap("lora_A.weight", torch.zeros(0)), r"lora_A.weight is empty, of shape \(0,\): DeepSpeed ZeRO-3"),
+        (_swap("lora_B.weight", torch.zeros(16, 0)), r"lora_B.weight is empty, of shape \(16, 0\)"),
         (_swap("lora_A.weight", torch.full((4, 16), torch.nan)), "holds values that are not finite"),
+        (_swap("lora_B.weight", torch.full((16, 4), -torch.inf)), "holds values that are not finite"),
+        (_swap("lora_A.weight", torch.full((4, 16), 1e300, dtype=torch.float64)), "holds values that are not finite"),
+        (_swap("lora_A.weight", torch.full((4, 16), 3e38)), f"the change of {QUERY} is too large for float32"),
         (_swap("lora_A.weight", torch.zeros(4, 16, dtype=torch.int8)), "is stored as I8; allowed: F16, BF16"),
-        (_swap("lora_embedding_A", torch.zeros(4, 16)), "lora_embedding_A' is no LoRA tensor of a linear layer"),
-        (lambda tensors: tensors.clear(), "holds no LoRA tensors"),
+        (
+            _swap("lora_A.weight", torch.zeros(4, 16).to(torch.float8_e4m3fn)),
+            "is stored as F8_E4M3; allowed: F16, BF16",
+        ),
+        (lambda tensors: tensors.clear(), "holds no LoRA tensors of linear layers"),
     ],
-    ids=["no B", "no A", "rank A", "rank B", "conv", "nan", "int8", "embedding", "empty"],
+    ids=[
+        "no B",
+        "no A",
+        "rank A",
+        "rank B",
+        "conv",
+        "vector",
+        "ZeRO-3",
+        "ZeRO-3 B",
+        "nan",
+        "inf",
+        "float64",
+        "huge",
+        "int8",
+        "float8",
+        "empty",
+    ],
 )
 def test_broken_tensors(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str) -> None:
     _save_with_peft(tmp_path / "m")
@@ -269,7 +304,10 @@ def _truncate(folder: Path) -> None:
     [
         (_truncate, "broken or truncated"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "broken or truncated"),
-        (lambda f: (f / "adapter_model.safetensors").unlink(), "holds no adapter_model.safetensors; .* pickles"),
+        (
+            lambda f: (f / "adapter_model.safetensors").unlink(),
+            "m holds no adapter_model.safetensors: beside .* README",
+        ),
         (lambda f: (f / "adapter_config.json").unlink(), "cannot read .*adapter_config.json"),
         (lambda f: (f / "adapter_config.json").write_text("{"), "is not JSON"),
         (lambda f: (f / "adapter_config.json").write_text("[]"), "is not a JSON object"),
@@ -277,7 +315,12 @@ def _truncate(folder: Path) -> None:
             lambda f: (f / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}'),
             "lacks the key 'lora_alpha'",
         ),
-        (lambda f: _edit_config(f, peft_type="IA3"), "peft_type is 'IA3'; only 'LORA'"),
+        (lambda f: (f / "adapter_config.json").write_text("[" * 100_000), "is not JSON"),
+        (lambda f: (f / "adapter_config.json").write_text('{"r": 4}'), "has no peft_type: only adapters that peft"),
+        (
+            lambda f: (f / "adapter_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "is not the file but Git LFS's pointer to it; fetch the file: git lfs pull",
+        ),
     ],
     ids=[
         "cut",
@@ -287,7 +330,9 @@ def _truncate(folder: Path) -> None:
         "bad json",
         "list",
         "no alpha",
-        "ia3",
+        "deep json",
+        "not peft",
+        "git lfs",
     ],
 )
 def test_broken_folders(tmp_path: Path, harm: Callable[[Path], object], message: str) -> None:
@@ -309,12 +354,14 @@ RANK = "must be a whole number, at least 1"
         ("r", True, f"r {RANK}; got true"),
         ("r", 4.5, f"r {RANK}; got 4.5"),
         ("r", 0, f"r {RANK}; got 0"),
+        ("r", 10**400, f"r {RANK}; got 1{'0' * 76}..."),
         ("lora_alpha", "x", 'lora_alpha must be a number other than zero; got "x"'),
         ("lora_alpha", None, "lora_alpha must be a number other than zero; got null"),
         ("lora_alpha", 0, "lora_alpha must be a number other than zero; got 0"),
         ("lora_alpha", float("nan"), "lora_alpha must be a number other than zero; got NaN"),
         ("use_rslora", "false", 'use_rslora must be true or false; got "false"'),
         ("rank_pattern", {"value": "x"}, f'rank_pattern["value"] {RANK}; got "x"'),
+        ("rank_pattern", {"value": 0}, f'rank_pattern["value"] {RANK}; got 0'),
         ("rank_pattern", [1], "rank_pattern must be an object of numbers by module path; got [1]"),
         ("rank_pattern", {"(": 3}, 'rank_pattern holds "(", which is no regular expression: missing )'),
         ("alpha_pattern", {"value": None}, 'alpha_pattern["value"] must be a number; got null'),

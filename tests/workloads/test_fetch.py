@@ -1,5 +1,6 @@
 """Fetching: atomic, checked, once; every way it can fail is one clear line. pip is real where that is cheap."""
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -13,8 +14,9 @@ import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
@@ -40,7 +42,7 @@ mode, archive = os.environ["FAKE_PIP"], pathlib.Path(os.environ["FAKE_ARCHIVE"])
 if mode == "hang":
     dest.mkdir()
     (dest / archive.name).write_bytes(archive.read_bytes()[:10])
-    time.sleep(60)
+    time.sleep(3600)
 if mode == "full":
     sys.exit("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device")
 if mode == "absent":
@@ -49,7 +51,8 @@ if mode == "metadata" and "--no-build-isolation" in sys.argv:
     sys.exit("error: metadata-generation-failed")
 if mode == "odd":
     sys.exit("Collecting toy\\nERROR: something nobody foresaw")
-time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+while "FAKE_GATE" in os.environ and not os.path.exists(os.environ["FAKE_GATE"]):
+    time.sleep(0.01)
 dest.mkdir()
 shutil.copy(archive, dest)
 """
@@ -115,22 +118,36 @@ def _left_behind() -> list[str]:
     return [path.name for path in cache_dir().rglob(".tmp-*")]
 
 
-def _start(tmp_path: Path) -> "subprocess.Popen[str]":
-    """One fetch in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", RUNNER],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(tmp_path: Path, usual_signals) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """start(stderr=PIPE): one fetch in a process group of its own, which is gone after the test."""
+    started = []
+
+    def call(stderr: int | IO[str] = subprocess.PIPE) -> "subprocess.Popen[str]":
+        with usual_signals():
+            process = subprocess.Popen(
+                [sys.executable, "-c", RUNNER],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,
+            )
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def _wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
+def _wait_for(event: Callable[[], object], *processes: "subprocess.Popen[str]") -> None:
+    """Wait for the event, however long it takes; it will not come once a process has ended."""
+    while not event():
+        ended = [process.args for process in processes if process.poll() is not None]
+        assert not ended or event(), f"ended before: {ended}"
         time.sleep(0.02)
 
 
@@ -197,12 +214,10 @@ def test_a_new_pin_is_fetched(fake_pip: Path, toy: Package, monkeypatch: pytest.
     assert (fetch("toy-data") / "toy_data/data/three.txt").exists()
 
 
-def test_a_killed_fetch_leaves_nothing_that_counts(
-    fake_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_fetch_leaves_nothing_that_counts(fake_pip: Path, start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_PIP", "hang")
-    process = _start(tmp_path)
-    _wait_for(lambda: list(cache_dir().rglob("download/*.whl")))
+    process = start()
+    _wait_for(lambda: list(cache_dir().rglob("download/*.whl")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert _left_behind()
@@ -212,12 +227,12 @@ def test_a_killed_fetch_leaves_nothing_that_counts(
     assert _left_behind() == []
 
 
-def test_ctrl_c_stops_pip_and_cleans_up(fake_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_pip_and_cleans_up(fake_pip: Path, start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_PIP", "hang")
-    process = _start(tmp_path)
-    _wait_for(lambda: list(cache_dir().rglob("download/*.whl")))
+    process = start()
+    _wait_for(lambda: list(cache_dir().rglob("download/*.whl")), process)
     os.kill(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate()
     assert "KeyboardInterrupt" in stderr
     assert _left_behind() == []
     child = int(fake_pip.read_text())
@@ -225,14 +240,20 @@ def test_ctrl_c_stops_pip_and_cleans_up(fake_pip: Path, tmp_path: Path, monkeypa
         os.kill(child, 0)
 
 
-def test_two_fetches_at_once_download_once(fake_pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "1")
-    processes = [_start(tmp_path) for _ in range(2)]
-    results = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], results
-    assert results[0][0] == results[1][0]
+def test_two_fetches_at_once_download_once(
+    fake_pip: Path, start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, said = tmp_path / "gate", tmp_path / "stderr.txt"
+    monkeypatch.setenv("FAKE_GATE", str(gate))
+    with said.open("a") as both:
+        processes = [start(both) for _ in range(2)]
+    _wait_for(lambda: "waiting for another process" in said.read_text(), *processes)
+    gate.touch()  # the download of the one ends when the other waits for it
+    results = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said.read_text()
+    assert results[0] == results[1]
     assert _calls(fake_pip) == 1
-    assert sum("waiting for another process" in stderr for _, stderr in results) == 1
+    assert said.read_text().count("waiting for another process") == 1
 
 
 def test_unknown_package() -> None:

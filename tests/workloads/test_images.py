@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.runtime.examples import Reading
 from edge_adapt.runtime.images import read_image
 from edge_adapt.workloads.datasets import idx
 from edge_adapt.workloads.fetch import is_cached
@@ -15,6 +16,8 @@ from edge_adapt.workloads.image_tasks import IMAGE_TASKS
 from edge_adapt.workloads.images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader, Images
 from edge_adapt.workloads.tasks import load_task
 from edge_adapt.workloads.texts import overlap
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 
@@ -76,6 +79,17 @@ def test_broken_idx_files(idx_folder: Path, harm, message: str) -> None:
         load_task(idx_folder)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=30).flatmap(lambda b: st.sampled_from([b, b"\0\0\x08\x03" + b, b"\x1f\x8b\x08" + b])))
+def test_any_bytes_are_idx_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "fuzzed-idx"
+    folder.mkdir(exist_ok=True)
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"):
+        (folder / name).write_bytes(content)
+    with pytest.raises(EdgeAdaptError):
+        load_task(folder)
+
+
 @pytest.fixture
 def picture_folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
@@ -98,10 +112,17 @@ def test_a_folder_for_each_class_is_a_task(picture_folder: Path) -> None:
         assert task.labels[example.label] in example.image.parts
     broken = picture_folder / "cats" / "broken.png"
     broken.write_bytes(b"no image at all")
-    examples = load_task(picture_folder, test_examples=4)
-    pictures = [e.image for e in (*examples.train, *examples.test) if e.image is not None]
-    with pytest.raises(EdgeAdaptError, match=r"broken\.png cannot be read as an image"):
+    with pytest.raises(UsageError, match=r"broken\.png cannot be read as an image: it is of no kind .*--on-error skip"):
+        load_task(picture_folder, test_examples=4)
+    assert len(load_task(picture_folder, 4, Reading(on_error="skip")).train) == 6
+    cut = picture_folder / "dogs" / "cut.png"
+    cut.write_bytes((picture_folder / "dogs" / "0.JPG").read_bytes()[:-40])
+    broken.unlink()
+    task = load_task(picture_folder, test_examples=4)
+    pictures = [e.image for e in (*task.train, *task.test)]
+    with pytest.raises(UsageError, match=r"cut\.png cannot be read as an image"):
         ImageReader(14, 14).encode(pictures, augment=False)
+    assert len(load_task(picture_folder, 4, Reading(on_error="skip")).train) == 6
 
 
 def test_folders_without_a_task(picture_folder: Path) -> None:

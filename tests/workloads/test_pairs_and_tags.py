@@ -66,12 +66,12 @@ def test_labels_of_tokens_are_padded_with_what_is_ignored():
 
 def test_conll_files(tmp_path):
     file = tmp_path / "mine.conll"
-    file.write_text("-DOCSTART- -X- O O\n\nAnn NNP I-NP B-PER\nlives VBZ O O\n\t\nYork\tB-LOC\n")
-    assert list(conll.read(file)) == [(("Ann", "lives"), ("B-PER", "O")), (("York",), ("B-LOC",))]
+    file.write_text("-DOCSTART- -X- O O\n\nAnn NNP I-NP B-PER\nlives VBZ O O\n\t\nYork\tNNP O\tB-LOC\n")
+    assert conll.read(file).sentences == [(("Ann", "lives"), ("B-PER", "O")), (("York",), ("B-LOC",))]
     for line, message in (("Ann", "a word and its tag"), ("Ann X-PER", "neither O nor B-TYPE"), ("Ann B-", "neither")):
         file.write_text(f"here O\n{line}\n")
         with pytest.raises(UsageError, match=f"line 2: .*{message}"):
-            list(conll.read(file))
+            conll.read(file)
 
 
 def sentences(counts):

@@ -178,6 +178,13 @@ def test_a_list_of_modules_that_is_none(tmp_path: Path, modules: object) -> None
         load_pool(tmp_path)
 
 
+def test_an_accuracy_that_is_no_number(tmp_path: Path) -> None:
+    _pool(tmp_path, _module("a", 4, SQUARE))
+    save_pool_info(tmp_path, {"modules": [{"name": "a", "held_out_accuracy": "good"}]})
+    with pytest.raises(UsageError, match=r"held_out_accuracy of 'a' must be a number or null; got \"good\""):
+        load_pool(tmp_path)
+
+
 def test_broken_pool_file(tmp_path: Path) -> None:
     _pool(tmp_path, _module("a", 4, SQUARE))
     (tmp_path / "pool.json").write_text("{")

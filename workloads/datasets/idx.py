@@ -1,6 +1,7 @@
 """The idx files of MNIST (LeCun, Cortes and Burges) and its followers: sizes big-endian, then bytes; perhaps gzip."""
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,10 +47,10 @@ def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise EdgeAdaptError(f"{folder} has no {name} (or {name}.gz)")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise EdgeAdaptError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * dimensions
-    shape = np.frombuffer(data[4:header], dtype=">u4")
+    shape = np.frombuffer(data[4:header].ljust(header - 4, b"\0"), dtype=">u4")
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) - header != shape.prod(dtype=np.int64):
         raise EdgeAdaptError(f"{path} is not an idx file of bytes with {dimensions} dimensions, or is cut off")
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,113 @@
+"""The search for recipes: the same for every method, its errors, and what it has recorded."""
+
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from edge_adapt.methods import METHODS, get_method
+
+
+@pytest.fixture(scope="module")
+def scripts(root: Path) -> Iterator[Path]:
+    """The folder of the scripts, where they find one another."""
+    folder = root / "benchmarks"
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+def script(folder: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def search(scripts: Path) -> ModuleType:
+    return script(scripts, "recipe_search")
+
+
+@pytest.fixture(scope="module")
+def measure(scripts: Path) -> ModuleType:
+    return script(scripts, "measure")
+
+
+def test_a_single_draw_has_the_error_of_mcnemars_counts(measure: ModuleType) -> None:
+    # 3 texts only the first has right, 1 only the second, of 8: the variance of a share of -1, 0 and 1.
+    points, error = measure.paired([("11110110", "00010111")])
+    assert points == pytest.approx(100 * (3 - 1) / 8)
+    assert error == pytest.approx(100 * math.sqrt(((3 + 1) / 8 - (2 / 8) ** 2) / 8))
+
+
+def test_draws_that_differ_have_the_error_of_their_spread(measure: ModuleType) -> None:
+    draws = [("11" * 50, "00" * 50), ("00" * 50, "11" * 50), ("10" * 50, "10" * 50)]
+    points, error = measure.paired(draws)
+    assert points == 0.0
+    assert error == pytest.approx(100 * 1.0 / math.sqrt(3))  # the sample standard deviation of 1, -1 and 0 is 1
+
+
+def test_draws_that_agree_by_luck_keep_the_error_of_their_texts(measure: ModuleType) -> None:
+    points, error = measure.paired([("1100", "1010"), ("1010", "0110")])
+    assert points == 0.0
+    assert error == pytest.approx(100 * math.sqrt((4 / 8) / 8))
+
+
+def test_nothing_is_compared_with_nothing(measure: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no answers"):
+        measure.paired([])
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        measure.paired([("11", "1")])
+
+
+def test_every_method_has_as_many_candidates(search: ModuleType) -> None:
+    assert {len(found) for found in search.CANDIDATES.values()} == {5}
+    texts = {name for name, method in METHODS.items() if "text" in method.kinds and method.recipe.learning_rates}
+    assert texts - search.CANDIDATES.keys() == set()
+    for name in search.CANDIDATES:
+        configured = [search.configured(name, config) for config in search.configurations(name)]
+        assert configured[search.START].recipe.epochs == 0
+        assert get_method(name) in configured[search.HAD :]
+
+
+def test_recipes_are_not_chosen_on_the_task_of_the_reports(
+    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe_search.py", "--tasks", "amazon,movie", "--out", str(tmp_path / "o.json")])
+    with pytest.raises(SystemExit):
+        search.main()
+    assert "it stays unseen" in capsys.readouterr().err
+
+
+def recorded(root: Path, name: str) -> dict[str, Any]:
+    return json.loads((root / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
+
+
+def test_the_recorded_search_chose_the_recipes_that_are_shipped(root: Path, search: ModuleType) -> None:
+    record = recorded(root, "recipe_search.json")
+    runs = record["runs"]
+    for name in dict.fromkeys(run["method"] for run in runs):
+        rows = search.summary(runs, name)
+        assert json.loads(json.dumps(rows)) == [row for row in record["summary"] if row["method"] == name]
+        if {run["number"] for run in runs if run["method"] == name} <= {search.START, search.HAD}:
+            continue  # only looked at: there was nothing to choose from
+        best = search.taken(runs, name)
+        assert json.loads(json.dumps(asdict(get_method(name).recipe))) == best["recipe"], name
+        options = {key: value for key, value in best["config"].items() if "." not in key}
+        assert all(getattr(get_method(name), key) == value for key, value in options.items())
+
+
+def test_the_recorded_differences_are_those_of_the_recorded_answers(root: Path, scripts: Path) -> None:
+    record = recorded(root, "movie.json")
+    assert json.loads(json.dumps(script(scripts, "accuracy").summary(record["runs"]))) == record["summary"]
+    texts = {len(run["right"]) for run in record["runs"]}
+    assert texts == {1000}
+    assert all(run["accuracy"] == pytest.approx(run["right"].count("1") / 1000) for run in record["runs"])
