@@ -67,7 +67,9 @@ def results(run: Run) -> dict[tuple[str, str], dict[str, Any]]:
 def test_stdout_is_the_report_and_nothing_else(run: Run) -> None:
     assert run.report == json.loads((run.folder / "report.json").read_text())
     validate(run.report)
-    assert {path.name for path in run.folder.iterdir()} == {"report.json", "report.html", "figures"}
+    assert {path.name for path in run.folder.iterdir()} == {
+        "report.json", "report.html", "results.csv", "figures",
+    }  # fmt: skip
     assert run.report["command"] == " ".join(
         ["edge-adapt", *WORDS, "--out", str(run.folder), "--method", *METHODS_HERE]
     )
