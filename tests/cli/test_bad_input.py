@@ -16,7 +16,6 @@ USAGE, FAILURE = 2, 1
     ("words", "fragments"),
     [
         ("simulat", ["'simulat'", "simulate"]),
-        ("", ["COMMAND"]),
         ("simulate --device rerem", ["'rerem'", "did you mean 'reram'"]),
         ("simulate --device no/such/chip.yaml", ["no/such/chip.yaml"]),
         ("simulate --divice reram", ["--divice"]),
@@ -196,5 +195,10 @@ def test_a_failure_in_the_middle_leaves_the_former_report(
         raise MemoryError
 
     monkeypatch.setattr(crew, "perform", out_of_memory)
-    cli(*words).assert_refused(FAILURE, "not enough memory")
+    failed = cli(*words)
+    assert failed.code == FAILURE and failed.out == ""
+    assert failed.err.splitlines()[-2:] == [
+        "edge-adapt: the report in report will be replaced",
+        "edge-adapt: error: not enough memory; use a smaller model or fewer methods at a time",
+    ]
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before

@@ -75,7 +75,7 @@ def test_what_no_report_can_say_ends_the_run_before_the_work(
     cli: Callable, local, pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked = []
-    monkeypatch.setattr(study, "inputs", lambda bench: {"pool": {"path": None, "modules": [], "weights_in_cells": 0}})
+    monkeypatch.setattr(study, "workload", lambda bench: {"pool": {"path": None, "modules": [], "weights_in_cells": 0}})
     monkeypatch.setattr(study, "wire_units", lambda *_: worked.append(1))
     outcome = cli(*local.words("--pool", str(pool), "--method", "lorafusion", "--fidelity", "ideal"))
     outcome.assert_refused(1, "report field pool.path is null")

@@ -10,12 +10,13 @@ import pytest
 
 # Prints a line and waits for the signal as soon as the named function is entered; everything else is the real command.
 CHILD = """
-import importlib, sys, time
+import importlib, os, sys, time
+stdout = os.fdopen(os.dup(1), "w")  # while a command works, what libraries print goes to stderr
 module, name = {place!r}
 module = importlib.import_module(module)
 original = getattr(module, name)
 def announced(*arguments, **options):
-    print("entered", flush=True)
+    print("entered", file=stdout, flush=True)
     for _ in range(60000):
         time.sleep(0.01)
     return original(*arguments, **options)
