@@ -27,6 +27,16 @@ CALIBRATION_EXAMPLES = 16
 FOLLOWING_STEPS = frozenset(4**n for n in range(10))
 
 
+SHARED_TITLE = "frozen/DIGITAL"
+"""Whose read noise all have that train nothing but a head on the backbone's features."""
+
+
+def reads_backbone_alone(adaptation: Adaptation) -> bool:
+    """Whether nothing but a head is trained, and nothing stands beside the backbone (`pool` has its modules there)."""
+    head_only = all(name.startswith("head.") for name in adaptation.state)
+    return head_only and adaptation.backward_need is BackwardNeed.NONE
+
+
 @dataclass
 class Cost:
     """What one adaptation cost: event counts and the cells it wrote.
@@ -62,7 +72,9 @@ class ChipTrial:
             n for n in self.adaptation.cell_tensors if self.adaptation.placements[n] is not Placement.NVM_FROZEN
         ]
         own = tuple(name for name in self.trained_cells if name in base)
-        self.model = base.fork(np.random.default_rng([seed, shots, _number(variant.title)]), own)
+        # Those that read the same read the same noise until they adapt again, whether the others are there or not.
+        title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
+        self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
         self.reader = ChipReader(self.model)
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)

@@ -21,7 +21,7 @@ from .chips import Chips, facts
 from .encoding import Encoded, Graded
 from .pool_check import checked, folds
 from .progress import Progress
-from .trial import ChipTrial, Cost
+from .trial import ChipTrial, Cost, reads_backbone_alone
 from .wiring import prepare_wires
 from .workbench import Variant, Workbench
 
@@ -324,21 +324,15 @@ class SharedFeatures:
         """Forget them: time has passed."""
         self._kept = self._features = None
 
-    @staticmethod
-    def _shares(trial: ChipTrial) -> bool:
-        """Whether nothing but a head stands beside the backbone (`pool` has its modules there)."""
-        head_only = all(name.startswith("head.") for name in trial.adaptation.state)
-        return head_only and trial.adaptation.backward_need is BackwardNeed.NONE
-
     def inference(self, trial: ChipTrial, data: Encoded) -> tuple[tuple[Tensor, Tensor], Any]:
-        if not self._shares(trial):
+        if not reads_backbone_alone(trial.adaptation):
             return trial.inference(data)
         if self._kept is None:
             self._kept = trial.inference(data)
         return self._kept
 
     def features(self, trial: ChipTrial, data: Encoded) -> tuple[Tensor, Tensor]:
-        if not self._shares(trial):
+        if not reads_backbone_alone(trial.adaptation):
             return trial.features(data)
         if self._features is None:
             self._features = trial.features(data)

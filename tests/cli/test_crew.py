@@ -56,6 +56,20 @@ def test_results_do_not_depend_on_the_order_of_the_parts(local, monkeypatch):
             assert one[name] == other[name], name
 
 
+def test_a_classifier_answers_the_same_whether_others_run_or_not(local):
+    together = simulate(small(local, seeds=1, method=("frozen", "probe")))
+    (alone,) = simulate(small(local, seeds=1, method=("probe",)))["results"]
+    (among,) = (record for record in together["results"] if record["method"] == "probe")
+    for name in (
+        "accuracy_exact",
+        "right_chip",
+        "right_drifted",
+        "inference_energy_joules",
+        "adaptation_energy_joules",
+    ):
+        assert alone[name] == among[name], name
+
+
 def test_a_helper_that_dies_is_told(local, monkeypatch):
     monkeypatch.setattr(crew.sys, "executable", "/bin/false")
     with pytest.raises(EdgeAdaptError, match=r"helper process ended early \(exit status 1.*--jobs 1"):
