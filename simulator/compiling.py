@@ -101,9 +101,10 @@ def _key(chip: Chip, fidelity: str) -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
+    processor = [getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES")]  # what numba was told of it
     settings = (
-        numba.__version__, config.CPU_NAME, config.CPU_FEATURES, llvmlite.binding.get_host_cpu_name(),
-        np.__version__, [_kinds(part) for part in (chip.cell, chip.array, chip.periphery)], fidelity,
+        numba.__version__, np.__version__, processor, llvmlite.binding.get_host_cpu_name(), fidelity,
+        [_kinds(part) for part in (chip.cell, chip.array, chip.periphery)],
     )  # fmt: skip
     digest.update(repr(settings).encode())
     return digest.hexdigest()[:16]

@@ -213,7 +213,7 @@ def test_commands_of_the_device_on_folders_of_images(vpt: Path, pictures: Path, 
     (tmp_path / "empty").mkdir()
     for wrong in (tmp_path / "empty", pictures / "task" / "above"):
         assert cli.main(["train", folder, str(wrong)]) == 2
-        assert "holds no images in a folder for each label" in capsys.readouterr().err
+        assert "holds no images; put those of each class into a folder" in capsys.readouterr().err
     assert cli.main(["plan", folder, "--seq", "5", "--measure"]) == 2
     assert "--seq 17, of an image" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["plan", folder, "--batch", "2", "--measure", "--json"]) == 0
