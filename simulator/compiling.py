@@ -33,10 +33,14 @@ MESSAGE = "compiling the kernels of the simulator, once per installation: this t
 @lru_cache(maxsize=1)
 def announce() -> None:
     """Log a warning, in the first call of a process, if the simulator's largest kernels have yet to be compiled."""
+    if not compiled(_largest()):
+        log.warning(MESSAGE)
+
+
+def _largest() -> tuple[Any, ...]:
     from . import kernels, pulse_kernel, read_kernels
 
-    if not compiled((pulse_kernel.program_blocks, kernels.age_cells, read_kernels.convert_rows)):
-        log.warning(MESSAGE)
+    return pulse_kernel.program_blocks, kernels.age_cells, read_kernels.convert_rows
 
 
 def compiled(kernels: Sequence[Any]) -> bool:
@@ -64,12 +68,17 @@ def prepare(chip: Chip, fidelity: str = "fast") -> bool:
 
     folder = Path(str(pulse_kernel.program_blocks.stats.cache_path))
     stamp = folder / f"edge-adapt-{_key(chip, fidelity)}.compiled"
-    if stamp.exists():
+
+    def done() -> bool:
+        # Numba's files also go out of date by the mere time of a source, as of one that was checked out again.
+        return stamp.exists() and compiled(_largest())
+
+    if done():
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "edge-adapt.lock"):
-            if stamp.exists():
+            if done():
                 return False
             announce()
             _compile_in_child(chip, fidelity)

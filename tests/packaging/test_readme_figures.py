@@ -255,3 +255,10 @@ def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(
         assert len(found) == 5
         cells.append(f"{percent(found)} ± {100 * stdev(found):.1f}")
     assert " | ".join(cells) in results.replace("**", "")
+
+
+def test_scales_of_the_mapping_are_those_of_the_recorded_run(root: Path) -> None:
+    page = " ".join((root / "docs" / "simulator.md").read_text(encoding="utf-8").split())
+    rows = json.loads((root / "benchmarks" / "results" / "scales.json").read_text(encoding="utf-8"))["rows"]
+    uncut, seven, many = (f"{100 * row['rms_error_programmed']:.2f}" for row in rows)
+    assert f"from {seven} to {many} %" in page and f"raises it to {uncut} %" in page
