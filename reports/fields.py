@@ -77,7 +77,7 @@ HEADER = (
     Field("environment.operating_system", "text", "name and version"),
     Field("environment.python", "text", "version of Python"),
     Field("environment.commit", "text", "commit of the package's checkout; null outside of one", nullable=True),
-    Field("environment.product_arithmetic", "text", "how this processor multiplies matrices of 16-bit numbers"),
+    Field("environment.product_arithmetic", "text", "how the sums of reads are multiplied on this processor"),
     Field("environment.wall_seconds", "amount", "time of the run by the clock", "s", "measured"),
     Field("environment.processes", "integer", "processes that shared the work", "1"),
     Field("inputs", "object", "SHA-256 of what went in"),

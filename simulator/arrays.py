@@ -13,6 +13,7 @@ from . import turns
 from .aligned import aligned, copied
 from .bfloat16 import from_bfloat16, to_bfloat16
 from .cells import At, Cells
+from .fixed_point import FixedPoint, fixed_point
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
 from .iv_curve import curve_of
 from .iv_read import BentDrive
@@ -22,6 +23,7 @@ from .read_noise import is_graded, reads_noisily
 from .spares import with_spares
 from .writing import WriteLog
 
+FIXED = tuple(f"fixed {field}" for field in FixedPoint._fields)  # in the cache
 MISMATCH = 1  # a family of random numbers of a matrix
 TIMES_KEPT, BYTES_KEPT = 6, 1 << 24  # most earlier readings of the clock whose effective conductances are kept
 
@@ -213,6 +215,13 @@ class CrossbarMatrix:
         return aligned(from_bfloat16(self.noise_bits))
 
     @property
+    def fixed_point(self) -> FixedPoint:
+        """`pairs` and `noise_bits` as whole numbers."""
+        if FIXED[0] not in self._cache:
+            self._cache |= dict(zip(FIXED, fixed_point(self.pairs, self.noise_bits, self.layout.rows), strict=True))
+        return FixedPoint(*(self._cache[name] for name in FIXED))
+
+    @property
     def row_siemens(self) -> np.ndarray:
         """(in,) float64: summed conductance on each word line, for the energy of a read."""
         return self._cached("row_siemens")
@@ -346,6 +355,8 @@ class CrossbarMatrix:
         """Bring the cache up to date where the weights `at` were written; `before` (slices, polarities, n) is what
         their cells held.
         """
+        for name in FIXED:
+            self._cache.pop(name, None)
         if self.wires is not None:
             self._update_arrays(at)
             return

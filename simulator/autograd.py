@@ -1,18 +1,15 @@
 """The one place where torch meets the simulator: a matrix read as an autograd function."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .arithmetic import Arithmetic, arithmetic, in_bfloat16, rounded
+from .arithmetic import Arithmetic, arithmetic
 from .arrays import CrossbarMatrix
 from .chip import ProgrammedModel
 from .products import Products
-
-ROUGH_FROM = 0.01  # read noise, as a share of the conductance, from which products may round to bfloat16
 
 
 class _CrossbarRead(torch.autograd.Function):
@@ -55,62 +52,34 @@ def _spread(y: Tensor, rows: Tensor, total: int) -> Tensor:
 
 
 class TorchProducts(Products):
-    """The products of a read by torch: all full tiles of a slice at once, on as many threads as torch uses.
-
-    Where the processor multiplies bfloat16 several times faster (`arithmetic` measures it), numbers are rounded to 8
-    bits:
-
-    - for the variance of the read noise. All its terms are positive: it comes out within 1 %, and its square root, the
-      scale of the noise, within 0.5 %;
-    - for the sums themselves and the products of a backward pass, where the cells have read noise of `ROUGH_FROM` of
-      their conductance or more. Rounding both factors moves the share of a cell in a sum by 0.8 % at most and 0.24 %
-      rms, against 1 % rms or more that its noise moves it. Chips with less noise are read in float32.
+    """The products of a read by torch: of whole numbers where they are exact (`arithmetic` measures it), and else in
+    float32, all full tiles of a slice at once, on as many threads as torch uses.
     """
 
-    parts = False  # torch has its own threads
-    # The bfloat16 unit is programmed anew, and for good, for each number of vectors it meets: let them be few.
-    vectors_step = 32
+    parts = False  # torch shares each product among its threads
 
     def __init__(self, how: Arithmetic | None = None) -> None:
         """`how`: None for what `arithmetic` says."""
-        self.how = arithmetic() if how is None else how
-        self.variance_type = np.uint16 if self.how.rounds else np.float32
+        self.whole = (arithmetic() if how is None else how) is Arithmetic.WHOLE
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
-    def multiply_backward(self, matrix: CrossbarMatrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if not self._rough(matrix):
-            return self.multiply(a, b)
-        if self.how is Arithmetic.EMULATED:
-            return (rounded(torch.from_numpy(a)) @ rounded(torch.from_numpy(b))).numpy()
-        padded = np.zeros((-(-len(a) // self.vectors_step) * self.vectors_step, a.shape[1]), np.float32)
-        padded[: len(a)] = a
-        with in_bfloat16():
-            return self.multiply(padded, b)[: len(a)]
-
     def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
-        x, tiles = torch.from_numpy(codes), [torch.from_numpy(digits) for digits in weights]
-        rough = self._rough(matrix)
-        if rough and self.how is Arithmetic.EMULATED:
-            x, tiles = rounded(x), [rounded(digits) for digits in tiles]
-        with in_bfloat16() if rough and self.how is Arithmetic.BFLOAT16 else nullcontext():
-            self._tiled(x, tiles, matrix.layout.rows, torch.from_numpy(out))
+        tiles = [torch.from_numpy(digits) for digits in weights]
+        self._tiled(torch.from_numpy(codes), tiles, matrix.layout.rows, torch.from_numpy(out))
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        x, result, rows = torch.from_numpy(squares), torch.from_numpy(out), matrix.layout.rows
-        noise = list(torch.from_numpy(matrix.noise_bits).view(torch.bfloat16))
-        if self.how is Arithmetic.BFLOAT16:
-            self._tiled(x.bfloat16(), noise, rows, result.view(torch.bfloat16))
-        elif self.how is Arithmetic.EMULATED:
-            exact = torch.empty(result.shape)
-            self._tiled(rounded(x), [variance.float() for variance in noise], rows, exact)
-            result.view(torch.bfloat16).copy_(exact)
-        else:
-            self._tiled(x, [variance.float() for variance in noise], rows, result)
+        noise = [variance.float() for variance in torch.from_numpy(matrix.noise_bits).view(torch.bfloat16)]
+        self._tiled(torch.from_numpy(squares), noise, matrix.layout.rows, torch.from_numpy(out))
 
-    def _rough(self, matrix: CrossbarMatrix) -> bool:
-        return self.how.rounds and (matrix.chip.cell.read_noise_relative or 0.0) >= ROUGH_FROM
+    def whole_sums(self, codes: np.ndarray, values: np.ndarray, rows: int, out: np.ndarray) -> None:
+        x, weights, result = (torch.from_numpy(array) for array in (codes, values, out))
+        tiles = -(-values.shape[1] // rows)
+        for s in range(len(values)):
+            for tile in range(tiles):
+                where = slice(tile * rows, (tile + 1) * rows)
+                torch._int_mm(x[:, where], weights[s, where], out=result[s * tiles + tile])
 
     @staticmethod
     def _tiled(x: Tensor, slices: list[Tensor], rows: int, out: Tensor) -> None:

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 
@@ -198,9 +197,7 @@ class ProgrammedModel(Shown):
         return rotation.unrotated(self.chip, matrix.effective)
 
     def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
-        """y (vectors, out) times the transposed of what the cells hold: (vectors, in) float32; not counted. Exact, but
-        for the rounding that `Products.multiply_backward` allows itself.
-        """
+        """y (vectors, out) times the transposed of what the cells hold: (vectors, in) float32; not counted. Exact."""
         matrix = self.matrix(name)
         y = np.ascontiguousarray(real_numbers(y, f"what goes through {name!r} from behind"), np.float32)
         if y.ndim != 2 or y.shape[1] != matrix.layout.outputs:
@@ -211,8 +208,7 @@ class ProgrammedModel(Shown):
             raise UsageError(f"what goes through {name!r} from behind holds NaN or infinite values")
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
-        times = partial(self.products.multiply_backward, matrix)
-        return rotation.unrotated(self.chip, matrix.transposed_product(y, times))
+        return rotation.unrotated(self.chip, matrix.transposed_product(y, self.products.multiply))
 
     @property
     def unsolved_arrays(self) -> int:

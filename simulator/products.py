@@ -13,21 +13,16 @@ FEW = 4  # vectors up to which a plain loop is faster than a product
 class Products:
     """What a read multiplies. `codes` and `squares` are (vectors, in) float32; results go to `out` (slices *
     row_tiles, vectors, sensed), one product for each stack of arrays that is converted on its own. `parts`: whether
-    large reads are done in parts on several threads, and not each product. `vectors_step`: vectors come in multiples
-    of it, the rest zeros. `variance_type`: float32, or uint16 for bfloat16 bits.
+    large reads are done in parts on several threads, and not each product. `whole`: whether products of whole numbers
+    (`whole_sums`) are to be had, and faster.
     """
 
     parts = True
-    vectors_step = 1
-    variance_type: type = np.float32
+    whole = False
 
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """a (m, k) times b (k, n)."""
         return a @ b
-
-    def multiply_backward(self, matrix: CrossbarMatrix, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The same in a backward pass, b from what the cells of `matrix` hold: as exact as their reads make sense."""
-        return self.multiply(a, b)
 
     def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
         """Bit-line sums of the drive `codes` over `weights` (slices, in, sensed), float32."""
@@ -38,7 +33,7 @@ class Products:
             np.matmul(codes[:, rows], weights[s, rows], out=out[c])
 
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
-        """Variance of the read noise on the sums, in `variance_type`; `squares` are the squared codes."""
+        """Variance of the read noise on the sums, float32; `squares` are the squared codes."""
         bits = matrix.noise_bits
         if len(squares) <= FEW:
             read_kernels.sum_few_bits(squares, bits, matrix.layout.rows, out)
@@ -48,6 +43,16 @@ class Products:
             noise = wide[: rows.stop - rows.start]
             read_kernels.widen(bits[s, rows], noise)
             np.matmul(squares[:, rows], noise, out=out[c])
+
+    def whole_sums(self, codes: np.ndarray, values: np.ndarray, rows: int, out: np.ndarray) -> None:
+        """The same of whole numbers: codes (vectors, in) and values (slices, in, columns) int8, out (slices *
+        row_tiles, vectors, columns) int32, in arrays of so many rows.
+        """
+        tiles = -(-values.shape[1] // rows)
+        for s in range(len(values)):
+            for tile in range(tiles):
+                where = slice(tile * rows, (tile + 1) * rows)
+                np.matmul(codes[:, where], values[s, where], out=out[s * tiles + tile], dtype=np.int32)
 
 
 def chunks(matrix: CrossbarMatrix) -> Iterator[tuple[int, slice]]:

@@ -50,6 +50,32 @@ def _drive(x, full_scale, top, load, row_siemens, levels, codes, squares, b):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def drive_whole(x, full_scale, top, load, row_siemens, codes, squares, activity):
+    """The same for products of whole numbers: codes (vectors, inputs) int8 = clip(round(x / full_scale * top), +-top).
+
+    squares (2, vectors, inputs) int8, skipped when it has zero size: codes^2 as 128 high + low, the high numbers first.
+    """
+    inputs = x.shape[1]
+    steps = np.float32(top)
+    scale = steps / np.float32(full_scale)
+    whole = np.empty(inputs, np.int32)
+    for b in range(len(x)):
+        for i in range(inputs):
+            whole[i] = np.int32(min(max(np.rint(x[b, i] * scale), -steps), steps))
+        total = np.float64(0.0)
+        for i in range(inputs):
+            total += load[abs(whole[i])] * row_siemens[i]
+        activity[b] = total
+        for i in range(inputs):
+            codes[b, i] = whole[i]
+        if squares.size > 0:
+            for i in range(inputs):
+                square = whole[i] * whole[i]
+                squares[0, b, i] = square >> 7
+                squares[1, b, i] = square & 127
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 def sum_few(codes, weights, rows, out):
     """Sums of a few vectors: codes (vectors, in) times weights (slices, in, sensed), float32, for each slice and stack
     of `rows` word lines, into out (slices * row_tiles, vectors, sensed).
@@ -108,14 +134,13 @@ def widen(bits, out):
 def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out):
     """Add read noise to the partial sums, convert them (ADC), and add the chunks with their gains.
 
-    partial (chunks, digits * rows, sensed) float32, with at least as many rows as vectors. variances: the same shape
-    twice, float32 and bfloat16 bits (uint16), one of which has zero size, or both (no read noise). gains (chunks,
-    outputs), lsb (chunks,) float32; digits (digits,) float32: the worth of each input digit. code = clip(round((partial
-    + sqrt(variance) z) / lsb), +-top), value = code * lsb; a chunk with lsb = 0 is not rounded. reference (outputs,)
-    int32: the sensed column that an output is taken against (of size 0: none). errors: what converters have, of size 0
-    where they have none: (2, chunks, sensed) float32, gain and offset in codes; (curves, 2 top + 1) float32, what is
-    added to each code; (chunks, sensed) int32, the curve of each. out (vectors, outputs) = sum of digit * gain * (value
-    - value of the reference).
+    partial (chunks, digits * vectors, sensed) float32. variances: the same shape, or of zero size (no read noise).
+    gains (chunks, outputs), lsb (chunks,) float32; digits (digits,) float32: the worth of each input digit. code =
+    clip(round((partial + sqrt(variance) z) / lsb), +-top), value = code * lsb; a chunk with lsb = 0 is not rounded.
+    reference (outputs,) int32: the sensed column that an output is taken against (of size 0: none). errors: what
+    converters have, of size 0 where they have none: (2, chunks, sensed) float32, gain and offset in codes; (curves,
+    2 top + 1) float32, what is added to each code; (chunks, sensed) int32, the curve of each. out (vectors, outputs) =
+    sum of digit * gain * (value - value of the reference).
     The normal number of (vector, digit, chunk, column) depends on the seed, `first` + vector, and the rest of that
     index only.
     """
@@ -130,10 +155,8 @@ def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, refer
 
 @njit(error_model="numpy", fastmath=True)
 def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference, errors, out, b, scratch):
-    adc = errors[0]
     chunks, rows, sensed = partial.shape
-    noisy = variances[0].size > 0 or variances[1].size > 0
-    plain = adc.size == 0 and reference.size == 0
+    noisy = variances.size > 0
     z, deviation, centred, words, tails = scratch
     total = out[b]
     total[:] = np.float32(0.0)
@@ -143,41 +166,77 @@ def _convert(partial, variances, gains, lsb, top, seed, first, digits, reference
         for c in range(chunks):
             if noisy:
                 _fill(row_seed, c * (sensed + sensed % 2), z, words, centred, tails)
-                _deviations(variances, c, row, deviation)
-                if plain and lsb[c] > 0:
-                    _noise_round_add(partial[c, row], deviation, z, lsb[c], top, digits[d], gains[c], total)
-                    continue
                 for j in range(sensed):
-                    z[j] = partial[c, row, j] + z[j] * deviation[j]
-            worth = digits[d] * lsb[c] if lsb[c] > 0 else digits[d]
-            inverse = np.float32(1.0) / lsb[c] if lsb[c] > 0 else np.float32(0.0)
-            sums = z if noisy else partial[c, row]
-            if plain:
-                _round_and_add(sums, inverse, top, worth, gains[c], total)
-                continue
-            if adc.size == 0:
-                _round(sums, inverse, top, z)
-            else:
-                _round_unequal(sums, inverse, top, errors, c, z)
-            _add(z, reference, worth, gains[c], total)
+                    deviation[j] = math.sqrt(variances[c, row, j])
+            _finish(partial[c, row], noisy, deviation, z, c, lsb, top, digits[d], gains, reference, errors, total)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _finish(sums, noisy, deviation, z, c, lsb, top, digit, gains, reference, errors, total):
+    """Noise, conversion and gain of the sums of one vector in one chunk."""
+    adc = errors[0]
+    plain = adc.size == 0 and reference.size == 0
+    if noisy and plain and lsb[c] > 0:
+        _noise_round_add(sums, deviation, z, lsb[c], top, digit, gains[c], total)
+        return
+    worth = digit * lsb[c] if lsb[c] > 0 else digit
+    inverse = np.float32(1.0) / lsb[c] if lsb[c] > 0 else np.float32(0.0)
+    if noisy:
+        for j in range(len(z)):
+            z[j] = sums[j] + z[j] * deviation[j]
+    else:
+        for j in range(len(z)):
+            z[j] = sums[j]
+    if plain:
+        _round_and_add(z, inverse, top, worth, gains[c], total)
+        return
+    if adc.size == 0:
+        _round(z, inverse, top, z)
+    else:
+        _round_unequal(z, inverse, top, errors, c, z)
+    _add(z, reference, worth, gains[c], total)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def convert_whole(sums, squares, steps, noise_steps, gains, lsb, top, seed, first, reference, errors, out):
+    """The same for products of whole numbers (`fixed_point`).
+
+    sums (chunks, rows, 2 sensed) int32: of the high numbers, then of the low ones, in `steps` (chunks,). squares
+    (chunks, 2, rows, sensed) int32: variances by the high part of the squared codes, then by the low one, in
+    `noise_steps` (chunks, sensed); of zero size without read noise.
+    """
+    chunks, sensed = len(sums), sums.shape[2] // 2
+    noisy, digit = squares.size > 0, np.float32(1.0)
+    row, z, deviation = np.empty(sensed, np.float32), np.empty(sensed, np.float32), np.empty(sensed, np.float32)
+    words, centred, tails = np.empty(BLOCK // 2, np.uint64), np.empty(BLOCK, np.float32), np.empty(BLOCK + 1, np.int32)
+    for b in range(len(out)):
+        total = out[b]
+        total[:] = np.float32(0.0)
+        row_seed = mix(seed + GOLDEN * np.uint64(first + b))
+        for c in range(chunks):
+            _joined(sums[c, b, :sensed], sums[c, b, sensed:], steps[c], row)
+            if noisy:
+                _fill(row_seed, c * (sensed + sensed % 2), z, words, centred, tails)
+                _roots(squares[c, 0, b], squares[c, 1, b], noise_steps[c], deviation)
+            _finish(row, noisy, deviation, z, c, lsb, top, digit, gains, reference, errors, total)
+
+
+@njit(error_model="numpy", fastmath=True)
+def _joined(high, low, step, out):
+    for j in range(len(out)):
+        out[j] = (np.float32(128.0) * np.float32(high[j]) + np.float32(low[j])) * step
+
+
+@njit(error_model="numpy", fastmath=True)
+def _roots(high, low, steps, out):
+    for j in range(len(out)):
+        out[j] = math.sqrt((np.float32(128.0) * np.float32(high[j]) + np.float32(low[j])) * steps[j])
 
 
 @njit(error_model="numpy", fastmath=True)
 def _fill(seed, first, z, words, centred, tails):
     for start in range(0, len(z), BLOCK):
         fill_normals(seed, first + start, z[start : min(start + BLOCK, len(z))], words, centred, tails)
-
-
-@njit(error_model="numpy", fastmath=True)
-def _deviations(variances, chunk, row, out):
-    """The roots of one row of the variances."""
-    if variances[1].size > 0:
-        _widen_row(variances[1][chunk, row], out.view(np.uint32))
-        for j in range(len(out)):
-            out[j] = math.sqrt(out[j])
-    else:
-        for j in range(len(out)):
-            out[j] = math.sqrt(variances[0][chunk, row, j])
 
 
 @njit(error_model="numpy", fastmath=True)

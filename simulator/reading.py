@@ -2,7 +2,8 @@
 
 Two fidelities. `fast` applies an input as one analog level; the noise of a read is drawn once. `bitserial` applies the
 digits of an input one after another, as the DAC does, each with noise and conversion of its own, and adds the codes,
-shifted. With exact converters and without noise both give the same.
+shifted. With exact converters and without noise both give the same. Where the products allow it, `fast` reads of chips
+with plain converters multiply whole numbers (`fixed_point`).
 
 The read noise of a bit line is drawn as one number, with the variance of all its cells together, sum of x^2 sigma^2:
 the same in distribution as a draw for each cell.
@@ -19,7 +20,8 @@ from .aligned import empty
 from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
 from .counting import digit_bits, input_cycles
-from .products import Products
+from .fixed_point import MOST_CODE, FixedPoint
+from .products import FEW, Products
 from .randoms import derived_seed
 from .threads import in_parts
 
@@ -28,7 +30,7 @@ from .threads import in_parts
 # when there are vectors enough.
 AT_ONCE, MOST_VECTORS, LEAST_VECTORS, PARTS = 1 << 21, 512, 128, 2
 
-NO_VARIANCE, NO_BITS = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.uint16)
+NO_BITS = np.empty((0, 0, 0), np.uint16)
 
 
 class Ranges(NamedTuple):
@@ -75,16 +77,24 @@ class Reader:
         most = MOST_VECTORS if self.products.parts else len(x)
         step = max(LEAST_VECTORS, min(AT_ONCE // each, most, -(-len(x) // parts)))
 
+        errors = (converters.adc, converters.adc_curves, converters.adc_curve_of)
+        fixed = matrix.fixed_point if self._whole(matrix, len(x)) else None
+
         def part(number: int, worker: int) -> None:
             some = slice(number * step, min((number + 1) * step, len(x)))
+            if fixed is not None:
+                sums, squares = self._whole_sums(matrix, fixed, x[some], ranges.dac, activity[some], worker)
+                own, squared = fixed.steps / np.float32(self.top), fixed.noise_steps / np.float32(self.top**2)
+                read_kernels.convert_whole(
+                    sums, squares, own, squared, gains, lsb, top, seed, some.start, reference, errors, out[some]
+                )
+                return
             codes, squares = self.drive(matrix, x[some], ranges.dac, noisy, activity[some], worker)
             sums, variances = self._sums(matrix, codes, squares, worker)
             if matrix.curve is not None:
                 activity[some] += self._bend(matrix, x[some], ranges.dac, codes, sums, worker)
-            errors = (converters.adc, converters.adc_curves, converters.adc_curve_of)
-            either = (NO_VARIANCE, variances) if variances.dtype == np.uint16 else (variances, NO_BITS)
             read_kernels.convert_rows(
-                sums, either, gains, lsb, top, seed, some.start, self._worth, reference, errors, out[some]
+                sums, variances, gains, lsb, top, seed, some.start, self._worth, reference, errors, out[some]
             )
 
         parts = -(-len(x) // step)
@@ -94,6 +104,39 @@ class Reader:
         else:
             in_parts(part, parts)
         return out, float(activity.sum())
+
+    def _whole(self, matrix: CrossbarMatrix, vectors: int) -> bool:
+        """Whether a read is done in whole numbers: those of inputs that are codes as they are, for sums that are
+        rounded anyway.
+        """
+        plain = not self.serial and self.top <= MOST_CODE and not matrix.mismatch.code_levels.size
+        return (
+            self.products.whole and plain and bool(self.chip.periphery.adc_bits)
+            and matrix.curve is None and vectors > FEW
+        )  # fmt: skip
+
+    def _whole_sums(
+        self, matrix: CrossbarMatrix, fixed: FixedPoint, x: np.ndarray, full_scale: float, activity: np.ndarray,
+        worker: int,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Sums (chunks, vectors, 2 sensed) and variances (chunks, 2, vectors, sensed) int32 of the inputs x, as
+        `read_kernels.convert_whole` takes them; the siemens-cycles of each vector go to `activity`.
+        """
+        layout, vectors = matrix.layout, len(x)
+        chunks = layout.slices * layout.row_tiles
+        codes = self._scratch("whole codes", worker, x.shape, np.int8)
+        squares = self._scratch("whole squares", worker, (2, *x.shape) if fixed.noise.size else (0, 0, 0), np.int8)
+        read_kernels.drive_whole(
+            x, full_scale, self.top, self._load, matrix.row_siemens, codes, squares, activity
+        )  # fmt: skip
+        sums = self._scratch("whole sums", worker, (chunks, vectors, 2 * layout.sensed), np.int32)
+        self.products.whole_sums(codes, fixed.values, layout.rows, sums)
+        shape = (chunks, 2, vectors, layout.sensed) if squares.size else (0, 0, 0, 0)
+        variances = self._scratch("whole variances", worker, shape, np.int32)
+        if squares.size:
+            flat = variances.reshape(chunks, 2 * vectors, layout.sensed)
+            self.products.whole_sums(squares.reshape(2 * vectors, -1), fixed.noise, layout.rows, flat)
+        return sums, variances
 
     def drive(
         self,
@@ -105,11 +148,9 @@ class Reader:
         worker: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the DACs apply, (digits, vectors, in) over full drive, and its squares (size 0 unless `noisy`); the
-        siemens-cycles that each vector conducts go to `activity`. Vectors that the products want besides are zero.
+        siemens-cycles that each vector conducts go to `activity`.
         """
-        vectors, step = len(x), self.products.vectors_step
-        codes = self._scratch("codes", worker, (self._digits, -(-vectors // step) * step, x.shape[1]))
-        codes[:, vectors:] = 0.0
+        codes = self._scratch("codes", worker, (self._digits, *x.shape))
         squares = self._scratch("squares", worker, codes.shape if noisy else (0, 0, 0))
         none = np.empty((0, 0), np.float32)
         if not self.serial:
@@ -117,13 +158,10 @@ class Reader:
                 x, full_scale, self.top, self._load, matrix.row_siemens, matrix.mismatch.code_levels, codes[0],
                 squares[0] if noisy else none, activity,
             )  # fmt: skip
-            squares[:, vectors:] = 0.0
             return codes, squares
         whole = self._scratch("whole", worker, x.shape)
         read_kernels.drive_rows(x, full_scale, self.top, self._load, matrix.row_siemens, none, whole, none, activity)
-        read_kernels.split_digits(
-            whole, self.top, digit_bits(self.chip), matrix.mismatch.digit_levels, codes[:, :vectors]
-        )
+        read_kernels.split_digits(whole, self.top, digit_bits(self.chip), matrix.mismatch.digit_levels, codes)
         if noisy:
             np.multiply(codes, codes, out=squares)
         return codes, squares
@@ -131,16 +169,13 @@ class Reader:
     def _sums(
         self, matrix: CrossbarMatrix, codes: np.ndarray, squares: np.ndarray, worker: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sums and their variances (chunks, digits * vectors, sensed) of drives (digits, vectors, in); the variances as
-        float32, or uint16 for bfloat16 bits.
-        """
+        """Sums and their variances (chunks, digits * vectors, sensed) of drives (digits, vectors, in)."""
         layout = matrix.layout
         rows = codes.shape[0] * codes.shape[1]
         shape = (layout.slices * layout.row_tiles, rows, layout.sensed)
         sums = self._scratch("sums", worker, shape)
         self.products.sums(codes.reshape(rows, -1), matrix, matrix.pairs, sums)
-        kind = self.products.variance_type
-        variances = self._scratch("variances", worker, shape if squares.size else (0, 0, 0), kind)
+        variances = self._scratch("variances", worker, shape if squares.size else (0, 0, 0))
         if squares.size:
             self.products.variances(squares.reshape(rows, -1), matrix, variances)
         return sums, variances

@@ -143,14 +143,13 @@ def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, refer
     vectors, outputs = out.shape
     sums = partial.astype(float).reshape(chunks, len(digits), -1, sensed)[:, :, :vectors]
     adc, curves, curve_of = errors
-    variance = variances[0] if not variances[1].size else (variances[1].astype(np.uint32) << 16).view(np.float32)
-    if variance.size:
+    if variances.size:
         row = (first + np.arange(vectors))[None] * len(digits) + np.arange(len(digits))[:, None]
         with np.errstate(over="ignore"):
             seeds = _mix(seed + randoms.GOLDEN * row.astype(np.uint64))
         number = np.arange(chunks)[:, None] * (sensed + sensed % 2) + np.arange(sensed)
         z = read_normals(seeds[None, :, :, None], number[:, None, None, :])
-        sums = sums + np.sqrt(variance.reshape(chunks, len(digits), -1, sensed)[:, :, :vectors]) * z
+        sums = sums + np.sqrt(variances.reshape(chunks, len(digits), -1, sensed)[:, :, :vectors]) * z
     step = lsb[:, None, None, None].astype(float)
     ideal = sums / np.where(step > 0, step, 1.0)
     if adc.size:
@@ -161,6 +160,16 @@ def convert_rows(partial, variances, gains, lsb, top, seed, first, digits, refer
     values = np.where(step > 0, np.clip(np.rint(ideal), -top, top) * step, sums)
     held = values[..., reference] if reference.size else 0.0
     out[...] = (digits[:, None, None] * gains[:, None, None] * (values[..., :outputs] - held)).sum((0, 1))
+
+
+def convert_whole(sums, squares, steps, noise_steps, gains, lsb, top, seed, first, reference, errors, out) -> None:
+    """See `read_kernels.convert_whole`."""
+    sensed = sums.shape[2] // 2
+    partial = (128.0 * sums[..., :sensed] + sums[..., sensed:]) * steps[:, None, None]
+    variances = np.empty((0, 0, 0))
+    if squares.size:
+        variances = (128.0 * squares[:, 0] + squares[:, 1]) * noise_steps[:, None]
+    convert_rows(partial, variances, gains, lsb, top, seed, first, np.ones(1), reference, errors, out)
 
 
 def transform(rows, block) -> None:
@@ -182,6 +191,14 @@ def drive_rows(x, full_scale, top, load, row_siemens, levels, codes, squares, ac
     if squares.size:
         squares[...] = codes * codes
     activity[...] = load[size].astype(float) @ row_siemens
+
+
+def drive_whole(x, full_scale, top, load, row_siemens, codes, squares, activity) -> None:
+    """See `read_kernels.drive_whole`."""
+    codes[...] = np.clip(np.rint(x * (np.float32(top) / np.float32(full_scale))), -top, top)
+    if squares.size:
+        squares[0], squares[1] = np.divmod(codes.astype(int) ** 2, 128)
+    activity[...] = load[np.abs(codes)].astype(float) @ row_siemens
 
 
 def bend_cells(siemens, low, step, shapes, out) -> None:

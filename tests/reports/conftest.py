@@ -133,7 +133,7 @@ def build_report(
                    "note": "<script>alert('not run')</script> & co", "pool": None, "ir_drop": False},
         "config_hash": "3f9a1c0de2b7", "results_digest": "5d41402abc4b2a76" * 4,
         "environment": {"processor": "Example processor 3000", "cores": 2, "operating_system": "Linux 6.1",
-                        "python": "3.12.1", "commit": "v0.3-12-gabcdef0", "product_arithmetic": "rounded to bfloat16",
+                        "python": "3.12.1", "commit": "v0.3-12-gabcdef0", "product_arithmetic": "8-bit whole numbers",
                         "wall_seconds": 171.3, "processes": 2},
         "inputs": {"chip_sha256": "c" * 64, "model_sha256": "a" * 64, "pool_sha256": "b" * 64, "task_sha256": "d" * 64},
         "ages_seconds": [HOUR, DAY, 30 * DAY],

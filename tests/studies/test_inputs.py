@@ -180,7 +180,7 @@ def test_code_and_versions(monkeypatch):
     assert inputs.versions_that_decide()["torch"] == torch.__version__
     assert {"pillow", "onnxruntime"} <= inputs.versions_that_decide(of_images=True, in_bundles=True).keys()
     assert "pillow" not in inputs.versions_that_decide()
-    assert inputs.arithmetic().endswith(("bfloat16", "float32"))
+    assert inputs.arithmetic().endswith(("8-bit whole numbers", "float32"))
 
 
 def test_what_has_no_digest_is_an_error():
