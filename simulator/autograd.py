@@ -1,6 +1,7 @@
 """The one place where torch meets the simulator: a matrix read as an autograd function."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,39 +17,44 @@ class _CrossbarRead(torch.autograd.Function):
     """y = noisy, converted read of the cells for x (vectors, in); gradients are those of the exact product with what
     the cells hold (straight-through).
 
-    `rows` selects the vectors that are driven; the others read as zero and cost nothing. None: all are driven.
+    `real` selects the vectors that are driven; the others read as zero and cost nothing. None: all are driven.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, reader: "ChipReader", name: str, rows: Tensor | None) -> Tensor:
-        ctx.reader, ctx.name = reader, name
-        driven = x if rows is None else x.index_select(0, rows)
-        ctx.save_for_backward(driven if ctx.needs_input_grad[1] else None, rows)
+    def forward(ctx, x: Tensor, weight: Tensor, reader: "ChipReader", name: str, real: "Real | None") -> Tensor:
+        ctx.reader, ctx.name, ctx.real = reader, name, real
+        driven = x if real is None else reader.driven(x, real)
+        ctx.save_for_backward(driven if ctx.needs_input_grad[1] else None)
         y = torch.from_numpy(reader.chip_model.matvec(name, driven.numpy()))
-        return y if rows is None else _spread(y, rows, len(x))
+        return y if real is None else real.spread(y)
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):
         (gradient,) = gradients
-        driven, rows = ctx.saved_tensors
-        total = len(gradient)
-        if rows is not None:
-            gradient = gradient.index_select(0, rows)
+        (driven,), real = ctx.saved_tensors, ctx.real
+        if real is not None:
+            gradient = gradient.index_select(0, real.rows)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             ctx.reader.chip_model.count_transposed(ctx.name, len(gradient))
             grad_x = torch.from_numpy(ctx.reader.chip_model.transposed_product(ctx.name, gradient.numpy()))
-            if rows is not None:
-                grad_x = _spread(grad_x, rows, total)
+            if real is not None:
+                grad_x = real.spread(grad_x)
         if ctx.needs_input_grad[1]:
             grad_weight = gradient.t() @ driven
         return grad_x, grad_weight, None, None, None
 
 
-def _spread(y: Tensor, rows: Tensor, total: int) -> Tensor:
-    """`total` vectors, zero but for those of y, which go to `rows`."""
-    others = torch.ones(total, dtype=torch.bool).index_fill_(0, rows, False).nonzero().squeeze(1)
-    return y.new_empty(total, y.shape[1]).index_copy_(0, rows, y).index_fill_(0, others, 0.0)
+class Real(NamedTuple):
+    """Which vectors of a batch are real, by number, and which are padding."""
+
+    rows: Tensor
+    padding: Tensor
+
+    def spread(self, y: Tensor) -> Tensor:
+        """The vectors y at the places of the real ones; those of the padding are zero."""
+        total = len(self.rows) + len(self.padding)
+        return y.new_empty(total, y.shape[1]).index_copy_(0, self.rows, y).index_fill_(0, self.padding, 0.0)
 
 
 class TorchProducts(Products):
@@ -103,7 +109,7 @@ class PaddingReader:
 
     def __init__(self) -> None:
         self._mask: Tensor | None = None
-        self._rows: Tensor | None = None
+        self._real: Real | None = None
 
     @property
     def mask(self) -> Tensor | None:
@@ -113,7 +119,10 @@ class PaddingReader:
     @mask.setter
     def mask(self, mask: Tensor | None) -> None:
         self._mask = mask
-        self._rows = None if mask is None or bool(mask.all()) else mask.flatten().nonzero().squeeze(1)
+        self._real = None
+        if mask is not None and not bool(mask.all()):
+            flat = mask.flatten()
+            self._real = Real(flat.nonzero().squeeze(1), flat.logical_not().nonzero().squeeze(1))
 
     def watch(self, encoder: torch.nn.Module) -> Callable[[], None]:
         """Take the mask from every call encoder(input_ids=..., attention_mask=...); returns the function that ends
@@ -126,21 +135,21 @@ class PaddingReader:
 
         return encoder.register_forward_pre_hook(note, with_kwargs=True).remove
 
-    def _flat(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x as vectors (n, in), and the numbers of those that are real (None: all)."""
+    def _flat(self, x: Tensor) -> tuple[Tensor, Real | None]:
+        """x as vectors (n, in), and which of them are real (None: all)."""
         known = self._mask is not None and self._mask.shape == x.shape[:-1]
-        return x.reshape(-1, x.shape[-1]), self._rows if known else None
+        return x.reshape(-1, x.shape[-1]), self._real if known else None
 
 
 class ExactReader(PaddingReader):
     """Exact products, padding left out: reader(name, x (..., in), weight (out, in)) -> (..., out)."""
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        flat, rows = self._flat(x)
-        if rows is None:
+        flat, real = self._flat(x)
+        if real is None:
             return torch.nn.functional.linear(x, weight)
-        y = torch.nn.functional.linear(flat.index_select(0, rows), weight)
-        return y.new_zeros(len(flat), len(weight)).index_copy(0, rows, y).reshape(*x.shape[:-1], -1)
+        y = torch.nn.functional.linear(flat.index_select(0, real.rows), weight)
+        return y.new_zeros(len(flat), len(weight)).index_copy(0, real.rows, y).reshape(*x.shape[:-1], -1)
 
 
 class ChipReader(PaddingReader):
@@ -156,9 +165,23 @@ class ChipReader(PaddingReader):
         self.chip_model = chip_model
         chip_model.products = TorchProducts()
         self.bypass: frozenset[str] = frozenset()
+        self._last: tuple[Tensor, int, Real, Tensor] | None = None
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         if name in self.bypass or name not in self.chip_model:
             return torch.nn.functional.linear(x, weight)
-        flat, rows = self._flat(x)
-        return _CrossbarRead.apply(flat, weight, self, name, rows).reshape(*x.shape[:-1], -1)
+        flat, real = self._flat(x)
+        return _CrossbarRead.apply(flat, weight, self, name, real).reshape(*x.shape[:-1], -1)
+
+    def driven(self, x: Tensor, real: Real) -> Tensor:
+        """The real ones of the vectors x. Matrices side by side (query, key, value) are driven by the same ones, which
+        are then gathered once.
+        """
+        if self._last is not None:
+            before, version, which, gathered = self._last
+            same = before.data_ptr() == x.data_ptr() and before.shape == x.shape and before.stride() == x.stride()
+            if same and version == x._version and which is real:
+                return gathered
+        gathered = x.index_select(0, real.rows)
+        self._last = (x.detach(), x._version, real, gathered)  # x stays alive, so that nothing else gets its memory
+        return gathered

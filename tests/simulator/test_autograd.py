@@ -120,3 +120,21 @@ def test_exact_reader_leaves_padding_out():
         torch.autograd.grad(y, (x, weight), g), torch.autograd.grad(exact, (x, weight), g), strict=True
     ):
         assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_what_drives_several_matrices_is_gathered_once_and_never_when_it_has_changed(reram, rng):
+    model = program(reram, {n: rng.standard_normal((6, 40)).astype(np.float32) for n in "qkv"}, rng)
+    reader, seen = ChipReader(model), []
+    reader.mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    model.matvec = lambda name, x: seen.append(x.copy()) or np.zeros((len(x), 6), np.float32)
+    x = torch.randn(2, 3, 40)
+    for name in "qk":
+        reader(name, x, torch.randn(6, 40))
+    assert np.array_equal(seen[0], x[reader.mask].numpy()) and np.array_equal(seen[0], seen[1])
+    assert reader.driven(x.reshape(-1, 40), reader._real) is reader.driven(x.reshape(-1, 40), reader._real)
+    x[0, 0] = 7.0
+    reader("v", x, torch.randn(6, 40))
+    reader.mask = torch.tensor([[0, 1, 0], [1, 0, 0]]).bool()
+    reader("v", x, torch.randn(6, 40))
+    assert np.array_equal(seen[2], x[torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()].numpy())
+    assert np.array_equal(seen[3], x[reader.mask].numpy())
