@@ -1,10 +1,12 @@
 """One recorded run of the main job becomes the figures of README.md, docs/results.md and docs/report.png.
 
     edge-adapt simulate --device reram
-    python benchmarks/publish.py edge-adapt-report
+    edge-adapt simulate --device pcm --method lorafusion --out drifting
+    python benchmarks/publish.py edge-adapt-report --drift drifting
 
-The report is kept in short as `results/main_job.json`, with the command, the processor, the commit, the versions and
-the digest of the results. From this record, and from nothing else, the marked regions of both documents are filled
+The first report is kept in short as `results/main_job.json`, with the command, the processor, the commit, the versions and
+the digest of the results; of the second, of a chip that loses more by drift, what its drift takes and what adapting
+again gives back (without --drift, what was kept of an earlier one stays). From this record, and from nothing else, the marked regions of both documents are filled
 (`<!-- begin: NAME -->` to `<!-- end: NAME -->`), and a headless Chromium, where there is one, takes the picture of the
 report's first screen. Without an argument the regions are filled from the record that is there.
 `tests/packaging/test_readme_figures.py` holds the documents against the record.
@@ -136,12 +138,20 @@ def lessons(record: Mapping[str, Any]) -> list[str]:
             f"reaches {chip} on the chip. {name(other)} trains {number(other['trained_parameters'])} and reaches "
             f"{accuracy(other['accuracy']['chip'])}{_verdict(entry)}."
         )
-    found.append(
+    written = number(subject["cells_written"]) if subject["cells_written"] else "No"
+    drift = (
         f"**Drift.** After 30 days {name(subject)} has "
         f"{accuracy(subject['accuracy']['drifted'])} ({points(subject['lost'])} points). Adapting it again brings it "
-        f"to {accuracy(subject['accuracy']['readapted'])} ({points(subject['won_back'])} points). "
-        f"{number(subject['cells_written']) if subject['cells_written'] else 'No'} memory cells are written."
+        f"to {accuracy(subject['accuracy']['readapted'])} ({points(subject['won_back'])} points)."
     )
+    if record.get("drift"):
+        other = record["drift"]
+        drift += (
+            f" On the `{other['device']}` chip, whose cells drift more, 30 days take it from "
+            f"{accuracy(other['accuracy']['chip'])} to {accuracy(other['accuracy']['drifted'])}, and adapting it again "
+            f"gives {points(other['won_back'])} points back (`{other['command']}`)."
+        )
+    found.append(f"{drift} {written} memory cells are written.")
     costs = f"**Cost.** One adaptation of {name(subject)} takes " \
             f"{joules(subject['adaptation_energy_joules'])}."  # fmt: skip
     for key in (WRITTEN, FULL):
@@ -295,6 +305,14 @@ def fill_documents(record: Mapping[str, Any]) -> None:
         path.write_text(filled(path.read_text(encoding="utf-8"), record, results), encoding="utf-8")
 
 
+def drifting(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a report about drift: the row of the subject, and what made it."""
+    kept = short(report)
+    row = next(row for row in kept["rows"] if (row["method"], row["placement"]) == SUBJECT)
+    about = {key: kept[key] for key in ("command", "created", "environment", "results_digest", "runs", "test_examples")}
+    return {"device": report["device"]["name"], **about, **row}
+
+
 def take_picture(page: Path) -> bool:
     """The first screen of a report as docs/report.png; False without a browser."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
@@ -310,10 +328,14 @@ def main() -> None:
     """Keep the record of a report if one is given, and fill the documents."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", nargs="?", type=Path, help="a report folder; without it the present record is used")
-    given = parser.parse_args().report
-    if given is not None:
-        record = short(load_report(given).data)
+    parser.add_argument("--drift", type=Path, help="a report folder of a chip that loses more by drift")
+    arguments = parser.parse_args()
+    given, before = arguments.report, json.loads(RESULT.read_text(encoding="utf-8"))
+    drift = before.get("drift") if arguments.drift is None else drifting(load_report(arguments.drift).data)
+    if given is not None or arguments.drift is not None:
+        record = (before if given is None else short(load_report(given).data)) | {"drift": drift}
         RESULT.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if given is not None:
         page = (given if given.is_dir() else given.parent) / "report.html"
         if not take_picture(page):
             print("no picture was taken: there is no Chromium, or it failed")

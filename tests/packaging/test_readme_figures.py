@@ -70,6 +70,10 @@ def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
     assert "a difference of +6.0 ± 2.4 points, more than the error." in texts["main-job-lessons"]
     assert "After 30 days LoRAFusion has 60.0 ± 4.9 % (−12.0 ± 3.3 points)" in texts["main-job-lessons"]
     assert "No memory cells are written." in texts["main-job-lessons"]
+    drift = publish.drifting(report | {"device": {"name": "pcm"}})
+    said = publish.regions(kept | {"drift": drift})["main-job-lessons"]
+    assert "On the `pcm` chip, whose cells drift more, 30 days take it from 72.0 ± 4.5 % to 60.0 ± 4.9 %, and" in said
+    assert "gives +10.0 ± 3.0 points back (`edge-adapt simulate`). No memory cells are written." in said
     assert "Processor: a processor, 2 processes, 100 s. Commit abcdef." in texts["main-job-made"]
     assert "Digest of the results: `0123`." in texts["main-job-made"]
     row = "| LoRAFusion, on the chip | LoRA, held digitally, on the chip | +6.0 ± 2.4 | better |"
