@@ -4,11 +4,12 @@
     edge-adapt simulate --device pcm --method lorafusion --out drifting
     python benchmarks/publish.py edge-adapt-report --drift drifting
 
-The first report is kept in short as `results/main_job.json`, with the command, the processor, the commit, the versions and
-the digest of the results; of the second, of a chip that loses more by drift, what its drift takes and what adapting
-again gives back (without --drift, what was kept of an earlier one stays). From this record, and from nothing else, the marked regions of both documents are filled
-(`<!-- begin: NAME -->` to `<!-- end: NAME -->`), and a headless Chromium, where there is one, takes the picture of the
-report's first screen. Without an argument the regions are filled from the record that is there.
+The first report is kept in short as `results/main_job.json`, with the command, the processor, the commit, the versions
+and the digest of the results; of the second, of a chip that loses more by drift, what its drift takes and what adapting
+again gives back (without --drift, what was kept of an earlier one stays). From this record, and from nothing else, the
+marked regions of both documents are filled (`<!-- begin: NAME -->` to `<!-- end: NAME -->`), and a headless Chromium,
+where there is one, takes the picture of the report's first screen. Without an argument the regions are filled from the
+record that is there.
 `tests/packaging/test_readme_figures.py` holds the documents against the record.
 """
 
