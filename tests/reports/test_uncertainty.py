@@ -92,3 +92,16 @@ def test_errors_over_several_tasks_are_of_the_answers_only_where_all_of_them_all
     assert Errors.of_tasks([task("accuracy", 5000), task("accuracy", 900)]) == Errors("accuracy", False)
     for other in (task("accuracy", 200), task("macro-F1", 5000)):
         assert Errors.of_tasks([task("accuracy", 5000), other]).metric != "accuracy"
+
+
+def test_the_caption_of_the_recovery_speaks_of_errors_only_where_there_are_some(make_report):
+    report = make_report(shots=(100,), seeds=2)
+    assert "± one standard error, which the bars show too" in draw_all(report)["drift-recovery"].caption
+    for record in report["results"]:
+        for name in ("exact", "chip", "drifted", "readapted"):
+            bits = record[f"right_{name}"]
+            record[f"right_{name}"] = bits and bits[:10]
+    for entry in report["test_sets"]:
+        entry["examples"] = entry["examples"][:10]
+    caption = draw_all(report)["drift-recovery"].caption
+    assert "too few to tell an error" in caption and "bars" not in caption
