@@ -83,23 +83,46 @@ def _run(words: list[str]) -> int:
         code = int(args.run(args))
         sys.stdout.flush()  # here, so that a reader that has gone is noticed here
         return code
-    except EdgeAdaptError as error:
-        _say(f"error: {error}")
-        return error.exit_code
-    except (KeyboardInterrupt, Terminated) as stop:
+    except BaseException as error:
+        return _ended(error, args)
+
+
+def _ended(error: BaseException, args: argparse.Namespace) -> int:
+    """The exit code of a command that raised, after a line that says why. What nobody foresaw is raised again."""
+    stop = _stop_behind(error)
+    if stop is not None:
         _say(f"stopped; {_kept(args)}")
         return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    try:
+        raise error
+    except EdgeAdaptError as known:
+        _say(f"error: {known}")
+        return known.exit_code
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): not an error of ours. Keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _say(f"error: {error.strerror or error}{where}")
+    except OSError as failed:
+        where = f" {failed.filename}" if failed.filename else ""
+        _say(f"error: {failed.strerror or failed}{where}")
         return 1
     except MemoryError:
         _say("error: not enough memory; use a smaller model or fewer methods at a time")
         return 1
+
+
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """The Ctrl-C or SIGTERM that `error` is, or that led to it: an extension module that is stopped while it is
+    imported, for one, raises ImportError from KeyboardInterrupt.
+    """
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        if isinstance(found, KeyboardInterrupt | Terminated):
+            return found
+        seen.add(id(found))
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _say(text: str) -> None:

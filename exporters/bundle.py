@@ -107,9 +107,9 @@ class Progress(Protocol):
     def advance(self, units: float = 1, kind: str = "") -> None: ...
 
 
-# Seconds that the stages take for all-MiniLM-L6-v2 on two cores; for other models in about the same proportions.
+# Seconds that the stages take for all-MiniLM-L6-v2; for other models and processors in about the same proportions.
 _LOADING, _PROGRAMMING, _TRACING, _CHECKING, _MEMORY = "loading", "programming", "tracing", "checking", "memory"
-_STAGES = {_LOADING: 6.0, _PROGRAMMING: 25.0, _TRACING: 25.0, _CHECKING: 20.0, _MEMORY: 15.0}
+_STAGES = {_LOADING: 8.0, _PROGRAMMING: 25.0, _TRACING: 40.0, _CHECKING: 10.0, _MEMORY: 6.0}
 
 
 def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bool = False) -> dict[str, Any]:

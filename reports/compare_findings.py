@@ -1,31 +1,35 @@
-"""What a comparison says, in sentences computed from its records. Arithmetic on means only; nothing physical."""
+"""What a comparison says, in sentences computed from its records. Nothing physical.
+
+No row is called more accurate than another unless their paired difference says so: inside the error it is a tie.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from .compare_rows import (
     Comparison,
     common_tasks,
     devices_of,
     never_wears,
-    paired,
-    pareto_front,
     row_like,
     rows_on,
     tasks_of,
 )
-from .findings import Finding
+from .findings import Finding, points
+from .frontier import frontier
 from .rows import Row
+from .uncertainty import Errors
 from .values import JOIN, count, digits, si, signed, times
 
 
 def compare_findings(comparison: Comparison) -> list[Finding]:
     """The findings, most important first. A topic without data gives none."""
-    devices = devices_of(comparison)
+    devices, errors = devices_of(comparison), _errors(comparison)
     return [
         *(finding for device in devices for finding in _budgets(comparison, device)),
         *_cheapest(comparison),
-        *(finding for device in devices for finding in _drift(device, rows_on(comparison, device))),
+        *(finding for device in devices for finding in _drift(device, rows_on(comparison, device), errors)),
         *(finding for device in devices for finding in _lifetimes(device, rows_on(comparison, device))),
         *_precision(comparison),
         *_programming(comparison),
@@ -48,32 +52,56 @@ def _accuracy(row: Row, name: str = "accuracy_chip") -> str:
 
 
 def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
-    """Which method wins under which energy budget: the Pareto front, walked from cheap to dear."""
-    rows = rows_on(comparison, device)
-    front = pareto_front(rows)
+    """Which methods are worth their energy: the frontier, walked from cheap to expensive. No row is called more
+    accurate than another inside the error.
+    """
+    rows, errors = rows_on(comparison, device), _errors(comparison)
+    front = frontier(rows, errors.better)
     if not front:
         return
-    steps = []
-    for before, row in zip([None, *front], front, strict=False):
-        if before is None:
-            steps.append(f"from {_energy(row)} {row.title} ({_accuracy(row)})")
-            continue
-        gain = paired(row, before, "accuracy_chip")
-        doubt = ", within the spread" if gain.spread is not None and abs(gain.mean or 0) <= gain.spread else ""
-        steps.append(
-            f"from {_energy(row)} {row.title} ({_accuracy(row)}, {signed(100 * (gain.mean or 0))} points{doubt})"
-        )
+    steps = [f"from {_energy(front[0])} {front[0].title} ({_accuracy(front[0])})"]
+    for before, row in pairwise(front):
+        steps.append(f"from {_energy(row)} {row.title} ({_accuracy(row)}, {_difference(errors, row, before)})")
     mine = list(dict.fromkeys(record["task"] for row in rows for record in row.records))
     alone = "" if len(mine) == len(tasks_of(comparison)) else f" (over {_listed(mine)} alone)"
-    text = f"Most accurate on the chip with a growing budget of energy for one adaptation{alone}: {_joined(steps)}."
-    best, dearest = front[-1], max((r for r in rows if _known(r)), key=lambda r: _mean(r, "adaptation_energy_joules"))
-    multiple = _ratio(dearest, best)
-    if dearest is not best and multiple:
+    text = (
+        f"Each more accurate on the chip than the one before, by more than the error, for more energy of one "
+        f"adaptation{alone}: {_joined(steps)}."
+        if len(front) > 1
+        else f"Least energy of one adaptation{alone}: {steps[0].removeprefix('from ')}."
+    )
+    last, most = front[-1], max((r for r in rows if _known(r)), key=lambda r: _mean(r, "adaptation_energy_joules"))
+    above = [row for row in rows if _known(row) and row is not last and _costs_more(row, last)]
+    if above:
+        found = [errors.difference(row, "chip", last, "chip") for row in above]
+        few = any(difference is None or difference.verdict == "too few" for difference in found)
         text += (
-            f" More energy buys nothing: the dearest, {dearest.title}, takes {_energy(dearest)} "
-            f"({times(multiple)} as much as {best.title}) for {_accuracy(dearest)}."
+            f" The answers are too few to tell whether more energy than that of {last.title} buys anything."
+            if few
+            else f" No method that takes more energy is more accurate than {last.title} by more than the error."
+        )
+    multiple = _ratio(most, last)
+    if most is not last and multiple:
+        text += (
+            f" The most expensive, {most.title}, takes {_energy(most)} ({times(multiple)} as much as {last.title}) "
+            f"for {_accuracy(most)}."
         )
     yield Finding(f"energy budget on {device}", text)
+
+
+def _errors(comparison: Comparison) -> Errors:
+    return Errors.of_tasks(comparison["tasks"])
+
+
+def _difference(errors: Errors, row: Row, other: Row) -> str:
+    """ "+4.8 ± 1.0 points" of two rows on the chip."""
+    found = errors.difference(row, "chip", other, "chip")
+    assert found is not None, "the frontier is made of rows with a difference"
+    return points(found.as_dict())
+
+
+def _costs_more(row: Row, other: Row) -> bool:
+    return _mean(row, "adaptation_energy_joules") > _mean(other, "adaptation_energy_joules")
 
 
 def _known(row: Row) -> bool:
@@ -104,7 +132,7 @@ def _cheapest(comparison: Comparison) -> Iterator[Finding]:
                 total += 1
                 for device, cost in known.items():
                     wins[device] += cost == min(known.values())
-        best = pareto_front(rows[devices[0]])[-1:]
+        best = frontier(rows[devices[0]], _errors(comparison).better)[-1:]
         if not total or not best:
             continue
         won = _listed([f"{device} for {n} of {total}" for device, n in wins.items() if n])
@@ -124,7 +152,7 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _drift(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
+def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding]:
     """What 30 days take from the methods that adapt, and what adapting again gives back."""
     names = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
     known = [r for r in rows if r.stat("adaptation_energy_joules").mean and None not in [r.stat(n).mean for n in names]]
@@ -139,11 +167,20 @@ def _drift(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
         return
     yield Finding(
         f"drift on {device}",
-        f"30 days change the accuracy on the chip by {signed(sum(lost.values()) / len(lost))} points in the mean of "
+        f"30 days change the accuracy on the chip by {signed(sum(lost.values()) / len(lost))} points on average over "
         f"the methods that adapt ({signed(lost[worst])} for {worst}), and adapting again by "
         f"{signed(sum(won.values()) / len(won))}. {best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
-        f"30 days, {_accuracy(best, names[2])} adapted again.",
+        f"30 days ({_change(errors, best, 'drifted', 'chip')}), {_accuracy(best, names[2])} adapted again "
+        f"({_change(errors, best, 'readapted', 'drifted')}).",
     )
+
+
+def _change(errors: Errors, row: Row, outcome: str, before: str) -> str:
+    """ "−5.0 ± 2.1 points, a tie": what one row's accuracy changes by, and whether that is more than the error."""
+    found = errors.difference(row, outcome, row, before)
+    assert found is not None, "the caller has looked"
+    doubt = {"tie": ", a tie", "too few": ", too few answers to tell"}.get(found.verdict, "")
+    return f"{points(found.as_dict())}{doubt}"
 
 
 def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:

@@ -1,10 +1,9 @@
-"""Groups the records of a comparison: rows per device and task, per device over all tasks, and Pareto fronts."""
+"""Groups the records of a comparison: rows per device and task, and per device over all tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .rows import Row, rows_of
-from .values import Statistic
 
 Comparison = Mapping[str, Any]
 
@@ -33,31 +32,6 @@ def common_tasks(comparison: Comparison) -> list[str]:
     """Tasks that every device with results has: over these, devices can be compared."""
     done = {(cell["device"], cell["task"]) for cell in comparison["cells"] if cell["status"] == "done"}
     return [task for task in tasks_of(comparison) if all((d, task) in done for d in devices_of(comparison))]
-
-
-def pareto_front(rows: Iterable[Row]) -> list[Row]:
-    """The rows that no other one beats in accuracy on the chip for the same or less energy of adaptation, cheapest
-    first. Rows without either figure are left out.
-    """
-    known: list[tuple[float, float, Row]] = []
-    for row in rows:
-        energy, accuracy = row.stat("adaptation_energy_joules").mean, row.stat("accuracy_chip").mean
-        if energy is not None and accuracy is not None:
-            known.append((energy, accuracy, row))
-    front: list[Row] = []
-    best = -1.0
-    for _, accuracy, row in sorted(known, key=lambda entry: (entry[0], -entry[1])):
-        if accuracy > best:
-            front.append(row)
-            best = accuracy
-    return front
-
-
-def paired(row: Row, other: Row, name: str) -> Statistic:
-    """`row` minus `other` in a record field, over the pairs of task and seed that both have."""
-    theirs = {(record["task"], record["seed"]): record[name] for record in other.records}
-    pairs = [(record[name], theirs.get((record["task"], record["seed"]))) for record in row.records]
-    return Statistic.of([a - b if a is not None and b is not None else None for a, b in pairs])
 
 
 def row_like(rows: Sequence[Row], wanted: Row) -> Row | None:

@@ -1,7 +1,7 @@
 """Where the energy goes.
 
-Stacked bars on a logarithmic axis have no meaning, and on a linear one most methods would vanish beside the dearest.
-So: totals as points on a logarithmic axis, and beside them each total split into shares on a linear axis.
+Stacked bars on a logarithmic axis have no meaning, and on a linear one most methods would vanish beside the most
+expensive. So: totals as points on a logarithmic axis, and beside them each total split into shares on a linear axis.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What 30 days take from each method, and what adapting again gives back, as paired differences with their errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, new_figure, quiet_axes, text_size
@@ -74,12 +74,18 @@ def recovery(
             f"What {f'{duration(age)} take' if age else 'time takes'}, and what adapting again gives back",
             f"Accuracy on the chip at {drawn[0].shots} shots: as adapted, {later} on cells that have drifted, and "
             "after a second, shorter adaptation on them. Beside each name: the two changes in points, as means of "
-            "paired differences of the same test examples ± one standard error, which the bars show too. "
+            f"paired differences of the same test examples{_error_words(changed.values())}. "
             f"{f'Without a written cell: {still}.' if still else ''}",
             f"Accuracy as adapted, {later} and adapted again. "
             f"{'; '.join(_spoken(row, changed[row]) for row in drawn)}.",
             labels_of(drawn),
         )
+
+
+def _error_words(changed: Iterable[Changes]) -> str:
+    """What the caption says of errors: too few answers or runs have none."""
+    known = any(_bar(difference) for pair in changed for difference in pair)
+    return " ± one standard error, which the bars show too" if known else ", too few to tell an error"
 
 
 def _spoken(row: Row, changed: Changes) -> str:

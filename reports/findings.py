@@ -149,8 +149,10 @@ class _Told:
             "better": f"brings back {points(comparison, sign=False)}",
             "worse": f"loses {points(comparison, sign=False)} more",
             "tie": f"changes nothing that shows ({points(comparison)}, a tie)",
-            "too few": "may help or not: the answers are too few to tell",
+            "too few": "changes the accuracy by an amount that so few answers cannot tell",
         }[comparison["verdict"]]
+        if comparison["verdict"] == "too few":
+            price = "" if cost is None else f"; it takes {si(cost, 'J')}"
         return f"Adapting {row.title} again after {self.age}{writing} {gain}{price}."
 
     def against_others(self) -> Iterator[Finding]:
@@ -166,7 +168,12 @@ class _Told:
             groups.setdefault(comparison["verdict"], []).append(
                 f"{other.title} ({points(comparison)}; {_energy(other)})"
             )
-        words = {"better": "better than", "tie": "a tie with", "worse": "worse than", "too few": "not told apart from"}
+        words = {
+            "better": "better than",
+            "tie": "a tie with",
+            "worse": "worse than",
+            "too few": "not to be told apart from",
+        }
         parts = [f"{words[verdict]} {_listed(groups[verdict])}" for verdict in words if verdict in groups]
         yield Finding(
             "accuracy and energy",
@@ -184,9 +191,11 @@ class _Told:
 
     def _gain(self, comparison: Comparison) -> str:
         one, start = self._titles(comparison)
-        verdict = {"tie": " (a tie)", "too few": " (too few answers to tell)"}.get(comparison["verdict"], "")
-        verb = "gains" if comparison["difference_points"] >= 0 or verdict else "loses"
-        return f"{one} {verb} {points(comparison, sign=verb == 'gains')} over its start, {start}{verdict}"
+        difference, verdict = comparison["difference_points"], comparison["verdict"]
+        if doubt := {"tie": "a tie", "too few": "too few answers to tell"}.get(verdict):
+            return f"{one} changes by {points(comparison)} against its start, {start} ({doubt})"
+        verb, side = ("gains", "over") if difference >= 0 else ("loses", "against")
+        return f"{one} {verb} {points(comparison, sign=False)} {side} its start, {start}"
 
     def gains(self) -> Iterator[Finding]:
         """What training itself gains."""

@@ -4,7 +4,7 @@ The arithmetic is that of `paired.py`: a mean accuracy is treated as the differe
 right, so that its error holds test examples, draws and chips as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,16 @@ class Errors:
     def of_task(cls, task: Mapping[str, Any]) -> "Errors":
         """Those of one task of a comparison: runs have examples of their own where the task has more than one asks."""
         return cls(task["metric"], task["test_pool"] == task["test_examples"])
+
+    @classmethod
+    def of_tasks(cls, tasks: Sequence[Mapping[str, Any]]) -> "Errors":
+        """Those of rows that hold the runs of several tasks. Where a task's runs share their examples, or a score is
+        no mean over examples, the runs are what the error is made of.
+        """
+        if len(tasks) == 1:
+            return cls.of_task(tasks[0])
+        alone = all(task["metric"] == "accuracy" and not cls.of_task(task).shared for task in tasks)
+        return cls("accuracy" if alone else "mean of several scores", False)
 
     def mean(self, row: Row, outcome: str) -> float | None:
         """Standard error of the row's mean accuracy in an outcome, a fraction; None where it cannot be told."""

@@ -84,13 +84,14 @@ def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
 
 def _text(tests: Sequence[Mapping[str, Any]], verdict: str, cross_validated: int) -> str:
     parts = [
-        f"{test['only_pool_right']} that {method_title(test['against'])} had wrong, and wrong "
-        f"{test['only_other_right']} that it had right (p = {test['probability']:.2g})"
+        f"{test['only_pool_right']} right that {method_title(test['against'])} got wrong, and "
+        f"{test['only_other_right']} wrong that {method_title(test['against'])} got right "
+        f"(p = {test['probability']:.2g})"
         for test in tests
     ]
     answers = tests[0]["answers"]
     held = f"{cross_validated}-fold cross-validation" if cross_validated else "the held-back fifth"
-    text = f"On {answers} answers of {held}, with exact weights, LoRAFusion had right {'; and right '.join(parts)}."
+    text = f"Of {answers} answers of {held}, with exact weights, LoRAFusion got {'. It got '.join(parts)}."
     if verdict in ("cannot tell", "too few answers") and not cross_validated:
         text += " --check-pool 5 gets five times the answers, for about five times the training."
     elif verdict == "does not fit":

@@ -238,10 +238,10 @@ def live(
         progress.advance(expected.testing(bench), expected.TESTING)
     for seconds in bench.config.age_seconds:
         base.set_time(seconds)
-        prepare_wires(base, progress, f"{where}, after {seconds / 3600:g} hours")
+        prepare_wires(base, progress, f"{where}, after {_age(seconds)}")
         shared.clear()
         for result in results:
-            progress.stage(f"{where}: {result.variant.title} after {seconds / 3600:g} hours")
+            progress.stage(f"{where}: {result.variant.title} after {_age(seconds)}")
             result.compensation = _events_of_time(result.trial.model, seconds)
             result.drifted = result.trial.grade(test, shared.features(result.trial, test))
             result.drift.append({"age_seconds": seconds, "accuracy": result.drifted.score})
@@ -431,3 +431,10 @@ def _note(variant: Variant, forward_only: bool) -> str:
     if variant.placement is Placement.NVM_TASK:
         return "trained digitally, then written to its cells once"
     return ""
+
+
+def _age(seconds: float) -> str:
+    """ "30 days", "1 hour": an age in the largest unit that gives one or more."""
+    unit, length = next(((u, n) for u, n in (("day", 86400), ("hour", 3600)) if seconds >= n), ("second", 1))
+    number = f"{seconds / length:g}"
+    return f"{number} {unit}{'' if number == '1' else 's'}"

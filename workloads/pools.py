@@ -106,7 +106,8 @@ def default_pool(model_name: str) -> Path:
     if model_name not in shipped:
         raise UsageError(
             f"no pool is shipped for the model {model_name!r} (there are pools for: {', '.join(shipped) or 'none'}); "
-            "give one with --pool, or train one: edge-adapt pool train"
+            "give one with --pool, train one (edge-adapt pool train --help), or take methods that need none, such as "
+            "--method lora:DIGITAL"
         )
     return shipped[model_name]
 

@@ -255,6 +255,32 @@ def test_ctrl_c_and_sigterm_end_in_order(monkeypatch, capsys) -> None:
         assert capsys.readouterr().err == f"edge-adapt: stopped; {fetch.kept(argparse.Namespace())}\n"
 
 
+@pytest.mark.parametrize(
+    ("stop", "code"), [(KeyboardInterrupt, 130), (command_line.Terminated, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_stop_that_became_another_error_is_still_a_stop(monkeypatch, capsys, stop, code) -> None:
+    """An extension module that is stopped while it is imported raises ImportError from what stopped it."""
+
+    def importing(_args: argparse.Namespace) -> int:
+        try:
+            raise stop
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    monkeypatch.setattr(fetch, "run", importing)
+    assert main(["fetch"]) == code
+    assert capsys.readouterr().err == f"edge-adapt: stopped; {fetch.kept(argparse.Namespace())}\n"
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_place(monkeypatch) -> None:
+    def broken(_args: argparse.Namespace) -> int:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(fetch, "run", broken)
+    with pytest.raises(ZeroDivisionError, match="a fault of ours"):
+        main(["fetch"])
+
+
 def test_what_somebody_else_handles_is_left_alone(monkeypatch) -> None:
     former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

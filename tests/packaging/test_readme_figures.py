@@ -261,6 +261,68 @@ def test_means_and_spreads_over_seeds_are_those_of_the_recorded_runs(
     assert " | ".join(cells) in results.replace("**", "")
 
 
+def between(record: dict[str, Any], first: str, second: str) -> tuple[float, float]:
+    """Points of `first` minus `second` and their standard error, whichever way round the record has them."""
+    for sign, pair in ((1, (first, second)), (-1, (second, first))):
+        for row in record["summary"]:
+            if (row["method"], row.get("minus")) == pair:
+                return sign * row["points"], row["standard_error"]
+    raise AssertionError(f"the record does not compare {first} with {second}")
+
+
+def test_gains_over_the_start_and_over_lora_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
+    text = " ".join(results.replace("**", "").split())
+    record = recorded(root, "movie.json")
+    of = lambda method: [run["accuracy"] for run in record["runs"] if (run["method"], run["shots"]) == (method, 100)]
+    start, former = "lorafusion:recipe.epochs=0", "lorafusion:rate.head=0.003,recipe.head_margin=1.0"
+    other = "lora:rate.matrices=0.0006,rate.head=0.0003,recipe.head_margin=0.5"
+    assert {len(of(method)) for method in ("lorafusion", "lora", start, former, other)} == {5}
+    told = lambda points, error: f"{points:.1f} ± {error:.1f}"
+    gain, lost = between(record, "lorafusion", start), between(record, start, former)
+    assert f"reaches {percent(of(start))} % in the same five draws." in text
+    assert f"Training adds {told(*gain)} points to that, a tie; with the former recipe it took {told(*lost)}" in text
+    assert gain[0] > 0 and gain[0] < 2 * gain[1] and lost[0] > 0
+    assert f"With a smaller head rate LoRA reaches {percent(of(other))} % in the same draws (`{other}`" in text
+    over, above = between(record, "lorafusion", other), between(record, "lorafusion", "lora")
+    assert f"LoRAFusion is {told(*over)} points above that, and {told(*above)} above the shipped recipe." in text
+    halved = {
+        method: [run["accuracy"] for run in recorded(root, "mezo.json")["runs"] if run["method"] == method]
+        for method in ("lorafusion:initial=0.5", "lorafusion:initial=0.5,recipe.epochs=0")
+    }
+    trained, untrained = halved.values()
+    assert len(trained) == len(untrained) == 3
+    points = 100 * (mean(trained) - mean(untrained))
+    assert f"training gains {points:.1f} points (coefficients halved, 3 seeds," in text
+
+
+def test_tasks_far_from_the_pool_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
+    plain = results.replace("**", "")
+    runs = recorded(root, "far.json")["runs"]
+
+    def points(task: str, method: str, modules: str | None = None) -> float:
+        found = [r["accuracy"] for r in runs if (r["task"], r["method"], r["modules"]) == (task, method, modules)]
+        assert len(found) == 2
+        return 100 * mean(found)
+
+    gaps, magnitudes, crossed = [], [], []
+    for task, title in (("election", "election author"), ("r8", "Reuters R8"), ("bbc", "BBC news")):
+        fused, few = points(task, "lorafusion"), points(task, "lorafusion", "tweets,amazon,nyt")
+        plainer = [points(task, f"lorafusion:{part}=false") for part in ("magnitude", "cross_terms")]
+        cells = (points(task, "lora"), points(task, "probe"), fused, few, *plainer)
+        (row,) = re.findall(rf"^\| {title} \| (.*) \|$", plain, flags=re.MULTILINE)
+        for cell, value in zip(row.split(" | "), cells, strict=True):
+            assert float(cell) == pytest.approx(value, abs=0.051), (title, row)
+        gaps.append(fused - few)
+        magnitudes.append(fused - plainer[0])
+        crossed.append(fused - plainer[1])
+    text = " ".join(plain.split())
+    assert f"by up to {max(gaps):.0f} points." in text
+    assert f"magnitudes add {min(magnitudes):.0f} to {max(magnitudes):.0f} points" in text
+    low, high = sorted(map(abs, crossed))[0], max(map(abs, crossed))
+    assert f"change {low:.1f} to {high:.1f} points in either direction" in text
+    assert min(crossed) < 0 < max(crossed)
+
+
 def test_scales_of_the_mapping_are_those_of_the_recorded_run(root: Path) -> None:
     page = " ".join((root / "docs" / "simulator.md").read_text(encoding="utf-8").split())
     rows = json.loads((root / "benchmarks" / "results" / "scales.json").read_text(encoding="utf-8"))["rows"]

@@ -208,7 +208,7 @@ def test_the_verdict_says_what_the_comparisons_say(make_report):
     )
     few = said(with_comparisons(report, "too few", standard_error_points=None), "verdict")
     assert "on the chip the answers are too few to tell them apart" in few
-    assert few.endswith("may help or not: the answers are too few to tell for 6.55 mJ.")
+    assert few.endswith("changes the accuracy by an amount that so few answers cannot tell; it takes 6.55 mJ.")
 
 
 def test_a_tie_is_never_called_better(make_report):
@@ -221,11 +221,20 @@ def test_a_tie_is_never_called_better(make_report):
 
 
 def test_every_report_tells_the_gain_over_the_start(make_report):
-    assert "LoRAFusion gains" in said(make_report(shots=(100,), seeds=2), "gain over the start")
-    assert "over its start, Pool, untrained" in said(make_report(shots=(100,), seeds=2), "gain over the start")
+    report = make_report(shots=(100,), seeds=2)
+    assert "LoRAFusion changes by +0.6 ± 1.7 points against its start" in said(report, "gain over the start")
+    for verdict, numbers, words in (
+        ("tie", (-6.2, 4.1), "LoRAFusion changes by −6.2 ± 4.1 points against its start, Pool, untrained (a tie)"),
+        ("too few", (-6.2, None), "LoRAFusion changes by −6.2 points against its start, Pool, untrained (too few"),
+        ("better", (6.2, 2.1), "LoRAFusion gains 6.2 ± 2.1 points over its start, Pool, untrained"),
+        ("worse", (-6.2, 2.1), "LoRAFusion loses 6.2 ± 2.1 points against its start, Pool, untrained"),
+    ):
+        difference, error = numbers
+        given = with_comparisons(report, verdict, difference_points=difference, standard_error_points=error)
+        assert words in said(given, "gain over the start"), verdict
     series = [s for s in make_report.__globals__["SERIES"] if s[0] in ("probe", "frozen")]
     assert said(make_report(shots=(100,), seeds=2, series=series), "verdict").startswith(
-        "On the chip at 100 shots, Classifier only gains +17"
+        "On the chip at 100 shots, Classifier only gains 17"
     )
     alone = make_report(shots=(100,), seeds=2, series=series[1:])
     assert said(alone, "verdict").endswith("right on the chip; nothing is compared.")

@@ -84,3 +84,24 @@ def test_of_the_same_energy_the_more_accurate_comes_first():
     unknown: dict[str, Any] = {"seed": 0, "adaptation_energy_joules": None, "accuracy_chip": 0.9, "right_chip": None}
     assert frontier([low, high, Row("x", "DIGITAL", 100, "x", (unknown,))], OWN.better) == [high]
     assert frontier([], OWN.better) == []
+
+
+def test_errors_over_several_tasks_are_of_the_answers_only_where_all_of_them_allow_it():
+    task = lambda metric, pool: {"metric": metric, "test_pool": pool, "test_examples": 200}
+    assert Errors.of_tasks([task("accuracy", 200)]) == Errors("accuracy", True)
+    assert Errors.of_tasks([task("accuracy", 5000), task("accuracy", 900)]) == Errors("accuracy", False)
+    for other in (task("accuracy", 200), task("macro-F1", 5000)):
+        assert Errors.of_tasks([task("accuracy", 5000), other]).metric != "accuracy"
+
+
+def test_the_caption_of_the_recovery_speaks_of_errors_only_where_there_are_some(make_report):
+    report = make_report(shots=(100,), seeds=2)
+    assert "± one standard error, which the bars show too" in draw_all(report)["drift-recovery"].caption
+    for record in report["results"]:
+        for name in ("exact", "chip", "drifted", "readapted"):
+            bits = record[f"right_{name}"]
+            record[f"right_{name}"] = bits and bits[:10]
+    for entry in report["test_sets"]:
+        entry["examples"] = entry["examples"][:10]
+    caption = draw_all(report)["drift-recovery"].caption
+    assert "too few to tell an error" in caption and "bars" not in caption

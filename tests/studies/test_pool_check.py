@@ -62,7 +62,7 @@ def test_runs_are_taken_together():
     found = pool_fit({"lorafusion": [pooled] * 2, "lora": [other] * 2}, 5)
     assert (found["verdict"], found["folds"], found["tests"][0]["answers"]) == ("fits", 5, 26)
     assert found["text"].startswith(
-        "On 26 answers of 5-fold cross-validation, with exact weights, LoRAFusion had right 6"
+        "Of 26 answers of 5-fold cross-validation, with exact weights, LoRAFusion got 6 right that LoRA got wrong"
     )
 
 

@@ -193,5 +193,5 @@ def test_broken_pool_file(tmp_path: Path) -> None:
 
 
 def test_no_shipped_pool() -> None:
-    with pytest.raises(UsageError, match=r"no pool is shipped for the model 'gpt-5'.* edge-adapt pool train"):
+    with pytest.raises(UsageError, match=r"the model 'gpt-5'.*edge-adapt pool train.*--method lora"):
         default_pool("gpt-5")
