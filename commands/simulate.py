@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "report.json").exists():
-            progress.say(f"the report in {out} will be replaced")
+            progress.say(f"the report in {out} will be replaced when the run is done")
         from ..studies.crew import default_jobs
         from ..studies.simulate import simulate
 
