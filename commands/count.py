@@ -131,7 +131,7 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     if out is not None:
         check_destination(out)
         if (out / "report.json").exists():
-            print(f"edge-adapt: the report in {out} will be replaced", file=sys.stderr)
+            print(f"edge-adapt: the report in {out} will be replaced when the new one is ready", file=sys.stderr)
     with kept_clear():
         report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)

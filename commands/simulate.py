@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
 
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "report.json").exists():
-            progress.say(f"the report in {out} will be replaced")
+            progress.say(f"the report in {out} will be replaced when the new one is ready")
         from ..studies.crew import default_jobs
         from ..studies.simulate import simulate
 
