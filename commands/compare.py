@@ -92,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     command = shlex.join(["edge-adapt", *args.words])
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "compare.json").exists():
-            progress.say(f"the comparison in {out} will be replaced when this one is done; its finished simulations stay")
+            progress.say(
+                f"the comparison in {out} will be replaced when the new one is ready; its finished simulations stay"
+            )
         from ..studies.compare import compare
         from ..studies.crew import default_jobs
 

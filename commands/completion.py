@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         "~/.config/fish/completions/edge-adapt.fish.",
         examples=["edge-adapt completion bash", "edge-adapt completion zsh", "edge-adapt completion fish"],
     )
-    parser.add_argument("shell", metavar="|".join(SHELLS), choices=SHELLS, help="your shell")
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     parser.set_defaults(run=run)
 
 

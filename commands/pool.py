@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import require
 from ..paths import expanded
+from .on_device import add_data_options
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument(
         "--tasks", required=True, help="comma-separated names of tasks, .csv/.jsonl files or image folders"
     )
+    add_data_options(train)
     train.add_argument(
         "--out", required=True, help="folder for the pool; goes on with a part of the same pool, replaces nothing"
     )
@@ -81,7 +83,8 @@ def _train(args: argparse.Namespace) -> int:
     with kept_clear(), TerminalProgress("importing torch") as progress:
         from ..studies.pools import PoolConfig, train_pool
 
-        values = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
+        given = {field.name: getattr(args, field.name) for field in fields(PoolConfig)}
+        values = {name: value for name, value in given.items() if value is not None}
         values["tasks"] = tuple(task.strip() for task in args.tasks.split(",") if task.strip())
         progress.stage("loading model and tasks")
         record = train_pool(PoolConfig(**values), args.out, progress)

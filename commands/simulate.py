@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ..studies.defaults import DEFAULT_METHODS
 from .on_device import DATA_OPTIONS, add_data_options
 
 DEFAULT_OUT = Path("edge-adapt-report")
@@ -39,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME[:PLACEMENT]",
         action="append",
         nargs="+",
-        help="methods to compare, or all; repeatable [frozen probe pool lora:DIGITAL lora:NVM_TASK lorafusion]",
+        help=f"methods to compare, or all; repeatable [{' '.join(DEFAULT_METHODS)}]",
     )
     add(
         "--shots",
@@ -138,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
 
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "report.json").exists():
-            progress.say(f"the report in {out} will be replaced when the run is done")
+            progress.say(f"the report in {out} will be replaced when the new one is ready")
         from ..studies.crew import default_jobs
         from ..studies.simulate import simulate
 

@@ -9,6 +9,8 @@ from ..yamlfile import Place
 from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, RelaxationPoint, Spec
 from .units import parse_list, parse_number
 
+_PLAUSIBLE = {"S": 1.0, "V": 1000.0, "J": 1.0, "W": 1000.0, "F": 1.0, "m": 1.0, "m^2": 1.0}
+"""The most that a number of a device can be, by unit: beyond it a prefix is mistaken, such as MS for mS."""
 _ENTRY_KEYS = ("value", "source", "status", "note")
 _POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
 
@@ -59,6 +61,10 @@ def _check_range(value: float, text: str, spec: Spec) -> None:
         raise UsageError(f"{text!r} must be {'above' if spec.open_low else 'at least'} {spec.low:g}{unit}")
     if value > spec.high:
         raise UsageError(f"{text!r} must be at most {spec.high:g}{unit}")
+    if value > (most := _PLAUSIBLE.get(spec.unit, float("inf"))):
+        raise UsageError(
+            f"{text!r} is {value:g}{unit}, and no part of a chip has more than {most:g}{unit}; m is milli, M is mega"
+        )
 
 
 def read_entry(name: str, key: Place, node: Place, spec: Spec, sources: Collection[str]) -> Entry:

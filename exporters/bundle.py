@@ -305,8 +305,9 @@ def check_graph(path: Path) -> None:
         if node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none":
             # onnxruntime's threads race for repeated indices: other gradients on every run.
             raise EdgeAdaptError(
-                f"{path.name} adds by {node.op_type}, which onnxruntime's threads do in any order: the method must "
-                "look its vectors up by a one-hot product instead of an index"
+                f"the model or the method looks vectors up by an index ({node.op_type} in {path.name}), and "
+                "onnxruntime's threads add their gradients in any order: two trainings would differ; simulate it "
+                "instead, with --trainer torch (a method of your own can look vectors up by a one-hot product)"
             )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError, nearest, unknown_name
 from .textfile import check_encoding, decode, lines, lone_surrogate, problem, read_text
@@ -88,6 +89,8 @@ def label_of(value: object) -> str:
     label = unicodedata.normalize("NFC", str(value)).strip()
     if not label:
         raise LineError("the label is empty")
+    if any(unicodedata.category(sign) == "Cc" for sign in label):
+        raise LineError(f"the label {label[:40]!r} holds a line break or another control character")
     if wrong := lone_surrogate(label):
         raise LineError(f"the label is no text: {wrong}")
     return label
@@ -261,7 +264,8 @@ def _csv_rows(path: Path, text: str, reading: Reading, labelled: bool) -> Iterat
     delimiters = (excel[1],) if excel else (likely, *(d for d in DELIMITERS if d != likely))
     headers = {delimiter: _header(body, delimiter) for delimiter in delimiters}
     delimiter = next((d for d, header in headers.items() if all(column in header for column in wanted)), None)
-    if not any(headers.values()):
+    if not any(headers.values()):  # nothing there, or no CSV at all: the line is then named
+        _parsed(path, body, delimiters[0], first)
         return iter(())
     if delimiter is None:
         header = max(headers.values(), key=len)
@@ -284,17 +288,22 @@ def _header(body: str, delimiter: str) -> list[str]:
     """The first line with anything in it, cut at a delimiter; nothing where there is none."""
     try:
         with _AnyLength(len(body)):
-            rows = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
-            found = next((row for row in rows if any(field.strip() for field in row)), [])
+            rows = _reader(body, delimiter)
+            found: list[str] = next((row for row in rows if any(field.strip() for field in row)), [])
     except (csv.Error, TypeError, ValueError):  # not CSV so, or a delimiter that cannot be one
         return []
     return [name.strip() for name in found]
 
 
+def _reader(body: str, delimiter: str) -> Any:
+    """Rows of fields. Blanks behind a delimiter are passed over: `good, "yes"` has its second field in quotes."""
+    return csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
 def _parsed(path: Path, body: str, delimiter: str, first: int) -> list[tuple[int, list[str]]]:
     """Rows with the number of their first line."""
     found, line = [], first
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    reader = _reader(body, delimiter)
     try:
         with _AnyLength(len(body)):
             for row in reader:

@@ -81,6 +81,11 @@ class TrainOptions:
         batch_size = self.batch_size or recipe.batch_size
         per_epoch = batch_count(examples, batch_size)
         epochs = self.epochs
+        if epochs and not manifest.trained:
+            raise UsageError(
+                f"epochs = {epochs} has no effect: this bundle trains nothing; its head is made of the means of each "
+                "class"
+            )
         if epochs is None:
             epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch)) if recipe.epochs else 0
         return Plan(

@@ -6,14 +6,13 @@ passed over without a word, as are the files that systems leave behind; everythi
 
 import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from .examples import Example, LineError, Row, collected
+from .examples import Example, LineError, Row, collected, label_of
 from .images import check_image, read_image
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,10 @@ def find_pictures(folder: Path, classes: Collection[str] = ()) -> Found:
         if not inner.is_dir():
             passed.append(inner)
             continue
-        label = unicodedata.normalize("NFC", inner.name).strip()
+        try:
+            label = label_of(inner.name)
+        except LineError as error:
+            raise UsageError(f"{str(inner)!r} is no name of a class: {error}; rename the folder") from error
         if classes and label not in classes:
             continue
         if label in known:

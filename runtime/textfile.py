@@ -58,7 +58,16 @@ def decode(content: bytes, where: str, encoding: str | None = None) -> str:
     """
     if found := next((kind for start, kind in NO_TEXT if start.match(content)), None):
         raise UsageError(f"{where} is {found}; unpack or export it as text first (.csv, .jsonl)")
-    by_mark = next((name for mark, name in MARKS if content.startswith(mark)), None)
+    mark, by_mark = next((found for found in MARKS if content.startswith(found[0])), (b"", None))
+    if by_mark and encoding and not _fits(encoding, by_mark, mark):
+        raise UsageError(
+            f"{where} starts with the byte order mark of {by_mark}, not of {encoding}; leave --encoding out"
+        )
+    if encoding and not by_mark and codecs.lookup(encoding).name in ("utf-16", "utf-32"):
+        raise UsageError(
+            f"{where} has no byte order mark, so the order of its bytes is unknown; give --encoding {encoding}-le or "
+            f"{encoding}-be"
+        )
     chosen = encoding or by_mark
     if chosen is None and (guess := _utf16_without_mark(content)):
         raise UsageError(f"{where} looks like UTF-16 without a byte order mark; give --encoding {guess}")
@@ -67,6 +76,12 @@ def decode(content: bytes, where: str, encoding: str | None = None) -> str:
     except (UnicodeError, ValueError) as error:
         raise UsageError(f"{where} is not {chosen} text ({error}); give another --encoding") from error
     return text.removeprefix("\ufeff")
+
+
+def _fits(encoding: str, by_mark: str, mark: bytes) -> bool:
+    """Whether an encoding is the one that a byte order mark tells, or its form in that order (utf-8-sig, utf-16-le)."""
+    order = "-le" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE) else "-be"
+    return codecs.lookup(encoding).name in (by_mark, f"{by_mark}-sig", f"{by_mark}{order}")
 
 
 def _utf16_without_mark(content: bytes) -> str | None:

@@ -18,28 +18,38 @@ _WITH_ALPHA = {"LA": "LA", "PA": "PA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA
 _READ = ("1", GREY, "P", COLOUR, "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *_WITH_ALPHA)
 _SPACES = {GREY: "GRAY", COLOUR: "RGB", "CMYK": "CMYK"}
 """What a profile must be of to say what the numbers of a mode mean."""
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+"""Tags of TIFF, and values of them. Pillow turns round what has white at 0 only up to 8 bits."""
 _ROUNDING = 2
 """By so much a profile may move a colour and still be taken for sRGB, under whatever name."""
 
 
 def white_level(opened: Any) -> int | None:
     """The number that is white in a file of grey with more than 8 bits, None in all other files: 65535, or what a TIFF
-    of 10, 12 or 14 bits reaches.
+    of 10, 12 or 14 bits reaches. Below zero: its size is black, and white is 0.
 
     Raises:
         UsageError: only the file's maker knows what is white in it, or the mode is not known.
     """
-    mode = str(opened.mode)
+    mode, tags = str(opened.mode), getattr(opened, "tag_v2", {})
+    bits, form = (_first(tags.get(tag, usual)) for tag, usual in ((_BITS, 16), (_SAMPLE_FORMAT, 1)))
+    if form == _SIGNED and bits <= 16:
+        raise UsageError("its points are numbers with a sign, and no rule says which is white; save it without a sign")
     if mode.startswith("I;16") or (mode == "I" and opened.format in ("PNG", "PPM")):
-        bits = getattr(opened, "tag_v2", {}).get(258, 16)
-        bits = int(bits[0] if isinstance(bits, tuple) else bits)
-        return (1 << bits) - 1 if 8 < bits < 16 else 65535
+        most = (1 << bits) - 1 if 8 < bits < 16 else 65535
+        return -most if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else most
     if mode == "F" or mode.startswith("I"):
         kind = "32-bit fractions" if mode == "F" else "32-bit whole numbers"
         raise UsageError(f"its points are {kind}, and no rule says which of them is white; save it with 8 or 16 bits")
     if mode not in _READ:
         raise UsageError(f"its mode {mode!r} is not one that can be read; save it as RGB")
     return None
+
+
+def _first(value: Any) -> int:
+    """The value of a tag, or the first of several: of one colour."""
+    return int(value[0] if isinstance(value, tuple) else value)
 
 
 def visible(image: Any, white: int | None) -> Any:
@@ -52,6 +62,8 @@ def visible(image: Any, white: int | None) -> Any:
         return _eight_bits(image, white, clear)
     if image.mode in _WITH_ALPHA or clear is not None:
         whole = image.convert(_WITH_ALPHA.get(image.mode, image.mode)).convert(CLEAR)
+        if whole.getchannel("A").getextrema() == (0, 0):
+            raise UsageError("all of it is transparent, so nothing can be seen; save it without transparency")
         colours = _by_profile(whole.convert(COLOUR), image.info)
         colours.putalpha(whole.getchannel("A"))
         return _on_white(colours)
@@ -66,8 +78,10 @@ def _eight_bits(image: Any, white: int, clear: Any) -> Any:
     """Grey of more bits in 8; `clear` is the number that is transparent, if one is."""
     from PIL import Image
 
-    points = np.clip(np.asarray(image).astype(np.int64), 0, white)
-    grey = Image.fromarray(((points * 255 + white // 2) // white).astype(np.uint8))
+    most = abs(white)
+    points = np.clip(np.asarray(image).astype(np.int64), 0, most)
+    light = (points * 255 + most // 2) // most
+    grey = Image.fromarray((light if white > 0 else 255 - light).astype(np.uint8))
     if not isinstance(clear, int):
         return grey
     colours = grey.convert(CLEAR)

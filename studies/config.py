@@ -10,10 +10,10 @@ from typing import Any
 from ..errors import UsageError, unknown_name
 from ..options_file import read_options
 from ..runtime.examples import Reading
+from .defaults import DEFAULT_METHODS
 
-DEFAULT_METHODS = ("frozen", "probe", "pool", "lora:DIGITAL", "lora:NVM_TASK", "lorafusion")
-"""What is compared unless told otherwise: the method it is about, what it starts from, and the usual yardsticks. The
-two placements of LoRA share one training; those that rewrite cells at every step, and full tuning, run on request."""
+__all__ = ["DEFAULT_METHODS", "SimulateConfig", "parse_age", "parse_settings", "read_config"]
+
 FIDELITIES = ("fast", "bitserial", "ideal", "count")
 TRAINERS = ("torch", "onnxruntime")
 CHIPS = ("each-run", "one")

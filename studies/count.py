@@ -28,13 +28,12 @@ from ..simulator.writing import require_programmable
 from ..workloads.shapes import ModelShape, load_shape
 from . import amortise
 from .count_config import CountConfig
+from .defaults import DEFAULT_METHODS
 from .digital import inference_events, training_events
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
 SCHEMA = "edge-adapt/count/1"
-DEFAULT_METHODS = ("frozen", "full", "lora", "lorafusion", "probe")
-"""What is counted unless told otherwise."""
 
 
 @dataclass(frozen=True)

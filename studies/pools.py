@@ -5,7 +5,7 @@ import math
 import platform
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,12 +18,14 @@ from ..methods import Adaptation, Placement, Recipe, get_method
 from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
 from ..methods.trainer import evaluate, train
 from ..paths import expanded
+from ..runtime.examples import Reading
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
-from ..workloads.tasks import Task, load_task
+from ..workloads.tasks import Task, load_task, without_effect
 from .encoding import Encoded
 
 SCHEMA = "edge-adapt/pool/1"
+_READING = ("text_column", "label_column", "encoding", "on_error")  # fields of `Reading`, by the same names
 _TRAINING, _TESTING = "training", "testing"  # kinds of work, for the progress
 
 
@@ -32,7 +34,8 @@ class PoolConfig:
     """What makes a pool: the same values give the same modules.
 
     `learning_rate` is that of A and B; the head's is `head_learning_rate`. `max_examples` of a task's training part are
-    used, each cut to `max_tokens`. All modules start from the same random A (B starts at zero): what they learn then
+    used, each cut to `max_tokens`. text_column, label_column, encoding, on_error: how files of the user's own are read
+    (`runtime.examples.Reading`). All modules start from the same random A (B starts at zero): what they learn then
     lies in a common frame, and the products B_j A_k of a fusion are meaningful.
     """
 
@@ -48,6 +51,29 @@ class PoolConfig:
     learning_rate: float = 1e-3
     head_learning_rate: float = 2e-3
     dtype: Literal["float32", "float16"] = "float16"
+    text_column: str = "text"
+    label_column: str = "label"
+    encoding: str = ""
+    on_error: str = "fail"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for `pool.json`; how files are read stands in it where it is not as usual."""
+        usual = {field.name: field.default for field in fields(self) if field.name in _READING}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
+
+    def readings(self) -> dict[str, Reading]:
+        """How each task is read: as the options that mean something for it say.
+
+        Raises:
+            UsageError: an option of reading that cannot be, or that means nothing for any of the tasks.
+        """
+        reading = Reading(self.text_column, self.label_column, self.encoding or None, self.on_error)
+        useless = {task: without_effect(task, reading) for task in self.tasks}
+        if everywhere := set.intersection(*map(set, useless.values())):
+            name = min(everywhere).replace("_", "-")
+            raise UsageError(f"--{name} has no effect on any of the tasks {', '.join(self.tasks)}")
+        usual = {name: getattr(Reading(), name) for name in _READING}
+        return {task: replace(reading, **{name: usual[name] for name in without}) for task, without in useless.items()}
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
@@ -60,11 +86,12 @@ class PoolConfig:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.alpha <= 0 or self.learning_rate <= 0:
             raise UsageError("alpha and the learning rate must be above 0")
+        self.readings()
 
     def command(self, out: str) -> str:
         """The command line that trains this pool."""
         options: dict[str, object] = {"model": self.model, "tasks": ",".join(self.tasks)}
-        options |= {key.replace("_", "-"): value for key, value in asdict(self).items() if key not in options}
+        options |= {key.replace("_", "-"): value for key, value in self.as_dict().items() if key not in options}
         words = [word for key, value in options.items() for word in (f"--{key}", f"{value}")]
         return shlex.join(["edge-adapt", "pool", "train", *words, "--out", out])
 
@@ -90,7 +117,7 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
     config.check()
     out = expanded(out)
     record = _open_folder(config, out)
-    tasks = [load_task(task) for task in config.tasks]
+    tasks = [load_task(task, reading=reading) for task, reading in config.readings().items()]
     if twice := sorted({task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1}):
         raise UsageError(f"two of the tasks are called {twice[0]!r}; rename one of the files")
     finished = {entry["name"] for entry in record["modules"] if (out / entry["name"]).is_dir()}
@@ -99,7 +126,8 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
     if record["base_fingerprint"] not in (None, backbone.fingerprint):
         raise UsageError(f"{out} holds modules of a model with other weights; give another --out")
     record |= {"base_model": backbone.name, "base_fingerprint": backbone.fingerprint}
-    said = [*(message for task in waiting for message in backbone.reading(task).messages),
+    said = [*(f"task {task.name}: {message}" for task in waiting for message in task.messages),
+            *(message for task in waiting for message in backbone.reading(task).messages),
             backbone.cut_message(config.max_tokens)]  # fmt: skip
     record["messages"] = list(dict.fromkeys([*record.get("messages", ()), *(message for message in said if message)]))
     record["modules"] = [entry for entry in record["modules"] if entry["name"] in finished]
@@ -122,7 +150,7 @@ def train_pool(config: PoolConfig, out: str | Path, progress: Progress | None = 
 
 def _open_folder(config: PoolConfig, out: Path) -> dict[str, Any]:
     """The record of the pool in `out`, or a new one; refuses a folder that holds something else."""
-    wanted = json.loads(json.dumps(asdict(config)))
+    wanted = json.loads(json.dumps(config.as_dict()))
     file = out / POOL_FILE
     if not file.is_file():
         if out.exists() and (not out.is_dir() or any(item for item in out.iterdir() if not item.name.startswith("."))):

@@ -23,6 +23,7 @@ PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 # What would make transformers run code of a folder, or fetch some: the values are left out of a configuration.
 _RUNNING_CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation", "use_kernels")
+_POINTER = b"version https://git-lfs"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _INDICES = ("I64", "I32", "I16", "BOOL")  # of buffers: position ids and the like
 _LEFT_OVER = ("inv_freq", "position_ids", "masked_bias")  # buffers of older versions; computed anew today
@@ -35,12 +36,20 @@ def read_json(path: Path) -> dict[str, Any]:
         EdgeAdaptError: there is none, or the file cannot be read.
     """
     try:
+        require_content(path)
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise EdgeAdaptError(f"{path}: expected an object, found {type(content).__name__}")
     return content
+
+
+def require_content(path: Path) -> None:
+    """Raise `EdgeAdaptError` for a file that is Git LFS's pointer to what should be there."""
+    with open(path, "rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
 
 
 def read_config(folder: Path) -> "PretrainedConfig":
@@ -61,7 +70,7 @@ def read_config(folder: Path) -> "PretrainedConfig":
     kind = content.get("model_type")
     if kind is None:
         raise EdgeAdaptError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         code = "; its own code (auto_map) is never run" if "auto_map" in content else ""
         raise EdgeAdaptError(f"{path}: transformers has no model_type {kind!r}{code}")
     if (quantised := content.get("quantization_config")) is not None:
@@ -96,6 +105,8 @@ def require_encoder(config: "PretrainedConfig", folder: Path) -> None:
     why = ""
     if config.is_encoder_decoder:
         why = " (an encoder with a decoder)"
+    elif getattr(config, "is_decoder", False) and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
+        why = ' here, as config.json says "is_decoder": true (its tokens see only those in front of them)'
     elif getattr(config, "is_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         why = ""
     elif getattr(config, "vision_config", None) is not None:
@@ -197,6 +208,7 @@ def _dtypes(path: Path) -> dict[str, str]:
     """The type of every tensor of a file, by name: its header alone is read."""
     from safetensors import safe_open
 
+    require_content(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
             return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -272,4 +284,5 @@ def quiet() -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """The words of an error of another library, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    words = " ".join(str(error).split())[:300]
+    return f"nothing is known by the name {words}" if isinstance(error, KeyError) else words or type(error).__name__

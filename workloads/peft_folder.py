@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from ..errors import EdgeAdaptError, UsageError
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
+from .peft_values import Targets
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -44,7 +45,7 @@ class LoraModule:
 
     `others`: what lies in the file beside the matrices of linear layers, by tensor name: heads, embeddings, adapters of
     convolutions. Whether it matters only the model tells (see `peft_match`). None stands for values of another type
-    than float.
+    than float. `targets`: what the adapter's config lets it change.
     """
 
     name: str
@@ -57,6 +58,7 @@ class LoraModule:
     base_fingerprint: str | None = None
     messages: tuple[str, ...] = ()
     others: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    targets: Targets = field(default_factory=Targets, compare=False)
 
     @property
     def changes_nothing(self) -> bool:
@@ -97,6 +99,12 @@ def load_module(folder: Path) -> LoraModule:
             else:
                 others[name] = _values(entry)
     path = files[0]
+    if not found["A"] and not found["B"]:
+        there = f"; its first tensor is {min(others)}" if others else ""
+        raise EdgeAdaptError(
+            f"{path} holds no LoRA tensors of linear layers as save_pretrained of peft names them "
+            f"(...lora_A.weight){there}"
+        )
     _check_pairs(path, config, found["A"], found["B"])
     for linear in found["A"]:
         if rule := config.targets.left_out_by(linear):
@@ -117,6 +125,7 @@ def load_module(folder: Path) -> LoraModule:
         base_fingerprint=metadata.get("base_fingerprint"),
         messages=_left_aside(folder, files),
         others=others,
+        targets=config.targets,
     )
     _check_size(path, module)
     return module
@@ -263,8 +272,6 @@ def _rescaled(tensor: np.ndarray, factor: float) -> np.ndarray:
 
 def _check_pairs(path: Path, config: AdapterConfig, a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> None:
     """Every A has its B, both are matrices, and their ranks are those of the config."""
-    if not a and not b:
-        raise EdgeAdaptError(f"{path} holds no LoRA tensors of linear layers")
     for linear in sorted(set(a) | set(b)):
         if linear not in a or linear not in b:
             there, absent = ("A", "B") if linear in a else ("B", "A")

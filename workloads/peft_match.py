@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UsageError, unknown_name
 from .peft_folder import LoraModule
+from .peft_values import Targets
 
 if TYPE_CHECKING:
     from .models import Backbone
@@ -50,6 +51,10 @@ def matched(module: LoraModule, backbone: "Backbone") -> LoraModule:
     beside = [path for path, place in places.items() if place is None]
     ignored = _ignored(module, beside, prefixes[0], renamed, backbone)
     messages = list(module.messages)
+    if absent := _absent(module, linears, names, prefixes[0]):
+        messages.append(
+            f"its config names linears that its file has no matrices for, and they stay as they are: {absent}"
+        )
     if ignored:
         messages.append(f"features do not use, and this leaves out: {_listed(ignored)}")
     return replace(
@@ -58,6 +63,7 @@ def matched(module: LoraModule, backbone: "Backbone") -> LoraModule:
         b={name: module.b[path] for path, name in names.items()},
         rank=max(len(module.a[path]) for path in names),
         others={},
+        targets=Targets(),
         messages=tuple(messages),
     )
 
@@ -114,6 +120,14 @@ def _check_shapes(module: LoraModule, names: dict[str, str], backbone: "Backbone
             )
 
 
+def _absent(module: LoraModule, linears: Sequence[str], names: dict[str, str], prefix: str) -> str:
+    """Linears of the model that the adapter's config names and its file lacks, as those of a file that was cut."""
+    if module.targets.modules is None:
+        return ""
+    there = set(names.values())
+    return _listed(n for n in linears if n not in there and module.targets.left_out_by(f"{prefix}{n}") is None)
+
+
 def _ignored(
     module: LoraModule, beside: Sequence[str], prefix: str, renamed: Callable[[str], str], backbone: "Backbone"
 ) -> list[str]:
@@ -139,8 +153,9 @@ def _ignored(
     used = _used(backbone, doubtful)
     if wrong := [shown for name, shown in doubtful.items() if name in used]:
         raise UsageError(
-            f"adapter {module.name!r} changes {_listed(wrong)}, which the features depend on and which is no linear "
-            "layer of a Transformer block: train it without (target_modules, exclude_modules, modules_to_save)"
+            f"adapter {module.name!r} changes {_listed(wrong)}, which the features depend on, by something else than "
+            "the LoRA matrices of a linear layer in a Transformer block: train it without (target_modules, "
+            "exclude_modules, modules_to_save, bias)"
         )
     return [*ignored, *doubtful.values()]
 

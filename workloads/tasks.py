@@ -4,8 +4,9 @@ Those of images are in `image_tasks`, of pairs of texts in `pair_tasks`, of name
 `load_task` finds them, too.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -190,6 +191,8 @@ def load_task(name_or_path: str | Path, test_examples: int | None = None, readin
         EdgeAdaptError: the texts cannot be fetched.
     """
     given = str(name_or_path)
+    if reading is not None and (useless := without_effect(given, reading)):
+        raise UsageError(f"--{useless[0].replace('_', '-')} has no effect on the task {given!r}: {_HAS_EFFECT}")
     if test_examples is not None and test_examples < 1:
         raise UsageError(f"test_examples must be at least 1, not {test_examples}")
     if given in TASKS:
@@ -221,6 +224,33 @@ def load_task(name_or_path: str | Path, test_examples: int | None = None, readin
         return load_tagged_file(path, test_examples, reading)
     rows, messages = user_file.read(path, reading)
     return own_task(messages, lambda: make_task(path.stem, rows, str(path), OWN, test_examples))
+
+
+_HAS_EFFECT = (
+    "columns are named of .csv, .tsv and .jsonl files, an encoding of files of texts, and wrong lines are skipped of a "
+    "file or folder of your own"
+)
+
+
+def without_effect(given: str, reading: Reading) -> list[str]:
+    """The names of the options of reading that are not as usual, and that mean nothing for this task."""
+    from .image_tasks import IMAGE_TASKS
+    from .pair_tasks import PAIR_TASKS
+    from .tagged_tasks import TAGGED_TASKS
+
+    path = expanded(given)
+    if any(given in shipped for shipped in (TASKS, PAIR_TASKS, TAGGED_TASKS, IMAGE_TASKS)):
+        used: tuple[str, ...] = ()
+    elif path.is_dir():
+        used = ("on_error",)
+    elif path.suffix.lower() in conll.SUFFIXES:
+        used = ("encoding", "on_error")
+    else:
+        return []
+    usual = Reading()
+    return [
+        f.name for f in fields(Reading) if f.name not in used and getattr(reading, f.name) != getattr(usual, f.name)
+    ]
 
 
 def own_task(messages: Sequence[str], make: Callable[[], Task]) -> Task:
@@ -271,6 +301,10 @@ def _look_alikes(labels: Sequence[str]) -> list[str]:
         first = found.setdefault(_looks(label), label)
         if first != label:
             said.append(f"the labels {first!r} and {label!r} are two classes; write them alike if they mean one")
+    if quoted := [label for label in labels if len(label) > 1 and label[0] == label[-1] and label[0] in "'`\""]:
+        said.append(
+            f"the quotes of the label {quoted[0]} belong to it; only double quotes are taken off, of CSV's fields"
+        )
     return said
 
 
@@ -278,7 +312,7 @@ def _looks(label: str) -> object:
     try:
         return float(label)
     except ValueError:
-        return normalise(label)
+        return normalise("".join(sign for sign in label if unicodedata.category(sign) != "Cf"))  # signs without width
 
 
 def _unique(rows: Iterable[tuple[str, str]], noun: str) -> tuple[list[tuple[str, str]], list[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EdgeAdaptError, UsageError
 from .encoder_checks import word_vectors
-from .model_folders import one_line, read_json
+from .model_folders import one_line, read_json, require_content
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,6 +48,7 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
             "tokenizer"
         )
     _require_readable(folder, found)
+    require_content(folder / found[0])
     try:
         if found[0] == TOKENIZER:
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))

@@ -198,7 +198,7 @@ def test_a_failure_in_the_middle_leaves_the_former_report(
     failed = cli(*words)
     assert failed.code == FAILURE and failed.out == ""
     assert failed.err.splitlines()[-2:] == [
-        "edge-adapt: the report in report will be replaced when the run is done",
+        "edge-adapt: the report in report will be replaced when the new one is ready",
         "edge-adapt: error: not enough memory; use a smaller model or fewer methods at a time",
     ]
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before

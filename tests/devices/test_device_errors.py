@@ -53,6 +53,7 @@ def swap_entry(text, key, value):
         ("levels", "16.5", "'16.5' must be a whole number"),
         ("levels", "1", "must be at least 2"),
         ("stuck_low", '"120 %"', "must be at most 1"),
+        ("g_max", '"40 MS"', "is 4e+07 S, and no part of a chip has more than 1 S; m is milli, M is mega"),
         ("stuck_high", '"-1 %"', "must be at least 0"),
         ("noise", '"1 V"', "unit 'V' has the wrong dimension; write a plain number or '%'"),
         ("tolerance", '"39.5 uS"', "programming.tolerance must be less than g_max - g_min"),

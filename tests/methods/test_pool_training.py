@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,32 @@ def test_trains_one_module_per_task_that_loads_again(config, tmp_path):
     assert {module.scale for module in pool.modules} == {2.0}
     assert pool.target_names == tuple(n for n in backbone.linear_names() if n.endswith(("query", "value")))
     assert all(np.abs(module.b[name]).max() > 0 for module in pool.modules for name in pool.target_names)
+
+
+def test_files_are_read_as_asked(config, folder, tmp_path):
+    """The reader of `simulate` and `train`: other columns, an encoding, and wrong lines that are left out and said."""
+    rows = (folder / "first.csv").read_text().splitlines()[1:]
+    own = tmp_path / "own.csv"
+    lines = ["größe;body", *(";".join(reversed(row.split(","))) for row in rows), "x"]
+    own.write_bytes("\n".join(lines).encode("cp1252"))
+    options = {"text_column": "body", "label_column": "größe", "encoding": "cp1252", "on_error": "skip"}
+    mine = replace(config, tasks=(str(own),), **options)
+    record = train_pool(mine, tmp_path / "mine")
+    assert f"task own: {own}: 1 line left out; the first, line 62: 1 fields" in record["messages"][0]
+    assert {key: record["config"][key] for key in options} == options
+    assert "--text-column body" in record["command"]
+    plain = train_pool(replace(config, tasks=config.tasks[:1]), tmp_path / "plain")
+    assert not options.keys() & plain["config"].keys(), "pools of earlier versions go on"
+    modules = [load_pool(tmp_path / name).modules[0] for name in ("mine", "plain")]
+    assert all(np.array_equal(modules[0].b[name], modules[1].b[name]) for name in modules[0].b)
+
+
+def test_options_of_reading_that_mean_nothing(config, tmp_path):
+    with pytest.raises(UsageError, match="--encoding has no effect on any of the tasks movie, tweets"):
+        train_pool(replace(config, tasks=("movie", "tweets"), encoding="latin-1"), tmp_path / "new")
+    with pytest.raises(UsageError, match="unknown encoding 'klingon'"):
+        train_pool(replace(config, encoding="klingon"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_same_seed_same_pool(config, tmp_path):

@@ -1,5 +1,6 @@
 """Files of texts: what is read, and which line is wrong."""
 
+import codecs
 import json
 import logging
 import unicodedata
@@ -34,6 +35,50 @@ def test_labelled_files(tmp_path: Path, name: str, content: str | bytes) -> None
     found = read_examples(write(tmp_path, name, content))
     assert [(e.text, e.label) for e in found] == [("fine film", "up"), ("ä é", "7")]
     assert [e.line for e in found] == ([1, 3] if name.endswith("jsonl") else [2, 4])
+
+
+def test_blanks_in_front_of_quotes_are_no_part_of_a_field(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'label, text\nup, "fine, fine film"\n "7",  "it ""is"" so"\n')
+    found = read_examples(path)
+    assert [(e.text, e.label) for e in found] == [("fine, fine film", "up"), ('it "is" so', "7")]
+
+
+def test_a_first_line_that_is_no_csv_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.csv, line 1: .*stands in double quotes"):
+        read_examples(write(tmp_path, "a.csv", '"text" ,"label"\na,b\n'))
+
+
+@pytest.mark.parametrize("label", ["a\nb", "a\tb", "a\x1b[31m", "a\x7f", "a\x85b"])
+def test_labels_hold_no_control_characters(tmp_path: Path, label: str) -> None:
+    path = write(tmp_path, "a.jsonl", json.dumps({"text": "x", "label": label}))
+    with pytest.raises(UsageError, match=r"line 1: the label '.*' holds a line break or another control character"):
+        read_examples(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "said"),
+    [
+        ("text,label\na,b".encode("utf-8-sig"), "latin-1", "starts with the byte order mark of utf-8, not of latin-1"),
+        ("text,label\na,b".encode("utf-16"), "utf-8", "starts with the byte order mark of utf-16, not of utf-8"),
+        (codecs.BOM_UTF16_LE + b"a\0", "utf-16-be", "starts with the byte order mark of utf-16, not of utf-16-be"),
+        ("text,label\na,b".encode("utf-16-be"), "utf-16", "no byte order mark.*--encoding utf-16-le or utf-16-be"),
+    ],
+)
+def test_marks_and_encodings_that_contradict_each_other(
+    tmp_path: Path, content: bytes, encoding: str, said: str
+) -> None:
+    for name in ("a.csv", "lines.txt"):
+        with pytest.raises(UsageError, match=said):
+            read_examples(write(tmp_path, name, content), Reading(encoding=encoding), labelled=name == "a.csv")
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8", "UTF8", "utf-8-sig"])
+def test_a_mark_and_its_own_encoding(tmp_path: Path, encoding: str | None) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,b".encode("utf-8-sig"))
+    assert read_examples(path, Reading(encoding=encoding))[0].text == "a"
+    path = write(tmp_path, "b.csv", codecs.BOM_UTF16_LE + "text,label\na,b".encode("utf-16-le"))
+    for name in ("utf-16", "utf-16-le"):
+        assert read_examples(path, Reading(encoding=name))[0].text == "a"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +161,15 @@ def test_texts_without_labels(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.text().filter(str.strip), st.text().filter(str.strip)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(
+            st.text().filter(str.strip), st.text(st.characters(exclude_categories=["Cc", "Cs"])).filter(str.strip)
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_what_json_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in pairs]
     path = write(tmp_path_factory.mktemp("any"), "a.jsonl", "\n".join(lines))

@@ -1,6 +1,7 @@
 """Which files of a folder are a task's pictures: one rule, asked by the device and by the workstation."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,19 @@ def test_two_folders_of_one_class_and_folders_without_pictures(tmp_path: Path) -
             read(tmp_path / "empty")
     with pytest.raises(UsageError, match="is no folder"):
         read_pictures(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"a\xff", b"a\x1b[31m"])
+def test_folders_whose_name_no_label_can_be(tmp_path: Path, name: bytes) -> None:
+    inner = os.path.join(os.fsencode(tmp_path), name)
+    try:
+        os.mkdir(inner)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    picture(Path(os.fsdecode(inner)) / "0.png")
+    for read in (read_pictures, load_task):
+        with pytest.raises(UsageError, match=r"is no name of a class: the label .*; rename the folder"):
+            read(tmp_path)
 
 
 def test_to_predict_any_depth_or_a_single_file(folder: Path) -> None:

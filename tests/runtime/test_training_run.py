@@ -11,6 +11,8 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,14 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(bundle: Path, texts) -> Non
     for state in states[1:]:
         for name, value in state.items():
             np.testing.assert_allclose(value, states[0][name], rtol=1e-4, atol=1e-5)
+
+
+def test_epochs_for_a_bundle_that_trains_nothing_are_refused() -> None:
+    recipe = SimpleNamespace(learning_rates={}, epochs=0, min_steps=0, batch_size=4, weight_decay=0.0, clip_norm=1.0)
+    manifest: Any = SimpleNamespace(trained=(), recipe=recipe)
+    with pytest.raises(UsageError, match=r"epochs = 3 has no effect: this bundle trains nothing"):
+        TrainOptions(epochs=3).plan(manifest, 12)
+    assert TrainOptions().plan(manifest, 12).epochs == 0
 
 
 def test_the_head_starts_at_the_class_means(bundle: Path, texts, oracle) -> None:

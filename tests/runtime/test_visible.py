@@ -197,6 +197,42 @@ def test_numbers_whose_white_nobody_knows_are_refused(tmp_path: Path, image: Ima
             read(path)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("white", [0, 1])
+def test_tiffs_whose_white_is_zero(tmp_path: Path, bits: int, white: int) -> None:
+    """PhotometricInterpretation 0 says that the smallest number is white."""
+    points = (GREY if white else 255 - GREY).astype("<u2")
+    content = (points * 257 if bits == 16 else points.astype(np.uint8)).tobytes()
+    (tmp_path / "a.tif").write_bytes(plain_tiff(content, {258: bits, 262: white}))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), GREY)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_numbers_with_a_sign_are_refused(tmp_path: Path, bits: int) -> None:
+    content = GREY.astype(f"<u{bits // 8}").tobytes()
+    (tmp_path / "a.tif").write_bytes(plain_tiff(content, {258: bits, 262: 1, 339: 2}))
+    with pytest.raises(UsageError, match=r"a\.tif: its points are numbers with a sign"):
+        check_image(tmp_path / "a.tif")
+
+
+def plain_tiff(content: bytes, tags: dict[int, int]) -> bytes:
+    """One uncompressed picture of grey, written by hand."""
+    entries = {256: WIDTH, 257: HEIGHT, 259: 1, 273: 0, 277: 1, 278: HEIGHT, 279: len(content)} | tags
+    start = 8 + 2 + 12 * len(entries) + 4
+    entries[273] = start
+    listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + listed + bytes(4) + content
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_picture_of_which_nothing_can_be_seen_is_refused(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(SCENE).convert("RGBA")
+    image.putalpha(0)
+    image.save(tmp_path / "clear", kind, lossless=True)
+    with pytest.raises(UsageError, match="clear: all of it is transparent"):
+        read_image(tmp_path / "clear")
+
+
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
 def test_of_several_pictures_the_first_is_seen(tmp_path: Path, kind: str) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ((0, 0, 0), (255, 255, 255))]

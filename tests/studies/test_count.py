@@ -13,10 +13,11 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, entries, fitting, footprint
 from edge_adapt.methods.placement import Placement
 from edge_adapt.reports.explain import explain
-from edge_adapt.studies.count import Counter, adaptation_events, count, result
+from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
 from edge_adapt.studies.count_config import CountConfig, read_count_config
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
+from edge_adapt.studies.workbench import choose_variants
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -449,3 +450,8 @@ def test_unknown_methods_and_placements(tiny):
     with pytest.raises(UsageError, match="placement for lorafusion"):
         footprint("lorafusion", Placement.NVM_STEP, tiny.shape, Size())
     assert isinstance(footprint("lora", None, tiny.shape, Size()), Footprint)
+
+
+def test_the_usual_methods_are_those_of_a_simulation() -> None:
+    counted = [(f.method, f.placement) for f in choose(CountConfig(), load_shape("minilm"))]
+    assert counted == [(variant.method.name, variant.placement) for variant in choose_variants((), {})]

@@ -247,6 +247,14 @@ def _swap(key: str, tensor: torch.Tensor | None) -> Callable[[dict[str, torch.Te
     return lambda tensors: tensors.pop(full) if tensor is None else tensors.update({full: tensor})
 
 
+def _renamed(old: str, new: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for name in list(tensors):
+            tensors[name.replace(old, new)] = tensors.pop(name)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -268,6 +276,7 @@ def _swap(key: str, tensor: torch.Tensor | None) -> Callable[[dict[str, torch.Te
             "is stored as F8_E4M3; allowed: F16, BF16",
         ),
         (lambda tensors: tensors.clear(), "holds no LoRA tensors of linear layers"),
+        (_renamed(".weight", ".default.weight"), r"holds no LoRA .*its first tensor is .*lora_A\.default\.weight"),
     ],
     ids=[
         "no B",
@@ -285,6 +294,7 @@ def _swap(key: str, tensor: torch.Tensor | None) -> Callable[[dict[str, torch.Te
         "int8",
         "float8",
         "empty",
+        "state dict",
     ],
 )
 def test_broken_tensors(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str) -> None:

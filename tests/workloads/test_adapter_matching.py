@@ -116,6 +116,15 @@ def test_trained_parts_of_the_encoder_are_refused(
         load_pool(tmp_path / "m", backbone)
 
 
+def test_layers_that_the_config_names_and_the_file_lacks(tmp_path: Path, bert: BertModel, backbone: Backbone) -> None:
+    folder = _save(tmp_path / "m", _copy(bert), target_modules=["query", "value"])
+    assert load_pool(folder, backbone).messages == ()
+    tensors = load_file(folder / WEIGHTS)
+    save_file({name: tensor for name, tensor in tensors.items() if "value" not in name}, folder / WEIGHTS)
+    (message,) = load_pool(folder, backbone).messages
+    assert message.endswith("has no matrices for, and they stay as they are: encoder.layer.0.attention.self.value")
+
+
 def test_copies_of_what_the_model_has_are_nothing_new(tmp_path: Path, bert: BertModel, backbone: Backbone) -> None:
     """`save_embedding_layers` writes the embeddings beside the adapter, trained or not."""
     config = peft.LoraConfig(r=2, target_modules=["query"], init_lora_weights=False)

@@ -69,6 +69,35 @@ def test_numbers_that_are_words(tmp_path: Path) -> None:
     assert conll.read(write(tmp_path, "1 CD O\n\n1 CD B-X\n")).sentences == [(("1",), ("O",)), (("1",), ("B-X",))]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1 Ann B-X\n2 sat O\n\n3 Bo B-X\n4 ran O\n",  # every line of the file has a number
+        "0 Ann B-X\n1 sat O\n\n2 Bo B-X\n3 ran O\n",
+        "1 Ann B-X\n1 sat O\n\n2 Bo B-X\n2 ran O\n",  # every sentence has one
+    ],
+)
+def test_other_numbers_in_front_are_no_words(tmp_path: Path, content: str) -> None:
+    sentences = conll.read(write(tmp_path, content)).sentences
+    assert sentences == [(("Ann", "sat"), ("B-X", "O")), (("Bo", "ran"), ("B-X", "O"))]
+
+
+def test_comments_that_end_like_a_tag(tmp_path: Path) -> None:
+    """A comment has another number of columns than the words have."""
+    found = conll.read(write(tmp_path, "# text = a plan B-52\nAnn B-X\nsat O\n"))
+    assert found.sentences == [(("Ann", "sat"), ("B-X", "O"))]
+    found = conll.read(write(tmp_path, "Ann B-X\n-DOCSTART-s O\n"))
+    assert found.sentences == [(("Ann", "-DOCSTART-s"), ("B-X", "O"))]
+
+
+@pytest.mark.parametrize("last", ["B-Y", "O"])
+def test_several_columns_of_tags_are_said(tmp_path: Path, last: str) -> None:
+    found = conll.read(write(tmp_path, f"Ann B-X {last}\nsat O O\n"))
+    assert found.sentences == [(("Ann", "sat"), (last, "O"))]
+    assert "column 2 of 3 could hold the tags, too; the last column is read" in found.messages[-1]
+    assert conll.read(write(tmp_path, "Ann O B-X\nsat O O\n")).messages == []
+
+
 def test_ranges_of_conll_u(tmp_path: Path) -> None:
     found = conll.read(write(tmp_path, "1\tva\tO\n2-3\tdel\t_\n2\tde\tO\n3\tel\tB-X\n3.1\tno\t_\n4\tRio\tI-X\n"))
     assert found.sentences == [(("va", "de", "el", "Rio"), ("O", "O", "B-X", "I-X"))]

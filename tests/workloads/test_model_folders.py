@@ -13,6 +13,7 @@ import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.workloads.models import load_backbone
+from edge_adapt.workloads.shapes import load_shape
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM
@@ -71,6 +72,38 @@ def test_code_of_a_known_type_is_not_run_and_the_reader_is_told(hostile: Path) -
     (message,) = backbone.messages
     assert "auto_map" in message
     assert "not run" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"model_type": ["bert"]}', r"transformers has no model_type \['bert'\]"),
+        ('{"model_type": {}}', "transformers has no model_type {}"),
+        ("[" * 100_000, "config.json: maximum recursion depth"),
+        ('{"model_type": "bert", "hidden_act": "nope"}', "nothing is known by the name 'nope'"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:x\n", "Git LFS's pointer to it; .*git lfs pull"),
+    ],
+    ids=["list", "object", "deep", "activation", "pointer"],
+)
+def test_odd_configurations(folder: Path, content: str, said: str) -> None:
+    (folder / "config.json").write_text(content)
+    for read in (load_backbone, load_shape):
+        with pytest.raises(EdgeAdaptError, match=said) as caught:
+            read(str(folder))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_pointers_of_git_lfs_are_named(folder: Path, name: str) -> None:
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:x\nsize 3\n")
+    with pytest.raises(EdgeAdaptError, match=rf"{name} is not the file but Git LFS's pointer .*git lfs pull"):
+        load_backbone(folder)
+
+
+def test_an_encoder_that_is_told_to_be_a_decoder(folder: Path) -> None:
+    _change(folder / "config.json", is_decoder=True)
+    with pytest.raises(UsageError, match=r"a 'bert' model is not a text encoder here, as .*\"is_decoder\": true"):
+        load_backbone(folder)
 
 
 def test_a_type_of_its_own_is_refused(hostile: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_adapt.errors import UsageError
+from edge_adapt.runtime.examples import Reading
 from edge_adapt.workloads.fetch import is_cached
 from edge_adapt.workloads.tasks import TASKS, Example, Task, load_task
 from edge_adapt.workloads.texts import normalise, overlap
@@ -74,6 +75,35 @@ def test_repeated_and_contradictory_texts(tmp_path: Path) -> None:
 def test_one_class(tmp_path: Path, rows: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_task(_write(tmp_path / "t.jsonl", rows))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("'up'", "'down'"), "the quotes of the label 'down' belong to it"),
+        (("up", "\u200bup"), "the labels 'up' and '\\u200bup' are two classes"),
+    ],
+)
+def test_labels_that_look_like_others(tmp_path: Path, labels: tuple[str, str], said: str) -> None:
+    task = load_task(_write(tmp_path / "t.jsonl", _rows(dict.fromkeys(labels, 4))))
+    assert said in " ".join(task.messages)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("movie", {"text_column": "body"}, "--text-column has no effect on the task 'movie'"),
+        ("ner-tweets", {"on_error": "skip"}, "--on-error has no effect"),
+        ("{folder}", {"encoding": "latin-1"}, "--encoding has no effect"),
+        ("{folder}/a.conll", {"label_column": "tag"}, "--label-column has no effect"),
+    ],
+)
+def test_options_of_reading_that_mean_nothing_are_refused(
+    tmp_path: Path, name: str, options: dict[str, str], said: str
+) -> None:
+    (tmp_path / "a.conll").write_text("Ann B-X\n")
+    with pytest.raises(UsageError, match=said):
+        load_task(name.format(folder=tmp_path), reading=Reading(**options))
 
 
 @pytest.mark.parametrize(

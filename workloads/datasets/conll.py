@@ -45,7 +45,8 @@ def read(path: Path, reading: Reading | None = None) -> Tagged:
     """The sentences of a file: a line for each word, the tag last on it; an empty line ends a sentence.
 
     Columns are divided by tabs, and words may then hold blanks; in a file without tabs by blanks. Every line has as
-    many. The word is in the first column, or in the second where the first numbers the words. Comments (`# ...` in
+    many. The word is in the first column, or in the second where the first numbers the words, of each sentence or of
+    the file, or the sentences. Comments (`# ...` in
     front of a sentence), -DOCSTART- lines and ranges (`1-2`) are no words. Tags may be IOB1, IOB2, BIOES or BILOU.
 
     Raises:
@@ -55,6 +56,7 @@ def read(path: Path, reading: Reading | None = None) -> Tagged:
     reading = reading or Reading()
     blocks = _blocks(lines(read_text(path, reading.encoding)))
     width, indexed = _columns(path, blocks)
+    tagged = _columns_of_tags(blocks, width)
     sentences: list[Sentence] = []
     wrong: list[tuple[int, LineError]] = []
     counts = {"ranges": 0, "begun": 0, "letters": 0}
@@ -66,6 +68,11 @@ def read(path: Path, reading: Reading | None = None) -> Tagged:
         except LineError as error:
             wrong.append((error.args[1], error))
     messages = _messages(path, wrong, counts, reading.on_error)
+    if others := [str(column) for column in tagged if column != width]:
+        what = "column" if len(others) == 1 else "columns"
+        messages.append(
+            f"{path}: {what} {', '.join(others)} of {width} could hold the tags, too; the last column is read"
+        )
     if not sentences:
         raise UsageError(
             f"task file {path} holds no sentence of words with tags{f' ({messages[0]})' if messages else ''}"
@@ -75,14 +82,19 @@ def read(path: Path, reading: Reading | None = None) -> Tagged:
 
 def _blocks(content: Sequence[str]) -> list[list[_Line]]:
     """The lines of each sentence, comments in front of it left out; see `_fields` for how they are cut."""
-    split = _splitter([line for line in content if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))])
+    of_words = [line for line in content if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))]
+    split = _splitter(of_words)
+    widths = {len(split(line)) for line in of_words}
     blocks: list[list[_Line]] = [[]]
     for number, line in enumerate(content, start=1):
-        if not line.strip(" \t") or line.startswith("-DOCSTART-"):
+        made = _Line(number, line, split(line))
+        if not line.strip(" \t") or made.fields[0] == "-DOCSTART-":
             blocks.append([])
             continue
-        made = _Line(number, line, split(line))
-        is_comment = line.startswith("#") and (len(made.fields) < 2 or not _is_tag(made.fields[-1]))
+        fields = len(made.fields)
+        is_comment = line.startswith("#") and (
+            fields < 2 or not _is_tag(made.fields[-1]) or (bool(widths) and fields not in widths)
+        )
         if not is_comment or blocks[-1]:
             blocks[-1].append(made)
     return [block for block in blocks if block]
@@ -112,9 +124,30 @@ def _columns(path: Path, blocks: list[list[_Line]]) -> tuple[int, bool]:
     widths = [len(line.fields) for block in blocks for line in block]
     width = max(set(widths), key=lambda w: (widths.count(w), w))
     numbers = [[line.fields[0] for line in block if not _RANGE.fullmatch(line.fields[0])] for block in blocks]
-    counted = [[str(n + first) for n in range(len(own))] for own in numbers for first in (0, 1)]
-    indexed = width > 2 and all(own in (counted[2 * n], counted[2 * n + 1]) for n, own in enumerate(numbers))
-    return width, indexed and max(map(len, numbers)) > 1
+    if width < 3 or max(map(len, numbers)) < 2:
+        return width, False
+    whole = [number for own in numbers for number in own]
+    return width, all(_counts(own) for own in numbers) or _counts(whole) or _counts_blocks(numbers)
+
+
+def _columns_of_tags(blocks: list[list[_Line]], width: int) -> list[int]:
+    """The columns behind the first that hold nothing but tags, some of them of entities; counted from 1."""
+    rows = [line.fields for block in blocks for line in block if len(line.fields) == width]
+    columns = [[row[place] for row in rows] for place in range(1, width)]
+    return [
+        place for place, own in enumerate(columns, start=2) if all(map(_is_tag, own)) and any(tag != "O" for tag in own)
+    ]
+
+
+def _counts(numbers: list[str]) -> bool:
+    """Whether they are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return any(numbers == [str(n + first) for n in range(len(numbers))] for first in (0, 1))
+
+
+def _counts_blocks(numbers: list[list[str]]) -> bool:
+    """Whether every line of a sentence has the number of the sentence."""
+    firsts = [own[0] for own in numbers if own]
+    return len(firsts) > 1 and all(len(set(own)) <= 1 for own in numbers) and _counts(firsts)
 
 
 def _sentence(
