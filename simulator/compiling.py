@@ -9,7 +9,6 @@ in all others. Who calls the simulator as a library may do without; then the fir
 
 import dataclasses
 import hashlib
-import inspect
 import logging
 import os
 import pickle
@@ -44,13 +43,12 @@ def _largest() -> tuple[Any, ...]:
 
 
 def compiled(kernels: Sequence[Any]) -> bool:
-    """Whether numba has files of all these kernels that are no older than their sources."""
-    for kernel in kernels:
-        source = Path(inspect.getfile(kernel.py_func))
-        files = Path(kernel.stats.cache_path).glob(f"{source.stem}.{kernel.py_func.__name__}-*.nbi")
-        if not any(file.stat().st_mtime >= source.stat().st_mtime for file in files):
-            return False
-    return True
+    """Whether numba has files of all these kernels as their sources are now.
+
+    What makes a file out of date differs from version to version of numba (the time of a source, or what is in it), so
+    numba itself is asked, in a place that is not public: its index of a kernel is empty where it is out of date.
+    """
+    return all(bool(kernel._cache._cache_file._load_index()) for kernel in kernels)
 
 
 def prepare(chip: Chip, fidelity: str = "fast") -> bool:
@@ -70,7 +68,6 @@ def prepare(chip: Chip, fidelity: str = "fast") -> bool:
     stamp = folder / f"edge-adapt-{_key(chip, fidelity)}.compiled"
 
     def done() -> bool:
-        # Numba's files also go out of date by the mere time of a source, as of one that was checked out again.
         return stamp.exists() and compiled(_largest())
 
     if done():

@@ -24,9 +24,18 @@ _STEP_READS = 4.0  # forward, back, and what follows a step, for each example
 _REWRITE_READS = 4.0  # more where cells are rewritten after every step
 
 
+def _trained_on(shots: int) -> int:
+    return shots - max(1, round(VALIDATION_SHARE * shots))
+
+
+def steps(recipe: Recipe, shots: int) -> int:
+    """Optimiser steps of one adaptation."""
+    return max(1, recipe.epochs * -(-_trained_on(shots) // recipe.batch_size), recipe.min_steps)
+
+
 def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -> float:
     """Reads of one adaptation. `twin`: another one's training is taken over."""
-    examples = shots - max(1, round(VALIDATION_SHARE * shots))
+    examples = _trained_on(shots)
     if twin or variant.method.backward_need is BackwardNeed.NONE:
         return float(examples)
     each = _STEP_READS + (_REWRITE_READS if variant.placement is Placement.NVM_STEP else 0.0)

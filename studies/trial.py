@@ -1,7 +1,7 @@
 """One adaptation on a simulated chip: deploy, adapt, let time pass, adapt again; every read and write is counted."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,14 +119,18 @@ class ChipTrial:
                 ids, mask, _ = as_tensors(batch)
                 self.adaptation.module.features(ids, mask)
 
-    def adapt(self, data: Encoded, recipe: Recipe, again: bool = False, as_in: "ChipTrial | None" = None) -> Cost:
+    def adapt(
+        self, data: Encoded, recipe: Recipe, again: bool = False, as_in: "ChipTrial | None" = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Cost:  # fmt: skip
         """Train with the chip in the loop and return what it cost.
 
         NVM_STEP matrices are rewritten whenever they change: after every optimiser step, with a zeroth-order recipe
         also each time it moves along a direction and back (4 times a step of MeZO). NVM_TASK matrices are trained
         digitally (everything else is read through the chip) and written once at the end; adapting `again`, cells that
         left their tolerance are rewritten too. `as_in`: a trial whose last adaptation was the same training (NVM_TASK
-        trains as DIGITAL does); its outcome and its costs are taken over instead of training again.
+        trains as DIGITAL does); its outcome and its costs are taken over instead of training again. `on_step` is called
+        with the number of optimiser steps done, after each.
         """
         before = dataclasses.replace(self.model.counts)
         total_before, writes_before = self._total_writes(), self._writes()
@@ -142,7 +146,8 @@ class ChipTrial:
             with self.bypassing() if self.variant.placement is Placement.NVM_TASK else nullcontext():
                 log = train(
                     self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
-                    on_step=lambda step: self._after_step(step, data), on_change=self._after_change, again=again,
+                    on_step=lambda step: self._after_step(step, data, on_step), on_change=self._after_change,
+                    again=again,
                 )  # fmt: skip
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
@@ -172,8 +177,10 @@ class ChipTrial:
             for name in self.trained_cells:
                 self.model.rewrite(name, self._value(name))
 
-    def _after_step(self, step: int, data: Encoded) -> None:
+    def _after_step(self, step: int, data: Encoded, on_step: Callable[[int], None] | None) -> None:
         """What follows an optimiser step: now and then the converters' ranges follow the state."""
+        if on_step is not None:
+            on_step(step)
         if step in FOLLOWING_STEPS and self.adaptation.backward_need is not BackwardNeed.NONE:
             self.calibrate(data)
 

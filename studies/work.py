@@ -1,6 +1,8 @@
 """The parts of a simulation that stand alone: each can run in a process of its own and gives the same result there."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,15 +224,12 @@ def live(
         trial = ChipTrial(bench, variant, base, shots, seed)
         trial.deploy(data)
         twin = digital_twin(variant, results)
-        recipe = trial.adaptation.recipe
-        cost = trial.adapt(data, recipe, as_in=twin)
+        with training_shown(progress, variant, trial.adaptation.recipe, shots, twin is not None) as on_step:
+            cost = trial.adapt(data, trial.adaptation.recipe, as_in=twin, on_step=on_step)
         result = ChipResult(variant, trial, cost)
         if trains_without_chip(variant):
             with trial.bypassing():
                 result.exact = test_exactly(trial.adaptation, bench, test, held_out)
-        progress.advance(
-            expected.training(variant, trial.adaptation.recipe, shots, twin is not None), expected.TRAINING
-        )
         found, counts = shared.inference(trial, test)
         result.adapted = trial.grade(test, found)
         result.inference = counts
@@ -251,11 +250,28 @@ def live(
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
         twin = digital_twin(result.variant, results)
-        result.again = result.trial.adapt(data, recipe, again=True, as_in=twin)
-        progress.advance(expected.training(result.variant, recipe, shots, twin is not None), expected.TRAINING)
+        with training_shown(progress, result.variant, recipe, shots, twin is not None) as on_step:
+            result.again = result.trial.adapt(data, recipe, again=True, as_in=twin, on_step=on_step)
         result.readapted = result.trial.grade(test, shared.features(result.trial, test))
         progress.advance(expected.testing(bench), expected.TESTING)
     return results
+
+
+@contextmanager
+def training_shown(
+    progress: Progress, variant: Variant, recipe: Recipe, shots: int, twin: bool
+) -> Iterator[Callable[[int], None]]:
+    """Show a training step by step: gives what is to be called after each, and shows the rest at the end."""
+    units, steps, shown = expected.training(variant, recipe, shots, twin), expected.steps(recipe, shots), 0.0
+
+    def on_step(done: int) -> None:
+        nonlocal shown
+        upto = units * min(1.0, done / steps)
+        progress.advance(upto - shown, expected.TRAINING)
+        shown = upto
+
+    yield on_step
+    progress.advance(units - shown, expected.TRAINING)
 
 
 def _events_of_time(model: ProgrammedModel, seconds: float) -> EventCounts:

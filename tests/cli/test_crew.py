@@ -16,7 +16,7 @@ from edge_adapt.studies.work import parts_of
 
 class Heard(Progress):
     def __init__(self):
-        self.work, self.done, self.stages = {}, Counter(), []
+        self.work, self.done, self.calls, self.stages = {}, Counter(), Counter(), []
 
     def start(self, work):
         self.work = work
@@ -26,6 +26,7 @@ class Heard(Progress):
 
     def advance(self, units=1, kind=""):
         self.done[kind] += units
+        self.calls[kind] += 1
 
 
 def small(local, **options) -> SimulateConfig:
@@ -41,6 +42,7 @@ def test_results_do_not_depend_on_the_number_of_processes(local):
     assert alone == shared
     assert {kind: units for kind, (units, _) in heard.work.items() if units} == pytest.approx(dict(heard.done))
     assert any("lora" in stage for stage in heard.stages)
+    assert heard.calls["training"] >= 8  # LoRA's steps, one by one
 
 
 def test_results_do_not_depend_on_the_order_of_the_parts(local, monkeypatch):

@@ -1,15 +1,17 @@
 """A first run says that it compiles; later ones do not."""
 
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import EdgeAdaptError
-from edge_adapt.simulator import pulse_kernel
 from edge_adapt.simulator.compiling import _key, compiled, prepare
 
 PROGRAM = """
@@ -103,9 +105,24 @@ def test_what_decides_which_kernels_are_called() -> None:
     assert _key(chip, "bitserial") != keys[0]
 
 
-def test_kernels_changed_since_are_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    newer = tmp_path / "pulse_kernel.py"
-    newer.write_text("")
-    os.utime(newer, (4e9, 4e9))
-    monkeypatch.setattr("edge_adapt.simulator.compiling.inspect.getfile", lambda _: str(newer))
-    assert not compiled([pulse_kernel.program_blocks])
+def test_kernels_changed_since_are_not_compiled(tmp_path: Path) -> None:
+    """As numba sees it: after a change of the file's time alone, one numba compiles again, and another does not."""
+    path = tmp_path / "kernel_of_a_test.py"
+
+    def kernel(added: int) -> Any:
+        path.write_text(f"from numba import njit\n\n@njit(cache=True)\ndef plus(x):\n    return x + {added}\n")
+        spec = importlib.util.spec_from_file_location("kernel_of_a_test", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.plus
+
+    first = kernel(1)
+    assert not compiled([first])
+    assert first(1) == 2 and compiled([first])
+    assert not compiled([kernel(20)])
+    os.utime(path, (4e9, 4e9))
+    importlib.invalidate_caches()
+    touched = kernel(1)
+    known = compiled([touched])
+    assert touched(1) == 2 and bool(sum(touched.stats.cache_hits.values())) is known
