@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ..studies.defaults import DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from .on_device import DATA_OPTIONS, add_data_options
 
 DEFAULT_OUT = Path("edge-adapt-compare")
@@ -37,12 +38,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add_data_options(parser)
     add("--seeds", metavar="N", type=int, help="runs: draws of the examples, of training and of read noise [3]")
-    add("--shots", metavar="N", type=int, help="labelled examples, a fifth of them for validation [100]")
+    add("--shots", metavar="N", type=int, help=f"labelled examples, a fifth of them for validation [{DEFAULT_SHOTS}]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, a Hugging Face folder, or a hub id [minilm]")
     add("--pool", metavar="DIR", help="LoRA pool: a folder of peft adapters [the shipped pool of the model]")
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
     add("--chip-seed", metavar="N", type=int, help="which chips: variation, faults, programming [0]")
-    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on [200]")
+    add("--test-examples", metavar="N", type=int, help=f"examples to measure accuracy on [{DEFAULT_TEST_EXAMPLES}]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
     add("--image-size", metavar="N", type=int, help="pixels on a side of the images that a vision model is given")
     add("--readapt-share", metavar="X", type=float,

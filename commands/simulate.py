@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..studies.defaults import DEFAULT_METHODS
+from ..studies.defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from .on_device import DATA_OPTIONS, add_data_options
 
 DEFAULT_OUT = Path("edge-adapt-report")
@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         type=int,
         nargs="+",
-        help="labelled examples, a fifth of them for validation; several make several runs [100]",
+        help=f"labelled examples, a fifth of them for validation; several make several runs [{DEFAULT_SHOTS}]",
     )
     add("--seeds", metavar="N", type=int,
         help="runs: each with a draw of the examples, a training, test examples and a chip of its own [2]")  # fmt: skip
@@ -56,7 +56,8 @@ def add_parser(subparsers: Any) -> None:
         help="each-run: run n is on chip number chip-seed + n; one: all runs are on chip number chip-seed "
         "[each-run]")  # fmt: skip
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
-    add("--test-examples", metavar="N", type=int, help="examples to measure accuracy on, in each run [200]")
+    add("--test-examples", metavar="N", type=int,
+        help=f"examples to measure accuracy on, in each run [{DEFAULT_TEST_EXAMPLES}]")  # fmt: skip
     add("--ages", metavar="AGE", nargs="+",
         help="when the chip is tested again after programming, and adapted again at the last age: 1h 1d 30d "
         "[30d]")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError, unknown_name
 from ..options_file import read_options
 from ..runtime.examples import Reading
-from .defaults import DEFAULT_METHODS
+from .defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 
 __all__ = ["DEFAULT_METHODS", "SimulateConfig", "parse_age", "parse_settings", "read_config"]
 
@@ -46,12 +46,12 @@ class SimulateConfig:
     task: str = "movie"
     pool: str | None = None
     method: tuple[str, ...] = ()
-    shots: tuple[int, ...] = (100,)
+    shots: tuple[int, ...] = (DEFAULT_SHOTS,)
     seeds: int = 2
     first_seed: int = 0
     chip_seed: int = 0
     chips: str = "each-run"
-    test_examples: int = 200
+    test_examples: int = DEFAULT_TEST_EXAMPLES
     max_tokens: int = 64
     image_size: int = 0
     ages: tuple[str, ...] = ("30d",)

@@ -179,7 +179,7 @@ def test_every_run_has_a_chip_of_its_own_unless_told_otherwise():
 @pytest.mark.parametrize("folds", [-1, 1, 51])
 def test_folds_that_cannot_be_are_refused(folds):
     with pytest.raises(UsageError, match="a number of folds from 2 to 50"):
-        SimulateConfig(check_pool=folds)
+        SimulateConfig(shots=(100,), check_pool=folds)
 
 
 def test_the_second_adaptation_is_shorter():
