@@ -8,8 +8,6 @@ two, whose pools of threads wait for each other at every small product.
 """
 
 import contextlib
-import ctypes
-import gc
 import logging
 import os
 import pickle
@@ -18,14 +16,16 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 from ..errors import EdgeAdaptError, UsageError
 from .chips import Chips
 from .config import SimulateConfig
+from .executors import Executor, Serial
+from .parts import Part
 from .progress import Progress
-from .work import Part, perform
+from .threads import one_thread, release
 from .workbench import Workbench, load_workbench
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -42,9 +42,14 @@ def default_jobs() -> int:
     return max(1, min(cores, 1 + int(free / HELPER_BYTES - 1)))
 
 
+def executor(jobs: int, progress: Progress) -> Executor:
+    """So many processes of this machine."""
+    return Serial(progress) if jobs <= 1 else Crew(jobs - 1, progress)
+
+
 class Crew:
     """This process and at most `helpers` more, which import their libraries at once; `begin` lets them load what a
-    study needs, `work` shares its parts among them. A context manager: leaving it ends the helpers.
+    study needs, `run` shares its parts among them.
 
     Progress of the helpers is passed on as it comes.
     """
@@ -62,11 +67,13 @@ class Crew:
             for _ in range(helpers)
         ]  # fmt: skip
 
-    def begin(self, config: SimulateConfig, helpers: int) -> None:
-        """Let `helpers` of them load model and data and program their chips; the others, if any, are ended.
+    @property
+    def processes(self) -> int:
+        return 1 + len(self._helpers)
 
-        To be called when this process has loaded its own: what is wrong is found, and fetched, here and once.
-        """
+    def begin(self, config: SimulateConfig, parts: int) -> None:
+        """Let the helpers load model and data and program their chips; those that get no part are ended."""
+        helpers = max(0, min(len(self._helpers), parts - 1))
         self._dismiss(self._helpers[helpers:])
         del self._helpers[helpers:]
         for helper in self._helpers:
@@ -93,8 +100,7 @@ class Crew:
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
 
-    def work(self, parts: Sequence[Part], bench: Workbench, chips: Chips) -> list[Any]:
-        """Results of the parts, in their order. The first failure, wherever it happens, ends the work and is raised."""
+    def run(self, parts: Sequence[Part], bench: Workbench, chips: Chips) -> list[Any]:
         waiting = deque(enumerate(parts))
         results: list[Any] = [None] * len(parts)
         self._threads = [
@@ -109,7 +115,7 @@ class Crew:
                     number, part = waiting.popleft()
                 except IndexError:
                     break
-                results[number] = perform(part, bench, chips, self._progress)
+                results[number] = part.perform(bench, chips, self._progress)
                 release()
         for thread in self._threads:
             while thread.is_alive() and self._failure is None:
@@ -147,33 +153,6 @@ class Crew:
                 raise UsageError(text) if exit_code == UsageError.exit_code else EdgeAdaptError(text)
             with self._lock:
                 getattr(self._progress, kind)(*content)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch, the kernels of the simulator and numpy's products use one thread, as in the helpers."""
-    import numba
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        numba.set_num_threads(before[1])
-
-
-def release() -> None:
-    """Give the memory of a finished part back to the system: models and chips refer to each other in cycles, and the
-    C library keeps what it is given back.
-    """
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # other C libraries than glibc have no malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Passed(Progress):
@@ -217,7 +196,7 @@ def serve() -> None:
             chips.get(next(iter(bench.config.chip_numbers)))  # while the process that started us programs its own
             with one_thread():
                 while True:
-                    _send(sink, ("result", perform(pickle.load(source), bench, chips, progress)))
+                    _send(sink, ("result", pickle.load(source).perform(bench, chips, progress)))
                     release()
         except EdgeAdaptError as error:
             _send(sink, ("failure", (error.exit_code, str(error))))

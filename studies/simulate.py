@@ -9,12 +9,13 @@ from ..simulator.compiling import prepare
 from . import expected
 from .chips import Chips
 from .config import SimulateConfig
-from .crew import Crew
+from .crew import executor
+from .exact import ExactResult
+from .parts import BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
 from .pool_check import checked, pool_fit
 from .progress import Progress
 from .report import FirstChip, Found, assemble, workload
 from .wiring import prepare_wires, wire_units
-from .work import ExactResult, Part, parts_of
 from .workbench import Workbench, load_workbench
 
 
@@ -28,7 +29,7 @@ def simulate(
     failures.
     """
     progress, start = progress or Progress(), time.monotonic()
-    with Crew(jobs - 1, progress) as crew:
+    with executor(jobs, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
         validate_parts(workload(bench))  # what no report can say ends the run before the work
@@ -36,12 +37,12 @@ def simulate(
             progress.say(message)
         prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
-        crew.begin(config, min(jobs, len(parts)) - 1)
+        crew.begin(config, len(parts))
         units = wire_units(bench.chip, [weight.shape for weight in bench.frozen_tensors.values()])
         reads: Counter = Counter()
         for part in parts:
             reads.update(part.reads(bench))
-        progress.start(expected.work(bench, units, reads, min(jobs, len(parts))))
+        progress.start(expected.work(bench, units, reads, crew.processes))
         progress.stage("programming backbone and pool")
         logs: dict[str, Any] = {}
 
@@ -54,25 +55,26 @@ def simulate(
         first = FirstChip.of(bench, number, base, logs)
         prepare_wires(base, progress, "before reading", units)
         del base  # so that its memory is free when the next chip is programmed
-        done = dict(zip(parts, crew.work(parts, bench, chips), strict=True))
+        done = dict(zip(parts, crew.run(parts, bench, chips), strict=True))
+        processes = crew.processes
     results = [
         record for shots in config.shots for seed in config.seed_numbers for record in gather(bench, done, shots, seed)
     ]
-    found = Found(first, [done[part] for part in parts if part.kind == "facts"], results, fit_of(bench, done))
-    return assemble(bench, found, command, time.monotonic() - start, min(jobs, len(parts)))
+    found = Found(first, [done[part] for part in of_kind(FactsPart, parts)], results, fit_of(bench, done))
+    return assemble(bench, found, command, time.monotonic() - start, processes)
 
 
 def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> list[dict[str, Any]]:
     """Result records of one draw of examples."""
-    mine = {part: outcome for part, outcome in done.items() if (part.shots, part.seed) == (shots, seed)}
+    mine = _of_draw(done, shots, seed)
     exact = exact_of(bench, mine)
     records: dict[int, dict[str, Any]] = {}
-    for part, found in mine.items():
-        if part.kind == "chip":
-            records.update(zip(part.variants, found[0], strict=True))
+    for part in of_kind(ChipPart, list(mine)):
+        records.update(zip(part.variants, mine[part].records, strict=True))
     frozen = next((record for record in records.values() if record["method"] == "frozen"), None)
     if frozen is None:
-        ((before_exact, before_chip),) = (found for part, found in mine.items() if part.kind == "before")
+        (before,) = of_kind(BeforePart, list(mine))
+        before_exact, before_chip = mine[before]
     else:
         before_exact, before_chip = exact["frozen"].test.score, frozen["accuracy_chip"]
     for record in records.values():
@@ -84,12 +86,16 @@ def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> li
     return [records[n] for n in sorted(records)]
 
 
+def _of_draw(done: dict[Part, Any], shots: int, seed: int) -> dict[Part, Any]:
+    return {part: outcome for part, outcome in done.items() if (part.shots, part.seed) == (shots, seed)}
+
+
 def exact_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, ExactResult]:
     """What each method made of one draw of examples with exact weights."""
-    found = {bench.variants[p.variants[0]].method.name: result for p, result in done.items() if p.kind == "exact"}
-    for part, result in done.items():
-        if part.kind == "chip":
-            found |= result[1]
+    parts = list(done)
+    found = {part.chosen(bench)[0].method.name: done[part] for part in of_kind(ExactPart, parts)}
+    for part in of_kind(ChipPart, parts):
+        found |= done[part].exact
     return found
 
 
@@ -100,9 +106,9 @@ def fit_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, Any]:
     right: dict[str, list[str | None]] = {name: [] for name in names}
     for shots in config.shots:
         for seed in config.seed_numbers:
-            mine = {part: outcome for part, outcome in done.items() if (part.shots, part.seed) == (shots, seed)}
+            mine = _of_draw(done, shots, seed)
             exact = exact_of(bench, mine)
-            folds = {bench.variants[p.variants[0]].method.name: bits for p, bits in mine.items() if p.kind == "folds"}
+            folds = {part.chosen(bench)[0].method.name: mine[part] for part in of_kind(FoldsPart, list(mine))}
             for name in names:
                 right[name].append(folds[name] if config.check_pool else exact[name].held_out.right)
     return pool_fit(right, config.check_pool)

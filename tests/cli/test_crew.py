@@ -9,9 +9,9 @@ from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.studies import crew
 from edge_adapt.studies import simulate as module
 from edge_adapt.studies.config import SimulateConfig
+from edge_adapt.studies.parts import parts_of
 from edge_adapt.studies.progress import Progress
 from edge_adapt.studies.simulate import simulate
-from edge_adapt.studies.work import parts_of
 
 
 class Heard(Progress):

@@ -16,8 +16,8 @@ from edge_adapt.studies.config import (
     parse_settings,
     read_config,
 )
+from edge_adapt.studies.life import groups, shorter
 from edge_adapt.studies.report import conducting_message
-from edge_adapt.studies.work import groups, shorter
 from edge_adapt.studies.workbench import choose_variants, unseen, with_settings
 from edge_adapt.workloads.pools import LoraModule, Pool
 from edge_adapt.workloads.tasks import Task

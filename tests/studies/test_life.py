@@ -1,7 +1,7 @@
 """The words of the work of a run."""
 
 import pytest
-from edge_adapt.studies.work import _age
+from edge_adapt.studies.life import _age
 
 
 @pytest.mark.parametrize(
