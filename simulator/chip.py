@@ -315,8 +315,8 @@ class ProgrammedModel(Shown):
         if self.fidelity == "ideal":
             per_vector = np.empty(len(x))
             self._reader.drive(matrix, applied, ranges.dac, False, per_vector)
-            if matrix.curve is not None:
-                per_vector += matrix.bent_drive.activity(applied, ranges.dac, matrix.row_bends)
+            for acting in matrix.adding:
+                per_vector += acting.activity(matrix, applied, ranges.dac)
             activity = float(per_vector.sum())
             y = self.products.multiply(x, self._ideal[name].T)
         else:

@@ -108,7 +108,7 @@ def _key(chip: Chip, fidelity: str) -> str:
     from numba.core import config
 
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     processor = [getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES")]  # what numba was told of it
     settings = (
