@@ -61,6 +61,8 @@ class CrossbarMatrix:
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
         self.acting = (Sums(), *acting_on(chip, self.mismatch))
         self.adding = tuple(acting for acting in self.acting if acting.adds)
+        self.counts = any(acting.counts for acting in self.acting)
+        self._cells.acting = self.acting
         self._cache: dict[str, np.ndarray] = {}
         self._at_times: dict[float, dict[str, np.ndarray]] = {}
         # Of `compensation`: what its reads gave first, what was found since the last write, by time, and the factor
@@ -179,6 +181,18 @@ class CrossbarMatrix:
                 while len(self._at_times) > TIMES_KEPT or _bytes_of(self._at_times.values()) > BYTES_KEPT:
                     del self._at_times[next(iter(self._at_times))]
             self._cache = self._at_times.pop(seconds, {})
+
+    def set_driven(self, cycles: np.ndarray) -> None:
+        """Set how long each word line was driven so far, (in,) in reads at full voltage, for effects that count it.
+
+        What is frozen stays as it is.
+        """
+        if self._cells is None or self._cells.driven is cycles:
+            return
+        before, self._cells.driven = self._cells.driven, cycles
+        if cycles.any() if before is None else not np.array_equal(before, cycles):
+            self._cache, self._at_times = {}, {}
+            self.looks.clear()
 
     def prepare(self, on_arrays: Callable[[int], None] | None = None) -> None:
         """Compute what reads use at the present time, unless it is known; `on_arrays` is called now and then with the

@@ -192,6 +192,11 @@ class Reader:
             self.products.sums(factors.reshape(sums.shape[1], -1), matrix, kept, more)
             sums += more
 
+    def cycles(self, x: np.ndarray, full_scale: float) -> np.ndarray:
+        """For how long inputs x (vectors, in) drive each word line, (in,) float64, in reads at full voltage."""
+        code = np.minimum(np.rint(np.abs(x) * (np.float32(self.top) / np.float32(full_scale))), self.top).astype(int)
+        return self._load[code].sum(0, dtype=np.float64)
+
     def find_ranges(self, matrix: CrossbarMatrix, x: np.ndarray) -> Ranges:
         """The ranges that suit inputs like x (vectors, in)."""
         dac = best_range(x, self.chip.array.input_bits)

@@ -5,6 +5,8 @@ A file of this folder describes one effect, or a few that belong together, in `E
 say, its picture, and the plain numpy of its kernel. An effect that does more than set a number of the pulses or
 converters has an `Acting`: one object a matrix, asked at each of these places.
 
+    present     conductance: what is left of a cell after time passed and it was read
+    moved       when reads have to look at that anew
     columns     conductance, noise: what reads multiply inputs with, kept until cells change
     lines       energy: what is kept summed over each word line
     products    drive: what it adds to the sums of a read, as more products
@@ -38,6 +40,10 @@ class CellsLike(Protocol):
     def level_and_epoch(self, at: Any) -> tuple[np.ndarray, np.ndarray | int]: ...
 
     def noise(self) -> list[Any]: ...
+
+    def healthy(self, at: Any) -> np.ndarray | bool: ...
+
+    def driven_cycles(self, at: Any) -> np.ndarray: ...
 
 
 class Held:
@@ -86,6 +92,17 @@ class Acting:
     """An effect on one matrix; each of these does nothing unless an effect says otherwise."""
 
     adds = False  # products to the sums of a read: such reads are not done in whole numbers
+    counts = False  # for how long reads drive word lines
+
+    def present(self, siemens: np.ndarray, cells: CellsLike, at: Any) -> np.ndarray:
+        """Conductances (slices, polarities, ...) float32 at the present time, of those that time alone left."""
+        return siemens
+
+    def moved(self, before: np.ndarray, now: np.ndarray) -> bool:
+        """Whether cells may have moved enough to be looked at anew while word lines were driven from `before` to `now`,
+        (in,) reads at full voltage.
+        """
+        return False
 
     def columns(self, held: Held) -> Kept:
         """What reads use of the cells: arrays (..., slices, *place) of cells (slices, polarities, *place)."""
