@@ -46,11 +46,12 @@ solvers: install ## ngspice and badcrossbar, by apt and pip (as root, Debian or 
 	$(PIP) install -c constraints.txt badcrossbar
 
 lint: install
-	@echo "edge-adapt: ruff and mypy, about a minute"
+	@echo "edge-adapt: ruff, mypy and import-linter, about a minute"
 	@mkdir -p $(STAMPS)/typecheck && ln -sfn "$(CURDIR)" $(STAMPS)/typecheck/edge_adapt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(STAMPS)/typecheck $(BIN)/mypy -p edge_adapt
+	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: install ## speed as ratios within one run, JSON in benchmarks/results/
 	$(BIN)/python benchmarks/run.py

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from ..errors import UsageError
+from ..folders import whole_folder, writing
 from ..methods import Method, get_method
 from ..methods.base import block_of
 from ..runtime.manifest import Manifest
@@ -23,7 +24,6 @@ from ..workloads.models import load_backbone
 from ..workloads.peft_config import CONFIG_FILE
 from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, save_module
 from ..workloads.pools import Pool, default_pool, load_pool
-from .folders import in_place
 
 HEAD_FILE = "head.safetensors"
 FORMATS = ("lora", "lorafusion")
@@ -67,7 +67,7 @@ def write_peft(
     if out.exists():
         raise UsageError(f"{out} is there already; give another name")
     module, magnitudes = as_lora(manifest, state, model, pool)
-    with in_place(out) as folder:
+    with writing(out), whole_folder(out) as folder:
         save_module(folder / "adapter", module)
         for file in (folder / "adapter").iterdir():
             file.rename(folder / file.name)

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
+from ..folders import nearest, try_place, whole_folder, writing
 from ..methods import METHODS, Adaptation, Method, Placement, Recipe
 from ..paths import expanded
 from ..runtime import manifest as form
@@ -30,7 +31,6 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import Task, load_task
 from . import int8
 from .adapters import origin
-from .folders import in_place, require_place
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
@@ -123,7 +123,8 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     """
     out = expanded(out).absolute()
     check_destination(out, force)
-    require_place(out)
+    with writing(nearest(out)):
+        try_place(out)
     stages = _STAGES if config.chip is not None else {n: s for n, s in _STAGES.items() if n != _PROGRAMMING}
     progress.start({name: (1, seconds) for name, seconds in stages.items()})
     progress.stage("loading model, pool and task")
@@ -151,7 +152,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     progress.stage("tracing the graphs of training and inference")
     models = trace(adaptation, config.weights)
     progress.advance(1, _TRACING)
-    with in_place(out) as folder:
+    with writing(out), whole_folder(out) as folder:
         progress.stage("writing, and checking that onnxruntime computes what torch computes")
         manifest = fill(folder, config, adaptation, backbone, task, models, source)
         progress.advance(1, _CHECKING)

@@ -4,31 +4,16 @@ Takes the object of schema `edge-adapt/simulate/2` (`fields.py`) and computes no
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .schema import ReportError, validate
-from .store import check_destination
+from .store import ReportPaths, check_destination
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["ReportError", "ReportPaths", "check_destination", "print_summary", "to_json", "validate", "write_report"]
-
-
-@dataclass(frozen=True)
-class ReportPaths:
-    """Where the files of a report are."""
-
-    folder: Path
-    json: Path
-    html: Path
-    figures: tuple[Path, ...]
-
-    @property
-    def csv(self) -> Path:
-        return self.folder / "results.csv"
 
 
 def to_json(report: Mapping[str, Any]) -> str:

@@ -3,20 +3,33 @@
 Everything goes into a hidden folder beside the destination first; a rename puts it in place at the end.
 """
 
-import contextlib
 import errno
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
+from ..folders import nearest, try_place, whole_folder
 from .fields import SCHEMA
 
 _FAMILY = SCHEMA.split("/", maxsplit=1)[0] + "/"
 _OURS = {"report.json", "report.html", "results.csv", "figures"}
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the files of a report are."""
+
+    folder: Path
+    json: Path
+    html: Path
+    figures: tuple[Path, ...]
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / "results.csv"
 
 
 def check_destination(out: Path) -> None:
@@ -37,15 +50,12 @@ def check_destination(out: Path) -> None:
 
 
 def check_parent(out: Path) -> None:
-    """Raise `UsageError` unless a folder can be made beside `out`, or in the nearest folder above it that is there.
-
-    It is tried: permissions alone do not tell (of root, of /proc, of a disk that is mounted read-only).
-    """
+    """Raise `UsageError` unless a folder can be made beside `out`, or in the nearest folder above it that is there."""
     try:
-        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        parent = nearest(out)
         if not parent.is_dir():
             raise UsageError(f"cannot write the report {str(out)!r}: {str(parent)!r} is no folder; give another --out")
-        Path(tempfile.mkdtemp(prefix=f".{out.name}.new-", dir=parent)).rmdir()
+        try_place(out)
     except OSError as error:
         raise UsageError(
             f"cannot write the report {str(out)!r}: no folder can be made in {str(parent)!r} "
@@ -96,33 +106,12 @@ def write_folder(out: Path, files: Mapping[str, str]) -> None:
         EdgeAdaptError: no space left, no permission and the like. Nothing of the new report stays, the old one does.
     """
     check_destination(out)
-    target = out.absolute()
-    missing = [parent for parent in target.parents if not parent.exists()]  # nearest first
-    staging = retired = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-        for name, text in files.items():
-            _write_file(staging / name, text)
-        staging.chmod(0o777 & ~_umask())
-        if target.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-            target.rename(retired / "report")
-        staging.rename(target)
-    except BaseException as error:
-        if retired is not None and not target.exists() and (retired / "report").exists():
-            (retired / "report").rename(target)
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for parent in missing:
-            with contextlib.suppress(OSError):  # another process may have put something in it
-                parent.rmdir()
-        if isinstance(error, OSError):
-            raise _failure(error, out, sum(len(text.encode()) for text in files.values())) from error
-        raise
-    finally:
-        if retired is not None:
-            shutil.rmtree(retired, ignore_errors=True)
+        with whole_folder(out) as new:
+            for name, text in files.items():
+                _write_file(new / name, text)
+    except OSError as error:
+        raise _failure(error, out, sum(len(text.encode()) for text in files.values())) from error
 
 
 def _write_file(path: Path, text: str) -> None:
@@ -131,12 +120,6 @@ def _write_file(path: Path, text: str) -> None:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _failure(error: OSError, out: Path, size_bytes: int = 0) -> EdgeAdaptError:

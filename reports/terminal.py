@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from . import ReportPaths
+    from .store import ReportPaths
 
 _WIDE = 138  # columns from which one table holds everything
 _VERDICT_STYLE = {"fits": "green", "does not fit": "red", "cannot tell": "yellow", "too few answers": "yellow"}

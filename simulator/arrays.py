@@ -11,21 +11,33 @@ from ..devices import Chip
 from ..errors import UsageError
 from . import turns
 from .aligned import aligned, copied
-from .bfloat16 import from_bfloat16, to_bfloat16
+from .bfloat16 import from_bfloat16
 from .cells import At, Cells
+from .effects import Acting, Held, acting_on
+from .effects.protocol import Kept
 from .fixed_point import FixedPoint, fixed_point
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
-from .iv_curve import curve_of
-from .iv_read import BentDrive
 from .mapping import Layout, checked_scale, integers, meant, scale_for, slice_gain
 from .mismatch import Mismatch
-from .read_noise import is_graded, reads_noisily
 from .spares import with_spares
 from .writing import WriteLog
 
 FIXED = tuple(f"fixed {field}" for field in FixedPoint._fields)  # in the cache
 MISMATCH = 1  # a family of random numbers of a matrix
+NO_BITS = np.empty((0, 0, 0), np.uint16)
 TIMES_KEPT, BYTES_KEPT = 6, 1 << 24  # most earlier readings of the clock whose effective conductances are kept
+
+
+class Sums(Acting):
+    """pairs (slices, in, sensed) float32: what a column adds per full drive, over (g_max - g_min): G+ - G-, or G.
+    row_siemens (in,) float64: summed conductance on each word line.
+    """
+
+    def columns(self, held: Held) -> Kept:
+        return {"pairs": held.differences(held.seen)}
+
+    def lines(self, held: Held) -> Kept:
+        return {"row_siemens": held.seen}
 
 
 class CrossbarMatrix:
@@ -42,12 +54,15 @@ class CrossbarMatrix:
     ):  # fmt: skip
         self.chip = chip
         self.wires = ArrayWires.of(chip) if wires else None
-        self.curve = curve_of(chip.cell)
         self.layout = Layout.of(chip, shape)
         self.scale = None if scale is None else checked_scale(scale, self.layout)
         self._cells: Cells | None = Cells(chip, self.layout, rng)
         self._frozen_seconds = 0.0
         self.mismatch = Mismatch(chip, self.layout, self._cells.seed(MISMATCH))
+        self.acting = (Sums(), *acting_on(chip, self.mismatch))
+        self.adding = tuple(acting for acting in self.acting if acting.adds)
+        self.counts = any(acting.counts for acting in self.acting)
+        self._cells.acting = self.acting
         self._cache: dict[str, np.ndarray] = {}
         self._at_times: dict[float, dict[str, np.ndarray]] = {}
         # Of `compensation`: what its reads gave first, what was found since the last write, by time, and the factor
@@ -110,8 +125,8 @@ class CrossbarMatrix:
         self._follow(old, refresh and log.cells_pulsed > 0)
         if at is None:
             self._cache = {}
-        else:
-            self._update(at, before)
+        elif at[0].size:
+            self._derive(at, before)
         return log
 
     def _follow(self, old: np.ndarray | None, anew: bool) -> None:
@@ -167,12 +182,24 @@ class CrossbarMatrix:
                     del self._at_times[next(iter(self._at_times))]
             self._cache = self._at_times.pop(seconds, {})
 
+    def set_driven(self, cycles: np.ndarray) -> None:
+        """Set how long each word line was driven so far, (in,) in reads at full voltage, for effects that count it.
+
+        What is frozen stays as it is.
+        """
+        if self._cells is None or self._cells.driven is cycles:
+            return
+        before, self._cells.driven = self._cells.driven, cycles
+        if cycles.any() if before is None else not np.array_equal(before, cycles):
+            self._cache, self._at_times = {}, {}
+            self.looks.clear()
+
     def prepare(self, on_arrays: Callable[[int], None] | None = None) -> None:
         """Compute what reads use at the present time, unless it is known; `on_arrays` is called now and then with the
         number of arrays whose wires are done since the last call.
         """
         if not self._cache:
-            self._cache = self._look(on_arrays)
+            self._derive(on_arrays=on_arrays)
 
     @property
     def unsolved(self) -> bool:
@@ -202,12 +229,13 @@ class CrossbarMatrix:
     @property
     def pairs(self) -> np.ndarray:
         """(slices, in, sensed) float32: what a column adds per full drive, over (g_max - g_min): G+ - G-, or G."""
-        return self._cached("pairs")
+        return self.kept("pairs")
 
     @property
     def noise_bits(self) -> np.ndarray:
         """(slices, in, sensed) uint16: read-noise variance of `pairs` as bfloat16 bits; size 0 without read noise."""
-        return self._cached("noise_bits")
+        self.prepare()
+        return self._cache.get("noise_bits", NO_BITS)
 
     @property
     def noise(self) -> np.ndarray:
@@ -224,24 +252,7 @@ class CrossbarMatrix:
     @property
     def row_siemens(self) -> np.ndarray:
         """(in,) float64: summed conductance on each word line, for the energy of a read."""
-        return self._cached("row_siemens")
-
-    @property
-    def bends(self) -> np.ndarray:
-        """(products, slices, in, sensed) float32: bends (`iv_curve`) of what a column adds, like `pairs`, for the
-        products that reads need (`bent_drive.kept`).
-        """
-        return self._cached("bends")
-
-    @property
-    def row_bends(self) -> np.ndarray:
-        """(2, in) float64: summed bends on each word line, siemens."""
-        return self._cached("row_bends")
-
-    @cached_property
-    def bent_drive(self) -> BentDrive:
-        """What inputs are multiplied with these."""
-        return BentDrive.of(self.chip, self.mismatch.digit_levels)
+        return self.kept("row_siemens")
 
     @property
     def gains(self) -> np.ndarray:
@@ -298,102 +309,87 @@ class CrossbarMatrix:
         pairs = self.pairs[s, rows]
         return pairs if not self.layout.references else pairs[:, : self.layout.outputs] - pairs[:, self.reference]
 
-    def _cached(self, name: str) -> np.ndarray:
+    def kept(self, name: str) -> np.ndarray:
+        """What an effect keeps of the cells for reads at the present time, by its name; KeyError where none does."""
         self.prepare()
         return self._cache[name]
 
-    def _look(self, on_arrays: Callable[[int], None] | None) -> dict[str, np.ndarray]:
-        """What reads use, from all cells at the present time."""
-        g = self.cells.present()
-        level, epoch = self.cells.level_and_epoch(None) if is_graded(self.chip.cell) else (None, 0)
-        seen = g if self.wires is None else self.wires.behind(g, self.layout, self.cells.spares, on_arrays=on_arrays)
-        found = {
-            "pairs": aligned(self._differences(seen)),
-            "noise_bits": aligned(self._variance(g, level, epoch, seen)),
-            "row_siemens": seen.sum((0, 1, 3), dtype=np.float64),
-        }
-        if self.curve is not None:
-            bends = self.curve.bends(g)
-            found["bends"] = aligned(np.stack([self._differences(bends[k]) for k in self.bent_drive.kept]))
-            found["row_bends"] = bends.sum((1, 2, 4), dtype=np.float64)
-        if self.wires is not None:
-            found["row_parts"] = np.stack(
-                [seen[..., sensed_of(self.layout, a)].sum((0, 1, 3), dtype=np.float64)
-                 for a in range(self.layout.column_tiles)]
-            )  # fmt: skip
-        return found
+    def _derive(
+        self, at: At | None = None, before: np.ndarray | None = None, on_arrays: Callable[[int], None] | None = None
+    ) -> None:
+        """Compute what reads use at the present time, of all cells; or bring it up to date where the weights `at` were
+        written, `before` (slices, polarities, n) being what their cells held.
 
-    @property
-    def _window(self) -> np.float32:
-        return np.float32(self.chip.cell.g_max_siemens - self.chip.cell.g_min_siemens)
-
-    def _differences(self, g: np.ndarray) -> np.ndarray:
-        """What columns add per full drive, from conductances (slices, polarities, ...)."""
-        return (g[:, 0] - g[:, 1] if g.shape[1] == 2 else g[:, 0]) / self._window
-
-    def _variance(
-        self, g: np.ndarray, level: np.ndarray | None, epoch: np.ndarray | int, seen: np.ndarray
-    ) -> np.ndarray:
-        """Read-noise variance of columns as bfloat16 bits, from conductances (slices, polarities, ...), the levels and
-        epochs of their cells, and what is seen of them behind the wires.
-        """
-        cell = self.chip.cell
-        if not reads_noisily(cell):
-            return np.empty((0, 0, 0), np.uint16)
-        if not is_graded(cell):
-            noise = (seen * seen).sum(1) * np.float32(((cell.read_noise_relative or 0.0) / self._window) ** 2)
-            return to_bfloat16(noise)
-        laws = self.cells.noise()
-        relative, siemens = (
-            np.array([getattr(n, name) for n in laws], np.float32)[epoch, level] for name in ("relative", "siemens")
-        )
-        if seen is not g:
-            siemens = siemens * np.divide(seen, g, out=np.ones_like(g), where=g > 0)
-        return to_bfloat16(((relative * seen) ** 2 + siemens**2).sum(1) / (self._window * self._window))
-
-    def _update(self, at: At, before: np.ndarray) -> None:
-        """Bring the cache up to date where the weights `at` were written; `before` (slices, polarities, n) is what
-        their cells held.
+        Behind wires a cell is seen differently when its neighbours change: the arrays of the weights are done anew.
         """
         for name in FIXED:
             self._cache.pop(name, None)
-        if self.wires is not None:
-            self._update_arrays(at)
-            return
-        cache = self._cache
-        g = self.cells.present(at)
-        place: tuple[Any, ...] = (slice(None), *at)
-        cache["pairs"][place] = self._differences(g)
-        if cache["noise_bits"].size:
-            cache["noise_bits"][place] = self._variance(g, *self.cells.level_and_epoch(at), g)
-        np.add.at(cache["row_siemens"], at[0], (g - before).sum((0, 1), dtype=np.float64))
-        if self.curve is not None:
-            for k, (now, then) in enumerate(zip(self.curve.bends(g), self.curve.bends(before), strict=True)):
-                if k in self.bent_drive.kept:
-                    cache["bends"][self.bent_drive.kept.index(k)][place] = self._differences(now)
-                np.add.at(cache["row_bends"][k], at[0], (now - then).sum((0, 1), dtype=np.float64))
+        touched = None if at is None or self.wires is None else self._arrays_of(at)
+        now = self._held(at if self.wires is None else None, touched, on_arrays)
+        parts = [(now, (...,) if at is None else (..., *at))]
+        if touched is not None:
+            parts = [(now.part(where), where) for where in (self._place_of(array) for array in touched)]
+        for acting in self.acting:
+            for held, where in parts:
+                for name, values in acting.columns(held).items():
+                    if name in self._cache:
+                        self._cache[name][where] = values
+                    else:
+                        self._cache[name] = aligned(values)
+            if touched is not None:
+                self._sum_arrays(acting, dict(zip(touched, parts, strict=True)))
+            elif at is not None and before is not None:
+                self._sum_changes(acting, at[0], now, Held(self.cells, at, before, before))
+            else:
+                self._sum_all(acting, now)
 
-    def _update_arrays(self, at: At) -> None:
-        """Bring the cache up to date in the arrays in which the weights `at` were written."""
-        layout, cache = self.layout, self._cache
-        touched: set[Place] = set(
-            zip((at[0] // layout.rows).tolist(), (at[1] // layout.outputs_per_array).tolist(), strict=True)
-        )
-        if not touched:
-            return
-        assert self.wires is not None
-        g = self.cells.present()
-        level, epoch = self.cells.level_and_epoch(None)
-        seen = self.wires.behind(g, layout, self.cells.spares, only=touched)
-        for tile, array in touched:
-            where = (..., word_lines(layout, tile), sensed_of(layout, array))
-            part = seen[where]
-            cache["pairs"][where] = self._differences(part)
-            if cache["noise_bits"].size:
-                epochs = epoch if isinstance(epoch, int) else epoch[where]
-                cache["noise_bits"][where] = self._variance(g[where], level[where], epochs, part)
-            cache["row_parts"][array, where[1]] = part.sum((0, 1, 3), dtype=np.float64)
-        cache["row_siemens"][:] = cache["row_parts"].sum(0)
+    def _held(
+        self, at: At | None, only: set[Place] | None = None, on_arrays: Callable[[int], None] | None = None
+    ) -> Held:
+        """The cells of all weights, or of some, at the present time, and what is seen of them behind the wires."""
+        g = seen = self.cells.present(at)
+        if self.wires is not None:
+            seen = self.wires.behind(g, self.layout, self.cells.spares, only=only, on_arrays=on_arrays)
+        return Held(self.cells, at, g, seen)
+
+    def _sum_all(self, acting: Acting, held: Held) -> None:
+        """Sums of word lines; with wires those of each array, too."""
+        for name, values in acting.lines(held).items():
+            self._cache[name] = _line_sums(values)
+            if self.wires is not None:
+                arrays = [sensed_of(self.layout, array) for array in range(self.layout.column_tiles)]
+                self._cache[f"{name} by array"] = np.stack([_line_sums(values[..., sensed]) for sensed in arrays])
+
+    def _sum_arrays(self, acting: Acting, parts: dict[Place, tuple[Held, tuple[Any, ...]]]) -> None:
+        """Sums of word lines after some arrays changed."""
+        for (_, array), (held, where) in parts.items():
+            for name, values in acting.lines(held).items():
+                self._cache[f"{name} by array"][array, ..., where[1]] = _line_sums(values)
+        for name in acting.lines(held):
+            self._cache[name][...] = self._cache[f"{name} by array"].sum(0)
+
+    def _sum_changes(self, acting: Acting, rows: np.ndarray, now: Held, then: Held) -> None:
+        """Sums of word lines after weights on `rows` changed."""
+        before = acting.lines(then)
+        for name, values in acting.lines(now).items():
+            more = (values - before[name]).sum((-3, -2), dtype=np.float64)
+            inputs = self.layout.inputs
+            for line, change in zip(self._cache[name].reshape(-1, inputs), more.reshape(-1, len(rows)), strict=True):
+                np.add.at(line, rows, change)
+
+    def _arrays_of(self, at: At) -> set[Place]:
+        """The arrays in which weights lie."""
+        tile, array = at[0] // self.layout.rows, at[1] // self.layout.outputs_per_array
+        return set(zip(tile.tolist(), array.tolist(), strict=True))
+
+    def _place_of(self, place: Place) -> tuple[Any, ...]:
+        """Where the cells of an array are among those of the matrix."""
+        return ..., word_lines(self.layout, place[0]), sensed_of(self.layout, place[1])
+
+
+def _line_sums(siemens: np.ndarray) -> np.ndarray:
+    """(..., in) float64: sums over each word line of (..., slices, polarities, in, sensed)."""
+    return siemens.sum((-4, -3, -1), dtype=np.float64)
 
 
 def _bytes_of(caches: Iterable[dict[str, np.ndarray]]) -> int:

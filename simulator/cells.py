@@ -13,6 +13,7 @@ import numpy as np
 from ..devices import Chip
 from . import faults, kernels, randoms
 from .counting import line_farads
+from .effects import Acting
 from .mapping import Layout, integer_type, level_siemens, to_levels
 from .pulse_kernel import HEALTHY, STUCK_HIGH, WORN_OUT
 from .read_noise import ReadNoise, read_noise
@@ -51,6 +52,10 @@ class Cells:
         self._epoch: np.ndarray | None = None  # which of `epoch_seconds` a cell was last written in
         self.epoch_seconds = [0.0]
         self.clock_seconds = 0.0
+        self.acting: tuple[Acting, ...] = ()
+        # How long each word line was driven so far, (in,), and had been when a cell was last written: see `driven`.
+        self.driven: np.ndarray | None = None
+        self._driven_before: np.ndarray | None = None
 
     def seed(self, family: int) -> np.uint64:
         """The seed of one more family of random numbers of these cells."""
@@ -60,7 +65,7 @@ class Cells:
         """The same cells in the same state, to be written on their own with pulses drawn from `rng`."""
         twin = copy.copy(self)
         twin._rng = rng
-        for name in ("integers", "programmed", "_rewrites", "_epoch"):
+        for name in ("integers", "programmed", "_rewrites", "_epoch", "_driven_before"):
             value = getattr(self, name)
             setattr(twin, name, None if value is None else value.copy())
         twin.epoch_seconds = list(self.epoch_seconds)
@@ -82,6 +87,7 @@ class Cells:
             self._pulsed_first,
             self._rewrites,
             self._epoch,
+            self._driven_before,
         )
         return sum(a.nbytes for a in kept if a is not None)
 
@@ -210,6 +216,11 @@ class Cells:
             self._rewrites = self._rewrites.astype(np.uint16 if counts.itemsize == 1 else np.uint32)
             counts = self._rewrites.reshape(-1)
         counts[touched] += 1
+        if self.driven is not None:
+            if self._driven_before is None:
+                self._driven_before = np.zeros(self.layout.cell_shape, np.float32)
+            row = touched // np.uint32(self.layout.sensed) % np.uint32(self.layout.inputs)
+            self._driven_before.reshape(-1)[touched] = self.driven[row]
         if now > 0:
             if self._epoch is None:
                 self._epoch = np.zeros(self.layout.cell_shape, np.uint8)
@@ -310,7 +321,26 @@ class Cells:
             self._relaxation_seed, self._drift_seed, np.ascontiguousarray(tables.swapaxes(0, 1)),
             np.array([s.log_time for s in states]), relaxes(cell), out.reshape(-1),
         )  # fmt: skip
+        for acting in self.acting:
+            out = acting.present(out, self, at)
         return out
+
+    def healthy(self, at: At | None) -> np.ndarray | bool:
+        """Which cells are not stuck, of all or of some weights; True: none is."""
+        index = self._index(at)
+        stuck = self._stuck_of(index, self.layout.cell_shape if index is None else index.shape)
+        return stuck == HEALTHY if stuck.size else True
+
+    def driven_cycles(self, at: At | None) -> np.ndarray:
+        """For how long cells were driven since their last write, in reads at full voltage: of all, (slices, polarities,
+        inputs, sensed), or of those of some weights; or of a shape that numpy brings to it.
+        """
+        driven = np.zeros(self.layout.inputs) if self.driven is None else self.driven
+        so_far = driven[:, None] if at is None else driven[at[0]]
+        if self._driven_before is None:
+            return so_far
+        # A chip may have written what a fork of it reads, after reads that the fork knows nothing of.
+        return np.maximum(so_far - self._take(self._driven_before, self._index(at)), 0.0)
 
     def noise(self) -> list[ReadNoise]:
         """The read noise of every level at the present time, for each epoch."""

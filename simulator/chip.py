@@ -24,6 +24,7 @@ from .arguments import (
 )
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
+from .driven import Driven
 from .products import Products
 from .reading import Ranges, Reader
 from .writing import WriteLog, WriteSum, require_programmable
@@ -59,6 +60,7 @@ class ProgrammedModel(Shown):
         self._first_looks: dict[str, float | None] = {}  # when drift compensation first looked at each matrix
         self._samples: dict[str, list[np.ndarray]] | None = None
         self._written = WriteSum()
+        self._driven = Driven()
         self._reader = Reader(chip, fidelity, randoms.draw_seed(rng))
         self.clock_seconds = 0.0
         self.counts = EventCounts()
@@ -117,6 +119,7 @@ class ProgrammedModel(Shown):
         matrix, array = self.matrix(name), checked_weight(name, weight)
         if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
+        self._driven.look(name, matrix)
         log = self._with_rotation(matrix.write(self.as_written(array), refresh), matrix)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
@@ -166,6 +169,7 @@ class ProgrammedModel(Shown):
         if not (isinstance(name, str) and name in self._matrices):
             raise UsageError(unknown_name("matrix", name, self._matrices))
         matrix = self._matrices[name]
+        self._driven.bring(name, matrix)
         if matrix.clock_seconds != self.clock_seconds:
             self._age(name, matrix)
         return matrix
@@ -249,6 +253,7 @@ class ProgrammedModel(Shown):
         require_time(seconds, last)
         passed, self.clock_seconds = seconds != self.clock_seconds, seconds
         for name, matrix in self._matrices.items():
+            self._driven.look(name, matrix)
             self._age(name, matrix)
             if passed and self._compensates:
                 self.counts.add(compensation.events_of_time(matrix, self._first_looks.get(name)))
@@ -267,7 +272,7 @@ class ProgrammedModel(Shown):
         twin._ideal, twin._ranges = dict(self._ideal), dict(self._ranges)
         twin._first_looks = dict(self._first_looks)
         twin._activity_per_read, twin._events = dict(self._activity_per_read), dict(self._events)
-        twin._written = self._written.copy()
+        twin._written, twin._driven = self._written.copy(), self._driven.copy()
         twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
         twin._reader.products = self.products
         twin.counts, twin._samples = EventCounts(), None
@@ -315,12 +320,14 @@ class ProgrammedModel(Shown):
         if self.fidelity == "ideal":
             per_vector = np.empty(len(x))
             self._reader.drive(matrix, applied, ranges.dac, False, per_vector)
-            if matrix.curve is not None:
-                per_vector += matrix.bent_drive.activity(applied, ranges.dac, matrix.row_bends)
+            for acting in matrix.adding:
+                per_vector += acting.activity(matrix, applied, ranges.dac)
             activity = float(per_vector.sum())
             y = self.products.multiply(x, self._ideal[name].T)
         else:
             y, activity = self._reader.read(matrix, applied, ranges)
+            if matrix.counts:
+                self._driven.add(name, matrix, self._reader.cycles(applied, ranges.dac), len(x))
         self._count_reads(name, matrix, len(x), activity)
         return y
 
@@ -363,6 +370,7 @@ class ProgrammedModel(Shown):
         require_count(vectors, "vectors")
         self.counts.add(read_events(self.chip, matrix.layout, self.input_cycles(), transposed=True), vectors)
         self.counts.cell_read_joules += self._activity_per_read.get(name, 0.0) * vectors
+        self._driven.add_average(name, matrix, vectors)
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:

@@ -87,7 +87,7 @@ def prepare(chip: Chip, fidelity: str = "fast") -> bool:
 
 def _compile_in_child(chip: Chip, fidelity: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "edge_adapt.simulator.compiling"],
+        [sys.executable, "-m", "edge_adapt.simulator.exercise"],
         input=pickle.dumps((chip, fidelity)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -105,7 +105,7 @@ def _key(chip: Chip, fidelity: str) -> str:
     from numba.core import config
 
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     processor = [getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES")]  # what numba was told of it
     settings = (
@@ -130,44 +130,3 @@ def _kinds(part: Any) -> list[Any]:
         else:
             kinds.append(value if value is None or isinstance(value, bool | str) else len(value))
     return kinds
-
-
-def exercise(chip: Chip, fidelity: str) -> None:
-    """Call every kernel that a study of this chip calls: write, read few and many vectors, age, rewrite, read back."""
-    from ..errors import require
-    from .chip import program
-
-    rng = np.random.default_rng(0)
-    weight = rng.normal(size=(5, chip.array.rows + 3)).astype(np.float32)
-    inputs = rng.normal(size=(40, weight.shape[1])).astype(np.float32)
-    models = [program(chip, {"w": weight}, rng, fidelity)]
-    try:
-        require("torch")
-    except EdgeAdaptError:
-        pass
-    else:
-        from .autograd import ChipReader
-
-        models.append(models[0].fork(rng, own=("w",)))
-        ChipReader(models[1])
-    for model in models:
-        for seconds in (model.clock_seconds, model.clock_seconds + 3600.0):
-            model.set_time(seconds)
-            for vectors in (inputs[0], inputs[:3], inputs):
-                model.matvec("w", vectors)
-            model.transposed_product("w", inputs[:, :5])
-            model.effective_weight("w")
-        if model is not models[0] or len(models) == 1:
-            model.rewrite("w", weight[::-1].copy())
-            model.rewrite("w", weight, refresh=True)
-            model.matvec("w", inputs)
-
-
-def main() -> None:
-    """The child: chip and fidelity come on the standard input."""
-    chip, fidelity = pickle.load(sys.stdin.buffer)
-    exercise(chip, fidelity)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..devices import Chip
 from . import kernels
 
 LEAST, MOST = 1e-30, 1e30  # of ranges: what is smaller counts as 0, and with both no float32 over- or underflows
@@ -60,3 +61,20 @@ def drive_load(bits: int, digit_bits: int, coding: str = "voltage") -> np.ndarra
         total += digit if coding == "pulses" else (digit / largest) ** 2
         code = code >> digit_bits
     return total.astype(np.float32)
+
+
+def digit_bits(chip: Chip) -> int:
+    """Magnitude bits of an input that one DAC cycle applies (the sign is the polarity of the drive)."""
+    return max(1, chip.periphery.dac_bits or chip.array.input_bits)
+
+
+def input_cycles(chip: Chip) -> int:
+    """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
+    return max(1, -(-(chip.array.input_bits - 1) // digit_bits(chip)))
+
+
+def most_pulses(chip: Chip) -> int:
+    """Pulses of the longest digit, one after another (`dac.coding` pulses); 1 where a digit is one voltage."""
+    if chip.periphery.dac_coding != "pulses":
+        return 1
+    return min(2 ** digit_bits(chip) - 1, code_max(chip.array.input_bits))

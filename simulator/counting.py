@@ -4,10 +4,15 @@ from typing import NamedTuple
 
 from ..devices import Chip
 from .accounting import EventCounts
-from .converters import code_max
+from .converters import digit_bits, input_cycles, most_pulses
+from .effects import EFFECTS
 from .mapping import Layout
-from .rotation import additions
 from .writing import WriteLog
+
+__all__ = [
+    "WriteTimes", "conducting_seconds", "digit_bits", "input_cycles", "line_farads", "most_pulses", "read_events",
+    "write_events", "write_times",
+]  # fmt: skip
 
 RESULT_BYTES = 2  # a result leaves its matrix with 16 bits
 
@@ -44,23 +49,6 @@ def line_farads(chip: Chip) -> float:
     return word + (p.bit_line_farads_per_cell or 0.0) * array.rows
 
 
-def digit_bits(chip: Chip) -> int:
-    """Magnitude bits of an input that one DAC cycle applies (the sign is the polarity of the drive)."""
-    return max(1, chip.periphery.dac_bits or chip.array.input_bits)
-
-
-def input_cycles(chip: Chip) -> int:
-    """Array cycles of one read: input digits applied one after another by a DAC narrower than the input."""
-    return max(1, -(-(chip.array.input_bits - 1) // digit_bits(chip)))
-
-
-def most_pulses(chip: Chip) -> int:
-    """Pulses of the longest digit, one after another (`dac.coding` pulses); 1 where a digit is one voltage."""
-    if chip.periphery.dac_coding != "pulses":
-        return 1
-    return min(2 ** digit_bits(chip) - 1, code_max(chip.array.input_bits))
-
-
 def conducting_seconds(chip: Chip) -> float:
     """How long the cells of an array cycle conduct at most: their read time, for each pulse of the longest digit."""
     return (chip.cell.read_seconds or 0.0) * most_pulses(chip)
@@ -70,8 +58,8 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
     """The events of one matrix-vector product, without the cells' own energy (that depends on the inputs).
 
     A transposed read drives the outputs' columns and senses the inputs' rows. The slices of a weight share a row, so
-    they are read one after another. With rotation, inputs are transformed before they are driven, and the results of a
-    transposed read after they are sensed.
+    they are read one after another. Effects add what they do once a read, of inputs before they are driven, or of the
+    results of a transposed read after they are sensed.
     """
     driven, sensed = (layout.sensed, layout.inputs) if transposed else (layout.inputs, layout.sensed)
     drive_tiles, sense_tiles = (
@@ -82,7 +70,7 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
     drives = driven * drive_tiles * cycles * (layout.cells_per_weight if transposed else 1)
     given, results = (layout.outputs, layout.inputs) if transposed else (layout.inputs, layout.outputs)
     input_bytes = given * chip.array.input_bits / 8
-    return EventCounts(
+    events = EventCounts(
         word_line_drives=0 if transposed else drives,
         bit_line_drives=drives if transposed else 0,
         read_conversions=conversions,
@@ -92,10 +80,13 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
         router_bytes=input_bytes * drive_tiles + results * RESULT_BYTES * sense_tiles,
         array_cycles=0 if transposed else cycles,
         transposed_cycles=cycles * layout.slices if transposed else 0,
-        digital_adds=additions(chip, layout.inputs),
         transposed_reads=float(transposed),
         reads=float(not transposed),
     )
+    for effect in EFFECTS:
+        if effect.events is not None:
+            events.add(effect.events(chip, layout))
+    return events
 
 
 def write_events(log: WriteLog) -> EventCounts:

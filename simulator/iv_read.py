@@ -22,8 +22,7 @@ import numpy as np
 from numba import njit
 
 from ..devices import Chip
-from .converters import code_max
-from .counting import digit_bits, input_cycles
+from .converters import code_max, digit_bits, input_cycles
 from .iv_curve import POWERS
 
 

@@ -15,8 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ..devices import Chip
-from .converters import code_max
-from .counting import digit_bits, input_cycles
+from .converters import code_max, digit_bits, input_cycles
 from .mapping import Layout
 
 

@@ -27,11 +27,6 @@ class ReadNoise:
     siemens: np.ndarray
 
 
-def reads_noisily(cell: Cell) -> bool:
-    """Whether the cell file has read noise of any kind."""
-    return bool(cell.read_noise_relative) or is_graded(cell)
-
-
 def is_graded(cell: Cell) -> bool:
     """Whether the noise depends on the target or on time."""
     return cell.flicker_seconds is not None or cell.read_noise_saturation_siemens is not None

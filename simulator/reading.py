@@ -20,6 +20,7 @@ from .aligned import empty
 from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
 from .counting import digit_bits, input_cycles
+from .effects import Acting
 from .fixed_point import MOST_CODE, FixedPoint
 from .products import FEW, Products
 from .randoms import derived_seed
@@ -91,8 +92,9 @@ class Reader:
                 return
             codes, squares = self.drive(matrix, x[some], ranges.dac, noisy, activity[some], worker)
             sums, variances = self._sums(matrix, codes, squares, worker)
-            if matrix.curve is not None:
-                activity[some] += self._bend(matrix, x[some], ranges.dac, codes, sums, worker)
+            for acting in matrix.adding:
+                self._add(acting, matrix, x[some], ranges.dac, codes, sums, worker)
+                activity[some] += acting.activity(matrix, x[some], ranges.dac)
             read_kernels.convert_rows(
                 sums, variances, gains, lsb, top, seed, some.start, self._worth, reference, errors, out[some]
             )
@@ -112,7 +114,7 @@ class Reader:
         plain = not self.serial and self.top <= MOST_CODE and not matrix.mismatch.code_levels.size
         return (
             self.products.whole and plain and bool(self.chip.periphery.adc_bits)
-            and matrix.curve is None and vectors > FEW
+            and not matrix.adding and vectors > FEW
         )  # fmt: skip
 
     def _whole_sums(
@@ -180,30 +182,28 @@ class Reader:
             self.products.variances(squares.reshape(rows, -1), matrix, variances)
         return sums, variances
 
-    def _bend(
-        self, matrix: CrossbarMatrix, x: np.ndarray, full_scale: float, codes: np.ndarray, sums: np.ndarray,
-        worker: int = 0,
-    ) -> np.ndarray:  # fmt: skip
-        """Add what the I-V curve of the cells adds to the sums of inputs x; returns the siemens-cycles (vectors,)."""
-        bent = matrix.bent_drive
-        factors, more = self._scratch("factors", worker, codes.shape), self._scratch("bends", worker, sums.shape)
-        for which in bent.serial if self.serial else bent.analog:
-            if self.serial:
-                bent.of_digits(codes, which, factors)
-            else:
-                bent.of_inputs(x, full_scale, which, factors[0])
-            kept = matrix.bends[bent.kept.index(which)]
+    def _add(
+        self, acting: Acting, matrix: CrossbarMatrix, x: np.ndarray, full_scale: float, codes: np.ndarray,
+        sums: np.ndarray, worker: int = 0,
+    ) -> None:  # fmt: skip
+        """Add to the sums of inputs x what an effect adds, as products of its own."""
+        factors, more = self._scratch("factors", worker, codes.shape), self._scratch("more", worker, sums.shape)
+        for kept in acting.products(matrix, x, full_scale, codes if self.serial else None, factors):
             self.products.sums(factors.reshape(sums.shape[1], -1), matrix, kept, more)
             sums += more
-        return bent.activity(x, full_scale, matrix.row_bends)
+
+    def cycles(self, x: np.ndarray, full_scale: float) -> np.ndarray:
+        """For how long inputs x (vectors, in) drive each word line, (in,) float64, in reads at full voltage."""
+        code = np.minimum(np.rint(np.abs(x) * (np.float32(self.top) / np.float32(full_scale))), self.top).astype(int)
+        return self._load[code].sum(0, dtype=np.float64)
 
     def find_ranges(self, matrix: CrossbarMatrix, x: np.ndarray) -> Ranges:
         """The ranges that suit inputs like x (vectors, in)."""
         dac = best_range(x, self.chip.array.input_bits)
         codes, squares = self.drive(matrix, x, dac, False, np.empty(len(x)))
         sums, _ = self._sums(matrix, codes, squares)
-        if matrix.curve is not None:
-            self._bend(matrix, x, dac, codes, sums)
+        for acting in matrix.adding:
+            self._add(acting, matrix, x, dac, codes, sums)
         bits = self.chip.periphery.adc_bits
         per_slice = sums.reshape(matrix.layout.slices, -1)
         return Ranges(dac, np.array([best_range(part, bits) if bits else 0.0 for part in per_slice]))

@@ -16,8 +16,7 @@ from ..reports.fields import SCHEMA
 from ..simulator import CostTable, ProgrammedModel, WriteLog, area
 from ..simulator.costs import described
 from ..simulator.counting import conducting_seconds, most_pulses, write_events
-from ..simulator.retention import held_message
-from ..simulator.temperature import temperature_message
+from ..simulator.effects import messages as messages_of_effects
 from ..workloads.scores import MEANING
 from . import amortise, inputs
 from .chips import facts
@@ -246,7 +245,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes = [held_message(chip.cell, float(bench.config.age_seconds[-1])), *bench.task.messages]
+    notes: list[str | None] = [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
@@ -256,7 +255,6 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
     notes.append(conducting_message(chip))
-    notes.append(temperature_message(chip))
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(

@@ -84,9 +84,7 @@ def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sam
 
     def joules(codes: np.ndarray) -> float:
         conducted = siemens * mean_load(chip, codes)
-        if matrix.curve is not None:
-            energies = matrix.bent_drive.energies[:, codes + matrix.bent_drive.top].mean(1)
-            conducted += float(energies @ matrix.row_bends.sum(1)) / matrix.layout.cells
+        conducted += sum(acting.mean_activity(matrix, codes) for acting in matrix.adding)
         return conducted * cell.read_voltage_volts**2 * cell.read_seconds
 
     codes, top = typical_codes(chip, rng), code_max(chip.array.input_bits)

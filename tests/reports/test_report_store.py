@@ -121,14 +121,14 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, failure, 
 def test_a_failure_while_swapping_brings_the_old_report_back(tmp_path, monkeypatch):
     out = tmp_path / "out"
     write_folder(out, OLD)
-    real = Path.rename
+    real = os.replace
 
-    def rename(self: Path, target: Path) -> Path:
-        if ".new-" in self.name:
+    def replace(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
             raise OSError(errno.EACCES, "Permission denied")
-        return real(self, target)
+        real(source, target)
 
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(EdgeAdaptError, match="Permission denied"):
         write_folder(out, FILES)
     assert contents(out) == OLD

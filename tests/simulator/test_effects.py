@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from edge_adapt import load_chip
 from edge_adapt.simulator import program
-from edge_adapt.simulator.effects import EFFECTS, READ, TIME, WRITE, presets_of, table
+from edge_adapt.simulator.effects import EFFECTS, READ, TIME, WRITE, Acting, messages, presets_of, table
 
 DOCS = Path(__file__).parents[2] / "docs"
 SWITCHED = [effect for effect in EFFECTS if effect.off]
@@ -48,6 +48,56 @@ def test_it_can_be_switched_off_alone_and_makes_a_difference(effect):
     assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(found, without, strict=True))
     again = experiment(on)
     assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=ids)
+def test_it_has_a_picture_and_a_place_of_its_own(effect):
+    assert (DOCS / "figures" / f"{effect.figure}.png").is_file()
+    assert [other.name for other in EFFECTS if (other.act, other.place) == (effect.act, effect.place)] == [effect.name]
+
+
+def test_the_kernels_of_effects_have_plain_numpy_beside_them():
+    from edge_adapt.simulator import iv_curve, kernels, pulse_kernel, read_kernels, rotation
+
+    found = {effect.reference.__name__ for effect in EFFECTS if effect.reference}
+    places = (iv_curve, kernels, pulse_kernel, read_kernels, rotation)
+    assert found and all(sum(hasattr(place, name) for place in places) == 1 for name in found)
+
+
+def test_messages_come_in_the_order_of_the_effects():
+    said = messages(load_chip("pcm-hermes", {"technology.temperature": "350 K"}), 1e9)
+    assert [sentence.split(":")[0] for sentence in said] == ["temperature 350 K"]
+    assert "table ends at" in messages(load_chip("reram"), 1e9)[0] and not messages(load_chip("reram"), 3600.0)
+
+
+class Leaking(Acting):
+    """A toy: half of what columns add is kept once more, and summed over word lines."""
+
+    def columns(self, held):
+        return {"leak": np.float32(0.5) * held.differences(held.seen)}
+
+    def lines(self, held):
+        return {"row leak": np.float32(0.5) * held.seen}
+
+
+@pytest.mark.parametrize("preset", ["reram", "reram-wires"])
+def test_what_is_kept_of_some_cells_is_what_is_kept_of_all(preset, monkeypatch):
+    """One function derives what reads use of all cells, of some weights, and of the arrays that these lie in."""
+    monkeypatch.setattr("edge_adapt.simulator.arrays.acting_on", lambda chip, mismatch: (Leaking(),))
+    rng = np.random.default_rng(4)
+    weight = rng.uniform(-1.0, 1.0, (40, 150))
+    model = program(load_chip(preset), {"w": weight}, rng)
+    matrix = model.matrix("w")
+    names = ("pairs", "row_siemens", "leak", "row leak")
+    before = {name: matrix.kept(name).copy() for name in names}
+    weight[3:5, 100:140] *= -1
+    model.rewrite("w", weight)
+    quick = {name: matrix.kept(name).copy() for name in names}
+    matrix._cache = {}
+    for name in names:
+        assert not np.array_equal(quick[name], before[name])
+        assert np.allclose(quick[name], matrix.kept(name), rtol=1e-6)
+    assert np.allclose(matrix.kept("leak"), 0.5 * matrix.pairs)
 
 
 def test_the_order_is_write_time_read():
