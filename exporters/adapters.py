@@ -18,12 +18,13 @@ from safetensors.numpy import load_file, save
 from ..errors import UsageError
 from ..folders import whole_folder, writing
 from ..methods import Method, get_method
-from ..methods.base import block_of
 from ..runtime.manifest import Manifest
+from ..workloads.families import POOLING_WORDS
 from ..workloads.models import load_backbone
 from ..workloads.peft_config import CONFIG_FILE
 from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, save_module
 from ..workloads.pools import Pool, default_pool, load_pool
+from ..workloads.shapes import ModelShape
 
 HEAD_FILE = "head.safetensors"
 FORMATS = ("lora", "lorafusion")
@@ -31,10 +32,12 @@ FORMATS = ("lora", "lorafusion")
 State = Mapping[str, np.ndarray]
 
 
-def origin(method: Method, model: str, pool: Pool | None) -> dict[str, Any]:
-    """For the manifest: the options of the method, its model and its pool, which the way back to an adapter needs."""
+def origin(method: Method, model: str, pool: Pool | None, pooling: str = "mean") -> dict[str, Any]:
+    """For the manifest: the options of the method, its model and its pool, which the way back to an adapter needs, and
+    what the head sees.
+    """
     options = {f.name: getattr(method, f.name) for f in fields(method) if f.name not in ("recipe", "warm_start")}
-    return {"options": options, "model": model} | (
+    return {"options": options, "model": model, "features": POOLING_WORDS[pooling]} | (
         {} if pool is None else {"pool": {"path": pool.path, "sha256": digest(pool)}}
     )
 
@@ -75,7 +78,8 @@ def write_peft(
         if magnitudes:
             _add_magnitudes(folder, magnitudes)
         head = {name: np.ascontiguousarray(state[name][: len(labels)]) for name in ("head.weight", "head.bias")}
-        metadata = {"labels": json.dumps(labels, ensure_ascii=False), "features": "mean of the last hidden states"}
+        features = manifest.origin.get("features", POOLING_WORDS["mean"])
+        metadata = {"labels": json.dumps(labels, ensure_ascii=False), "features": features}
         (folder / HEAD_FILE).write_bytes(save(head, metadata))
 
 
@@ -99,7 +103,7 @@ def as_lora(
     if manifest.method == "lora":
         return _of_lora(state, options["alpha"] / options["rank"], manifest), {}
     get_method(manifest.method, **options)  # refuses what this version does not know
-    return _of_fusion(state, options, _pool_of(manifest, model, pool), manifest)
+    return _of_fusion(state, options, *_pool_of(manifest, model, pool), manifest)
 
 
 def _of_lora(state: State, scale: float, manifest: Manifest) -> LoraModule:
@@ -109,13 +113,14 @@ def _of_lora(state: State, scale: float, manifest: Manifest) -> LoraModule:
 
 
 def _of_fusion(
-    state: State, options: Mapping[str, Any], pool: Pool, manifest: Manifest
+    state: State, options: Mapping[str, Any], pool: Pool, shape: ModelShape, manifest: Manifest
 ) -> tuple[LoraModule, dict[str, np.ndarray]]:
     """Sums in float64, so that nothing but the last rounding is lost."""
-    columns = {block: place for place, block in enumerate(sorted({block_of(name) for name in pool.target_names}))}
+    places = {name: shape.block_of(name) for name in pool.target_names}
+    columns = {block: column for column, block in enumerate(sorted(set(places.values())))}
     a, b = {}, {}
     for name in pool.target_names:
-        coefficients = state["coefficients"][:, columns[block_of(name)]].astype(np.float64)
+        coefficients = state["coefficients"][:, columns[places[name]]].astype(np.float64)
         scales = np.array([module.scale for module in pool.modules])
         parts = [(module.a[name].astype(np.float64), module.b[name].astype(np.float64)) for module in pool.modules]
         if options["cross_terms"]:
@@ -147,8 +152,8 @@ def _module(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: flo
     )
 
 
-def _pool_of(manifest: Manifest, model: str | None, path: str | None) -> Pool:
-    """The pool that the bundle was exported with. Raises `UsageError` for another one."""
+def _pool_of(manifest: Manifest, model: str | None, path: str | None) -> tuple[Pool, ModelShape]:
+    """The pool that the bundle was exported with, and the shape of its model. Raises `UsageError` for another one."""
     recorded = manifest.origin["pool"]
     backbone = load_backbone(model or manifest.origin["model"])
     if backbone.fingerprint != manifest.model.fingerprint:
@@ -158,7 +163,7 @@ def _pool_of(manifest: Manifest, model: str | None, path: str | None) -> Pool:
     pool = load_pool(path, backbone)
     if digest(pool) != recorded["sha256"]:
         raise UsageError(f"the pool {pool.path} is not the one the bundle was exported with; give that one by --pool")
-    return pool
+    return pool, backbone.shape
 
 
 def _add_magnitudes(folder: Path, magnitudes: Mapping[str, np.ndarray]) -> None:

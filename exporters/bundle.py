@@ -368,5 +368,5 @@ def describe(
         versions={"edge-adapt": __version__} | versions,
         weights={"dtype": config.weights, "source": source, "file": FILE, **notes},
         parity=parity,
-        origin=origin(config.method, config.model, pool_of(config, backbone)),
+        origin=origin(config.method, config.model, pool_of(config, backbone), backbone.pooling),
     )

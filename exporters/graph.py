@@ -14,7 +14,6 @@ The joint export is experimental in torch (hence the pinned range of versions) a
 
 import contextlib
 import logging
-import math
 import re
 import sys
 import warnings
@@ -33,7 +32,8 @@ from transformers import PreTrainedModel
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.cells import AdaptedModel, patch_projection
+from ..methods.cells import AdaptedModel
+from ..workloads.vision import native_side
 from .forms import processor_forms
 
 TEXT_INPUTS = ("input_ids", "attention_mask")
@@ -178,7 +178,7 @@ def _traced(wrapped: nn.Module, adaptation: Adaptation, labels: bool) -> Exporte
     arguments: tuple[Tensor, ...]
     extents: tuple[dict[int, object], ...]
     if adaptation.module.of_images:
-        side = _side(adaptation.module.encoder)
+        side = native_side(adaptation.module.encoder)
         arguments, extents = (torch.zeros(_BATCH, 3, side, side),), ({0: Dim.DYNAMIC},)
     else:
         ids = torch.arange(_BATCH * _TOKENS).reshape(_BATCH, _TOKENS) % 7 + 1
@@ -187,12 +187,6 @@ def _traced(wrapped: nn.Module, adaptation: Adaptation, labels: bool) -> Exporte
     if labels:
         arguments, extents = (*arguments, torch.zeros(_BATCH, dtype=torch.int64)), (*extents, {0: Dim.DYNAMIC})
     return torch.export.export(wrapped, arguments, dynamic_shapes=(extents,), strict=False)
-
-
-def _side(encoder: nn.Module) -> int:
-    """Pixels on a side of the images that an encoder takes: a patch for each row of its square table of positions."""
-    (table,) = (value for name, value in encoder.named_parameters() if name.endswith("position_embeddings"))
-    return math.isqrt(table.shape[1] - 1) * patch_projection(encoder).kernel_size[0]
 
 
 def _mark_outputs(joint: ExportedProgram) -> list[str]:

@@ -24,7 +24,8 @@ def require_exportable(backbone: Backbone) -> None:
     """
     if backbone.blocks <= 2:
         return
-    short = replace(backbone, module=_first_block(backbone), block_paths=backbone.block_paths[:1], blocks=1)
+    shape = replace(backbone.shape, blocks=backbone.shape.blocks[:1])
+    short = replace(backbone, module=_first_block(backbone), shape=shape)
     adaptation = get_method("probe").attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
     adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder), DigitalWork())
     training_graph(adaptation)

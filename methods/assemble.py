@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
-from .blocks import entry_linears
 from .cells import AdaptedModel, patch_projection
 from .costs import (
     DigitalWork,
@@ -52,7 +51,7 @@ def assemble(
         trained_linears: the linears that the method trains or changes, when nothing is trained in front of the first
             block: queries, keys and values that come from frozen embeddings alone then need no gradient.
     """
-    model.per_token, model.separator = backbone.tagged, backbone.separator
+    model.per_token, model.separator, model.pooling = backbone.tagged, backbone.separator, backbone.pooling
     head = dict(model.head.named_parameters(prefix="head"))
     trained = {name: parameter for group in groups.values() for name, parameter in group.items()}
     state = {**trained, **(held or {}), **head}
@@ -61,16 +60,19 @@ def assemble(
     default = dict.fromkeys(state, Placement.DIGITAL) | dict.fromkeys(cells, Placement.NVM_FROZEN)
     hidden, classes = model.head.in_features, model.head.out_features
     through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    forward = lengthened(attention_forward(backbone.blocks, hidden), extra_tokens)
+    shape = backbone.shape
+    # What a method does in a block, it does as often as the block runs.
+    inference_work, backward_work = inference_work.times(shape.runs), backward_work.times(shape.runs)
+    training_work = inference_work if training_work is None else training_work.times(shape.runs)
+    forward = lengthened(attention_forward(1, shape.attention_numbers), extra_tokens)
     forward += head_forward(hidden, classes, backbone.tagged)
     if backbone.kind == "image":
         forward += patches_forward(patch_projection(model.encoder).weight.numel())
     if train_head:
         backward_work += head_backward(hidden, classes, through, backbone.tagged)
     if through:
-        first = () if trained_linears is None else entry_linears(backbone.linear_names())
-        spared = hidden * sum(name not in (trained_linears or ()) for name in first)
-        backward_work += lengthened(attention_backward(backbone.blocks, hidden, spared), extra_tokens)
+        spared = 0 if trained_linears is None else shape.spared(trained_linears)
+        backward_work += lengthened(attention_backward(1, shape.attention_numbers, spared), extra_tokens)
     adaptation = Adaptation(
         method=method.name,
         module=model,
@@ -81,9 +83,10 @@ def assemble(
         backward_need=method.backward_need,
         recipe=method.recipe,
         inference_work=forward + inference_work,
-        training_work=forward + (inference_work if training_work is None else training_work),
+        training_work=forward + training_work,
         backward_work=backward_work,
         extra_tokens=extra_tokens,
+        block_paths=tuple(block.name for block in shape.blocks),
     )
     if method.warm_start:
         warm_start.load(adaptation, method.warm_start)

@@ -5,7 +5,7 @@ A method is one file in this folder that ends with `register(...)`. `attach` tur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -22,7 +22,7 @@ from .placement import BackwardNeed, Placement
 
 if TYPE_CHECKING:
     from ..workloads.pools import Pool
-    from ..workloads.shapes import LinearShape, ModelShape
+    from ..workloads.shapes import LinearShape, ModelShape, Role
 
 
 class BackboneLike(Protocol):
@@ -33,7 +33,15 @@ class BackboneLike(Protocol):
     @property
     def hidden_size(self) -> int: ...
     @property
-    def blocks(self) -> int: ...
+    def shape(self) -> "ModelShape":
+        """What the blocks are made of, and the role of every linear layer."""
+        ...
+
+    @property
+    def pooling(self) -> str:
+        """What a head sees of the hidden states (`workloads.families.Pooling`)."""
+        ...
+
     def linear_names(self) -> list[str]: ...
     @property
     def kind(self) -> Literal["text", "image"]: ...
@@ -162,6 +170,8 @@ class Adaptation(Shown):
     l1_names: tuple[str, ...] = ()
     extra_tokens: int = 0
     """Tokens that the method adds to every sequence (prompts); the work above has them in it."""
+    block_paths: tuple[str, ...] = ()
+    """Module paths of the Transformer blocks, which names of the state begin with."""
     keep_head: bool = False
     """Whether training goes on from the head as it is, not from class means."""
 
@@ -385,26 +395,6 @@ def get_method(name: str, **options: Any) -> Method:
     return replace(method, **options)
 
 
-def block_of(name: str) -> int:
-    """Index of the Transformer block in a module path: its first number ("encoder.layer.3.attention..." is 3)."""
-    for part in name.split("."):
-        if part.isdigit():
-            return int(part)
-    raise UsageError(f"cannot tell the Transformer block of the linear {name!r}: its path has no number")
-
-
-ATTENTION_TARGETS = ("query", "value", "q", "v", "q_proj", "v_proj", "q_lin", "v_lin")
-"""Last path component of the query and value projections in BERT, RoBERTa, ViT, T5, Llama and DistilBERT."""
-
-
-def attention_targets(linear_names: Sequence[str]) -> list[str]:
-    """The query and value projections among `linear_names`, in order. Raises `UsageError` when there are none."""
-    found = [name for name in linear_names if name.rsplit(".", 1)[-1] in ATTENTION_TARGETS]
-    if not found:
-        raise UsageError("the model has no query and value projection by a known name: " + ", ".join(ATTENTION_TARGETS))
-    return found
-
-
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
     """A torch generator seeded from `rng`."""
     return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
@@ -415,6 +405,17 @@ def cell_linears(module: nn.Module) -> Iterator[CellLinear]:
     return (child for child in module.modules() if isinstance(child, CellLinear))
 
 
-def target_linears(shape: "ModelShape") -> list["LinearShape"]:
-    """The query and value projections of every block of a shape, cross attention included."""
-    return [linear for block in shape.blocks for linear in block.linears if linear.role in ("query", "value")]
+DEFAULT_TARGETS: tuple["Role", ...] = ("query", "value")
+"""The linear layers that low-rank methods adapt unless told otherwise, by role."""
+
+
+def target_linears(shape: "ModelShape", roles: Collection[str] = DEFAULT_TARGETS) -> list["LinearShape"]:
+    """The linear layers of a shape that have one of the roles, cross attention and joint projections included.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found = list(shape.with_roles(roles))
+    if not found:
+        raise UsageError(f"model {shape.name!r} has no linear layer that is {' or '.join(sorted(roles))}")
+    return found

@@ -92,12 +92,13 @@ def patch_projection(encoder: nn.Module) -> nn.Conv2d:
 
 
 class AdaptedModel(nn.Module):
-    """Encoder, mean over the tokens, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
+    """Encoder, pooling, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
 
     Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
-    takes pixels (batch, channels, side, side) in place of the ids, and its features are those of [CLS].
+    takes pixels (batch, channels, side, side) in place of the ids. `pooling`: what the classifier sees of the last
+    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches.
 
-    `per_token`: the mean is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
+    `per_token`: pooling is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
     text of a pair; what follows it is the second, and the encoder is told so.
     """
 
@@ -109,15 +110,16 @@ class AdaptedModel(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.head.to(next(encoder.parameters()).dtype)
+        self.pooling = "cls" if self.of_images else "mean"
+        self.front = 1
         self.per_token = False
         self.separator: int | None = None
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of the last hidden states over the tokens, or that of an image's [CLS], (batch, hidden_size); or the
-        hidden states of all tokens.
-        """
+        """What is seen of the last hidden states, (batch, hidden_size); or the hidden states of all tokens."""
         if self.of_images:
-            return self.encoder(pixel_values=input_ids).last_hidden_state[:, 0]
+            states = self.encoder(pixel_values=input_ids).last_hidden_state
+            return states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
         types = self.token_types(input_ids)
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         return self.pool(hidden, attention_mask)
@@ -130,9 +132,14 @@ class AdaptedModel(nn.Module):
         return {"token_type_ids": (ends.cumsum(1) - ends).clamp(max=1)}
 
     def pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """Mean of hidden states (batch, tokens, hidden_size) over the tokens; all of them where each is classified."""
+        """The pooling of a text's hidden states (batch, tokens, hidden_size); all of them where each is classified."""
         if self.per_token:
             return hidden
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if self.pooling == "last":  # padding stands behind a text
+            behind = attention_mask.sum(1, keepdim=True) - attention_mask.cumsum(1)
+            attention_mask = attention_mask * (behind == 0)
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
 

@@ -38,6 +38,10 @@ class DigitalWork:
     def __add__(self, other: "DigitalWork") -> "DigitalWork":
         return DigitalWork(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
+    def times(self, often: int) -> "DigitalWork":
+        """The work done so many times."""
+        return DigitalWork(*(often * getattr(self, f.name) for f in fields(self)))
+
     def macs(self, tokens: int, attention_pairs: int, sequences: int, passes: int = 1) -> int:
         """Multiply-accumulates of `passes` passes over so many tokens, pairs and sequences in all."""
         own = self.per_token * tokens + self.per_pair * attention_pairs + self.per_sequence * sequences

@@ -26,7 +26,6 @@ from .costs import (
     scale_forward,
     sum_gradient,
 )
-from .entries import entries, spared_outputs
 from .placement import BackwardNeed, Placement
 
 NO_WORK = DigitalWork()
@@ -154,13 +153,13 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
     plan = FOOTPRINTS[method][1](shape, placement, size)
     backbone = {linear.name: (linear.out_features, linear.in_features) for linear in shape.linears}
     through = plan.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    firsts = set() if plan.before_blocks else {linear.name for linear in entries(shape)}
+    firsts = set() if plan.before_blocks else {linear.name for linear in shape.entries}
     read = [*backbone, *(name for pair in plan.beside for name in (pair.first, pair.second))]
     reached = [name for name in backbone if name not in firsts]
     for pair in plan.beside:
         reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
     bypassed = set(plan.rewritten) if placement is Placement.NVM_TASK else set()
-    widths = sum(linear.out_features for linear in shape.linears if linear.role == "query")
+    widths = shape.attention_numbers
     hidden, classes = shape.hidden_size, size.classes
     forward = lengthened(attention_forward(1, widths), plan.extra_tokens) + head_forward(hidden, classes)
     if shape.patch_weights:
@@ -169,7 +168,7 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
     if plan.train_head:
         backward += head_backward(hidden, classes, through)
     if through:
-        spared = 0 if plan.before_blocks else spared_outputs(shape, plan.trained_linears)
+        spared = 0 if plan.before_blocks else shape.spared({linear.name for linear in plan.trained_linears})
         backward += lengthened(attention_backward(1, widths, spared), plan.extra_tokens)
     head = classes * (hidden + 1)
     return Footprint(
@@ -210,7 +209,7 @@ def fitting(shape: ModelShape) -> list[str]:
 
 def _first_targets(shape: ModelShape) -> list[LinearShape]:
     """Those of `_targets` that the embeddings go into."""
-    return [linear for linear in entries(shape) if linear.role in ("query", "value")]
+    return [linear for linear in shape.entries if linear in _targets(shape)]
 
 
 def _frozen(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
@@ -298,7 +297,7 @@ def _vera(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 def _full(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
     by_task = placement is Placement.NVM_TASK
-    passed = shape.weights - sum(linear.out_features * linear.in_features for linear in entries(shape))
+    passed = shape.weights - sum(linear.out_features * linear.in_features for linear in shape.entries)
     return _Plan(
         backward_need=BackwardNeed.FULL,
         trained=shape.weights + _biases(shape),
@@ -328,10 +327,10 @@ def _ln_tuning(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
 
 
 def _ia3(shape: ModelShape, placement: Placement, size: Size) -> _Plan:
-    scaled = [linear for linear in shape.linears if linear.role in ("key", "value")]
+    scaled = shape.with_roles(("key", "value"))
     numbers = sum(linear.out_features for linear in scaled)
     numbers += sum(linear.in_features for linear in shape.linears if linear.role == "ffn_down")
-    spared = sum(linear.out_features for linear in entries(shape) if linear in scaled)
+    spared = sum(linear.out_features for linear in shape.entries if linear in scaled)
     return _Plan(
         trained=numbers,
         trained_linears=scaled,
@@ -374,7 +373,7 @@ def _visual_prompts(shape: ModelShape, blocks: int) -> _Plan:
 
 
 def _targets(shape: ModelShape) -> list[LinearShape]:
-    return [linear for linear in shape.linears if linear.role in ("query", "value")]
+    return list(shape.with_roles(("query", "value")))
 
 
 def _biases(shape: ModelShape) -> int:

@@ -9,7 +9,6 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from .assemble import assemble
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import DigitalWork, matrix_forward, matrix_gradient
 
@@ -46,7 +45,7 @@ class FullFineTuning(Method):
         matrices: dict[str, nn.Parameter] = {linear.cell_name: linear.weight for linear in linears}
         biases = {f"{linear.cell_name}.bias": linear.bias for linear in linears if linear.bias is not None}
         weights = sum(matrix.numel() for matrix in matrices.values())
-        passed = weights - sum(matrices[name].numel() for name in entry_linears(matrices))
+        passed = weights - sum(matrices[linear.name].numel() for linear in backbone.shape.entries)
         # Trained digitally, every matrix product and its transpose is digital work; in cells both are reads. The
         # embeddings are frozen: the first projections need no gradient of what enters them.
         by_task = placement is Placement.NVM_TASK

@@ -19,9 +19,13 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from .assemble import assemble
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .blocks import KEYS, VALUES, entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import scale_backward, scale_forward
+
+SCALED = ("key", "value", "ffn_down")
+"""Roles of the linears that are scaled: the last one in front, the others behind. A joint projection is scaled as a
+whole, its queries too.
+"""
 
 
 class ScaledLinear(CellLinear):
@@ -35,11 +39,6 @@ class ScaledLinear(CellLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x * self.scale) if self.of_input else super().forward(x) * self.scale
-
-
-def is_feed_forward_output(linear: nn.Linear) -> bool:
-    """Whether a linear is the second matrix of a feed-forward layer: the only one of a block that narrows."""
-    return linear.in_features > linear.out_features
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,18 @@ class IA3(Method):
         pool: Pool | None = None,
     ) -> Adaptation:
         self.choose_placement(placement)
+        of_input = {linear.name: linear.role == "ffn_down" for linear in backbone.shape.with_roles(SCALED)}
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
-            inner = is_feed_forward_output(linear)
-            if inner or name.rsplit(".", 1)[-1] in KEYS + VALUES:
-                return ScaledLinear(name, linear, of_input=inner)
-            return CellLinear(name, linear)
+            return ScaledLinear(name, linear, of_input[name]) if name in of_input else CellLinear(name, linear)
 
         encoder = clone_encoder(backbone.module, backbone.linear_names(), make)
         scaled = [module for module in encoder.modules() if isinstance(module, ScaledLinear)]
         if not scaled:
-            raise UsageError(
-                "the model has no key, value or feed-forward projection by a known name: ia3 cannot scale any"
-            )
+            raise UsageError("the model has no key, value or feed-forward projection: ia3 cannot scale any")
         vectors = {f"{module.cell_name}.scale": module.scale for module in scaled}
         numbers = sum(vector.numel() for vector in vectors.values())
-        first = entry_linears(backbone.linear_names())  # keys and values of the frozen embeddings
+        first = {linear.name for linear in backbone.shape.entries}  # keys and values of the frozen embeddings
         spared = sum(module.scale.numel() for module in scaled if module.cell_name in first)
         return assemble(
             self,
@@ -91,9 +86,9 @@ class IA3(Method):
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        outputs = sum(linear.out_features for linear in shape.linears if linear.role in ("key", "value"))
+        scaled = shape.with_roles(SCALED)
         return ParameterCount(
-            {"vectors": outputs + sum(linear.in_features for linear in shape.linears if linear.role == "ffn_down")}
+            {"vectors": sum(x.in_features if x.role == "ffn_down" else x.out_features for x in scaled)}
         )
 
 

@@ -22,12 +22,10 @@ from .base import (
     ParameterCount,
     Placement,
     Recipe,
-    attention_targets,
     register,
     target_linears,
     torch_generator,
 )
-from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, exact_reader
 from .costs import DigitalWork, matrix_forward, matrix_gradient
 
@@ -87,7 +85,7 @@ class LoRA(Method):
         placement = self.choose_placement(placement)
         generator = torch_generator(rng)
         names = backbone.linear_names()
-        targets = set(attention_targets(names))
+        targets = {linear.name for linear in target_linears(backbone.shape)}
         in_cells = placement is not Placement.DIGITAL
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
@@ -102,7 +100,7 @@ class LoRA(Method):
                 matrices[f"{module.cell_name}.lora_a"] = module.lora_a
                 matrices[f"{module.cell_name}.lora_b"] = module.lora_b
         weights = sum(matrix.numel() for matrix in matrices.values())
-        first = {f"{name}.lora_a" for name in entry_linears(names)}
+        first = {f"{linear.name}.lora_a" for linear in backbone.shape.entries}
         passed = sum(matrix.numel() for name, matrix in matrices.items() if name not in first)
         digital = matrix_forward(weights)
         trained_in_cells = placement is Placement.NVM_STEP

@@ -42,12 +42,10 @@ from .base import (
     ParameterCount,
     Placement,
     Recipe,
-    block_of,
     register,
     target_linears,
     torch_generator,
 )
-from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
 from .costs import DigitalWork, fusion_backward, fusion_forward
 from .rownorm import CrossTermNorm, SeparateNorm
@@ -186,14 +184,15 @@ class LoRAFusion(Method):
         targets = list(pool.target_names)
         if strange := sorted(set(targets) - set(names)):
             raise UsageError(f"the pool {pool.path} adapts {strange[0]!r}, which this model does not have")
-        columns = {block: column for column, block in enumerate(sorted({block_of(name) for name in targets}))}
+        places = {name: backbone.shape.block_of(name) for name in targets}
+        columns = {block: column for column, block in enumerate(sorted(set(places.values())))}
         handover = Handover()
         modules = tuple(pool.modules)
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
             if name not in targets:
                 return CellLinear(name, linear)
-            column = columns[block_of(name)]
+            column = columns[places[name]]
             return FusedLinear(name, linear, modules, column, handover, self.cross_terms, self.magnitude)
 
         encoder = clone_encoder(backbone.module, names, make)
@@ -206,7 +205,7 @@ class LoRAFusion(Method):
         magnitudes = {f"{m.cell_name}.magnitude": m.magnitude for m in fused if m.magnitude is not None}
         cells: dict[str, Tensor] = {f"{m.cell_name}.pool_a": m.pool_a for m in fused}
         cells |= {f"{m.cell_name}.pool_b": m.pool_b for m in fused}
-        first = () if self.before_blocks else entry_linears(names)
+        first = () if self.before_blocks else {linear.name for linear in backbone.shape.entries}
         forward = backward = DigitalWork()
         for linear in fused:
             ahead, back = linear.work(linear.cell_name not in first)

@@ -50,7 +50,7 @@ from .base import (
     register,
     torch_generator,
 )
-from .blocks import block_paths, change_block_inputs
+from .blocks import change_block_inputs
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import sum_gradient
 
@@ -147,7 +147,7 @@ class Pasta(Method):
                 "the tokenizer of this model puts no special token around a text: pasta has nothing to add to"
             )
         generator, dtype = torch_generator(rng), next(model.encoder.parameters()).dtype
-        paths = block_paths(backbone.linear_names())
+        paths = [block.name for block in backbone.shape.blocks]
         draws = [torch.randn(count, backbone.hidden_size, generator=generator, dtype=dtype) for _ in paths]
         special = SpecialTokenVectors(paths, backbone.special_ids, [self.initial_spread * draw for draw in draws])
         model.add_module("special", special)

@@ -33,18 +33,20 @@ from .costs import sum_gradient
 
 
 class PromptedModel(AdaptedModel):
-    """An `AdaptedModel` that puts its prompts (P, hidden_size) in front of every text."""
+    """An `AdaptedModel` that puts its prompts (P, hidden_size) in front of every text; `places`: the longest input that
+    the encoder takes with them, None for any length.
+    """
 
-    def __init__(self, encoder: nn.Module, hidden_size: int, classes: int, prompts: Tensor) -> None:
+    def __init__(self, encoder: nn.Module, hidden_size: int, classes: int, prompts: Tensor, places: int | None) -> None:
         super().__init__(encoder, hidden_size, classes)
         self.prompts = nn.Parameter(prompts)
-
-        self.places = _places(encoder)
+        self.places = places
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         words = _table(self.encoder)(input_ids)
         prompts = self.prompts.unsqueeze(0).expand(words.shape[0], -1, -1)
-        if not torch.compiler.is_exporting() and prompts.shape[1] + words.shape[1] > self.places:
+        limit = None if torch.compiler.is_exporting() else self.places
+        if limit is not None and prompts.shape[1] + words.shape[1] > limit:
             raise UsageError(
                 f"{words.shape[1]} tokens and {prompts.shape[1]} prompts are more than the {self.places} places that "
                 "the model knows; give fewer --max-tokens"
@@ -61,15 +63,6 @@ def _table(encoder: Any) -> nn.Embedding:
     """The word embeddings of a text encoder."""
     found: nn.Embedding = encoder.get_input_embeddings()
     return found
-
-
-def _places(encoder: nn.Module) -> float:
-    """Longest sequence the table of positions allows; no limit where there is none."""
-    for name, module in encoder.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts from behind the padding index.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return float("inf")
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,7 @@ class PromptTuning(Method):
         encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
         table = _table(encoder).weight
         drawn = torch.randint(len(table), (self.prompts,), generator=torch_generator(rng))
-        model = PromptedModel(encoder, backbone.hidden_size, classes, table.detach()[drawn])
+        model = PromptedModel(encoder, backbone.hidden_size, classes, table.detach()[drawn], backbone.shape.max_tokens)
         return assemble(
             self,
             backbone,

@@ -28,11 +28,9 @@ from .base import (
     ParameterCount,
     Placement,
     Recipe,
-    attention_targets,
     register,
     target_linears,
 )
-from .blocks import entry_linears
 from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
 from .costs import scale_backward, scale_forward
 
@@ -112,7 +110,7 @@ class VeRA(Method):
     ) -> Adaptation:
         self.choose_placement(placement)
         names = backbone.linear_names()
-        targets = set(attention_targets(names))
+        targets = {linear.name for linear in target_linears(backbone.shape)}
         shared = Projections(self.rank, next(backbone.module.parameters()).dtype)
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
@@ -123,7 +121,8 @@ class VeRA(Method):
         inner = {f"{module.cell_name}.inner": module.inner for module in adapted}
         outer = {f"{module.cell_name}.outer": module.outer for module in adapted}
         numbers = sum(vector.numel() for vector in (inner | outer).values())
-        spared = self.rank * len(targets.intersection(entry_linears(names)))  # A x of the frozen embeddings
+        entries = {linear.name for linear in backbone.shape.entries}
+        spared = self.rank * len(targets & entries)  # A x of the frozen embeddings
         return assemble(
             self,
             backbone,

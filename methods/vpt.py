@@ -38,7 +38,7 @@ from .base import (
     register,
     torch_generator,
 )
-from .blocks import block_paths, change_block_inputs
+from .blocks import change_block_inputs
 from .cells import AdaptedModel, CellLinear, clone_encoder, patch_projection
 from .costs import sum_gradient
 
@@ -119,7 +119,7 @@ class VisualPromptTuning(Method):
         model = AdaptedModel(encoder, backbone.hidden_size, classes)
         generator, dtype = torch_generator(rng), next(encoder.parameters()).dtype
         bound = math.sqrt(6.0 / (patch_projection(encoder).weight[0].numel() + backbone.hidden_size))
-        paths = block_paths(backbone.linear_names())
+        paths = [block.name for block in backbone.shape.blocks]
         draws = [
             torch.empty(self.prompts, backbone.hidden_size, dtype=dtype).uniform_(-bound, bound, generator=generator)
             for _ in paths[: self.prompted(len(paths))]

@@ -130,10 +130,16 @@ Forward = Callable[[Mapping[str, Tensor] | None], Tensor]
 class Directions:
     """The random directions of a step: for each of them a list of tensors like the trained ones."""
 
-    def __init__(self, names: Sequence[str], parameters: Sequence[nn.Parameter], recipe: ZerothRecipe) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        parameters: Sequence[nn.Parameter],
+        recipe: ZerothRecipe,
+        block_paths: Sequence[str] = (),
+    ) -> None:
         self.parameters = parameters
         self.recipe = recipe
-        self.blocks = _blocks(names) if recipe.block_wise else [set(range(len(names)))]
+        self.blocks = _blocks(names, block_paths) if recipe.block_wise else [set(range(len(names)))]
 
     @property
     def count(self) -> int:
@@ -158,12 +164,12 @@ class Directions:
         return torch.from_numpy(z).to(like.dtype)
 
 
-def _blocks(names: Sequence[str]) -> list[set[int]]:
+def _blocks(names: Sequence[str], paths: Sequence[str]) -> list[set[int]]:
     """Places of the names of each Transformer block, and of those that belong to none (each group by itself)."""
     found: dict[str, set[int]] = {}
     for place, name in enumerate(names):
-        parts = name.split(".")
-        found.setdefault(next((part for part in parts if part.isdigit()), parts[0]), set()).add(place)
+        block = next((path for path in paths if name.startswith(f"{path}.")), name.split(".")[0])
+        found.setdefault(block, set()).add(place)
     return list(found.values())
 
 
@@ -193,7 +199,7 @@ class ZerothStepper:
             raise UsageError(f"every learning rate of {adaptation.method} is 0: {recipe.optimiser} has nothing to move")
         names = {id(parameter): name for name, parameter in adaptation.state.items()}
         self.names = [names[id(parameter)] for parameter in self.parameters]
-        self.directions = Directions(self.names, self.parameters, recipe)
+        self.directions = Directions(self.names, self.parameters, recipe, adaptation.block_paths)
         self.mean_square = 0.0
         self.optimiser = recipe.make_optimiser(groups)
         self.peaks = [group["lr"] for group in groups]

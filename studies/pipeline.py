@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from ..workloads.shapes import ModelShape
 
-_BESIDE = ({"query", "key", "value"}, {"ffn_gate", "ffn_up"})
+_BESIDE = ({"query", "key", "value", "query_key_value", "positions"}, {"ffn_gate", "ffn_up"})
 
 
 def segments(shape: ModelShape, adapted: Collection[str] = ()) -> list[int]:

@@ -1,19 +1,23 @@
-"""What an encoder is like, found by running it on a few made-up tokens: its blocks, its positions, its width.
+"""Whether a loaded encoder is what the entry of its family says, found by running it on a few made-up tokens.
 
-Model families differ in ways that no list keeps up with. What the rest of the package relies on is therefore asked of
-the module itself, in three short passes when it is loaded, and a model that does not hold to it is refused with the
-reason: every block is one entry of one list and runs once; every matrix of a block is an `nn.Linear` of its own that
-every token passes; the tokens of a text see each other; its hidden states do not depend on what else is in the batch,
-and come out the same twice.
+The table of families says what a model is made of. What the rest of the package relies on is then asked of the module
+itself, in a few short passes when it is loaded, and a model that does not hold to it is refused with the reason: every
+block runs as often as the entry says, in order; every matrix of a block is read by every token; nothing is multiplied
+by between the blocks or behind them; the tokens of a text see each other as the mask of the family has it; positions
+begin where the table of positions says; hidden states do not depend on what else is in the batch, and come out the same
+twice.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .batches import PAD_ID
+from .families import Family, family
+from .family_shapes import first_position, matrices, module_shape
 from .model_folders import one_line
+from .shapes import ModelShape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,13 +30,9 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Traits:
-    """Paths of the blocks in their order; width of a hidden state; longest input in tokens (None: any length);
-    matrices in front of the blocks, which sit in no cells.
-    """
+    """The shape of an encoder, and the matrices in front of its blocks, which sit in no cells."""
 
-    block_paths: tuple[str, ...]
-    hidden_size: int
-    max_tokens: int | None
+    shape: ModelShape
     beside: tuple[str, ...]
 
 
@@ -53,6 +53,7 @@ def text_traits(module: Any, name: str) -> Traits:
     """
     import torch
 
+    entry, shape = family(module.config.model_type, name), module_shape(module, name)
     ids = _made_up(module, _SHORT), _made_up(module, _LONG, start=3)
     width = max(map(len, ids))
     both = torch.tensor([[*row, *[PAD_ID] * (width - len(row))] for row in ids])
@@ -62,7 +63,8 @@ def text_traits(module: Any, name: str) -> Traits:
         alone = [seen.hidden, _hidden(module, torch.tensor([ids[1]]), mask[1:, :_LONG])]
         again = _hidden(module, torch.tensor([ids[0]]), mask[:1, :_SHORT])
         together = _hidden(module, both, mask)
-        changed = _hidden(module, torch.tensor([[*ids[0][:-1], ids[1][0]]]), mask[:1, :_SHORT])
+        last = _hidden(module, torch.tensor([[*ids[0][:-1], ids[1][0]]]), mask[:1, :_SHORT])
+        first = _hidden(module, torch.tensor([[ids[1][0], *ids[0][1:]]]), mask[:1, :_SHORT])
     except Exception as error:  # whatever a forward pass of a family raises
         raise refusal(module, name, f"it does not run on token ids and a mask alone: {one_line(error)}") from error
     if seen.hidden.ndim != 3 or tuple(seen.hidden.shape[:2]) != (1, _SHORT):
@@ -76,21 +78,42 @@ def text_traits(module: Any, name: str) -> Traits:
         raise refusal(module, name, "it gives other numbers each time: it draws at random")
     if not all(_close(together[row, : len(own)], alone[row][0]) for row, own in enumerate(ids)):
         raise refusal(module, name, "what it says of a text depends on the other texts of the batch")
-    if torch.equal(changed[:, 0], alone[0][:, 0]):
+    if torch.equal(first[:, -1], alone[0][:, -1]) or (entry.mask == "both" and torch.equal(last[:, 0], alone[0][:, 0])):
         raise refusal(module, name, "its tokens do not see each other, at least on this machine")
     _require_no_other_inputs(module, seen, name)
-    blocks, beside = blocks_of(module, seen, name)
-    return Traits(blocks, seen.hidden.shape[-1], longest_input(module, seen.asked), beside)
+    _require_positions(module, seen, entry, name)
+    return Traits(shape, _matrices_beside(module, seen, shape, name))
+
+
+def _require_positions(module: "nn.Module", seen: _Seen, entry: Family, name: str) -> None:
+    """Raise `UsageError` where tokens get other rows of the table of positions than its family says."""
+    from torch import Tensor, nn
+
+    paths = {id(child): path for path, child in module.named_modules()}
+    words = getattr(module, "get_input_embeddings", lambda: None)()
+    for table, given in seen.asked:
+        rows = given[0] if given and isinstance(given[0], Tensor) else None
+        if table is words or not isinstance(table, nn.Embedding) or rows is None or rows.numel() != _SHORT:
+            continue
+        places, path = rows.flatten().tolist(), paths[id(table)]
+        if places != list(range(places[0], places[0] + _SHORT)):
+            continue
+        if path != entry.positions:
+            raise refusal(module, name, f"it takes positions from {path}, and its family from {entry.positions}")
+        if places[0] != first_position(table):
+            raise refusal(
+                module, name, f"its positions begin at row {places[0]} of {path}, not {first_position(table)}"
+            )
 
 
 def _require_no_other_inputs(module: "nn.Module", seen: _Seen, name: str) -> None:
     """Raise `UsageError` for a model with tables of vectors that token ids alone do not lead to."""
     from torch import nn
 
-    asked = {id(table) for table, _ in seen.asked}
+    asked = {table.weight.data_ptr() for table, _ in seen.asked}  # type: ignore[operator]
     for path, table in module.named_modules():
         by_distance = "rel" in path.rsplit(".", 1)[-1]  # read as a whole, not row by row
-        if isinstance(table, nn.Embedding) and id(table) not in asked and not by_distance:
+        if isinstance(table, nn.Embedding) and table.weight.data_ptr() not in asked and not by_distance:
             raise refusal(module, name, f"it takes more than token ids: {path} was not asked for anything")
 
 
@@ -109,7 +132,9 @@ def image_traits(module: "nn.Module", name: str, side: int, tokens: int) -> Trai
         raise refusal(module, name, f"it does not run on pixels alone: {one_line(error)}") from error
     if tuple(seen.hidden.shape[:2]) != (1, tokens):
         raise refusal(module, name, f"it makes {seen.hidden.shape[1]} tokens of an image, not [CLS] and its patches")
-    return Traits(blocks_of(module, seen, name)[0], seen.hidden.shape[-1], tokens, ())
+    shape = module_shape(module, name)
+    _matrices_beside(module, seen, shape, name)
+    return Traits(replace(shape, max_tokens=tokens), ())
 
 
 def refusal(module: "nn.Module", name: str, why: str) -> UsageError:
@@ -123,7 +148,7 @@ def watched(module: "nn.Module", run: Callable[[], "Tensor"]) -> _Seen:
     from torch import nn
 
     seen = _Seen([], [], None)
-    entries = [entry for child in module.modules() if isinstance(child, nn.ModuleList) for entry in child]
+    entries = [one for child in module.modules() if isinstance(child, nn.ModuleList) for one in child]
     noted = {id(child): child for child in (*entries, *(owner for _, owner, _ in matrices(module)))}
     tables = [child for child in module.modules() if isinstance(child, nn.Embedding)]
     hooks = [child.register_forward_pre_hook(lambda one, _: seen.calls.append(one)) for child in noted.values()]
@@ -136,37 +161,27 @@ def watched(module: "nn.Module", run: Callable[[], "Tensor"]) -> _Seen:
     return seen
 
 
-def matrices(module: "nn.Module") -> Iterable[tuple[str, "nn.Module", "nn.Parameter"]]:
-    """(path, owner, weight) of everything that hidden states could be multiplied by: parameters of two or more extents,
-    tables of vectors left out.
-    """
-    from torch import nn
-
-    for path, owner in module.named_modules():
-        if isinstance(owner, nn.Embedding):
-            continue
-        for parameter in owner.parameters(recurse=False):
-            if parameter.ndim > 1:
-                yield path, owner, parameter
-
-
-def blocks_of(module: Any, seen: _Seen, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Paths of the blocks, and of the matrices in front of them.
+def _matrices_beside(module: Any, seen: _Seen, shape: ModelShape, name: str) -> tuple[str, ...]:
+    """Paths of the matrices in front of the blocks.
 
     Raises:
-        UsageError: the matrices of the model are not linear layers of blocks that run once each.
+        UsageError: the matrices of the model are not those of blocks that run as often as they should, in order.
     """
     from torch import nn
 
-    blocks = _list_of_blocks(module, seen, name)
+    blocks = {id(module.get_submodule(block.name)): block.name for block in shape.blocks}
+    runs = [blocks[id(call)] for call in seen.calls if id(call) in blocks]
+    if runs != [block.name for block in shape.blocks for _ in range(shape.runs)]:
+        raise refusal(module, name, f"its blocks do not run {shape.runs} times each, in order")
+    inside = {linear.name for linear in shape.linears}
     order = {id(child): place for place, child in enumerate(seen.calls)}
-    first, last = (order[id(module.get_submodule(path))] for path in (blocks[0], blocks[-1]))
+    first, last = (order[id(module.get_submodule(shape.blocks[place].name))] for place in (0, -1))
     beside, weights = [], set()
     for path, owner, weight in matrices(module):
         place = order.get(id(owner), -1)
-        if any(path == block or path.startswith(f"{block}.") for block in blocks):
-            if why := _not_for_cells(owner, place):
-                raise refusal(module, name, f"{path} {why}")
+        if path in inside:
+            if place < 0:
+                raise refusal(module, name, f"{path} is not passed by every token, or not read as a layer")
             if weight.data_ptr() in weights:
                 raise refusal(module, name, f"{path} shares its weights with another layer")
             weights.add(weight.data_ptr())
@@ -175,76 +190,7 @@ def blocks_of(module: Any, seen: _Seen, name: str) -> tuple[tuple[str, ...], tup
             raise refusal(module, name, f"it multiplies by {path or type(owner).__name__} {where} its blocks")
         elif 0 <= place < first and isinstance(owner, nn.Linear):
             beside.append(path)
-    return tuple(blocks), tuple(beside)
-
-
-def _list_of_blocks(module: Any, seen: _Seen, name: str) -> list[str]:
-    """Paths of the entries of the first list with one entry a layer, each of which runs once, in order."""
-    from torch import nn
-
-    layers = getattr(module.config, "num_hidden_layers", None)
-    calls = [id(child) for child in seen.calls]
-    for path, child in module.named_modules():
-        if isinstance(child, nn.ModuleList) and len(child) == layers:
-            entries = [id(entry) for entry in child]
-            if [call for call in calls if call in entries] == entries:
-                return [f"{path}.{index}" for index in range(len(child))]
-    inside = [owner for path, owner, _ in matrices(module) if _numbered(path)]
-    if not any(isinstance(owner, nn.Linear) for owner in inside):
-        other = type(inside[0]).__name__ if inside else "nothing"
-        raise refusal(module, name, f"its blocks hold no linear layer (nn.Linear), but {other}")
-    shared = any(isinstance(child, nn.Linear) and calls.count(id(child)) > 1 for child in seen.calls)
-    why = ": its layers share their weights" if shared else ""
-    raise refusal(module, name, f"no list of {layers} Transformer blocks found{why}")
-
-
-def _not_for_cells(owner: "nn.Module", place: int) -> str | None:
-    """Why what is multiplied by in a block cannot be read from cells; None where it can."""
-    from torch import nn
-
-    if not isinstance(owner, nn.Linear) or type(owner).forward is not nn.Linear.forward:
-        return f"is a {type(owner).__name__}: not all matrices of its blocks are linear layers (nn.Linear)"
-    return "is not passed by every token, or not read as a layer" if place < 0 else None
-
-
-def _numbered(path: str) -> bool:
-    """Whether a path leads through the entry of a list, as those of blocks do."""
-    return any(part.isdigit() for part in path.split("."))
-
-
-def longest_input(module: Any, asked: list[tuple["nn.Module", Any]]) -> int | None:
-    """Tokens that the tables of positions allow; None where there is no such table.
-
-    A table is asked for rows that follow each other, from a first one that differs: RoBERTa's kind begins behind the
-    row of padding. One that was not asked so is judged by its name and padding.
-    """
-    from torch import Tensor, nn
-
-    limits: dict[int, int] = {}
-    for path, table in module.named_modules():
-        if isinstance(table, nn.Embedding) and "position" in path.rsplit(".", 1)[-1]:
-            limits[id(table)] = places_by_name(table, module.config)
-    words = module.get_input_embeddings() if asked else None
-    for table, given in asked:
-        if table is words:
-            continue
-        rows = given[0] if given and isinstance(given[0], Tensor) else None
-        if isinstance(table, nn.Embedding) and rows is not None and rows.numel() == _SHORT:
-            places = rows.flatten().tolist()
-            if places == list(range(places[0], places[0] + _SHORT)):
-                limits[id(table)] = table.num_embeddings - places[0]
-    limit = min(limits.values()) if limits else None
-    config = module.config
-    if limit is not None and getattr(config, "attention_type", "") == "block_sparse":
-        # Longer texts are read with sparse attention, whose blocks depend on the padding of the batch.
-        limit = min(limit, (5 + 2 * config.num_random_blocks) * config.block_size)
-    return limit
-
-
-def places_by_name(table: "nn.Embedding", config: Any) -> int:
-    """Positions in a table, without having seen it used."""
-    rows = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-    return min(rows, int(getattr(config, "max_position_embeddings", None) or rows))
+    return tuple(beside)
 
 
 def word_vectors(module: Any) -> int:

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeAdaptError, UsageError
+from .families import Pooling, family
 from .vision import check_vision_config
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig
+
+POOLING_FILE = "1_Pooling/config.json"
+_POOLINGS: dict[str, Pooling] = {
+    "mean_tokens": "mean",
+    "mean": "mean",
+    "cls_token": "cls",
+    "cls": "cls",
+    "lasttoken": "last",
+}
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -88,6 +98,32 @@ def read_config(folder: Path) -> "PretrainedConfig":
         raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
 
 
+def folder_pooling(folder: Path) -> Pooling | None:
+    """What sentence-transformers' `1_Pooling/config.json` of a folder says; None where there is none.
+
+    Raises:
+        UsageError: a pooling that is none of those in `_POOLINGS`, or several at once.
+        EdgeAdaptError: the file is broken.
+    """
+    path = folder / POOLING_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    named = content.get("pooling_mode")
+    modes = [key.removeprefix("pooling_mode_") for key, on in content.items() if key.startswith("pooling_mode_") and on]
+    if isinstance(named, str):
+        modes = [named]
+    elif isinstance(named, list):
+        modes = [str(mode) for mode in named]
+    found = [_POOLINGS.get(mode) for mode in modes]
+    if len(found) != 1 or found[0] is None:
+        raise UsageError(
+            f"{path}: the features are made by {' and '.join(modes) or 'no pooling'}; allowed is one of "
+            f"{', '.join(_POOLINGS)}"
+        )
+    return found[0]
+
+
 def runs_code(folder: Path) -> bool:
     """Whether a folder's configuration names code of its own."""
     path = folder / "config.json"
@@ -95,28 +131,21 @@ def runs_code(folder: Path) -> bool:
 
 
 def require_encoder(config: "PretrainedConfig", folder: Path) -> None:
-    """Raise `UsageError` for a configuration of anything but an encoder of texts, or of images of a known kind."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
-
+    """Raise `UsageError` for a configuration of anything but an encoder of a known family."""
     kind = config.model_type
-    if hasattr(config, "patch_size"):
+    entry = family(kind, folder.name)
+    if entry.reads == "image":
         check_vision_config(config, folder)
-        return
-    why = ""
-    if config.is_encoder_decoder:
-        why = " (an encoder with a decoder)"
-    elif getattr(config, "is_decoder", False) and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
-        why = ' here, as config.json says "is_decoder": true (its tokens see only those in front of them)'
-    elif getattr(config, "is_decoder", False) or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        why = ""
-    elif getattr(config, "vision_config", None) is not None:
-        why = " alone (it reads images too)"
-    else:
-        return
-    raise UsageError(
-        f"{folder}: a {kind!r} model is not a text encoder{why}; allowed are encoders of the BERT kind "
-        "(bert, roberta, distilbert, electra, ...), or of images (vit, dinov2)"
-    )
+    elif getattr(config, "is_decoder", False) and not entry.counted_only:
+        raise UsageError(
+            f'{folder}: a {kind!r} model is not a text encoder here, as config.json says "is_decoder": true (its '
+            "tokens see only those in front of them); edge-adapt models families lists the encoders"
+        )
+    elif entry.counted_only:
+        raise UsageError(
+            f"{folder}: a {kind!r} model is not a text encoder, but a decoder; edge-adapt models families lists the "
+            "encoders"
+        )
 
 
 def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
@@ -129,7 +158,7 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
     import torch
 
     _require_weights(folder)
-    made, options = base_class(config)
+    made, options = base_class(config, encoder=True)
     try:
         module, info = made.from_pretrained(
             folder,
@@ -148,13 +177,15 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
     return module.float().eval()
 
 
-def base_class(config: "PretrainedConfig") -> tuple[Any, dict[str, bool]]:
+def base_class(config: "PretrainedConfig", encoder: bool = False) -> tuple[Any, dict[str, bool]]:
     """transformers' class for a configuration, without a head, and what it is made with: no pooler where that can be
-    left out, as features do not use it. The class is None where there is none.
+    left out, as features do not use it. The class is None where there is none. `encoder`: without a decoder.
     """
+    import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    made: Any = MODEL_MAPPING.get(type(config), None)
+    own = family(config.model_type, str(config.name_or_path)).made_by if encoder else ""
+    made: Any = getattr(transformers, own) if own else MODEL_MAPPING.get(type(config), None)
     made = made[0] if isinstance(made, tuple) else made
     pooler = made is not None and "add_pooling_layer" in inspect.signature(made).parameters
     return made, {"add_pooling_layer": False} if pooler else {}

@@ -14,9 +14,11 @@ from ..errors import EdgeAdaptError, UsageError, require, unknown_name
 from ..paths import expanded
 from .batches import encode, encode_pairs, encode_words
 from .encoder_checks import Traits, image_traits, text_traits
+from .families import POOLING_WORDS, Pooling, family
 from .fetch import fetch
 from .images import ImageReader, Images
-from .model_folders import load_module, quiet, read_config, require_encoder, runs_code
+from .model_folders import POOLING_FILE, folder_pooling, load_module, quiet, read_config, require_encoder, runs_code
+from .shapes import ModelShape
 from .vision import image_reader, native_side, read_onnx_dinov2, resize_positions
 from .vocabulary import load_tokenizer, require_known, require_rows
 
@@ -65,23 +67,38 @@ class Backbone(Shown):
     `module(input_ids=(B, T) int64, attention_mask=(B, T))` returns `.last_hidden_state` (B, T, hidden_size); one of
     images takes `pixel_values` (B, 3, side, side) instead, and its features are those of [CLS], which comes first.
     The tokenizer does not pad and truncates to `max_tokens`; None: the encoder takes texts of any length.
-    `fingerprint` is the SHA-256 of all weights: two backbones with the same fingerprint are the same model, whatever
-    their names and the size of their images. `paired`: the examples are pairs of texts; `tagged`: every word is
-    classified, not the text as a whole (see `reading`). `messages`: what a reader of results should know of it.
+    `shape` says what its blocks are made of. `fingerprint` is the SHA-256 of all weights: two backbones with the same
+    fingerprint are the same model, whatever their names and the size of their images. `paired`: the examples are pairs
+    of texts; `tagged`: every word is classified, not the text as a whole (see `reading`). `messages`: what a reader of
+    results should know of it.
     """
 
     name: str
     module: "nn.Module"
     preprocessor: "Tokenizer | ImageReader"
-    pooling: Literal["mean", "cls"]
-    hidden_size: int
-    blocks: int
-    max_tokens: int | None
+    pooling: Pooling
     fingerprint: str
-    block_paths: tuple[str, ...]
+    shape: ModelShape
     paired: bool = False
     tagged: bool = False
     messages: tuple[str, ...] = ()
+
+    @property
+    def hidden_size(self) -> int:
+        return self.shape.hidden_size
+
+    @property
+    def blocks(self) -> int:
+        """Transformer blocks, each counted once however often it runs."""
+        return len(self.shape.blocks)
+
+    @property
+    def block_paths(self) -> tuple[str, ...]:
+        return tuple(block.name for block in self.shape.blocks)
+
+    @property
+    def max_tokens(self) -> int | None:
+        return self.shape.max_tokens
 
     def _facts(self) -> dict[str, object]:
         parameters = sum(weight.numel() for weight in self.module.parameters())
@@ -164,10 +181,7 @@ class Backbone(Shown):
 
     def linear_names(self) -> list[str]:
         """Module paths of the encoder's linear layers, e.g. "encoder.layer.0.attention.self.query", block by block."""
-        from torch import nn
-
-        linear = [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
-        return [name for block in self.block_paths for name in linear if name.startswith(f"{block}.")]
+        return [linear.name for linear in self.shape.linears]
 
     @property
     def special_ids(self) -> tuple[int, ...]:
@@ -219,7 +233,7 @@ def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Ba
         else:
             config = read_config(folder)
             require_encoder(config, folder)
-            if not hasattr(config, "patch_size"):
+            if family(config.model_type, name).reads == "text":
                 return _text_backbone(name, folder, config, image_size)
             module = load_module(folder, config)
         reader = image_reader(folder, module, image_size or known.image_size or native_side(module))
@@ -238,11 +252,20 @@ def _text_backbone(name: str, folder: Path, config: "PretrainedConfig", image_si
     traits = text_traits(module, name)
     require_rows(tokenizer, module, folder)
     tokenizer.no_padding()  # some tokenizer files pad everything to a fixed length
-    if traits.max_tokens is None:
+    if traits.shape.max_tokens is None:
         tokenizer.no_truncation()
     else:
-        tokenizer.enable_truncation(traits.max_tokens)
+        tokenizer.enable_truncation(traits.shape.max_tokens)
     return _backbone(name, folder, module, tokenizer, traits, weights_fingerprint(module))
+
+
+def _pooling(folder: Path, module: Any) -> tuple[Pooling, str | None]:
+    """What a head sees of a model's hidden states, and where that is said, when it is not the family's own."""
+    given = folder_pooling(folder)
+    own = family(module.config.model_type, folder.name).pooling
+    if given is None or given == own:
+        return own, None
+    return given, f"features: {POOLING_WORDS[given]}, as {POOLING_FILE} of the model says"
 
 
 def _backbone(
@@ -253,17 +276,16 @@ def _backbone(
     traits: Traits,
     fingerprint: str,
 ) -> Backbone:
+    pooling, said = _pooling(folder, module)
+    messages = (*_messages(folder, traits), *([said] if said else []))
     return Backbone(
         name=name,
         module=module,
         preprocessor=preprocessor,
-        pooling="cls" if isinstance(preprocessor, ImageReader) else "mean",
-        hidden_size=traits.hidden_size,
-        blocks=len(traits.block_paths),
-        max_tokens=traits.max_tokens,
+        pooling=pooling,
         fingerprint=fingerprint,
-        block_paths=traits.block_paths,
-        messages=tuple(_messages(folder, traits)),
+        shape=replace(traits.shape, name=name),
+        messages=messages,
     )
 
 

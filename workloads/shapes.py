@@ -1,6 +1,6 @@
 """Shapes of the linear layers of well-known Transformers: enough to count parameters and cells without any weights."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -9,8 +9,18 @@ from .. import yamlfile
 from ..errors import UsageError, unknown_name
 from ..paths import expanded
 
-Role = Literal["query", "key", "value", "attention_output", "ffn_gate", "ffn_up", "ffn_down"]
-"""What a linear layer does in its block. Cross-attention has the same roles as self-attention."""
+Role = Literal[
+    "query", "key", "value", "query_key_value", "positions", "attention_output",
+    "ffn_gate", "ffn_up", "ffn_gate_up", "ffn_down",
+]  # fmt: skip
+"""What a linear layer does in its block. Cross-attention has the same roles as self-attention. A joint projection has
+the roles of all its parts in one (`JOINT`). "positions" projects distances between tokens, not tokens (DeBERTa).
+"""
+
+JOINT: Mapping[str, tuple[Role, ...]] = {
+    "query_key_value": ("query", "key", "value"),
+    "ffn_gate_up": ("ffn_gate", "ffn_up"),
+}
 
 _FOLDER = Path(__file__).parent / "shapes"
 _ROLES: tuple[str, ...] = get_args(Role)
@@ -26,14 +36,24 @@ class LinearShape:
     in_features: int
     bias: bool
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What the layer does: several things for a joint projection."""
+        return JOINT.get(self.role, (self.role,))
+
 
 @dataclass(frozen=True)
 class BlockShape:
-    """A Transformer block, its linear layers, and the number of its norms (LayerNorm or RMSNorm)."""
+    """A Transformer block, its linear layers, and the number of its norms (LayerNorm or RMSNorm).
+
+    `name` is the path of an entry of a list. `stack`: what embeddings enter and the block is part of; "" for the list
+    that the block is an entry of.
+    """
 
     name: str
     linears: tuple[LinearShape, ...]
     norms: int = 2
+    stack: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,8 @@ class ModelShape:
 
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
     (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
-    projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known.
+    projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
+    how often every block runs in one pass: more than once where blocks share their weights (ALBERT).
     """
 
     name: str
@@ -54,6 +75,7 @@ class ModelShape:
     norm_bias: bool = True
     patch_weights: int = 0
     max_tokens: int | None = None
+    runs: int = 1
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -69,6 +91,57 @@ class ModelShape:
     def weights(self) -> int:
         """Numbers in the weight matrices of all blocks."""
         return sum(linear.out_features * linear.in_features for linear in self.linears)
+
+    @property
+    def attention_numbers(self) -> int:
+        """Numbers of a token's queries, over all attentions of a pass."""
+        joint = sum(linear.out_features // 3 for linear in self.linears if linear.role == "query_key_value")
+        return self.runs * (joint + sum(linear.out_features for linear in self.linears if linear.role == "query"))
+
+    @property
+    def entries(self) -> tuple[LinearShape, ...]:
+        """The projections that the embeddings go into: the first query, key and value of every stack's first block.
+
+        Their inputs need no gradient unless something is trained in front of the blocks. None where blocks run more
+        than once.
+        """
+        return tuple(dict.fromkeys(linear for first in self._entries() for linear in first.values()))
+
+    def spared(self, trained: Collection[str]) -> int:
+        """How many numbers of a token's queries, keys and values come from the embeddings through frozen matrices
+        alone. `trained`: names of linears that are not frozen.
+        """
+        total = 0
+        for first in self._entries():
+            if query := first.get("query"):
+                width = query.out_features // (3 if query.role == "query_key_value" else 1)
+                total += width * sum(linear.name not in trained for linear in first.values())
+        return total
+
+    def _entries(self) -> list[dict[Role, LinearShape]]:
+        """The first query, key and value of every stack, by role."""
+        firsts: dict[str, BlockShape] = {}
+        for block in self.blocks if self.runs == 1 else ():
+            firsts.setdefault(block.stack or block.name.rpartition(".")[0], block)
+        found: list[dict[Role, LinearShape]] = []
+        for block in firsts.values():
+            found.append({})
+            for linear in block.linears:
+                for role in linear.roles:
+                    if role in JOINT["query_key_value"]:
+                        found[-1].setdefault(role, linear)
+        return found
+
+    def with_roles(self, roles: Collection[str]) -> tuple[LinearShape, ...]:
+        """The linear layers that have one of the roles, joint projections included."""
+        return tuple(linear for linear in self.linears if set(linear.roles) & set(roles))
+
+    def block_of(self, linear: str) -> int:
+        """The number of the block that a linear layer is in. Raises `UsageError` for another one."""
+        for number, block in enumerate(self.blocks):
+            if any(inside.name == linear for inside in block.linears):
+                return number
+        raise UsageError(f"model {self.name!r} has no linear layer {linear!r} in its blocks")
 
 
 def list_shapes() -> list[str]:

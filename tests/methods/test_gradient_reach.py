@@ -1,12 +1,14 @@
 """The digital work of a backward pass against what autograd really multiplies: nothing for frozen embeddings' sake."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
-from edge_adapt.methods.blocks import entry_linears
 from edge_adapt.methods.cells import CellLinear
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from torch.utils.flop_counter import FlopCounterMode
 
 SEQUENCES, LENGTH, CLASSES = 2, 7, 3
@@ -95,7 +97,15 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name):
 
 
 def test_the_first_projections_of_every_stack():
-    blocks = [f"{stack}.block.{i}.layer.{layer}" for stack in ("a", "b") for i in range(11) for layer in range(2)]
-    names = [f"{block}.{kind}" for block in blocks for kind in ("SelfAttention.q", "SelfAttention.k", "v", "wo")]
-    firsts = ("SelfAttention.q", "SelfAttention.k", "v")
-    assert entry_linears(names) == [f"{stack}.block.0.layer.0.{kind}" for stack in ("a", "b") for kind in firsts]
+    firsts = [linear.name for linear in load_shape("flan-t5-base").entries]
+    kinds = ("q", "k", "v")
+    assert firsts == [f"{s}.block.0.layer.0.SelfAttention.{kind}" for s in ("encoder", "decoder") for kind in kinds]
+    assert load_shape("flan-t5-base").spared(firsts[1:]) == 768
+
+
+def test_a_joint_projection_enters_as_a_whole():
+    block = BlockShape("layers.0", (LinearShape("layers.0.Wqkv", "query_key_value", 48, 16, False),))
+    shape = ModelShape("joint", "", "", 16, (block, replace(block, name="layers.1")))
+    assert (shape.entries, shape.spared(()), shape.attention_numbers) == (block.linears, 48, 32)
+    assert replace(shape, runs=3).entries == ()
+    assert shape.with_roles(["value"]) == 2 * block.linears

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
-from edge_adapt.methods.base import attention_targets, block_of
+from edge_adapt.methods.base import target_linears
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -42,11 +42,12 @@ def test_same_output_and_gradient_as_peft(backbone, examples, rank, alpha):
             torch.testing.assert_close(gradient, theirs["default"].weight.grad, rtol=1e-8, atol=1e-12)
 
 
-def test_targets_and_blocks_by_name():
-    names = ["encoder.layer.3.attention.self.query", "encoder.layer.3.attention.self.key", "h.0.attn.v_proj"]
-    assert attention_targets(names) == [names[0], names[2]]
-    assert [block_of(name) for name in names] == [3, 3, 0]
-    with pytest.raises(UsageError, match="no query and value"):
-        attention_targets(["encoder.dense"])
-    with pytest.raises(UsageError, match="no number"):
-        block_of("encoder.dense")
+def test_targets_by_role(backbone):
+    shape = backbone.shape
+    ends = [linear.name.removeprefix("encoder.layer.0.") for linear in target_linears(shape)[:2]]
+    assert ends == ["attention.self.query", "attention.self.value"]
+    assert [shape.block_of(linear.name) for linear in target_linears(shape)] == [0, 0, 1, 1]
+    with pytest.raises(UsageError, match="has no linear layer that is ffn_gate"):
+        target_linears(shape, ["ffn_gate"])
+    with pytest.raises(UsageError, match=r"has no linear layer .encoder\.dense."):
+        shape.block_of("encoder.dense")

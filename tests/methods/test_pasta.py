@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
+from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.shapes import load_shape
 from torch import nn
 from transformers import (
@@ -122,12 +123,16 @@ class Other:
     tagged: bool = False
     separator: int | None = None
 
+    @property
+    def shape(self):
+        return module_shape(self.module, "other")
+
+    @property
+    def pooling(self):
+        return "mean" if self.kind == "text" else "cls"
+
     def linear_names(self):
-        return [
-            name
-            for name, module in self.module.named_modules()
-            if isinstance(module, nn.Linear) and any(part.isdigit() for part in name.split("."))
-        ]
+        return [linear.name for linear in self.shape.linears]
 
 
 def small(kind, config, **options):

@@ -24,6 +24,7 @@ class Bowl:
     """Stands in for an adaptation: two tensors, and a loss that is exactly the quadratic 1 + (p - c) H (p - c) / 2."""
 
     method = "bowl"
+    block_paths = ("layer.0", "layer.1")
 
     def __init__(self, seed=0, rates=(1.0, 1.0)):
         generator = torch.Generator().manual_seed(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from edge_adapt import cli, load_chip
 from edge_adapt.errors import UsageError
-from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, entries, fitting, footprint
+from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, fitting, footprint
 from edge_adapt.methods.placement import Placement
 from edge_adapt.reports.explain import explain
 from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
@@ -76,6 +76,7 @@ def _tiny(kind, module, special_ids):
     backbone = SimpleNamespace(
         module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=special_ids,
         special_tokens=len(special_ids) or 1, kind=kind, name="tiny", tagged=False, separator=None,
+        shape=shape, pooling="mean" if kind == "text" else "cls",
     )  # fmt: skip
     return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
 
@@ -201,7 +202,7 @@ def test_footprints_have_the_methods_own_numbers(tiny, name, kind):
 
 
 def test_gradients_stop_at_the_embeddings():
-    names = [linear.name for linear in entries(load_shape("flan-t5-base"))]
+    names = [linear.name for linear in load_shape("flan-t5-base").entries]
     assert names == [f"{stack}.block.0.layer.0.SelfAttention.{m}" for stack in ("encoder", "decoder") for m in "qkv"]
 
 

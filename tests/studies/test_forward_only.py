@@ -15,6 +15,7 @@ from edge_adapt.methods.zeroth import ESTIMATES, RULES, ZerothRecipe
 from edge_adapt.simulator import ProgrammedModel, program
 from edge_adapt.studies.trial import ChipTrial
 from edge_adapt.studies.workbench import Encoded, Variant, choose_variants, require_readable, with_settings
+from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.pools import LoraModule, Pool
 from torch import nn
 from transformers import BertConfig, BertModel
@@ -38,6 +39,7 @@ def backbone():
     return SimpleNamespace(
         module=module.eval(), hidden_size=WIDTH, blocks=1, linear_names=lambda: names, special_ids=(38, 39),
         special_tokens=2, kind="text", name="tiny", tagged=False, separator=None,
+        shape=module_shape(module, "tiny"), pooling="mean",
     )  # fmt: skip
 
 

@@ -37,14 +37,19 @@ def random_model(config: Any) -> torch.nn.Module:
     return module
 
 
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Callable[[Any], Path]:
-    """model_folder(config) -> a folder with that model and a tokenizer."""
+@pytest.fixture(scope="session")
+def write_model() -> Callable[[Any, Path], Path]:
+    """write_model(config, folder) -> the folder, with a random model of that configuration and a tokenizer."""
 
-    def make(config: Any) -> Path:
-        folder = tmp_path / "tiny"
+    def make(config: Any, folder: Path) -> Path:
         random_model(config).save_pretrained(folder)
         write_tokenizer(folder)
         return folder
 
     return make
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, write_model: Callable[[Any, Path], Path]) -> Callable[[Any], Path]:
+    """model_folder(config) -> a folder with that model and a tokenizer."""
+    return lambda config: write_model(config, tmp_path / "tiny")

@@ -25,9 +25,9 @@ from transformers import (
     DistilBertConfig,
     DistilBertModel,
     GPT2Config,
+    LlamaConfig,
     RobertaConfig,
     RobertaModel,
-    T5Config,
 )
 
 SMALL = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24)
@@ -200,11 +200,17 @@ def test_a_file_is_no_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [GPT2Config(), T5Config(), BertConfig(is_decoder=True)], ids=["gpt2", "t5", "decoder"]
+    ("config", "message"),
+    [
+        (GPT2Config(), "family 'gpt2', which is not known here"),
+        (LlamaConfig(), "a 'llama' model is not a text encoder"),
+        (BertConfig(is_decoder=True), "a 'bert' model is not a text encoder"),
+    ],
+    ids=["gpt2", "llama", "decoder"],
 )
-def test_decoders_are_refused(tmp_path: Path, config: BertConfig) -> None:
+def test_decoders_are_refused(tmp_path: Path, config: BertConfig, message: str) -> None:
     config.save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match=f"a '{config.model_type}' model is not a text encoder"):
+    with pytest.raises(UsageError, match=message):
         load_backbone(tmp_path)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
+from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.models import Backbone, weights_fingerprint
 from edge_adapt.workloads.pools import LoraModule, default_pool, load_pool, save_module, save_pool_info
 from tokenizers import Tokenizer
@@ -27,11 +28,8 @@ def backbone() -> Backbone:
         module=module,
         preprocessor=Tokenizer(WordLevel({"a": 0}, unk_token="a")),
         pooling="mean",
-        hidden_size=16,
-        blocks=2,
-        max_tokens=512,
         fingerprint=weights_fingerprint(module),
-        block_paths=("encoder.layer.0", "encoder.layer.1"),
+        shape=module_shape(module, "small"),
     )
 
 
