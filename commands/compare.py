@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..studies.defaults import DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
+from ..defaults import DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from .on_device import DATA_OPTIONS, add_data_options
 
 DEFAULT_OUT = Path("edge-adapt-compare")

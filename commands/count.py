@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..studies.defaults import DEFAULT_METHODS
+from ..defaults import DEFAULT_METHODS
 from .on_device import DATA_OPTIONS
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from ..errors import UsageError, unknown_name
 from ..options_file import read_options
 from ..runtime.examples import Reading
-from .defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 
 __all__ = ["DEFAULT_METHODS", "SimulateConfig", "parse_age", "parse_settings", "read_config"]
 

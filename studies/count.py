@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .._version import __version__
+from ..defaults import DEFAULT_METHODS
 from ..devices import Chip, load_chip, references_used, unknown_numbers
 from ..errors import UsageError
 from ..methods.costs import EVALUATION_BATCH, head_start_macs
@@ -28,7 +29,6 @@ from ..simulator.writing import require_programmable
 from ..workloads.shapes import ModelShape, load_shape
 from . import amortise
 from .count_config import CountConfig
-from .defaults import DEFAULT_METHODS
 from .digital import inference_events, training_events
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample

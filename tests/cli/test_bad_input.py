@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from edge_adapt.reports import store
-from edge_adapt.studies import crew
+from edge_adapt.studies import parts
 
 USAGE, FAILURE = 2, 1
 
@@ -194,7 +194,7 @@ def test_a_failure_in_the_middle_leaves_the_former_report(
     def out_of_memory(*_arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(crew, "perform", out_of_memory)
+    monkeypatch.setattr(parts, "at_start", out_of_memory)
     failed = cli(*words)
     assert failed.code == FAILURE and failed.out == ""
     assert failed.err.splitlines()[-2:] == [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edge_adapt.defaults import DEFAULT_TEST_EXAMPLES
 from edge_adapt.reports import validate
 
 
@@ -31,7 +32,7 @@ def test_a_simulation_reads_the_file_as_it_is(cli: Callable, here: Path, local, 
     said = [
         f"{reviews}: 1 line left out; the first, line 43: 1 fields, but the header has 2; put texts with commas in "
         "double quotes",
-        "the test has 20 examples instead of 200: half of the 40 texts of the task",
+        f"the test has 20 examples instead of {DEFAULT_TEST_EXAMPLES}: half of the 40 texts of the task",
     ]
     assert [message for message in report["messages"] if message in said] == said
     printed = [line.removeprefix("edge-adapt: ") for line in done.err.splitlines() if line.startswith("edge-adapt: ")]

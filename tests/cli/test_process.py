@@ -30,7 +30,7 @@ sys.exit(main({words!r}))
     "place",
     [
         ("edge_adapt.studies.simulate", "load_workbench"),
-        ("edge_adapt.studies.crew", "perform"),
+        ("edge_adapt.studies.parts", "at_start"),
         ("edge_adapt.reports.store", "_write_file"),
     ],
     ids=lambda place: place[1],
