@@ -15,11 +15,13 @@ import numpy as np
 from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
+from ..methods.base import DEFAULT_TARGETS
 from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
 from ..methods.trainer import evaluate, train
 from ..paths import expanded
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
+from ..workloads.shapes import parse_roles
 from ..workloads.tasks import Task, load_task
 from .encoding import Encoded
 
@@ -32,8 +34,9 @@ class PoolConfig:
     """What makes a pool: the same values give the same modules.
 
     `learning_rate` is that of A and B; the head's is `head_learning_rate`. `max_examples` of a task's training part are
-    used, each cut to `max_tokens`. All modules start from the same random A (B starts at zero): what they learn then
-    lies in a common frame, and the products B_j A_k of a fusion are meaningful.
+    used, each cut to `max_tokens`. `targets`: the linears that are adapted, by role. All modules start from the same
+    random A (B starts at zero): what they learn then lies in a common frame, and the products B_j A_k of a fusion are
+    meaningful.
     """
 
     model: str
@@ -47,6 +50,7 @@ class PoolConfig:
     batch_size: int = 32
     learning_rate: float = 1e-3
     head_learning_rate: float = 2e-3
+    targets: str = ",".join(DEFAULT_TARGETS)
     dtype: Literal["float32", "float16"] = "float16"
 
     def check(self) -> None:
@@ -60,6 +64,7 @@ class PoolConfig:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.alpha <= 0 or self.learning_rate <= 0:
             raise UsageError("alpha and the learning rate must be above 0")
+        parse_roles(self.targets, "--targets")
 
     def command(self, out: str) -> str:
         """The command line that trains this pool."""
@@ -143,7 +148,7 @@ def _open_folder(config: PoolConfig, out: Path) -> dict[str, Any]:
             "modules": [],
         }
     record = read_record(out)
-    before = record.get("config", {})
+    before = {"targets": PoolConfig.targets, **record.get("config", {})}  # an older pool has no targets
     if different := sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key)):
         key = different[0]
         raise UsageError(
@@ -177,7 +182,7 @@ def _train_module(
     recipe = Recipe(rates, epochs=config.epochs, batch_size=config.batch_size)
     if task.kind == "image":
         recipe = replace(recipe, head_shrinkage=IMAGE_HEAD_SHRINKAGE)
-    method = replace(get_method("lora", rank=config.rank, alpha=config.alpha), recipe=recipe)
+    method = replace(get_method("lora", rank=config.rank, alpha=config.alpha, targets=config.targets), recipe=recipe)
     backbone = backbone.reading(task)
     # The same generator for every module: a common start for A.
     rng = np.random.default_rng([config.seed, 0])
