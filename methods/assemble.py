@@ -71,8 +71,11 @@ def assemble(
     if train_head:
         backward_work += head_backward(hidden, classes, through, backbone.tagged)
     if through:
-        spared = 0 if trained_linears is None else shape.spared(trained_linears)
-        backward_work += lengthened(attention_backward(1, shape.attention_numbers, spared), extra_tokens)
+        numbers, spared = shape.attention_numbers, 0
+        if trained_linears is not None:
+            front = shape.front(trained_linears)
+            numbers, spared = numbers - front.skipped, front.spared
+        backward_work += lengthened(attention_backward(1, numbers, spared), extra_tokens)
     adaptation = Adaptation(
         method=method.name,
         module=model,

@@ -16,16 +16,13 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
+from ..workloads.shapes import ModelShape, parse_roles
 from .assemble import assemble
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
 from .cells import AdaptedModel, CellLinear, clone_encoder
 from .costs import scale_backward, scale_forward
 
-SCALED = ("key", "value", "ffn_down")
-"""Roles of the linears that are scaled: the last one in front, the others behind. A joint projection is scaled as a
-whole, its queries too.
-"""
+SCALED = "key,value,ffn_down"
 
 
 class ScaledLinear(CellLinear):
@@ -43,13 +40,26 @@ class ScaledLinear(CellLinear):
 
 @dataclass(frozen=True)
 class IA3(Method):
-    """Vectors for the key and value projections and for the second matrix of the feed-forward layer of every block."""
+    """`targets`: the linears that are scaled, by role, as of `lora`: ffn_down in front, the others behind. A joint
+    projection is scaled as a whole, its queries too.
+    """
 
     name = "ia3"
     summary = "vectors that scale keys, values and inner activations; no cell written, no read added"
     source = "Liu et al., Few-Shot Parameter-Efficient Fine-Tuning (IA)^3, NeurIPS 2022, arXiv:2205.05638"
     placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.THROUGH
+
+    targets: str = SCALED
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for targets that are no roles."""
+        parse_roles(self.targets, f"targets of {self.name}")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the linears that are scaled."""
+        return parse_roles(self.targets, f"targets of {self.name}")
 
     def attach(
         self,
@@ -61,7 +71,7 @@ class IA3(Method):
         pool: Pool | None = None,
     ) -> Adaptation:
         self.choose_placement(placement)
-        of_input = {linear.name: linear.role == "ffn_down" for linear in backbone.shape.with_roles(SCALED)}
+        of_input = {linear.name: linear.role == "ffn_down" for linear in backbone.shape.with_roles(self.roles)}
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
             return ScaledLinear(name, linear, of_input[name]) if name in of_input else CellLinear(name, linear)
@@ -72,7 +82,8 @@ class IA3(Method):
             raise UsageError("the model has no key, value or feed-forward projection: ia3 cannot scale any")
         vectors = {f"{module.cell_name}.scale": module.scale for module in scaled}
         numbers = sum(vector.numel() for vector in vectors.values())
-        first = {linear.name for linear in backbone.shape.entries}  # keys and values of the frozen embeddings
+        # What is scaled first needs no gradient, be it the outputs of the first linears or the inputs of the first FFN.
+        first = {linear.name for linear in backbone.shape.front(of_input).entries}
         spared = sum(module.scale.numel() for module in scaled if module.cell_name in first)
         return assemble(
             self,
@@ -86,7 +97,7 @@ class IA3(Method):
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        scaled = shape.with_roles(SCALED)
+        scaled = shape.with_roles(self.roles)
         return ParameterCount(
             {"vectors": sum(x.in_features if x.role == "ffn_down" else x.out_features for x in scaled)}
         )

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
+from ..workloads.shapes import ModelShape, parse_roles
 from .assemble import assemble
 from .base import (
+    DEFAULT_TARGETS,
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -55,7 +56,9 @@ class LoraLinear(CellLinear):
 
 @dataclass(frozen=True)
 class LoRA(Method):
-    """`alpha / rank` is the scale of the update."""
+    """`alpha / rank` is the scale of the update. `targets`: the linears that have one, by role, of query, key, value,
+    attention_output, ffn_gate, ffn_up, ffn_down; a joint projection has one where a part of it is named.
+    """
 
     name = "lora"
     summary = "rank-r update of query and value, trained in its own cells or beside them"
@@ -65,6 +68,7 @@ class LoRA(Method):
 
     rank: int = 16
     alpha: float = 64.0
+    targets: str = ",".join(DEFAULT_TARGETS)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a rank below 1 or an alpha that is not above 0."""
@@ -72,6 +76,12 @@ class LoRA(Method):
             raise UsageError(f"rank of lora must be at least 1; got {self.rank}")
         if not 0 < self.alpha < float("inf"):
             raise UsageError(f"alpha of lora must be above 0; got {self.alpha}")
+        parse_roles(self.targets, f"targets of {self.name}")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the linears that are adapted."""
+        return parse_roles(self.targets, f"targets of {self.name}")
 
     def attach(
         self,
@@ -85,7 +95,7 @@ class LoRA(Method):
         placement = self.choose_placement(placement)
         generator = torch_generator(rng)
         names = backbone.linear_names()
-        targets = {linear.name for linear in target_linears(backbone.shape)}
+        targets = {linear.name for linear in target_linears(backbone.shape, self.roles)}
         in_cells = placement is not Placement.DIGITAL
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
@@ -100,7 +110,7 @@ class LoRA(Method):
                 matrices[f"{module.cell_name}.lora_a"] = module.lora_a
                 matrices[f"{module.cell_name}.lora_b"] = module.lora_b
         weights = sum(matrix.numel() for matrix in matrices.values())
-        first = {f"{linear.name}.lora_a" for linear in backbone.shape.entries}
+        first = {f"{linear.name}.lora_a" for linear in backbone.shape.front(targets).entries}
         passed = sum(matrix.numel() for name, matrix in matrices.items() if name not in first)
         digital = matrix_forward(weights)
         trained_in_cells = placement is Placement.NVM_STEP
@@ -121,7 +131,7 @@ class LoRA(Method):
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        weights = sum(rank * (linear.in_features + linear.out_features) for linear in target_linears(shape))
+        weights = sum(rank * (linear.in_features + linear.out_features) for linear in target_linears(shape, self.roles))
         return ParameterCount({"matrices": weights}, cells_trained=weights)
 
 

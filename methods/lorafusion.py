@@ -205,7 +205,7 @@ class LoRAFusion(Method):
         magnitudes = {f"{m.cell_name}.magnitude": m.magnitude for m in fused if m.magnitude is not None}
         cells: dict[str, Tensor] = {f"{m.cell_name}.pool_a": m.pool_a for m in fused}
         cells |= {f"{m.cell_name}.pool_b": m.pool_b for m in fused}
-        first = () if self.before_blocks else {linear.name for linear in backbone.shape.entries}
+        first = () if self.before_blocks else {linear.name for linear in backbone.shape.front(targets).entries}
         forward = backward = DigitalWork()
         for linear in fused:
             ahead, back = linear.work(linear.cell_name not in first)

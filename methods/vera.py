@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
+from ..workloads.shapes import ModelShape, parse_roles
 from .assemble import assemble
 from .base import (
+    DEFAULT_TARGETS,
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -81,7 +82,7 @@ class VeraLinear(CellLinear):
 
 @dataclass(frozen=True)
 class VeRA(Method):
-    """`initial`: what d starts at."""
+    """`initial`: what d starts at. `targets`: the linears that are adapted, by role, as of `lora`."""
 
     name = "vera"
     summary = "vectors around random matrices that all layers share, programmed once; no cell written"
@@ -91,6 +92,7 @@ class VeRA(Method):
 
     rank: int = 256
     initial: float = 0.1
+    targets: str = ",".join(DEFAULT_TARGETS)
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a rank below 1 or a start that is no number."""
@@ -98,6 +100,12 @@ class VeRA(Method):
             raise UsageError(f"rank of vera must be at least 1; got {self.rank}")
         if not math.isfinite(self.initial):
             raise UsageError(f"initial of vera must be a number; got {self.initial}")
+        parse_roles(self.targets, f"targets of {self.name}")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the linears that are adapted."""
+        return parse_roles(self.targets, f"targets of {self.name}")
 
     def attach(
         self,
@@ -110,7 +118,7 @@ class VeRA(Method):
     ) -> Adaptation:
         self.choose_placement(placement)
         names = backbone.linear_names()
-        targets = {linear.name for linear in target_linears(backbone.shape)}
+        targets = {linear.name for linear in target_linears(backbone.shape, self.roles)}
         shared = Projections(self.rank, next(backbone.module.parameters()).dtype)
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
@@ -121,7 +129,7 @@ class VeRA(Method):
         inner = {f"{module.cell_name}.inner": module.inner for module in adapted}
         outer = {f"{module.cell_name}.outer": module.outer for module in adapted}
         numbers = sum(vector.numel() for vector in (inner | outer).values())
-        entries = {linear.name for linear in backbone.shape.entries}
+        entries = {linear.name for linear in backbone.shape.front(targets).entries}
         spared = self.rank * len(targets & entries)  # A x of the frozen embeddings
         return assemble(
             self,
@@ -136,7 +144,7 @@ class VeRA(Method):
         )
 
     def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        linears = target_linears(shape)
+        linears = target_linears(shape, self.roles)
         widths = {("a", linear.in_features) for linear in linears} | {("b", linear.out_features) for linear in linears}
         trained = {"inner": rank * len(linears), "outer": sum(linear.out_features for linear in linears)}
         return ParameterCount(trained, cells_frozen=rank * sum(width for _, width in widths))

@@ -275,7 +275,10 @@ def test_ten_steps_of_training(loaded: Loaded) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_pool_in_the_format_of_peft(loaded: Loaded, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
-    adaptation, rng = _attached(loaded.backbone, "lora", rank=2, alpha=3.0), torch.Generator().manual_seed(1)
+    adaptation, rng = (
+        _attached(loaded.backbone, "lora", rank=2, alpha=3.0, targets="query,value,ffn_up"),
+        torch.Generator().manual_seed(1),
+    )
     with torch.no_grad():
         for parameter in adaptation.state.values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
@@ -285,7 +288,8 @@ def test_a_pool_in_the_format_of_peft(loaded: Loaded, tmp_path: Path) -> None:
     module = LoraModule("mine", 2, 1.5, part(".lora_a"), part(".lora_b"))
     save_module(tmp_path / "pool" / "mine", module)
     pool = load_pool(tmp_path / "pool", loaded.backbone)
-    assert set(pool.target_names) == {linear.name for linear in loaded.backbone.shape.with_roles(("query", "value"))}
+    wanted = loaded.backbone.shape.with_roles(("query", "value", "ffn_up"))
+    assert set(pool.target_names) == {linear.name for linear in wanted}
     for name in pool.target_names:
         np.testing.assert_array_equal(pool.modules[0].a[name], module.a[name])
     model = peft.PeftModel.from_pretrained(copy.deepcopy(loaded.own), tmp_path / "pool" / "mine").eval()
