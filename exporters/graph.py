@@ -33,7 +33,7 @@ from transformers import PreTrainedModel
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.cells import AdaptedModel, patch_projection
+from ..methods.layers import AdaptedModel, patch_projection
 from .forms import processor_forms
 
 TEXT_INPUTS = ("input_ids", "attention_mask")

@@ -1,4 +1,4 @@
-"""Adaptation methods: what is trained and where it lives. One file per method, found by itself and registered there.
+"""Adaptation methods: what is trained and where it lives. One file per method in `library/`, found by itself.
 
 The names below are looked up when they are first used: `methods.costs` and `methods.footprints` work without torch.
 """
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import METHODS, Adaptation, Method, ParameterCount, Recipe, get_method, register
-    from .cells import Reader, exact_reader
     from .costs import DigitalMacs
+    from .layers import Reader, exact_reader
     from .placement import BackwardNeed, Placement
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "get_method",
     "register",
 ]
-_HOMES = {"Reader": "cells", "exact_reader": "cells", "DigitalMacs": "costs"} | dict.fromkeys(
+_HOMES = {"Reader": "layers", "exact_reader": "layers", "DigitalMacs": "costs"} | dict.fromkeys(
     ("BackwardNeed", "Placement"), "placement"
 )
 
@@ -38,6 +38,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, "base")
     if home == "base":
-        for module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f".{module.name}", __name__)
+        library = importlib.import_module(".library", __name__)
+        for module in pkgutil.iter_modules(library.__path__):
+            importlib.import_module(f".{module.name}", library.__name__)
     return getattr(importlib.import_module(f".{home}", __name__), name)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
 from .blocks import entry_linears
-from .cells import AdaptedModel, patch_projection
 from .costs import (
     DigitalWork,
     attention_backward,
@@ -17,6 +16,7 @@ from .costs import (
     lengthened,
     patches_forward,
 )
+from .layers import AdaptedModel, patch_projection
 
 NO_WORK = DigitalWork()
 

@@ -1,6 +1,6 @@
 """What an adaptation method is: the tensors it trains, where each tensor lives, and what its digital part costs.
 
-A method is one file in this folder that ends with `register(...)`. `attach` turns a frozen backbone into an
+A method is one file in `library/` that ends with `register(...)`. `attach` turns a frozen backbone into an
 `Adaptation`: a torch module, the dictionary of what is trained, and a `Placement` for every tensor.
 """
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..display import Shown
 from ..errors import UsageError, unknown_name
-from .cells import AdaptedModel, CellLinear, Reader
 from .costs import DigitalMacs, DigitalWork
+from .layers import AdaptedModel, CellLinear, Reader
 from .placement import BackwardNeed, Placement
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Recipe:
     decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
     optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
     mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts it
-    from discriminant analysis (`cells.set_class_mean_head`). `new_head_again`: whether adapting
+    from discriminant analysis (`layers.set_class_mean_head`). `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
     by heart sees them wide apart, and their class means mislead.
 

@@ -19,8 +19,8 @@ from ..errors import UsageError
 from ..workloads.batches import IGNORED, Batch, Labels, batches
 from ..workloads.images import ImageBatch, Images
 from .base import Adaptation, BackwardNeed, Recipe
-from .cells import set_class_mean_head
 from .costs import EVALUATION_BATCH, head_start_macs
+from .layers import set_class_mean_head
 from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
 
 Encoded = Sequence[Sequence[int]] | Images

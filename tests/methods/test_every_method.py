@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, get_method
 from edge_adapt.methods.base import Method, register
-from edge_adapt.methods.cells import CellLinear
+from edge_adapt.methods.layers import CellLinear
 from edge_adapt.methods.trainer import evaluate, extract_features, train
 from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
 from edge_adapt.methods.blocks import entry_linears
-from edge_adapt.methods.cells import CellLinear
+from edge_adapt.methods.layers import CellLinear
 from torch.utils.flop_counter import FlopCounterMode
 
 SEQUENCES, LENGTH, CLASSES = 2, 7, 3

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from . import warm_start
-from .base import Adaptation, BackboneLike, ParameterCount, Placement, Recipe, register
-from .costs import sum_gradient
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from .. import warm_start
+from ..base import Adaptation, BackboneLike, ParameterCount, Placement, Recipe, register
+from ..costs import sum_gradient
 from .lorafusion import LoRAFusion
 from .pasta import Pasta
 

@@ -7,8 +7,8 @@ itself gives.
 
 from dataclasses import dataclass
 
-from ..workloads.shapes import ModelShape
-from .base import BackwardNeed, ParameterCount, Recipe, register
+from ...workloads.shapes import ModelShape
+from ..base import BackwardNeed, ParameterCount, Recipe, register
 from .lorafusion import LoRAFusion
 
 

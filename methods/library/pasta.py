@@ -35,11 +35,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -50,9 +50,9 @@ from .base import (
     register,
     torch_generator,
 )
-from .blocks import block_paths, change_block_inputs
-from .cells import AdaptedModel, CellLinear, clone_encoder
-from .costs import sum_gradient
+from ..blocks import block_paths, change_block_inputs
+from ..costs import sum_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder
 
 TEXT_SPECIAL_TOKENS = 2
 """Special tokens around one text in BERT ([CLS] text [SEP]) and RoBERTa (<s> text </s>)."""

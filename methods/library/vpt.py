@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -38,9 +38,9 @@ from .base import (
     register,
     torch_generator,
 )
-from .blocks import block_paths, change_block_inputs
-from .cells import AdaptedModel, CellLinear, clone_encoder, patch_projection
-from .costs import sum_gradient
+from ..blocks import block_paths, change_block_inputs
+from ..costs import sum_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder, patch_projection
 
 HEAD_BIAS = -math.log((1 - 0.01) / 0.01)
 """The bias that gives every class a chance of 1 % under a sigmoid: the paper's code starts the head from it."""

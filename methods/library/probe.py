@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .cells import AdaptedModel, CellLinear, clone_encoder
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from ..layers import AdaptedModel, CellLinear, clone_encoder
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .blocks import entry_linears
-from .cells import AdaptedModel, CellLinear, clone_encoder
-from .costs import DigitalWork, matrix_forward, matrix_gradient
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from ..blocks import entry_linears
+from ..costs import DigitalWork, matrix_forward, matrix_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder
 
 
 @dataclass(frozen=True)

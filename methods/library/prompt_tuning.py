@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -28,8 +28,8 @@ from .base import (
     register,
     torch_generator,
 )
-from .cells import AdaptedModel, CellLinear, clone_encoder
-from .costs import sum_gradient
+from ..costs import sum_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder
 
 
 class PromptedModel(AdaptedModel):

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .blocks import KEYS, VALUES, entry_linears
-from .cells import AdaptedModel, CellLinear, clone_encoder
-from .costs import scale_backward, scale_forward
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from ..blocks import KEYS, VALUES, entry_linears
+from ..costs import scale_backward, scale_forward
+from ..layers import AdaptedModel, CellLinear, clone_encoder
 
 
 class ScaledLinear(CellLinear):

@@ -30,11 +30,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import LoraModule, Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import LoraModule, Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -47,10 +47,10 @@ from .base import (
     target_linears,
     torch_generator,
 )
-from .blocks import entry_linears
-from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
-from .costs import DigitalWork, fusion_backward, fusion_forward
-from .rownorm import CrossTermNorm, SeparateNorm
+from ..blocks import entry_linears
+from ..costs import DigitalWork, fusion_backward, fusion_forward
+from ..layers import AdaptedModel, CellLinear, clone_encoder, frozen
+from ..rownorm import CrossTermNorm, SeparateNorm
 
 
 class Handover:

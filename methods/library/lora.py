@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -27,9 +27,9 @@ from .base import (
     target_linears,
     torch_generator,
 )
-from .blocks import entry_linears
-from .cells import AdaptedModel, CellLinear, clone_encoder, exact_reader
-from .costs import DigitalWork, matrix_forward, matrix_gradient
+from ..blocks import entry_linears
+from ..costs import DigitalWork, matrix_forward, matrix_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder, exact_reader
 
 
 class LoraLinear(CellLinear):

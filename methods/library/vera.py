@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import (
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import (
     Adaptation,
     BackboneLike,
     BackwardNeed,
@@ -32,9 +32,9 @@ from .base import (
     register,
     target_linears,
 )
-from .blocks import entry_linears
-from .cells import AdaptedModel, CellLinear, clone_encoder, frozen
-from .costs import scale_backward, scale_forward
+from ..blocks import entry_linears
+from ..costs import scale_backward, scale_forward
+from ..layers import AdaptedModel, CellLinear, clone_encoder, frozen
 
 PROJECTION_SEED = 20310454
 

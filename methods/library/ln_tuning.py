@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from ..errors import UsageError
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from .assemble import assemble
-from .base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from .cells import AdaptedModel, CellLinear, clone_encoder, own_parameters
-from .costs import matrix_gradient, sum_gradient
+from ...errors import UsageError
+from ...workloads.pools import Pool
+from ...workloads.shapes import ModelShape
+from ..assemble import assemble
+from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
+from ..costs import matrix_gradient, sum_gradient
+from ..layers import AdaptedModel, CellLinear, clone_encoder, own_parameters
 
 
 @dataclass(frozen=True)
