@@ -12,7 +12,6 @@ import numpy as np
 from torch import nn
 
 from ..methods import Placement, get_method
-from ..methods.costs import DigitalWork
 from ..workloads.models import Backbone
 from .graph import training_graph
 
@@ -26,7 +25,7 @@ def require_exportable(backbone: Backbone) -> None:
         return
     short = replace(backbone, module=_first_block(backbone), block_paths=backbone.block_paths[:1], blocks=1)
     adaptation = get_method("probe").attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
-    adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder), DigitalWork())
+    adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder))
     training_graph(adaptation)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 QUERIES = ("query", "q", "q_proj", "q_lin")
 KEYS = ("key", "k", "k_proj", "k_lin")
 VALUES = ("value", "v", "v_proj", "v_lin")
-PROJECTIONS = (QUERIES, KEYS, VALUES)
 """Last path component of the attention's projections in BERT, RoBERTa, ViT, T5, Llama and DistilBERT."""
 
 Change = Callable[[int, Tensor], Tensor]
@@ -24,20 +23,6 @@ def block_paths(linear_names: Iterable[str]) -> list[str]:
         if numbers:
             found[".".join(parts[: numbers[0] + 1])] = None
     return list(found)
-
-
-def entry_linears(linear_names: Iterable[str]) -> list[str]:
-    """The projections that the embeddings go into, the first query, key and value of the first block of every stack.
-
-    Their inputs need no gradient unless something is trained in front of the blocks.
-    """
-    names, found = list(linear_names), []
-    for block in block_paths(names):
-        if block.rsplit(".", 1)[-1] == "0":
-            inside = [name for name in names if name.startswith(f"{block}.")]
-            for kind in PROJECTIONS:
-                found += [name for name in inside if name.rsplit(".", 1)[-1] in kind][:1]
-    return found
 
 
 def change_block_inputs(encoder: nn.Module, paths: Sequence[str], change: Change) -> None:

@@ -5,7 +5,8 @@ simulator puts its own reader there.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,43 @@ class CellLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.read(x)
         return y if self.bias is None else y.add_(self.bias)  # in place: fresh memory costs more than the sum
+
+
+class ChangedLinear(CellLinear):
+    """A linear that a method changes: `change(linear, x)` says what it puts out for x (..., in).
+
+    `tensors` are parameters or buffers of its own, by attribute name. What `change` multiplies by a matrix in cells
+    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out.
+    """
+
+    def __init__(self, name: str, linear: nn.Linear, change: "Change", tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(name, linear)
+        self.change = change
+        for attribute, tensor in tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(attribute, tensor)
+            else:
+                self.register_buffer(attribute, tensor)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """W x + bias."""
+        return super().forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self, x)
+
+
+Change = Callable[[Any, Tensor], Tensor]
+"""change(linear, x (..., in)) -> (..., out)."""
+
+
+def tensors_of(model: nn.Module, attribute: str) -> dict[str, nn.Parameter]:
+    """A parameter of every `ChangedLinear` that has one of this name, as "linear.attribute", in order."""
+    return {
+        f"{linear.cell_name}.{attribute}": getattr(linear, attribute)
+        for linear in model.modules()
+        if isinstance(linear, ChangedLinear) and hasattr(linear, attribute)
+    }
 
 
 LinearFactory = Callable[[str, nn.Linear], CellLinear]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..methods import Adaptation, Placement, get_method
-from ..methods.base import BackwardNeed, Recipe
+from ..methods.placement import BackwardNeed
+from ..methods.recipes import Recipe
 from ..methods.trainer import extract_features, train
 from ..simulator import CostTable, EventCounts, ProgrammedModel
 from ..simulator.autograd import ExactReader

@@ -37,11 +37,21 @@ class BlockShape:
 
 
 @dataclass(frozen=True)
+class NormShape:
+    """A norm: `name` is its module path; its gain has `width` numbers, and its bias, where it has one, too."""
+
+    name: str
+    width: int
+    bias: bool
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """The Transformer blocks of a model, encoder first. Embeddings and heads are not part of it.
 
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
-    (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
+    (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `named_norms`: all of them, where
+    their paths are known; these hold then. `patch_weights`: numbers in the
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known.
     """
 
@@ -54,6 +64,7 @@ class ModelShape:
     norm_bias: bool = True
     patch_weights: int = 0
     max_tokens: int | None = None
+    named_norms: tuple[NormShape, ...] | None = None
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -64,6 +75,15 @@ class ModelShape:
     def norms(self) -> int:
         """Norms of all blocks and beside them."""
         return sum(block.norms for block in self.blocks) + self.norms_outside
+
+    @property
+    def norm_shapes(self) -> tuple[NormShape, ...]:
+        """Every norm; where paths are not known, with names made up."""
+        if self.named_norms is not None:
+            return self.named_norms
+        names = [f"{block.name}.norms.{index}" for block in self.blocks for index in range(block.norms)]
+        names += [f"norms.{index}" for index in range(self.norms_outside)]
+        return tuple(NormShape(name, self.hidden_size, self.norm_bias) for name in names)
 
     @property
     def weights(self) -> int:

@@ -6,16 +6,17 @@ Both are added digitally, behind the converters: no cell is written and no read 
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import nn
-
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
 from ..costs import sum_gradient
-from ..layers import AdaptedModel, CellLinear, clone_encoder, own_parameters
+from ..placement import Placement
+from ..plan import Part, Size, TensorPlan
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -23,40 +24,31 @@ class BitFit(Method):
     """The biases of all linears and LayerNorms of the encoder; embedding tables have none, and there is no pooler."""
 
     name = "bitfit"
+    title = "BitFit"
+    family = "vectors"
     summary = "the biases of all linears and LayerNorms, added behind the converters; no cell written, no read added"
     source = "Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning, ACL 2022, arXiv:2106.10199"
-    placements = (Placement.DIGITAL,)
-    backward_need = BackwardNeed.THROUGH
+    groups = ("biases",)
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
-        biases = own_parameters(encoder, (CellLinear, nn.LayerNorm), ("bias",))
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        work = sum_gradient(sum(bias.numel() for bias in biases.values()))
-        linears = {f"{name}.bias": name for name in backbone.linear_names()}
-        return assemble(
-            self,
-            backbone,
-            model,
-            groups={"biases": biases},
-            placements={},
-            backward_work=work,
-            # A LayerNorm's bias stands in front of the first block, or in it.
-            trained_linears=[linears[name] for name in biases] if biases.keys() <= linears.keys() else None,
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        linears = [linear for linear in shape.linears if linear.bias]
+        norms = [norm for norm in shape.norm_shapes if norm.bias]
+        widths = [(linear.name, linear.out_features) for linear in linears] + [(n.name, n.width) for n in norms]
+        return Part(
+            tuple(TensorPlan(f"{name}.bias", (width,), group="biases") for name, width in widths),
+            before_blocks=bool(norms),  # a LayerNorm's bias stands in front of the first block, or in it
+            trained_linears=linears,
+            backward_work=sum_gradient(sum(width for _, width in widths)),
         )
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        linears = sum(linear.out_features for linear in shape.linears if linear.bias)
-        return ParameterCount({"biases": linears + (shape.norms * shape.hidden_size if shape.norm_bias else 0)})
+    def build(self, site: "Site") -> "Built":
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import CellLinear, own_parameters
+
+        encoder = site.encoder()
+        return Built(site.model(encoder), own_parameters(encoder, (CellLinear, nn.LayerNorm), ("bias",)))
 
 
 # The rate is the paper's larger one (1e-4 to 1e-3); it has not been searched.

@@ -1,14 +1,16 @@
 """No adaptation: the frozen backbone, answering by the nearest class mean."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from ..layers import AdaptedModel, CellLinear, clone_encoder
+from ..placement import BackwardNeed, Placement
+from ..plan import Part, Size
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -21,28 +23,20 @@ class Frozen(Method):
     """
 
     name = "frozen"
+    title = "Frozen"
+    family = "none"
     summary = "no training: nearest class mean of the frozen backbone's features"
     source = "Mensink et al., Distance-based image classification (nearest class mean), IEEE TPAMI 2013"
-    placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.NONE
     start = ""
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        return assemble(self, backbone, model, groups={}, placements={}, train_head=False)
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        return Part(train_head=False)
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        return ParameterCount({})
+    def build(self, site: "Site") -> "Built":
+        from ..attaching import Built
+
+        return Built(site.model(site.encoder()))
 
 
 register(Frozen(recipe=Recipe(learning_rates={}, epochs=0)))

@@ -1,17 +1,18 @@
 """Full fine-tuning of the encoder: every matrix in cells is trained, the upper anchor of accuracy and of cost."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import nn
-
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from ..blocks import entry_linears
 from ..costs import DigitalWork, matrix_forward, matrix_gradient
-from ..layers import AdaptedModel, CellLinear, clone_encoder
+from ..entries import entries
+from ..placement import BackwardNeed, Placement
+from ..plan import Part, Size, TensorPlan
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -23,49 +24,36 @@ class FullFineTuning(Method):
     """
 
     name = "full"
+    title = "Full fine-tuning"
+    family = "all"
     summary = "every encoder matrix and bias, rewritten in its cells"
     source = "the usual fine-tuning; Devlin et al., BERT, NAACL 2019, arXiv:1810.04805"
     placements = (Placement.NVM_TASK, Placement.NVM_STEP)
     backward_need = BackwardNeed.FULL
+    groups = ("matrices", "biases")
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        placement = self.choose_placement(placement)
-        encoder = clone_encoder(
-            backbone.module, backbone.linear_names(), lambda name, linear: CellLinear(name, linear, own=True)
-        )
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        linears = [module for module in encoder.modules() if isinstance(module, CellLinear)]
-        matrices: dict[str, nn.Parameter] = {linear.cell_name: linear.weight for linear in linears}
-        biases = {f"{linear.cell_name}.bias": linear.bias for linear in linears if linear.bias is not None}
-        weights = sum(matrix.numel() for matrix in matrices.values())
-        passed = weights - sum(matrices[name].numel() for name in entry_linears(matrices))
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        matrices = [TensorPlan(x.name, (x.out_features, x.in_features), placement, "matrices") for x in shape.linears]
+        biases = [TensorPlan(f"{x.name}.bias", (x.out_features,), group="biases") for x in shape.linears if x.bias]
         # Trained digitally, every matrix product and its transpose is digital work; in cells both are reads. The
         # embeddings are frozen: the first projections need no gradient of what enters them.
         by_task = placement is Placement.NVM_TASK
-        return assemble(
-            self,
-            backbone,
-            model,
-            groups={"matrices": matrices, "biases": biases},
-            placements=dict.fromkeys(matrices, placement),
-            training_work=matrix_forward(weights) if by_task else DigitalWork(),
-            backward_work=(matrix_forward(passed) if by_task else DigitalWork()) + matrix_gradient(weights),
-            trained_linears=matrices,
+        passed = shape.weights - sum(linear.out_features * linear.in_features for linear in entries(shape))
+        return Part(
+            (*matrices, *biases),
+            trained_linears=shape.linears,
+            training_work=matrix_forward(shape.weights) if by_task else DigitalWork(),
+            backward_work=(matrix_forward(passed) if by_task else DigitalWork()) + matrix_gradient(shape.weights),
         )
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        linears = [linear for block in shape.blocks for linear in block.linears]
-        weights = sum(linear.in_features * linear.out_features for linear in linears)
-        biases = sum(linear.out_features for linear in linears if linear.bias)
-        return ParameterCount({"matrices": weights, "biases": biases}, cells_trained=weights)
+    def build(self, site: "Site") -> "Built":
+        from ..attaching import Built
+        from ..layers import CellLinear
+
+        encoder = site.encoder(lambda name, linear: CellLinear(name, linear, own=True))
+        linears = [module for module in encoder.modules() if isinstance(module, CellLinear)]
+        biases = {f"{linear.cell_name}.bias": linear.bias for linear in linears if linear.bias is not None}
+        return Built(site.model(encoder), {linear.cell_name: linear.weight for linear in linears} | biases)
 
 
 # Best of 12 configurations drawn at random, with the budget of the other methods

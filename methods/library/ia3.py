@@ -9,37 +9,28 @@ The scaling is one digital multiplication behind the converters, or, for l_f, in
 """
 
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from ..blocks import KEYS, VALUES, entry_linears
 from ..costs import scale_backward, scale_forward
-from ..layers import AdaptedModel, CellLinear, clone_encoder
+from ..placement import Placement
+from ..plan import Part, Size, TensorPlan, first_of
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..attaching import Built, Site
 
 
-class ScaledLinear(CellLinear):
-    """A linear whose inputs (`of_input`) or outputs are multiplied by a trained vector that starts at one."""
-
-    def __init__(self, name: str, linear: nn.Linear, of_input: bool) -> None:
-        super().__init__(name, linear)
-        self.of_input = of_input
-        width = linear.in_features if of_input else linear.out_features
-        self.scale = nn.Parameter(torch.ones(width, dtype=linear.weight.dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x * self.scale) if self.of_input else super().forward(x) * self.scale
+def _scaled_outputs(linear: Any, x: "Tensor") -> "Tensor":
+    return linear.plain(x) * linear.scale
 
 
-def is_feed_forward_output(linear: nn.Linear) -> bool:
-    """Whether a linear is the second matrix of a feed-forward layer: the only one of a block that narrows."""
-    return linear.in_features > linear.out_features
+def _scaled_inputs(linear: Any, x: "Tensor") -> "Tensor":
+    return linear.plain(x * linear.scale)
 
 
 @dataclass(frozen=True)
@@ -47,54 +38,45 @@ class IA3(Method):
     """Vectors for the key and value projections and for the second matrix of the feed-forward layer of every block."""
 
     name = "ia3"
+    title = "(IA)³"
+    family = "vectors"
     summary = "vectors that scale keys, values and inner activations; no cell written, no read added"
     source = "Liu et al., Few-Shot Parameter-Efficient Fine-Tuning (IA)^3, NeurIPS 2022, arXiv:2205.05638"
-    placements = (Placement.DIGITAL,)
-    backward_need = BackwardNeed.THROUGH
+    groups = ("vectors",)
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        outputs = [linear for linear in shape.linears if linear.role in ("key", "value")]
+        widths = {linear.name: linear.out_features for linear in outputs}
+        widths |= {linear.name: linear.in_features for linear in shape.linears if linear.role == "ffn_down"}
+        if not widths:
+            raise UsageError(f"{shape.name} has no key, value or feed-forward projection: ia3 cannot scale any")
+        numbers, spared = sum(widths.values()), sum(linear.out_features for linear in first_of(outputs, shape))
+        return Part(
+            tuple(TensorPlan(f"{name}.scale", (width,), group="vectors") for name, width in widths.items()),
+            trained_linears=outputs,
+            inference_work=scale_forward(numbers),
+            backward_work=scale_backward(numbers, spared),  # keys and values of the frozen embeddings
+        )
+
+    def build(self, site: "Site") -> "Built":
+        import torch
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import CellLinear, ChangedLinear, tensors_of
+
+        roles = {linear.name: linear.role for linear in site.shape.linears}
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
-            inner = is_feed_forward_output(linear)
-            if inner or name.rsplit(".", 1)[-1] in KEYS + VALUES:
-                return ScaledLinear(name, linear, of_input=inner)
-            return CellLinear(name, linear)
+            if roles[name] not in ("key", "value", "ffn_down"):
+                return CellLinear(name, linear)
+            inner = roles[name] == "ffn_down"
+            width = linear.in_features if inner else linear.out_features
+            scale = nn.Parameter(torch.ones(width, dtype=site.dtype))
+            return ChangedLinear(name, linear, _scaled_inputs if inner else _scaled_outputs, {"scale": scale})
 
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), make)
-        scaled = [module for module in encoder.modules() if isinstance(module, ScaledLinear)]
-        if not scaled:
-            raise UsageError(
-                "the model has no key, value or feed-forward projection by a known name: ia3 cannot scale any"
-            )
-        vectors = {f"{module.cell_name}.scale": module.scale for module in scaled}
-        numbers = sum(vector.numel() for vector in vectors.values())
-        first = entry_linears(backbone.linear_names())  # keys and values of the frozen embeddings
-        spared = sum(module.scale.numel() for module in scaled if module.cell_name in first)
-        return assemble(
-            self,
-            backbone,
-            AdaptedModel(encoder, backbone.hidden_size, classes),
-            groups={"vectors": vectors},
-            placements={},
-            inference_work=scale_forward(numbers),
-            backward_work=scale_backward(numbers, spared),
-            trained_linears=[module.cell_name for module in scaled],
-        )
-
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        outputs = sum(linear.out_features for linear in shape.linears if linear.role in ("key", "value"))
-        return ParameterCount(
-            {"vectors": outputs + sum(linear.in_features for linear in shape.linears if linear.role == "ffn_down")}
-        )
+        encoder = site.encoder(make)
+        return Built(site.model(encoder), tensors_of(encoder, "scale"))
 
 
 # The rate is the paper's (3e-3); it has not been searched.

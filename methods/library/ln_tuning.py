@@ -8,17 +8,18 @@ Normalisation is work of the digital unit anyway: no cell is written and nothing
 """
 
 from dataclasses import dataclass
-
-import numpy as np
-from torch import nn
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
 from ..costs import matrix_gradient, sum_gradient
-from ..layers import AdaptedModel, CellLinear, clone_encoder, own_parameters
+from ..placement import Placement
+from ..plan import Part, Size, TensorPlan
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -26,37 +27,31 @@ class LayerNormTuning(Method):
     """All LayerNorms of the encoder, that of the embeddings (BERT) or behind the last block (ViT) included."""
 
     name = "ln-tuning"
+    title = "LayerNorm tuning"
+    family = "vectors"
     summary = "gains and biases of the LayerNorms; no cell written, no read added"
     source = (
         "Qi et al., Parameter-Efficient Tuning on Layer Normalization for Pre-trained Language Models, arXiv:2211.08682"
     )
-    placements = (Placement.DIGITAL,)
-    backward_need = BackwardNeed.THROUGH
+    groups = ("gains", "biases")
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
-        gains = own_parameters(encoder, (nn.LayerNorm,), ("weight",))
-        biases = own_parameters(encoder, (nn.LayerNorm,), ("bias",))
-        if not gains:
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        if not shape.norm_shapes:
             raise UsageError("this model has no LayerNorm: ln-tuning has nothing to train")
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        work = matrix_gradient(sum(gain.numel() for gain in gains.values()))
-        work += sum_gradient(sum(bias.numel() for bias in biases.values()))
-        groups = {"gains": gains, "biases": biases}
-        return assemble(self, backbone, model, groups=groups, placements={}, backward_work=work)
+        gains = [TensorPlan(f"{norm.name}.weight", (norm.width,), group="gains") for norm in shape.norm_shapes]
+        biases = [TensorPlan(f"{x.name}.bias", (x.width,), group="biases") for x in shape.norm_shapes if x.bias]
+        work = matrix_gradient(sum(gain.numbers for gain in gains)) + sum_gradient(sum(b.numbers for b in biases))
+        return Part((*gains, *biases), before_blocks=True, backward_work=work)
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        gains = shape.norms * shape.hidden_size
-        return ParameterCount({"gains": gains} | ({"biases": gains} if shape.norm_bias else {}))
+    def build(self, site: "Site") -> "Built":
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import own_parameters
+
+        encoder = site.encoder()
+        gains = own_parameters(encoder, (nn.LayerNorm,), ("weight",))
+        return Built(site.model(encoder), gains | own_parameters(encoder, (nn.LayerNorm,), ("bias",)))
 
 
 # Rates as usual for vectors of this size; they have not been searched.

@@ -4,55 +4,31 @@ y = W x + bias + (alpha / rank) B A x        trained: A (rank, in), B (out, rank
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import (
-    Adaptation,
-    BackboneLike,
-    BackwardNeed,
-    Method,
-    ParameterCount,
-    Placement,
-    Recipe,
-    attention_targets,
-    register,
-    target_linears,
-    torch_generator,
-)
-from ..blocks import entry_linears
 from ..costs import DigitalWork, matrix_forward, matrix_gradient
-from ..layers import AdaptedModel, CellLinear, clone_encoder, exact_reader
+from ..placement import Placement
+from ..plan import Beside, Part, Size, TensorPlan, first_of, targets
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..attaching import Built, Site
 
 
-class LoraLinear(CellLinear):
-    """y = W x + bias + scale B A x with trained A (rank, in) and B (out, rank).
+def _updated(linear: Any, x: "Tensor", scale: float, in_cells: bool) -> "Tensor":
+    from ..layers import exact_reader
 
-    A starts uniform in +-1/sqrt(in) and B at zero, so that training starts from the frozen model.
-    """
-
-    def __init__(
-        self, name: str, linear: nn.Linear, rank: int, scale: float, in_cells: bool, generator: torch.Generator
-    ) -> None:
-        super().__init__(name, linear)
-        bound = 1.0 / math.sqrt(linear.in_features)
-        a = torch.empty(rank, linear.in_features, dtype=linear.weight.dtype)
-        self.lora_a = nn.Parameter(a.uniform_(-bound, bound, generator=generator))
-        self.lora_b = nn.Parameter(torch.zeros(linear.out_features, rank, dtype=linear.weight.dtype))
-        self.scale = scale
-        self.in_cells = in_cells
-
-    def forward(self, x: Tensor) -> Tensor:
-        reader = self.reader if self.in_cells else exact_reader
-        down = reader(f"{self.cell_name}.lora_a", x, self.lora_a)
-        return super().forward(x) + self.scale * reader(f"{self.cell_name}.lora_b", down, self.lora_b)
+    reader = linear.reader if in_cells else exact_reader
+    down = reader(f"{linear.cell_name}.lora_a", x, linear.lora_a)
+    return linear.plain(x) + scale * reader(f"{linear.cell_name}.lora_b", down, linear.lora_b)
 
 
 @dataclass(frozen=True)
@@ -60,10 +36,13 @@ class LoRA(Method):
     """`alpha / rank` is the scale of the update."""
 
     name = "lora"
+    title = "LoRA"
+    family = "low-rank"
     summary = "rank-r update of query and value, trained in its own cells or beside them"
     source = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685"
     placements = (Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL)
-    backward_need = BackwardNeed.THROUGH
+    groups = ("matrices",)
+    for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"matrices": 1e-3}, "epochs": 10}
 
     rank: int = 16
     alpha: float = 64.0
@@ -75,56 +54,55 @@ class LoRA(Method):
         if not 0 < self.alpha < float("inf"):
             raise UsageError(f"alpha of lora must be above 0; got {self.alpha}")
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        placement = self.choose_placement(placement)
-        generator = torch_generator(rng)
-        names = backbone.linear_names()
-        targets = set(attention_targets(names))
-        in_cells = placement is not Placement.DIGITAL
-
-        def make(name: str, linear: nn.Linear) -> CellLinear:
-            if name not in targets:
-                return CellLinear(name, linear)
-            return LoraLinear(name, linear, self.rank, self.alpha / self.rank, in_cells, generator)
-
-        model = AdaptedModel(clone_encoder(backbone.module, names, make), backbone.hidden_size, classes)
-        matrices: dict[str, nn.Parameter] = {}
-        for module in model.modules():
-            if isinstance(module, LoraLinear):
-                matrices[f"{module.cell_name}.lora_a"] = module.lora_a
-                matrices[f"{module.cell_name}.lora_b"] = module.lora_b
-        weights = sum(matrix.numel() for matrix in matrices.values())
-        first = {f"{name}.lora_a" for name in entry_linears(names)}
-        passed = sum(matrix.numel() for name, matrix in matrices.items() if name not in first)
-        digital = matrix_forward(weights)
-        trained_in_cells = placement is Placement.NVM_STEP
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        linears, tensors, pairs = targets(shape), [], []
+        for linear in linears:
+            pair = Beside(linear.name, f"{linear.name}.lora_a", f"{linear.name}.lora_b")
+            tensors += [
+                TensorPlan(pair.first, (self.rank, linear.in_features), placement, "matrices"),
+                TensorPlan(pair.second, (linear.out_features, self.rank), placement, "matrices"),
+            ]
+            pairs.append(pair)
+        weights = sum(tensor.numbers for tensor in tensors)
+        passed = weights - self.rank * sum(linear.in_features for linear in first_of(linears, shape))
+        digital, in_cells = matrix_forward(weights), placement is not Placement.DIGITAL
+        by_step = placement is Placement.NVM_STEP
         # Trained digitally, the gradient of A's and B's inputs is digital work too; in cells it is a transposed read.
         # What enters the first block needs none.
-        backward = matrix_gradient(weights) + (DigitalWork() if trained_in_cells else matrix_forward(passed))
-        return assemble(
-            self,
-            backbone,
-            model,
-            groups={"matrices": matrices},
-            placements=dict.fromkeys(matrices, placement),
-            extra_cells=matrices if in_cells else None,
+        return Part(
+            tuple(tensors),
+            beside=tuple(pairs) if in_cells else (),
+            trained_linears=linears,
             inference_work=DigitalWork() if in_cells else digital,
-            training_work=DigitalWork() if trained_in_cells else digital,
-            backward_work=backward,
-            trained_linears=targets,
+            training_work=DigitalWork() if by_step else digital,
+            backward_work=matrix_gradient(weights) + (DigitalWork() if by_step else matrix_forward(passed)),
         )
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        weights = sum(rank * (linear.in_features + linear.out_features) for linear in target_linears(shape))
-        return ParameterCount({"matrices": weights}, cells_trained=weights)
+    def build(self, site: "Site") -> "Built":
+        import torch
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import CellLinear, ChangedLinear, tensors_of
+
+        generator, in_cells = site.generator(), site.placement is not Placement.DIGITAL
+        chosen = {linear.name for linear in targets(site.shape)}
+        change = partial(_updated, scale=self.alpha / self.rank, in_cells=in_cells)
+
+        def make(name: str, linear: nn.Linear) -> CellLinear:
+            if name not in chosen:
+                return CellLinear(name, linear)
+            bound = 1.0 / math.sqrt(linear.in_features)
+            a = torch.empty(self.rank, linear.in_features, dtype=site.dtype).uniform_(
+                -bound, bound, generator=generator
+            )
+            b = torch.zeros(linear.out_features, self.rank, dtype=site.dtype)
+            return ChangedLinear(name, linear, change, {"lora_a": nn.Parameter(a), "lora_b": nn.Parameter(b)})
+
+        encoder = site.encoder(make)
+        down, up = tensors_of(encoder, "lora_a"), tensors_of(encoder, "lora_b")
+        matrices = {name: tensor for pair in zip(down.items(), up.items(), strict=True) for name, tensor in pair}
+        return Built(site.model(encoder), matrices, matrices if in_cells else {})
 
 
 # Best of 12 configurations drawn at random (benchmarks/results/recipe_search_first.json), then compared with five

@@ -1,14 +1,17 @@
 """Linear probe: only the classifier head is trained, on features of the frozen backbone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import Adaptation, BackboneLike, BackwardNeed, Method, ParameterCount, Placement, Recipe, register
-from ..layers import AdaptedModel, CellLinear, clone_encoder
+from ..placement import BackwardNeed, Placement
+from ..plan import Part, Size
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -16,27 +19,20 @@ class LinearProbe(Method):
     """Each training example passes the backbone once; the head is then trained on the stored features."""
 
     name = "probe"
+    title = "Classifier only"
+    family = "none"
     summary = "the classifier head alone, on stored features; no backward pass, no cell written"
     source = "Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
-    placements = (Placement.DIGITAL,)
     backward_need = BackwardNeed.NONE
+    for_images: ClassVar[Mapping[str, Any]] = {"epochs": 8}
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        return assemble(self, backbone, model, groups={}, placements={})
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        return Part()
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        return ParameterCount({})
+    def build(self, site: "Site") -> "Built":
+        from ..attaching import Built
+
+        return Built(site.model(site.encoder()))
 
 
 # Best of 12 configurations drawn at random: the same budget, draws and tasks as for every other method

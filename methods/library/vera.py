@@ -11,74 +11,44 @@ price of a larger rank and of reading the same two arrays for every layer.
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from ...errors import UsageError
-from ...workloads.pools import Pool
-from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import (
-    Adaptation,
-    BackboneLike,
-    BackwardNeed,
-    Method,
-    ParameterCount,
-    Placement,
-    Recipe,
-    attention_targets,
-    register,
-    target_linears,
-)
-from ..blocks import entry_linears
+from ...workloads.shapes import LinearShape, ModelShape
 from ..costs import scale_backward, scale_forward
-from ..layers import AdaptedModel, CellLinear, clone_encoder, frozen
+from ..placement import Placement
+from ..plan import Beside, Part, Size, TensorPlan, first_of, targets
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..attaching import Built, Site
 
 PROJECTION_SEED = 20310454
 
 
-class Projections:
-    """The shared matrices by width: A of each input width, B of each output width, Kaiming-uniform in +-sqrt(6 / in).
+def projection(rows: int, columns: int) -> np.ndarray:
+    """A shared matrix (rows, columns), Kaiming-uniform in +-sqrt(6 / columns).
 
-    They do not depend on a run's generator: one chip carries them for all tasks and seeds.
+    It does not depend on a run's generator: one chip carries it for all tasks and seeds.
     """
-
-    def __init__(self, rank: int, dtype: torch.dtype) -> None:
-        self.rank = rank
-        self.dtype = dtype
-        self.matrices: dict[str, nn.Parameter] = {}
-
-    def down(self, width: int) -> tuple[str, nn.Parameter]:
-        """Cell name and matrix A (rank, width)."""
-        return self._matrix(f"vera.a.{width}", self.rank, width)
-
-    def up(self, width: int) -> tuple[str, nn.Parameter]:
-        """Cell name and matrix B (width, rank)."""
-        return self._matrix(f"vera.b.{width}", width, self.rank)
-
-    def _matrix(self, name: str, rows: int, columns: int) -> tuple[str, nn.Parameter]:
-        if name not in self.matrices:
-            rng = np.random.default_rng([PROJECTION_SEED, rows, columns])
-            bound = math.sqrt(6.0 / columns)
-            self.matrices[name] = frozen(torch.from_numpy(rng.uniform(-bound, bound, (rows, columns))).to(self.dtype))
-        return name, self.matrices[name]
+    bound = math.sqrt(6.0 / columns)
+    return np.random.default_rng([PROJECTION_SEED, rows, columns]).uniform(-bound, bound, (rows, columns))
 
 
-class VeraLinear(CellLinear):
-    """A linear with the shared matrices beside it."""
+def _names(linear: LinearShape) -> tuple[str, str]:
+    """Cell names of the A of its input width and of the B of its output width."""
+    return f"vera.a.{linear.in_features}", f"vera.b.{linear.out_features}"
 
-    def __init__(self, name: str, linear: nn.Linear, shared: Projections, initial: float) -> None:
-        super().__init__(name, linear)
-        self.a_name, self.vera_a = shared.down(linear.in_features)
-        self.b_name, self.vera_b = shared.up(linear.out_features)
-        self.inner = nn.Parameter(torch.full((shared.rank,), initial, dtype=shared.dtype))
-        self.outer = nn.Parameter(torch.zeros(linear.out_features, dtype=shared.dtype))
 
-    def forward(self, x: Tensor) -> Tensor:
-        drive = self.inner * self.reader(self.a_name, x, self.vera_a)
-        return super().forward(x) + self.outer * self.reader(self.b_name, drive, self.vera_b)
+def _updated(linear: Any, x: "Tensor", a_name: str, b_name: str) -> "Tensor":
+    drive = linear.inner * linear.reader(a_name, x, linear.vera_a)
+    return linear.plain(x) + linear.outer * linear.reader(b_name, drive, linear.vera_b)
 
 
 @dataclass(frozen=True)
@@ -86,10 +56,11 @@ class VeRA(Method):
     """`initial`: what d starts at."""
 
     name = "vera"
+    title = "VeRA"
+    family = "low-rank"
     summary = "vectors around random matrices that all layers share, programmed once; no cell written"
     source = "Kopiczko et al., VeRA: Vector-based Random Matrix Adaptation, ICLR 2024, arXiv:2310.11454"
-    placements = (Placement.DIGITAL,)
-    backward_need = BackwardNeed.THROUGH
+    groups = ("inner", "outer")
 
     rank: int = 256
     initial: float = 0.1
@@ -101,46 +72,54 @@ class VeRA(Method):
         if not math.isfinite(self.initial):
             raise UsageError(f"initial of vera must be a number; got {self.initial}")
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        names = backbone.linear_names()
-        targets = set(attention_targets(names))
-        shared = Projections(self.rank, next(backbone.module.parameters()).dtype)
-
-        def make(name: str, linear: nn.Linear) -> CellLinear:
-            return VeraLinear(name, linear, shared, self.initial) if name in targets else CellLinear(name, linear)
-
-        encoder = clone_encoder(backbone.module, names, make)
-        adapted = [module for module in encoder.modules() if isinstance(module, VeraLinear)]
-        inner = {f"{module.cell_name}.inner": module.inner for module in adapted}
-        outer = {f"{module.cell_name}.outer": module.outer for module in adapted}
-        numbers = sum(vector.numel() for vector in (inner | outer).values())
-        spared = self.rank * len(targets.intersection(entry_linears(names)))  # A x of the frozen embeddings
-        return assemble(
-            self,
-            backbone,
-            AdaptedModel(encoder, backbone.hidden_size, classes),
-            groups={"inner": inner, "outer": outer},
-            placements={},
-            extra_cells=shared.matrices,
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        linears = targets(shape)
+        shared: dict[str, TensorPlan] = {}
+        for linear in linears:
+            a, b = _names(linear)
+            shared[a] = TensorPlan(a, (self.rank, linear.in_features), Placement.NVM_FROZEN)
+            shared[b] = TensorPlan(b, (linear.out_features, self.rank), Placement.NVM_FROZEN)
+        inner = [TensorPlan(f"{x.name}.inner", (self.rank,), group="inner") for x in linears]
+        outer = [TensorPlan(f"{x.name}.outer", (x.out_features,), group="outer") for x in linears]
+        numbers = sum(vector.numbers for vector in (*inner, *outer))
+        spared = self.rank * len(first_of(linears, shape))  # A x of the frozen embeddings
+        return Part(
+            (*inner, *outer, *shared.values()),
+            beside=tuple(Beside(linear.name, *_names(linear)) for linear in linears),
+            trained_linears=linears,
             inference_work=scale_forward(numbers),
             backward_work=scale_backward(numbers, spared),
-            trained_linears=targets,
         )
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        linears = target_linears(shape)
-        widths = {("a", linear.in_features) for linear in linears} | {("b", linear.out_features) for linear in linears}
-        trained = {"inner": rank * len(linears), "outer": sum(linear.out_features for linear in linears)}
-        return ParameterCount(trained, cells_frozen=rank * sum(width for _, width in widths))
+    def build(self, site: "Site") -> "Built":
+        import torch
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import CellLinear, ChangedLinear, frozen, tensors_of
+
+        adapted = {linear.name: linear for linear in targets(site.shape)}
+        shared: dict[str, nn.Parameter] = {}
+
+        def matrix(name: str) -> nn.Parameter:
+            if name not in shared:
+                shared[name] = frozen(torch.from_numpy(projection(*site.plan.matrices[name])).to(site.dtype))
+            return shared[name]
+
+        def make(name: str, linear: nn.Linear) -> CellLinear:
+            if name not in adapted:
+                return CellLinear(name, linear)
+            a, b = _names(adapted[name])
+            own = {
+                "vera_a": matrix(a),
+                "vera_b": matrix(b),
+                "inner": nn.Parameter(torch.full((self.rank,), self.initial, dtype=site.dtype)),
+                "outer": nn.Parameter(torch.zeros(linear.out_features, dtype=site.dtype)),
+            }
+            return ChangedLinear(name, linear, partial(_updated, a_name=a, b_name=b), own)
+
+        encoder = site.encoder(make)
+        return Built(site.model(encoder), tensors_of(encoder, "inner") | tensors_of(encoder, "outer"), shared)
 
 
 # Rates as in the paper for RoBERTa (about ten times LoRA's); they have not been searched.

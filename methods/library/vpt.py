@@ -16,66 +16,23 @@ classes share is not seen by softmax, and the head is trained from class means h
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError
-from ...workloads.pools import Pool
 from ...workloads.shapes import ModelShape
-from ..assemble import assemble
-from ..base import (
-    Adaptation,
-    BackboneLike,
-    BackwardNeed,
-    Method,
-    ParameterCount,
-    Placement,
-    Recipe,
-    register,
-    torch_generator,
-)
-from ..blocks import block_paths, change_block_inputs
 from ..costs import sum_gradient
-from ..layers import AdaptedModel, CellLinear, clone_encoder, patch_projection
+from ..placement import Placement
+from ..plan import Part, Size, TensorPlan
+from ..recipes import Recipe
+from ..spec import Method, register
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 HEAD_BIAS = -math.log((1 - 0.01) / 0.01)
 """The bias that gives every class a chance of 1 % under a sigmoid: the paper's code starts the head from it."""
-
-
-class VisualPrompts(nn.Module):
-    """The prompts (P, hidden_size) of the first block, or of every block; `training` tells whether they are dropped."""
-
-    def __init__(
-        self, paths: Sequence[str], prompts: Sequence[Tensor], dropout: float, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.paths = list(paths)
-        self.prompts = nn.ParameterList(prompts)
-        self.dropout = dropout
-        self.generator = generator
-        self.eval()
-
-    def install(self, encoder: nn.Module) -> None:
-        """Put the prompts into every run of the encoder from now on."""
-        change_block_inputs(encoder, self.paths[: len(self.prompts)], self._put)
-
-    def state(self) -> dict[str, nn.Parameter]:
-        """The prompts of each block by name."""
-        return {f"{path}.prompts": prompts for path, prompts in zip(self.paths, self.prompts, strict=False)}
-
-    def _put(self, block: int, hidden: Tensor) -> Tensor:
-        """Hidden states with this block's prompts behind [CLS]: new ones, or instead of the last block's."""
-        prompts = self.prompts[block]
-        behind = 1 + (len(prompts) if block else 0)
-        own = prompts.unsqueeze(0).expand(hidden.shape[0], -1, -1)
-        if self.training and self.dropout:
-            kept = torch.rand(own.shape, generator=self.generator, dtype=own.dtype) >= self.dropout
-            own = own * kept / (1.0 - self.dropout)
-        return torch.cat([hidden[:, :1], own, hidden[:, behind:]], 1)
 
 
 @dataclass(frozen=True)
@@ -83,10 +40,12 @@ class VisualPromptTuning(Method):
     """`prompts`: how many. `dropout`: share of the prompts' numbers that a training pass sets to 0 (the paper's runs:
     0.1 deep, 0 shallow; its code: 0). `paper_head`: start the head as the paper does, not from class means."""
 
+    family = "prompts"
     source = "Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv:2203.12119"
-    placements = (Placement.DIGITAL,)
-    backward_need = BackwardNeed.THROUGH
     kinds = ("image",)
+    other_kind = "prompt-tuning"
+    groups = ("prompts",)
+    for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"prompts": 3e-3}, "epochs": 10}
 
     prompts: int = 10
     dropout: float = 0.0
@@ -103,49 +62,47 @@ class VisualPromptTuning(Method):
     def prompted(self, blocks: int) -> int:
         """How many of so many blocks have prompts of their own."""
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        self.choose_placement(placement)
-        if backbone.kind != "image":
-            raise UsageError(f"{self.name} puts its prompts between [CLS] and patches; for texts take prompt-tuning")
-        encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
-        model = AdaptedModel(encoder, backbone.hidden_size, classes)
-        generator, dtype = torch_generator(rng), next(encoder.parameters()).dtype
-        bound = math.sqrt(6.0 / (patch_projection(encoder).weight[0].numel() + backbone.hidden_size))
-        paths = block_paths(backbone.linear_names())
+    @property
+    def extra_tokens(self) -> int:
+        return self.prompts
+
+    def _paths(self, shape: ModelShape) -> list[str]:
+        return [block.name for block in shape.blocks][: self.prompted(len(shape.blocks))]
+
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        width = shape.hidden_size
+        tensors = [TensorPlan(f"{x}.prompts", (self.prompts, width), group="prompts") for x in self._paths(shape)]
+        return Part(
+            tuple(tensors),
+            before_blocks=True,
+            extra_tokens=self.prompts,
+            backward_work=sum_gradient(sum(tensor.numbers for tensor in tensors)),
+            keep_head=self.paper_head,
+        )
+
+    def build(self, site: "Site") -> "Built":
+        import torch
+        from torch import nn
+
+        from ..attaching import Built
+        from ..layers import patch_projection
+        from ..prompts import VisualPrompts
+
+        encoder = site.encoder()
+        model = site.model(encoder)
+        generator, width = site.generator(), site.shape.hidden_size
+        bound = math.sqrt(6.0 / (patch_projection(encoder).weight[0].numel() + width))
         draws = [
-            torch.empty(self.prompts, backbone.hidden_size, dtype=dtype).uniform_(-bound, bound, generator=generator)
-            for _ in paths[: self.prompted(len(paths))]
+            torch.empty(self.prompts, width, dtype=site.dtype).uniform_(-bound, bound, generator=generator)
+            for _ in self._paths(site.shape)
         ]
         if self.paper_head:
             nn.init.kaiming_normal_(model.head.weight, mode="fan_out", generator=generator)
             nn.init.constant_(model.head.bias, HEAD_BIAS)
-        visual = VisualPrompts(paths, draws, self.dropout, generator)
+        visual = VisualPrompts(self._paths(site.shape), draws, self.dropout, generator)
         model.add_module("visual", visual)
         visual.install(encoder)
-        adaptation = assemble(
-            self,
-            backbone,
-            model,
-            groups={"prompts": visual.state()},
-            placements={},
-            backward_work=sum_gradient(sum(draw.numel() for draw in draws)),
-            extra_tokens=self.prompts,
-        )
-        adaptation.keep_head = self.paper_head
-        return adaptation
-
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        if not shape.patch_weights:
-            raise UsageError(f"{self.name} is for models of images, and {shape.name} reads texts; take prompt-tuning")
-        return ParameterCount({"prompts": self.prompted(len(shape.blocks)) * self.prompts * shape.hidden_size})
+        return Built(model, visual.state())
 
 
 @dataclass(frozen=True)
@@ -153,6 +110,7 @@ class DeepVisualPromptTuning(VisualPromptTuning):
     __doc__ = VisualPromptTuning.__doc__
 
     name = "vpt"
+    title = "VPT"
     summary = "prompts between an image's [CLS] and patches, new ones in every block; no cell written, more reads"
 
     def prompted(self, blocks: int) -> int:
@@ -164,6 +122,7 @@ class ShallowVisualPromptTuning(VisualPromptTuning):
     __doc__ = VisualPromptTuning.__doc__
 
     name = "vpt-shallow"
+    title = "VPT shallow"
     summary = "prompts between an image's [CLS] and patches, in front of the first block; no cell written, more reads"
 
     def prompted(self, blocks: int) -> int:

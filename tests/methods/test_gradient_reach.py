@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
-from edge_adapt.methods.blocks import entry_linears
 from edge_adapt.methods.layers import CellLinear
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -92,10 +91,3 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name):
     adaptation.use(look)
     loss_of(adaptation)
     assert adaptation.backward_work.per_token == sum(expected) > 0
-
-
-def test_the_first_projections_of_every_stack():
-    blocks = [f"{stack}.block.{i}.layer.{layer}" for stack in ("a", "b") for i in range(11) for layer in range(2)]
-    names = [f"{block}.{kind}" for block in blocks for kind in ("SelfAttention.q", "SelfAttention.k", "v", "wo")]
-    firsts = ("SelfAttention.q", "SelfAttention.k", "v")
-    assert entry_linears(names) == [f"{stack}.block.0.layer.0.{kind}" for stack in ("a", "b") for kind in firsts]

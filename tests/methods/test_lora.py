@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
-from edge_adapt.methods.base import attention_targets, block_of
+from edge_adapt.methods.base import block_of
+from edge_adapt.methods.plan import targets
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -42,11 +44,15 @@ def test_same_output_and_gradient_as_peft(backbone, examples, rank, alpha):
             torch.testing.assert_close(gradient, theirs["default"].weight.grad, rtol=1e-8, atol=1e-12)
 
 
-def test_targets_and_blocks_by_name():
-    names = ["encoder.layer.3.attention.self.query", "encoder.layer.3.attention.self.key", "h.0.attn.v_proj"]
-    assert attention_targets(names) == [names[0], names[2]]
-    assert [block_of(name) for name in names] == [3, 3, 0]
+def test_targets_are_queries_and_values():
+    linears = [LinearShape(f"block.3.{role}", role, 4, 4, True) for role in ("query", "key", "value", "ffn_up")]
+    shape = ModelShape("tiny", "", "", 4, (BlockShape("block.3", tuple(linears)),))
+    assert targets(shape) == [linears[0], linears[2]]
     with pytest.raises(UsageError, match="no query and value"):
-        attention_targets(["encoder.dense"])
+        targets(ModelShape("tiny", "", "", 4, (BlockShape("block.3", (linears[1],)),)))
+
+
+def test_blocks_by_name():
+    assert [block_of(f"{name}.query") for name in ("encoder.layer.3.attention", "h.0")] == [3, 0]
     with pytest.raises(UsageError, match="no number"):
         block_of("encoder.dense")

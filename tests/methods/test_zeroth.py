@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
-from edge_adapt.methods.optimisers import OPTIMISERS, SgdRecipe, with_optimiser
+from edge_adapt.methods.recipes import OPTIMISERS, RULES, SgdRecipe, ZerothRecipe, with_optimiser
 from edge_adapt.methods.trainer import TrainLog, evaluate, train
-from edge_adapt.methods.zeroth import RULES, ZerothRecipe, ZerothStepper, replay
+from edge_adapt.methods.zeroth import ZerothStepper, replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -119,7 +119,7 @@ def test_the_class_mean_head_is_that_of_the_torch_trainer(shrinkage: float) -> N
 
 
 def test_the_manifest_recipe_is_part_of_that_of_the_methods() -> None:
-    from edge_adapt.methods.base import Recipe
+    from edge_adapt.methods.recipes import Recipe
     from edge_adapt.runtime import manifest
 
     assert {f.name for f in dataclasses.fields(manifest.Recipe)} <= {f.name for f in dataclasses.fields(Recipe)}
