@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .base import Adaptation, BackboneLike
 
 FAMILIES = {
-    "none": "Nothing but a head",
+    "none": "No training",
+    "head": "The head alone",
     "all": "Everything",
     "fusion": "Fused modules",
     "low-rank": "Low-rank updates",

@@ -20,7 +20,7 @@ class LinearProbe(Method):
 
     name = "probe"
     title = "Classifier only"
-    family = "none"
+    family = "head"
     summary = "the classifier head alone, on stored features; no backward pass, no cell written"
     source = "Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
     backward_need = BackwardNeed.NONE
