@@ -32,7 +32,7 @@ from transformers import PreTrainedModel
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.cells import AdaptedModel
+from ..methods.layers import AdaptedModel
 from ..workloads.vision import native_side
 from .forms import processor_forms
 

@@ -15,8 +15,8 @@ import numpy as np
 from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
-from ..methods.base import DEFAULT_TARGETS
-from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
+from ..methods.plan import DEFAULT_TARGETS
+from ..methods.spec import HEAD_OF_IMAGES
 from ..methods.trainer import evaluate, train
 from ..paths import expanded
 from ..runtime.examples import Reading
@@ -209,7 +209,7 @@ def _train_module(
     rates = {"matrices": config.learning_rate, "head": config.head_learning_rate}
     recipe = Recipe(rates, epochs=config.epochs, batch_size=config.batch_size)
     if task.kind == "image":
-        recipe = replace(recipe, head_shrinkage=IMAGE_HEAD_SHRINKAGE)
+        recipe = replace(recipe, head_shrinkage=HEAD_OF_IMAGES["head_shrinkage"])
     method = replace(get_method("lora", rank=config.rank, alpha=config.alpha, targets=config.targets), recipe=recipe)
     backbone = backbone.reading(task)
     # The same generator for every module: a common start for A.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .families import Family, family
-from .shapes import BlockShape, LinearShape, ModelShape
+from .shapes import BlockShape, LinearShape, ModelShape, NormShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +39,9 @@ def module_shape(module: Any, name: str, source: str = "the model") -> ModelShap
         patch_weights=0 if projection is None else int(projection.weight.numel()),
         max_tokens=None if projection is not None else longest_input(module, entry),
         runs=_runs(module, entry, len(blocks), name),
+        named_norms=tuple(
+            NormShape(path, norm.weight.numel(), getattr(norm, "bias", None) is not None) for path, norm in norms
+        ),
     )
 
 

@@ -64,14 +64,25 @@ class BlockShape:
 class Front:
     """Where a gradient ends.
 
-    `entries`: the first linears that it reaches, whose inputs need none. `skipped`: numbers of a token's queries in
+    `entries`: the first linears that it reaches, whose inputs need none. `beyond`: those in front of them, which it
+    does not reach. `skipped`: numbers of a token's queries in
     attentions that it does not reach. `spared`: numbers of a token's queries, keys and values, in those that it does
     reach, that come from frozen embeddings through frozen matrices alone; the attention's weights stand for as many.
     """
 
     entries: tuple[LinearShape, ...]
+    beyond: tuple[LinearShape, ...]
     skipped: int
     spared: int
+
+
+@dataclass(frozen=True)
+class NormShape:
+    """A norm: `name` is its module path; its gain has `width` numbers, and its bias, where it has one, too."""
+
+    name: str
+    width: int
+    bias: bool
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ class ModelShape:
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
     (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
-    how often every block runs in one pass: more than once where blocks share their weights (ALBERT).
+    how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `named_norms`:
+    all norms, where their paths are known; these hold then.
     """
 
     name: str
@@ -94,6 +106,7 @@ class ModelShape:
     patch_weights: int = 0
     max_tokens: int | None = None
     runs: int = 1
+    named_norms: tuple[NormShape, ...] | None = None
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -104,6 +117,15 @@ class ModelShape:
     def norms(self) -> int:
         """Norms of all blocks and beside them."""
         return sum(block.norms for block in self.blocks) + self.norms_outside
+
+    @property
+    def norm_shapes(self) -> tuple[NormShape, ...]:
+        """Every norm; where paths are not known, with names made up."""
+        if self.named_norms is not None:
+            return self.named_norms
+        names = [f"{block.name}.norms.{index}" for block in self.blocks for index in range(block.norms)]
+        names += [f"norms.{index}" for index in range(self.norms_outside)]
+        return tuple(NormShape(name, self.hidden_size, self.norm_bias) for name in names)
 
     @property
     def weights(self) -> int:
@@ -128,6 +150,7 @@ class ModelShape:
     def front(self, trained: Collection[str]) -> "Front":
         """Where a gradient ends when these linears are trained or changed, and nothing in front of them is."""
         found: list[LinearShape] = []
+        beyond: list[LinearShape] = []
         skipped = spared = 0
         for block, stage in ((block, stage) for blocks in self._stacks() for block, stage in _until(blocks, trained)):
             if stage == 0:
@@ -136,7 +159,8 @@ class ModelShape:
                 continue
             skipped += _query_numbers(block)
             found += [linear for linear in block.linears if _stage(linear) == stage]
-        return Front(tuple(dict.fromkeys(found)), skipped, spared)
+            beyond += [linear for linear in block.linears if stage is None or _stage(linear) < stage]
+        return Front(tuple(dict.fromkeys(found)), tuple(beyond), skipped, spared)
 
     def _stacks(self) -> list[list[BlockShape]]:
         """The blocks by what embeddings enter. None where blocks run again: their gradient comes from behind, too."""

@@ -7,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
-from edge_adapt.methods.cells import CellLinear
-from edge_adapt.methods.ia3 import ScaledLinear
+from edge_adapt.methods.layers import CellLinear, ChangedLinear
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -116,8 +115,10 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
     def scaled_inner(module, args):
         expected.append(args[0].shape[-1] * (1 + args[0].requires_grad))
 
+    roles = {linear.name: linear.role for linear in backbone.shape.linears}
     for module in adaptation.module.modules():
-        if isinstance(module, ScaledLinear) and module.of_input:
+        inner = isinstance(module, ChangedLinear) and roles.get(module.cell_name) == "ffn_down"
+        if inner and f"{module.cell_name}.scale" in adaptation.state:
             module.register_forward_pre_hook(scaled_inner)
 
     adaptation.use(look)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
-from edge_adapt.methods.base import target_linears
+from edge_adapt.methods.plan import target_linears
 
 
 @pytest.mark.filterwarnings("ignore")
