@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
+from ..workloads.families import FAMILIES
 from . import warm_start
 from .base import Adaptation, BackboneLike, BackwardNeed, Method, Placement, cell_linears
 from .cells import AdaptedModel, patch_projection
@@ -52,6 +53,8 @@ def assemble(
             block: queries, keys and values that come from frozen embeddings alone then need no gradient.
     """
     model.per_token, model.separator, model.pooling = backbone.tagged, backbone.separator, backbone.pooling
+    model.front = backbone.shape.front_tokens + extra_tokens
+    model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     head = dict(model.head.named_parameters(prefix="head"))
     trained = {name: parameter for group in groups.values() for name, parameter in group.items()}
     state = {**trained, **(held or {}), **head}
@@ -67,7 +70,7 @@ def assemble(
     forward = lengthened(attention_forward(1, shape.attention_numbers), extra_tokens)
     forward += head_forward(hidden, classes, backbone.tagged)
     if backbone.kind == "image":
-        forward += patches_forward(patch_projection(model.encoder).weight.numel())
+        forward += patches_forward(patch_projection(model.encoder).weight.numel(), shape.front_tokens)
     if train_head:
         backward_work += head_backward(hidden, classes, through, backbone.tagged)
     if through:

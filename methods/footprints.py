@@ -163,7 +163,7 @@ def footprint(method: str, placement: Placement | None, shape: ModelShape, size:
     hidden, classes = shape.hidden_size, size.classes
     forward = lengthened(attention_forward(1, widths), plan.extra_tokens) + head_forward(hidden, classes)
     if shape.patch_weights:
-        forward += patches_forward(shape.patch_weights)
+        forward += patches_forward(shape.patch_weights, shape.front_tokens)
     backward = plan.backward_work
     if plan.train_head:
         backward += head_backward(hidden, classes, through)

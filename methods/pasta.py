@@ -144,7 +144,7 @@ class Pasta(Method):
         count = self.special_tokens or backbone.special_tokens
         if not count or (backbone.kind == "text" and not backbone.special_ids):
             raise UsageError(
-                "the tokenizer of this model puts no special token around a text: pasta has nothing to add to"
+                "this model has no special token around a text or in front of an image: pasta has nothing to add to"
             )
         generator, dtype = torch_generator(rng), next(model.encoder.parameters()).dtype
         paths = [block.name for block in backbone.shape.blocks]

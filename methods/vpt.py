@@ -50,13 +50,19 @@ class VisualPrompts(nn.Module):
     """The prompts (P, hidden_size) of the first block, or of every block; `training` tells whether they are dropped."""
 
     def __init__(
-        self, paths: Sequence[str], prompts: Sequence[Tensor], dropout: float, generator: torch.Generator
+        self,
+        paths: Sequence[str],
+        prompts: Sequence[Tensor],
+        dropout: float,
+        generator: torch.Generator,
+        front: int = 1,
     ) -> None:
         super().__init__()
         self.paths = list(paths)
         self.prompts = nn.ParameterList(prompts)
         self.dropout = dropout
         self.generator = generator
+        self.front = front
         self.eval()
 
     def install(self, encoder: nn.Module) -> None:
@@ -68,14 +74,14 @@ class VisualPrompts(nn.Module):
         return {f"{path}.prompts": prompts for path, prompts in zip(self.paths, self.prompts, strict=False)}
 
     def _put(self, block: int, hidden: Tensor) -> Tensor:
-        """Hidden states with this block's prompts behind [CLS]: new ones, or instead of the last block's."""
+        """Hidden states with this block's prompts in front of the patches: new ones, or instead of the last block's."""
         prompts = self.prompts[block]
-        behind = 1 + (len(prompts) if block else 0)
+        behind = self.front + (len(prompts) if block else 0)
         own = prompts.unsqueeze(0).expand(hidden.shape[0], -1, -1)
         if self.training and self.dropout:
             kept = torch.rand(own.shape, generator=self.generator, dtype=own.dtype) >= self.dropout
             own = own * kept / (1.0 - self.dropout)
-        return torch.cat([hidden[:, :1], own, hidden[:, behind:]], 1)
+        return torch.cat([hidden[:, : self.front], own, hidden[:, behind:]], 1)
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,10 @@ class VisualPromptTuning(Method):
         self.choose_placement(placement)
         if backbone.kind != "image":
             raise UsageError(f"{self.name} puts its prompts between [CLS] and patches; for texts take prompt-tuning")
+        if backbone.shape.fixed_tokens and self.prompts:
+            raise UsageError(
+                f"this model has a bias for each pair of its own tokens: there is none for the prompts of {self.name}"
+            )
         encoder = clone_encoder(backbone.module, backbone.linear_names(), CellLinear)
         model = AdaptedModel(encoder, backbone.hidden_size, classes)
         generator, dtype = torch_generator(rng), next(encoder.parameters()).dtype
@@ -127,7 +137,7 @@ class VisualPromptTuning(Method):
         if self.paper_head:
             nn.init.kaiming_normal_(model.head.weight, mode="fan_out", generator=generator)
             nn.init.constant_(model.head.bias, HEAD_BIAS)
-        visual = VisualPrompts(paths, draws, self.dropout, generator)
+        visual = VisualPrompts(paths, draws, self.dropout, generator, backbone.shape.front_tokens)
         model.add_module("visual", visual)
         visual.install(encoder)
         adaptation = assemble(
