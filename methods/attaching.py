@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..workloads.families import FAMILIES
 from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from . import warm_start
@@ -81,6 +82,8 @@ def attach(
     built = method.build(Site(backbone, plan, classes, rng, plan.placement, pool))
     model = built.model
     model.per_token, model.separator, model.pooling = backbone.tagged, backbone.separator, backbone.pooling
+    model.front = backbone.shape.front_tokens + plan.extra_tokens
+    model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     state = {**built.state, **dict(model.head.named_parameters(prefix="head"))}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= built.cells

@@ -82,9 +82,9 @@ def attention_backward(blocks: int, hidden_size: int, spared: int = 0) -> Digita
     )
 
 
-def patches_forward(weights: int) -> DigitalWork:
-    """The projection of an image's patches by a matrix of `weights` numbers: of every token but [CLS]."""
-    return DigitalWork(per_token=weights, per_sequence=-weights, bytes_per_sequence=NUMBER_BYTES * weights)
+def patches_forward(weights: int, front: int = 1) -> DigitalWork:
+    """The projection of an image's patches by a matrix of `weights` numbers: of every token but those in front."""
+    return DigitalWork(per_token=weights, per_sequence=-front * weights, bytes_per_sequence=NUMBER_BYTES * weights)
 
 
 def head_forward(hidden_size: int, classes: int, per_token: bool = False) -> DigitalWork:

@@ -131,7 +131,8 @@ class AdaptedModel(nn.Module):
 
     Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
     takes pixels (batch, channels, side, side) in place of the ids. `pooling`: what the classifier sees of the last
-    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches.
+    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches, prompts included;
+    `norm`: path of a norm in the encoder that an image's hidden states still pass.
 
     `per_token`: pooling is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
     text of a pair; what follows it is the second, and the encoder is told so.
@@ -147,6 +148,7 @@ class AdaptedModel(nn.Module):
         self.head.to(next(encoder.parameters()).dtype)
         self.pooling = "cls" if self.of_images else "mean"
         self.front = 1
+        self.norm = ""
         self.per_token = False
         self.separator: int | None = None
 
@@ -154,7 +156,8 @@ class AdaptedModel(nn.Module):
         """What is seen of the last hidden states, (batch, hidden_size); or the hidden states of all tokens."""
         if self.of_images:
             states = self.encoder(pixel_values=input_ids).last_hidden_state
-            return states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
+            states = states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
+            return self.encoder.get_submodule(self.norm)(states) if self.norm else states
         types = self.token_types(input_ids)
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         return self.pool(hidden, attention_mask)

@@ -58,7 +58,7 @@ class Size:
 
     def special_tokens_of(self, shape: ModelShape) -> int:
         """Special tokens of one example."""
-        own = 1 if shape.patch_weights else TEXT_SPECIAL_TOKENS
+        own = min(1, shape.front_tokens) if shape.patch_weights else TEXT_SPECIAL_TOKENS
         return own if self.special_tokens is None else self.special_tokens
 
     def pool_of(self, shape: ModelShape) -> dict[LinearShape, tuple[int, ...]]:
@@ -321,7 +321,7 @@ def _work(shape: ModelShape, size: Size, part: Part, through: bool) -> tuple[Dig
     numbers, hidden, classes = shape.attention_numbers, shape.hidden_size, size.classes
     forward = lengthened(attention_forward(1, numbers), part.extra_tokens) + head_forward(hidden, classes, size.tagged)
     if shape.patch_weights:
-        forward += patches_forward(shape.patch_weights)
+        forward += patches_forward(shape.patch_weights, shape.front_tokens)
     backward = part.backward_work.times(shape.runs)
     if part.train_head:
         backward += head_backward(hidden, classes, through, size.tagged)

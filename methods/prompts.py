@@ -45,16 +45,24 @@ def word_table(encoder: Any) -> nn.Embedding:
 
 
 class VisualPrompts(nn.Module):
-    """The prompts (P, hidden_size) of the first block, or of every block; `training` tells whether they are dropped."""
+    """The prompts (P, hidden_size) of the first block, or of every block; `training` tells whether they are dropped,
+    `front` behind how many of an image's own tokens they stand.
+    """
 
     def __init__(
-        self, paths: Sequence[str], prompts: Sequence[Tensor], dropout: float, generator: torch.Generator
+        self,
+        paths: Sequence[str],
+        prompts: Sequence[Tensor],
+        dropout: float,
+        generator: torch.Generator,
+        front: int,
     ) -> None:
         super().__init__()
         self.paths = list(paths)
         self.prompts = nn.ParameterList(prompts)
         self.dropout = dropout
         self.generator = generator
+        self.front = front
         self.eval()
 
     def install(self, encoder: nn.Module) -> None:
@@ -66,11 +74,11 @@ class VisualPrompts(nn.Module):
         return {f"{path}.prompts": prompts for path, prompts in zip(self.paths, self.prompts, strict=False)}
 
     def _put(self, block: int, hidden: Tensor) -> Tensor:
-        """Hidden states with this block's prompts behind [CLS]: new ones, or instead of the last block's."""
+        """Hidden states with this block's prompts in front of the patches: new ones, or instead of the last block's."""
         prompts = self.prompts[block]
-        behind = 1 + (len(prompts) if block else 0)
+        behind = self.front + (len(prompts) if block else 0)
         own = prompts.unsqueeze(0).expand(hidden.shape[0], -1, -1)
         if self.training and self.dropout:
             kept = torch.rand(own.shape, generator=self.generator, dtype=own.dtype) >= self.dropout
             own = own * kept / (1.0 - self.dropout)
-        return torch.cat([hidden[:, :1], own, hidden[:, behind:]], 1)
+        return torch.cat([hidden[:, : self.front], own, hidden[:, behind:]], 1)

@@ -92,8 +92,9 @@ class ModelShape:
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
     (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
-    how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `named_norms`:
-    all norms, where their paths are known; these hold then.
+    how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `front_tokens`:
+    those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
+    for each pair of them. `named_norms`: all norms, where their paths are known; these hold then.
     """
 
     name: str
@@ -106,6 +107,8 @@ class ModelShape:
     patch_weights: int = 0
     max_tokens: int | None = None
     runs: int = 1
+    front_tokens: int = 1
+    fixed_tokens: bool = False
     named_norms: tuple[NormShape, ...] | None = None
 
     @property

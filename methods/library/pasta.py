@@ -87,7 +87,9 @@ class Pasta(Method):
 
 
 def _nothing() -> UsageError:
-    return UsageError("the tokenizer of this model puts no special token around a text: pasta has nothing to add to")
+    return UsageError(
+        "this model has no special token around a text or in front of an image: pasta has nothing to add to"
+    )
 
 
 # Best of 12 configurations drawn at random, with the budget of the other methods

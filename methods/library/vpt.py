@@ -70,6 +70,10 @@ class VisualPromptTuning(Method):
         return [block.name for block in shape.blocks][: self.prompted(len(shape.blocks))]
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        if shape.fixed_tokens and self.prompts:
+            raise UsageError(
+                f"this model has a bias for each pair of its own tokens: there is none for the prompts of {self.name}"
+            )
         width = shape.hidden_size
         tensors = [TensorPlan(f"{x}.prompts", (self.prompts, width), group="prompts") for x in self._paths(shape)]
         return Part(
@@ -99,7 +103,7 @@ class VisualPromptTuning(Method):
         if self.paper_head:
             nn.init.kaiming_normal_(model.head.weight, mode="fan_out", generator=generator)
             nn.init.constant_(model.head.bias, HEAD_BIAS)
-        visual = VisualPrompts(self._paths(site.shape), draws, self.dropout, generator)
+        visual = VisualPrompts(self._paths(site.shape), draws, self.dropout, generator, site.shape.front_tokens)
         model.add_module("visual", visual)
         visual.install(encoder)
         return Built(model, visual.state())
