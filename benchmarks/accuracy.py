@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from edge_adapt.methods import Method, get_method
-from edge_adapt.methods.optimisers import with_optimiser
+from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.methods.trainer import extract_features, train
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
@@ -57,7 +57,7 @@ def chosen(entry: str) -> Method:
     options = dict(option(part) for part in text.split(",") if part)
     method = get_method(name, **{key: value for key, value in options.items() if "." not in key})
     fields = {key.removeprefix("recipe."): value for key, value in options.items() if key.startswith("recipe.")}
-    recipe = with_optimiser(method.recipe, optimiser, name) if optimiser else method.recipe
+    recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
     rates = {key.removeprefix("rate."): value for key, value in options.items() if key.startswith("rate.")}
     fields["learning_rates"] = {**recipe.learning_rates, **rates}
     return replace(method, recipe=replace(recipe, **fields))

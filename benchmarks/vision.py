@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from edge_adapt.methods import get_method
-from edge_adapt.methods.image_recipes import for_images
 from edge_adapt.methods.trainer import evaluate, extract_features, train
 from edge_adapt.studies.raw_pixels import PENALTIES, accuracy, fit, raw_pixel_accuracy
 from edge_adapt.workloads.models import Backbone, load_backbone
@@ -96,7 +95,7 @@ def adapted(
     backbone: Backbone, draw: Draw, name: str, rates: dict[str, float] | None = None, pool: Pool | None = None
 ) -> float:
     """A registered method with its recipe for images; `rates` replace learning rates."""
-    method = for_images(get_method(name))
+    method = get_method(name).image_form()
     recipe = replace(method.recipe, learning_rates={**method.recipe.learning_rates, **(rates or {})})
     rng = np.random.default_rng([draw.seed, len(draw.train)])
     adaptation = method.attach(backbone, len(draw.task.labels), rng, pool=pool and without(pool, draw.task.name))

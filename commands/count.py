@@ -45,12 +45,13 @@ def add_parser(subparsers: Any) -> None:
     add("--tokens", metavar="N", type=int, help="tokens of an example [64]")
     add("--classes", metavar="N", type=int, help="classes of the task [2]")
     add("--epochs", metavar="N", type=int, help="passes over the examples [those of the method's recipe]")
-    add("--batch-size", metavar="N", type=int, help="examples of one optimiser step [16]")
+    add("--batch-size", metavar="N", type=int, help="examples of one optimiser step [those of the method's recipe]")
     add("--rank", metavar="N", type=int, help="rank of LoRA, VeRA and of each module of the pool [16; VeRA 256]")
     add("--pool-size", metavar="N", type=int, help="LoRA modules in the pool [6]")
     add("--changed-share", metavar="X", type=float, help="share of the weights that a rewrite changes [1: upper bound]")
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
-        help="one number of the chip, such as adc.bits=6; repeatable")  # fmt: skip
+        help="one number of the chip, such as adc.bits=6, or an option of a method, such as "
+             "lorafusion.recipe.optimiser=mezo; repeatable")  # fmt: skip
     add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
     add(
         "--out",

@@ -45,6 +45,9 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument("--batch-size", type=int, default=32, help="examples per step (default 32)")
     train.add_argument("--learning-rate", type=float, default=1e-3, help="of A and B (default 0.001)")
     train.add_argument("--head-learning-rate", type=float, default=2e-3, help="of the classifier (default 0.002)")
+    train.add_argument("--targets", default="query,value", metavar="ROLES",
+                       help="linears to adapt, comma-separated: query, key, value, attention_output, ffn_gate, ffn_up, "
+                       "ffn_down (default query,value)")  # fmt: skip
     train.add_argument("--dtype", choices=("float32", "float16"), default="float16", help="of the files (float16)")
     train.add_argument("--json", action="store_true", help="print pool.json on stdout")
     train.set_defaults(run=run, kept=kept)

@@ -138,9 +138,9 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
             f"a --model of {task.kind}s or a --task of {backbone.kind}s"
         )
     backbone = backbone.reading(task)
-    prompts = getattr(config.method, "prompts", 0)
-    cut = backbone.cut_message(config.max_tokens, prompts)
-    config = replace(config, max_tokens=backbone.within(config.max_tokens, prompts))
+    added = config.method.extra_tokens
+    cut = backbone.cut_message(config.max_tokens, added)
+    config = replace(config, max_tokens=backbone.within(config.max_tokens, added))
     require_exportable(backbone)
     adaptation = attach(config, backbone, len(task.labels))
     progress.advance(1, _LOADING)
@@ -358,7 +358,7 @@ def describe(
         labels=task.labels,
         reserved_classes=config.reserved_classes,
         state=tuple(form.StateTensor(n, tuple(adaptation.state[n].shape), group_of.get(n)) for n in order),
-        l1_names=adaptation.l1_names,
+        l1_names=adaptation.plan.l1_names,
         recipe=form.Recipe(**recipe),
         tokenizer=form.TokenizerInfo(TOKENIZER, config.max_tokens, PAD_ID) if backbone.kind == "text" else None,
         images=images_of(backbone, task),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..methods.lorafusion import FusedLinear
+from ..methods.fusion import FusedLinear
 
 
 @contextlib.contextmanager

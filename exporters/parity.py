@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.cells import set_class_mean_head
+from ..methods.layers import set_class_mean_head
 from ..runtime.engine import open_graph
 from ..runtime.manifest import Graph
 from ..workloads.batches import Batch, batches

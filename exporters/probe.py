@@ -12,7 +12,6 @@ import numpy as np
 from torch import nn
 
 from ..methods import Placement, get_method
-from ..methods.costs import DigitalWork
 from ..workloads.models import Backbone
 from .graph import training_graph
 
@@ -27,7 +26,7 @@ def require_exportable(backbone: Backbone) -> None:
     shape = replace(backbone.shape, blocks=backbone.shape.blocks[:1])
     short = replace(backbone, module=_first_block(backbone), shape=shape)
     adaptation = get_method("probe").attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
-    adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder), DigitalWork())
+    adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder))
     training_graph(adaptation)
 
 

@@ -1,6 +1,6 @@
-"""Adaptation methods: what is trained and where it lives. One file per method, found by itself and registered there.
+"""Adaptation methods: what is trained and where it lives. One file per method in `library/`, found by itself.
 
-The names below are looked up when they are first used: `methods.costs` and `methods.footprints` work without torch.
+The names below are looked up when they are first used; those of the register, and plans, work without torch.
 """
 
 import importlib
@@ -8,10 +8,12 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import METHODS, Adaptation, Method, ParameterCount, Recipe, get_method, register
-    from .cells import Reader, exact_reader
+    from .base import Adaptation
     from .costs import DigitalMacs
+    from .layers import Reader, exact_reader
     from .placement import BackwardNeed, Placement
+    from .recipes import Recipe
+    from .spec import METHODS, Method, ParameterCount, get_method, methods_for, register
 
 __all__ = [
     "METHODS",
@@ -25,19 +27,22 @@ __all__ = [
     "Recipe",
     "exact_reader",
     "get_method",
+    "methods_for",
     "register",
 ]
-_HOMES = {"Reader": "cells", "exact_reader": "cells", "DigitalMacs": "costs"} | dict.fromkeys(
-    ("BackwardNeed", "Placement"), "placement"
-)
+_HOMES = {
+    "Adaptation": "base", "BackwardNeed": "placement", "DigitalMacs": "costs", "Placement": "placement",
+    "Reader": "layers", "Recipe": "recipes", "exact_reader": "layers",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """A public name; the first one to need the methods imports, and so registers, all of them."""
+    """A public name; the first one to need the register imports, and so registers, all methods."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES.get(name, "base")
-    if home == "base":
-        for module in pkgutil.iter_modules(__path__):
-            importlib.import_module(f".{module.name}", __name__)
+    home = _HOMES.get(name, "spec")
+    if home == "spec":
+        library = importlib.import_module(".library", __name__)
+        for module in pkgutil.iter_modules(library.__path__):
+            importlib.import_module(f".{module.name}", library.__name__)
     return getattr(importlib.import_module(f".{home}", __name__), name)

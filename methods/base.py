@@ -1,14 +1,9 @@
-"""What an adaptation method is: the tensors it trains, where each tensor lives, and what its digital part costs.
+"""What training works on: a backbone made ready for one task by one method."""
 
-A method is one file in this folder that ends with `register(...)`. `attach` turns a frozen backbone into an
-`Adaptation`: a torch module, the dictionary of what is trained, and a `Placement` for every tensor.
-"""
-
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +11,12 @@ from torch import Tensor, nn
 
 from ..display import Shown
 from ..errors import UsageError, unknown_name
-from .cells import AdaptedModel, CellLinear, Reader
+from ..workloads.shapes import ModelShape
 from .costs import DigitalMacs, DigitalWork
+from .layers import AdaptedModel, CellLinear, Reader
 from .placement import BackwardNeed, Placement
-
-if TYPE_CHECKING:
-    from ..workloads.pools import Pool
-    from ..workloads.shapes import LinearShape, ModelShape, Role
+from .plan import Plan
+from .recipes import Recipe
 
 
 class BackboneLike(Protocol):
@@ -33,7 +27,7 @@ class BackboneLike(Protocol):
     @property
     def hidden_size(self) -> int: ...
     @property
-    def shape(self) -> "ModelShape":
+    def shape(self) -> ModelShape:
         """What the blocks are made of, and the role of every linear layer."""
         ...
 
@@ -66,87 +60,6 @@ class BackboneLike(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a method is trained. The default of each method stands in its file, with how it was found.
-
-    `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to AdamW's peak rate, which
-    decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
-    optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
-    mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts it
-    from discriminant analysis (`cells.set_class_mean_head`). `new_head_again`: whether adapting
-    once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
-    by heart sees them wide apart, and their class means mislead.
-
-    A recipe of this class trains by AdamW; other optimisers have subclasses (`optimisers.OPTIMISERS`).
-    """
-
-    optimiser: ClassVar[str] = "adamw"
-
-    learning_rates: Mapping[str, float]
-    epochs: int = 8
-    min_steps: int = 0
-    batch_size: int = 16
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    l1: float = 0.0
-    head_margin: float = 2.0
-    head_shrinkage: float = 1.0
-    new_head_again: bool = True
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for values no training can have."""
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size of a recipe must be at least 1; got {self.batch_size}")
-        for name in ("epochs", "min_steps", "weight_decay", "l1", "head_margin"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} of a recipe must not be negative; got {getattr(self, name)}")
-        if not 0 < self.head_shrinkage <= 1:
-            raise UsageError(f"head_shrinkage of a recipe must be above 0, and 1 at most; got {self.head_shrinkage}")
-        if self.clip_norm <= 0:
-            raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
-        for group, rate in self.learning_rates.items():
-            if not 0 <= rate < float("inf"):
-                raise UsageError(f"the learning rate of {group} must be 0 or more; got {rate}")
-
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """torch's optimiser of parameter groups (`Adaptation.parameter_groups`)."""
-        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-
-    @property
-    def reach(self) -> float:
-        """How far from where it stands a trained number is put while a step looks around."""
-        return 0.0
-
-    @property
-    def kept_numbers(self) -> int:
-        """Numbers the optimiser keeps for each trained one: AdamW's two moments."""
-        return 2
-
-    @property
-    def step_macs(self) -> int:
-        """Multiplications of one step for each trained number. AdamW: moments 2 + 3, correction 2, update 1."""
-        return 8
-
-
-@dataclass(frozen=True)
-class ParameterCount:
-    """Numbers a method trains on a model, without the classifier head, and the weights it keeps in cells.
-
-    `trained` maps a kind of state ("coefficients", "magnitudes", ...) to how many numbers of it are trained;
-    `cells_frozen` are weights beside the backbone that are programmed once; `cells_trained` are weights in cells that
-    are rewritten under NVM_TASK or NVM_STEP.
-    """
-
-    trained: Mapping[str, int]
-    cells_frozen: int = 0
-    cells_trained: int = 0
-
-    @property
-    def trained_parameters(self) -> int:
-        return sum(self.trained.values())
-
-
 @dataclass(repr=False)
 class Adaptation(Shown):
     """A backbone made ready for one task by one method.
@@ -156,24 +69,13 @@ class Adaptation(Shown):
     cells, by its unique cell name; `placements` has one entry for each name in either.
     """
 
-    method: str
+    plan: Plan
     module: AdaptedModel
     state: dict[str, nn.Parameter]
     groups: dict[str, list[str]]
     cell_tensors: dict[str, Tensor]
     placements: dict[str, Placement]
-    backward_need: BackwardNeed
     recipe: Recipe
-    inference_work: DigitalWork
-    training_work: DigitalWork
-    backward_work: DigitalWork
-    l1_names: tuple[str, ...] = ()
-    extra_tokens: int = 0
-    """Tokens that the method adds to every sequence (prompts); the work above has them in it."""
-    block_paths: tuple[str, ...] = ()
-    """Module paths of the Transformer blocks, which names of the state begin with."""
-    keep_head: bool = False
-    """Whether training goes on from the head as it is, not from class means."""
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():
@@ -192,14 +94,40 @@ class Adaptation(Shown):
         return {"method": self.method, "trained": trained, "cells": len(self.cell_tensors),
                 "gradient": self.backward_need.value}  # fmt: skip
 
-    def add_group(self, group: str, parameters: Mapping[str, nn.Parameter], backward_work: DigitalWork) -> None:
-        """Train more tensors, held digitally, that have been put into the module; in front of the head's group."""
-        head = {name: self.state.pop(name) for name in list(self.state) if name.startswith("head.")}
-        self.state |= {**parameters, **head}
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.plan.method
+
+    @property
+    def backward_need(self) -> BackwardNeed:
+        return self.plan.backward_need
+
+    @property
+    def inference_work(self) -> DigitalWork:
+        return self.plan.inference_work
+
+    @property
+    def training_work(self) -> DigitalWork:
+        """Digital work of a forward pass in training."""
+        return self.plan.training_work
+
+    @property
+    def backward_work(self) -> DigitalWork:
+        return self.plan.backward_work
+
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens that the method adds to every sequence (prompts); the work has them in it."""
+        return self.plan.extra_tokens
+
+    def add_group(self, group: str, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Train more tensors, held digitally, that have been put into the module: to trace it, for they are not planned
+        and not counted.
+        """
+        self.state |= parameters
         self.groups[group] = list(parameters)
-        self.groups["head"] = self.groups.pop("head")
         self.placements |= dict.fromkeys(parameters, Placement.DIGITAL)
-        self.backward_work += backward_work
         for parameter in parameters.values():
             parameter.requires_grad_(True)
 
@@ -240,9 +168,9 @@ class Adaptation(Shown):
         `state`: by default the adaptation's own.
         """
         weight, state = (recipe or self.recipe).l1, state or self.state
-        if not self.l1_names or weight == 0.0:
+        if not self.plan.l1_names or weight == 0.0:
             return torch.zeros(())
-        return weight * torch.cat([state[name].flatten() for name in self.l1_names]).abs().mean()
+        return weight * torch.cat([state[name].flatten() for name in self.plan.l1_names]).abs().mean()
 
     def digital_macs(self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True) -> DigitalMacs:
         """Multiply-accumulates done by the digital unit in one pass, (forward, backward).
@@ -315,86 +243,6 @@ class Adaptation(Shown):
                 parameter.copy_(state[name])
 
 
-@dataclass(frozen=True)
-class Method(ABC):
-    """One way to adapt a frozen backbone. Options of a method are its dataclass fields.
-
-    `warm_start` is a file with the state to start from, trained on other tasks ("" for none): see `warm_start.load`.
-
-    `start` names the method that trains nothing and answers as this one does before its first step (prompts, which
-    start at random, aside); "" for one that trains nothing. `untrained` names the method that this one is the start
-    of, and whose options it shares.
-    """
-
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    source: ClassVar[str]
-    placements: ClassVar[tuple[Placement, ...]]
-    backward_need: ClassVar[BackwardNeed]
-    needs_pool: ClassVar[bool] = False
-    start: ClassVar[str] = "frozen"
-    untrained: ClassVar[str] = ""
-    kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
-
-    recipe: Recipe = field(kw_only=True)
-    warm_start: str = field(default="", kw_only=True)
-
-    @abstractmethod
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: "Pool | None" = None,
-    ) -> Adaptation:
-        """Make `backbone` (left unchanged, its weights shared) ready for a task with `classes` classes.
-
-        Args:
-            rng: draws the initial values of what is trained.
-            placement: where the trained matrices live, one of `placements`; default the first.
-            pool: LoRA pool, for the methods that need one.
-
-        Raises:
-            UsageError: a placement the method does not offer, no pool where one is needed, or one of another model.
-        """
-
-    @abstractmethod
-    def count(self, shape: "ModelShape", *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        """Count from shapes alone, without weights. `rank` is that of LoRA or of each module of the pool."""
-
-    def choose_placement(self, placement: Placement | str | None) -> Placement:
-        """`placement`, or the default one. Raises `UsageError` for one that the method does not offer."""
-        if placement is None:
-            return self.placements[0]
-        if placement not in self.placements:
-            raise UsageError(unknown_name(f"placement for {self.name}", str(placement), map(str, self.placements)))
-        return Placement(placement)
-
-
-METHODS: dict[str, Method] = {}
-M = TypeVar("M", bound=Method)
-
-
-def register(method: M) -> M:
-    """Make a method known by its name. Raises `ValueError` for a name that is taken."""
-    if method.name in METHODS:
-        raise ValueError(f"a method named {method.name!r} is already registered")
-    METHODS[method.name] = method
-    return method
-
-
-def get_method(name: str, **options: Any) -> Method:
-    """The registered method, with some of its fields replaced. Raises `UsageError` for an unknown name or option."""
-    if name not in METHODS:
-        raise UsageError(unknown_name("method", name, METHODS))
-    method = METHODS[name]
-    if unknown := options.keys() - method.__dataclass_fields__.keys():
-        raise UsageError(unknown_name(f"option of {name}", min(unknown), method.__dataclass_fields__))
-    return replace(method, **options)
-
-
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
     """A torch generator seeded from `rng`."""
     return torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
@@ -403,19 +251,3 @@ def torch_generator(rng: np.random.Generator) -> torch.Generator:
 def cell_linears(module: nn.Module) -> Iterator[CellLinear]:
     """Every `CellLinear` of a module, in order."""
     return (child for child in module.modules() if isinstance(child, CellLinear))
-
-
-DEFAULT_TARGETS: tuple["Role", ...] = ("query", "value")
-"""The linear layers that low-rank methods adapt unless told otherwise, by role."""
-
-
-def target_linears(shape: "ModelShape", roles: Collection[str] = DEFAULT_TARGETS) -> list["LinearShape"]:
-    """The linear layers of a shape that have one of the roles, cross attention and joint projections included.
-
-    Raises:
-        UsageError: there are none.
-    """
-    found = list(shape.with_roles(roles))
-    if not found:
-        raise UsageError(f"model {shape.name!r} has no linear layer that is {' or '.join(sorted(roles))}")
-    return found

@@ -82,9 +82,9 @@ def attention_backward(blocks: int, hidden_size: int, spared: int = 0) -> Digita
     )
 
 
-def patches_forward(weights: int) -> DigitalWork:
-    """The projection of an image's patches by a matrix of `weights` numbers: of every token but [CLS]."""
-    return DigitalWork(per_token=weights, per_sequence=-weights, bytes_per_sequence=NUMBER_BYTES * weights)
+def patches_forward(weights: int, front: int = 1) -> DigitalWork:
+    """The projection of an image's patches by a matrix of `weights` numbers: of every token but those in front."""
+    return DigitalWork(per_token=weights, per_sequence=-front * weights, bytes_per_sequence=NUMBER_BYTES * weights)
 
 
 def head_forward(hidden_size: int, classes: int, per_token: bool = False) -> DigitalWork:
@@ -109,7 +109,7 @@ def head_backward(hidden_size: int, classes: int, through: bool, per_token: bool
 
 
 def head_start_macs(examples: int, hidden_size: int, classes: int, shrinkage: float) -> int:
-    """The metric of a head that starts from class means (`cells.set_class_mean_head`): covariance, inverse, products.
+    """The metric of a head that starts from class means (`layers.set_class_mean_head`): covariance, inverse, products.
 
     Means alone are sums, which are not counted.
     """

@@ -7,8 +7,6 @@ inside. All functions are plain tensor products, independent of any hardware.
 import torch
 from torch import Tensor, nn
 
-from .costs import DigitalWork, cross_term_norm, separate_norm
-
 
 class CrossTermNorm(nn.Module):
     """|| W + (sum_k a_k B_k)(sum_k a_k A_k) || for each output row.
@@ -38,12 +36,6 @@ class CrossTermNorm(nn.Module):
         squared = self.weight_squared + (b * (2.0 * projection + b @ gram)).sum(1)
         return squared.clamp(min=0.0).sqrt()
 
-    @property
-    def work(self) -> DigitalWork:
-        """Digital work of one evaluation."""
-        modules, out, rank = self.b.shape
-        return cross_term_norm(modules, out, rank)
-
 
 class SeparateNorm(nn.Module):
     """|| W + sum_k w_k B_k A_k || for each output row.
@@ -67,8 +59,3 @@ class SeparateNorm(nn.Module):
         """Row norms (out,) for the weights w_k (K,) of the modules, their scale included."""
         cross = torch.einsum("j,k,jko->o", weights, weights, self.gram)
         return (self.weight_squared + 2.0 * weights @ self.projection + cross).clamp(min=0.0).sqrt()
-
-    @property
-    def work(self) -> DigitalWork:
-        """Digital work of one evaluation."""
-        return separate_norm(*self.projection.shape)

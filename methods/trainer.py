@@ -18,10 +18,12 @@ from torch.func import functional_call
 from ..errors import UsageError
 from ..workloads.batches import IGNORED, Batch, Labels, batches
 from ..workloads.images import ImageBatch, Images
-from .base import Adaptation, BackwardNeed, Recipe
-from .cells import set_class_mean_head
+from .base import Adaptation
 from .costs import EVALUATION_BATCH, head_start_macs
-from .zeroth import Forward, Look, ZerothRecipe, ZerothStepper
+from .layers import set_class_mean_head
+from .placement import BackwardNeed
+from .recipes import Recipe, ZerothRecipe
+from .zeroth import Forward, Look, ZerothStepper
 
 Encoded = Sequence[Sequence[int]] | Images
 
@@ -144,7 +146,7 @@ def train(
     check_labels(adaptation, encoded, labels)
     log, start = TrainLog(), time.perf_counter()
     head_only = adaptation.backward_need is BackwardNeed.NONE
-    if head_only or (not adaptation.keep_head and (recipe.new_head_again or not again)):
+    if head_only or (not adaptation.plan.keep_head and (recipe.new_head_again or not again)):
         features, target = extract_features(adaptation, encoded, labels, log.forward_only)
         # Most words are in no entity.
         set_class_mean_head(

@@ -22,7 +22,7 @@ the start, to the start, and by the update). `on_change` is called after each, b
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,88 +31,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import UsageError, unknown_name
-from .base import Adaptation, Recipe
+from ..errors import UsageError
+from .base import Adaptation
+from .recipes import ZerothRecipe, blocks_of
 
 if TYPE_CHECKING:
     from .trainer import TrainLog
 
-RULES = ("sgd", "sign", "momentum", "adam", "conservative")
-ESTIMATES = ("two-sided", "one-sided", "forward-gradient")
-DIRECTIONS = ("normal", "signs")
-
 MEMORY = 20
 """Steps over which the mean square of the slopes runs."""
-
-
-@dataclass(frozen=True)
-class ZerothRecipe(Recipe):
-    """A recipe without a backward pass.
-
-    rule: what becomes of the estimated gradient: "sgd", its "sign", "momentum", "adam", or "conservative": the better
-        of staying, the step and the step back, by three more losses.
-    estimate: "two-sided" differences as above, "one-sided" ones against the loss at p, or the exact slope along z by
-        forward-mode differentiation ("forward-gradient": needs exact reads).
-    directions: "normal" numbers or random "signs".
-    queries: directions in each step, averaged: the variance of the estimate falls as 1 / queries.
-    sparsity: share of the numbers that a direction leaves out (random; the others are stretched: still unbiased).
-    block_wise: one direction for each Transformer block (and the head) in turn instead of one for all numbers.
-    normalise: divide the slopes by the root of their running mean square, so that the rates do not depend on the scale
-        of the loss (no effect on "sign" and "adam").
-    """
-
-    optimiser: ClassVar[str] = "mezo"
-
-    rule: str = "sgd"
-    estimate: str = "two-sided"
-    directions: str = "normal"
-    epsilon: float = 1e-3
-    queries: int = 1
-    sparsity: float = 0.0
-    block_wise: bool = False
-    normalise: bool = True
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for values no training can have."""
-        super().__post_init__()
-        for kind, given, allowed in (
-            ("rule", self.rule, RULES),
-            ("estimate", self.estimate, ESTIMATES),
-            ("directions", self.directions, DIRECTIONS),
-        ):
-            if given not in allowed:
-                raise UsageError(unknown_name(f"{kind} of a zeroth-order recipe", given, allowed))
-        if not 0 < self.epsilon < math.inf:
-            raise UsageError(f"epsilon of a recipe must be above 0; got {self.epsilon}")
-        if self.queries < 1:
-            raise UsageError(f"queries of a recipe must be at least 1; got {self.queries}")
-        for name in ("sparsity", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} of a recipe must be at least 0 and below 1; got {getattr(self, name)}")
-
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """What takes the estimated gradient as if it were exact."""
-        if self.rule == "adam":
-            return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        momentum = self.momentum if self.rule == "momentum" else 0.0
-        return torch.optim.SGD(groups, momentum=momentum, weight_decay=self.weight_decay)
-
-    @property
-    def reach(self) -> float:
-        """Five standard deviations of a move along a normal direction, of the group with the largest rate."""
-        moves = 5.0 if self.directions == "normal" else 1.0
-        return 0.0 if self.estimate == "forward-gradient" else moves * self.epsilon / math.sqrt(1.0 - self.sparsity)
-
-    @property
-    def kept_numbers(self) -> int:
-        """The start of a step, to come back to, and the moments of the rule."""
-        return 1 + {"momentum": 1, "adam": 2}.get(self.rule, 0)
-
-    @property
-    def step_macs(self) -> int:
-        """Two multiplications for each direction that is gone along, one to add it up, and those of the rule."""
-        return 3 * self.queries + {"momentum": 2, "adam": 8}.get(self.rule, 1)
 
 
 @dataclass(frozen=True)
@@ -135,11 +62,11 @@ class Directions:
         names: Sequence[str],
         parameters: Sequence[nn.Parameter],
         recipe: ZerothRecipe,
-        block_paths: Sequence[str] = (),
+        block_paths: Sequence[str],
     ) -> None:
         self.parameters = parameters
         self.recipe = recipe
-        self.blocks = _blocks(names, block_paths) if recipe.block_wise else [set(range(len(names)))]
+        self.blocks = blocks_of(names, block_paths) if recipe.block_wise else [set(range(len(names)))]
 
     @property
     def count(self) -> int:
@@ -162,15 +89,6 @@ class Directions:
         if self.recipe.sparsity:
             z = np.where(rng.random(shape) < self.recipe.sparsity, 0.0, z / math.sqrt(1.0 - self.recipe.sparsity))
         return torch.from_numpy(z).to(like.dtype)
-
-
-def _blocks(names: Sequence[str], paths: Sequence[str]) -> list[set[int]]:
-    """Places of the names of each Transformer block, and of those that belong to none (each group by itself)."""
-    found: dict[str, set[int]] = {}
-    for place, name in enumerate(names):
-        block = next((path for path in paths if name.startswith(f"{path}.")), name.split(".")[0])
-        found.setdefault(block, set()).add(place)
-    return list(found.values())
 
 
 class ZerothStepper:
@@ -199,7 +117,7 @@ class ZerothStepper:
             raise UsageError(f"every learning rate of {adaptation.method} is 0: {recipe.optimiser} has nothing to move")
         names = {id(parameter): name for name, parameter in adaptation.state.items()}
         self.names = [names[id(parameter)] for parameter in self.parameters]
-        self.directions = Directions(self.names, self.parameters, recipe, adaptation.block_paths)
+        self.directions = Directions(self.names, self.parameters, recipe, adaptation.plan.block_paths)
         self.mean_square = 0.0
         self.optimiser = recipe.make_optimiser(groups)
         self.peaks = [group["lr"] for group in groups]

@@ -1,9 +1,9 @@
 """How every figure looks, and how it becomes SVG: fonts, colours, deterministic output, light and dark.
 
-The methods' colours were searched for so that they stay apart with normal, protan, deutan and tritan vision and have
-the contrast of text on a light or dark page; tests measure both. A method keeps its colour in all figures, a placement
-keeps its marker, and hollow markers are estimated figures. Methods without a colour of their own share a few, and have
-markers that are half filled, each pair of colour and half once.
+A family of methods has one colour, a placement one marker. Methods of one family are told apart by how much of the
+marker is filled, from the sixth on by a second shade. Hollow markers are estimated figures. The colours were searched
+for so that they stay apart with normal, protan, deutan and tritan vision and have the contrast of text on a light or
+dark page; tests measure both.
 
 Every figure is drawn twice: at the width of a page, and for narrow screens with its panels one below the other.
 """
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, PAPER = "#1a1d21", "#5a646e", "#dfe3e8", "#fefefe"
 ON_FILL = "#101317"  # text on a coloured bar, the same in light and dark
 
-_METHOD_COLOURS = {
-    "lorafusion": "#2b6fea",
-    "lora": "#b84a00",
-    "full": "#c4409a",
-    "probe": "#00855f",
-    "frozen": "#4d5359",
-    "pasta": "#5c3a00",
-    "vpt": "#48337d",
+#: family of methods (`methods.spec.FAMILIES`) -> colour on a light and on a dark page
+FAMILY_COLOURS = {
+    "fusion": ("#2b6fea", "#3b85f9"),
+    "low-rank": ("#b84a00", "#f06e09"),
+    "all": ("#c4409a", "#aa6e9b"),
+    "head": ("#00855f", "#6ac3a4"),
+    "none": ("#4d5359", "#dfe5e9"),
+    "token-vectors": ("#5c3a00", "#efc84d"),
+    "prompts": ("#48337d", "#b8a8f9"),
+    "vectors": ("#8a09aa", "#ef21dd"),
 }
-_MORE_COLOURS = ("#8a5a3c", "#4b6f00", "#c2185b", "#007d88", "#455a64")
+#: of methods that are not registered here: those of another version's records
+_OTHER_COLOURS = (
+    ("#8a5a3c", "#d0a184"),
+    ("#4b6f00", "#a5cc4d"),
+    ("#c2185b", "#ff7fae"),
+    ("#007d88", "#4fcbd6"),
+    ("#455a64", "#9fb4be"),
+)
 #: light fills for components: a set of their own, so that a component is not taken for a method
 COMPONENT_COLOURS = {
     "cells_read": "#77aadd",
@@ -49,29 +58,24 @@ COMPONENT_COLOURS = {
     "leakage": "#a8c8b8",
 }
 _MARKERS = {"NVM_STEP": "s", "NVM_TASK": "D", "DIGITAL": "o", "NVM_FROZEN": "v"}
+_FILLS = ("full", "left", "top", "right", "bottom")
+
+
+def _deeper(colour: str, towards: str) -> str:
+    """A second shade of a colour, for the sixth method of a family and those behind it."""
+    pairs = [(int(colour[i : i + 2], 16), int(towards[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(0.55 * own + 0.45 * other):02x}" for own, other in pairs)
+
+
+_SERIES = (*FAMILY_COLOURS.values(), *_OTHER_COLOURS)
+_DARK = {INK: "#e8eaed", MUTED: "#a3adb8", GRID: "#343a41", PAPER: "#17191c", **dict(_SERIES)} | {
+    _deeper(light, "#000000"): _deeper(dark, "#ffffff") for light, dark in _SERIES
+}
 #: colour in the drawing -> CSS variable of the page, which has a light and a dark value
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper"} | {
-    colour: f"series-{number}" for number, colour in enumerate((*_METHOD_COLOURS.values(), *_MORE_COLOURS))
+    colour: f"series-{number}"
+    for number, colour in enumerate(name for name in _DARK if name not in (INK, MUTED, GRID, PAPER))
 }
-_DARK = {
-    INK: "#e8eaed",
-    MUTED: "#a3adb8",
-    GRID: "#343a41",
-    PAPER: "#17191c",
-    "#2b6fea": "#3b85f9",
-    "#b84a00": "#f06e09",
-    "#c4409a": "#aa6e9b",
-    "#00855f": "#6ac3a4",
-    "#4d5359": "#dfe5e9",
-    "#5c3a00": "#efc84d",
-    "#48337d": "#b8a8f9",
-    "#8a5a3c": "#d0a184",
-    "#4b6f00": "#a5cc4d",
-    "#c2185b": "#ff7fae",
-    "#007d88": "#4fcbd6",
-    "#455a64": "#9fb4be",
-}
-_HALVES = ("left", "top", "right", "bottom")
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Arial, sans-serif"
 #: widths of the two forms of a figure; the narrow one has text of 10 px and more on a screen of 390 px
 WIDE_INCHES, NARROW_INCHES = 7.6, 4.2
@@ -101,19 +105,26 @@ def in_both_widths(draw: Callable[[float], Drawing | None]) -> Drawing | None:
 
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for each method: its own, or the next free one in the order given."""
-    free = iter(_MORE_COLOURS * 8)
+    """A colour for each method: that of its family; a second shade of it where a family has more than five."""
+    from ..methods import METHODS
+
     colours: dict[str, str] = {}
-    for method in methods:
-        if method not in colours:
-            colours[method] = _METHOD_COLOURS.get(method) or next(free)
+    members: dict[str, int] = {}
+    others = 0
+    for name in dict.fromkeys(methods):
+        if name in METHODS:
+            colour = FAMILY_COLOURS[METHODS[name].family][0]
+        else:
+            colour, others = _OTHER_COLOURS[others % len(_OTHER_COLOURS)][0], others + 1
+        members[colour] = members.get(colour, 0) + 1
+        colours[name] = colour if members[colour] <= len(_FILLS) else _deeper(colour, "#000000")
     return colours
 
 
 def fill_of(method: str, colours: Mapping[str, str]) -> str:
-    """How the markers of a method are filled: "full", or the half of one that shares its colour with others."""
-    others = [name for name in colours if name not in _METHOD_COLOURS]
-    return _HALVES[others.index(method) % len(_HALVES)] if method in others else "full"
+    """How the markers of a method are filled: "full", or a half for the next ones that have the same colour."""
+    same = [name for name, colour in colours.items() if colour == colours.get(method)]
+    return _FILLS[same.index(method) % len(_FILLS)] if method in same else "full"
 
 
 def page_colours() -> dict[str, tuple[str, str]]:

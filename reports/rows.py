@@ -11,24 +11,6 @@ from .values import Statistic
 SUBJECT, RIVAL = ("lorafusion", "DIGITAL"), ("lora", "DIGITAL")
 """Method and placement of the row that a report is about, where it has it, and of the one it is held against first."""
 
-#: method key -> name in print; a method that is not listed is shown by its key
-METHOD_TITLES = {
-    "lorafusion": "LoRAFusion",
-    "lora": "LoRA",
-    "full": "Full fine-tuning",
-    "probe": "Classifier only",
-    "frozen": "Frozen",
-    "pool": "Pool, untrained",
-    "pasta": "PASTA",
-    "pasta+lorafusion": "PASTA + LoRAFusion",
-    "bitfit": "BitFit",
-    "ln-tuning": "LayerNorm tuning",
-    "ia3": "(IA)³",
-    "vera": "VeRA",
-    "prompt-tuning": "Prompt tuning",
-    "vpt": "VPT",
-    "vpt-shallow": "VPT shallow",
-}
 PLACEMENT_TITLES = {
     "NVM_FROZEN": "cells, never rewritten",
     "NVM_TASK": "cells, once per task",
@@ -71,8 +53,10 @@ def ratio_title(name: str) -> str:
 
 
 def method_title(method: str) -> str:
-    """A method's name in print."""
-    return METHOD_TITLES.get(method, method)
+    """A method's name in print; one that is not registered here is shown by its key."""
+    from ..methods import METHODS
+
+    return METHODS[method].title if method in METHODS else method
 
 
 def placement_title(placement: str) -> str:

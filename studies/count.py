@@ -10,16 +10,17 @@ import importlib.metadata
 import math
 from collections import Counter as Multiplicity
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from .._version import __version__
 from ..defaults import DEFAULT_METHODS
 from ..devices import Chip, load_chip, references_used, unknown_numbers
-from ..errors import UsageError
-from ..methods.costs import EVALUATION_BATCH, head_start_macs
-from ..methods.footprints import Footprint, Matrix, fitting, footprint, placements
+from ..errors import UsageError, unknown_name
+from ..methods import METHODS, methods_for
+from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES, head_start_macs
 from ..methods.placement import BackwardNeed, Placement
+from ..methods.plan import Matrix, Plan
 from ..simulator import CostTable, EventCounts, area
 from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.costs import described
@@ -30,6 +31,7 @@ from ..workloads.shapes import ModelShape, load_shape
 from . import amortise
 from .count_config import CountConfig
 from .digital import inference_events, training_events
+from .method_settings import MethodSettings
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
@@ -50,25 +52,30 @@ class Passes:
         """`sequences` of `length` tokens each, in so many passes."""
         return Passes(sequences * length, sequences * length**2, sequences, passes)
 
+    def plus(self, other: "Passes", times: int) -> "Passes":
+        """This, and another so many times."""
+        mine, theirs = astuple(self), astuple(other)
+        return Passes(*(own + times * more for own, more in zip(mine, theirs, strict=True)))
+
 
 def count(config: CountConfig, command: str = "") -> dict[str, Any]:
     """The whole study; returns the report as plain data (docs/energy.md). Raises UsageError for options that do not
     fit.
     """
-    chip = load_chip(config.device, dict(config.settings))
+    chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
     shape = load_shape(config.model)
     notes = []
     if shape.max_tokens is not None and config.tokens > shape.max_tokens:
         notes.append(f"counted with {shape.max_tokens} tokens, not {config.tokens}: {shape.name} takes no more")
         config = replace(config, tokens=shape.max_tokens)
-    footprints = choose(config, shape)
+    plans = choose(config, shape)
     sample = program_sample(chip, config.changed_share)
     counter = Counter(chip, sample)
-    once = {name: m for f in footprints for name, m in f.extra.items() if name not in f.rewritten}
-    backbone = footprints[0].backbone
+    once = {name: m for p in plans for name, m in p.extra.items() if name not in p.rewritten}
+    backbone = {name: plans[0].matrices[name] for name in plans[0].backbone}
     deployed = counter.arrays({**backbone, **once})
-    results = [result(config, counter, shape, f, deployed) for f in footprints]
+    results = [result(config, counter, shape, plan, deployed) for plan in plans]
     return {
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -88,22 +95,27 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
         "programming": programming(counter, backbone, once),
         "results": results,
         "references": references_used(chip),
-        "messages": [*notes, *messages(chip, config, footprints)],
+        "messages": [*notes, *messages(chip, config, plans)],
     }
 
 
-def choose(config: CountConfig, shape: ModelShape) -> list[Footprint]:
-    """The methods and placements to count."""
-    chosen: list[Footprint] = []
-    given = config.method or DEFAULT_METHODS
-    for entry in (name for item in given for name in (fitting(shape) if item == "all" else (item,))):
+def choose(config: CountConfig, shape: ModelShape) -> list[Plan]:
+    """The plans of the methods and placements to count."""
+    given, chosen = MethodSettings(config.method_settings()), []
+    names = config.method or DEFAULT_METHODS
+    for entry in (name for item in names for name in (methods_for(shape) if item == "all" else (item,))):
         name, _, wanted = entry.partition(":")
+        if name not in METHODS:
+            raise UsageError(unknown_name("method that can be counted", name, METHODS))
+        method = given.method(name, images=bool(shape.patch_weights))
+        if config.rank is not None and "rank" in method.__dataclass_fields__:
+            method = replace(method, rank=config.rank)  # type: ignore[call-arg]
         try:
-            places = [Placement(wanted.upper())] if wanted else list(placements(name))
+            places = [Placement(wanted.upper())] if wanted else list(method.placements)
         except ValueError:
-            raise UsageError(f"unknown placement {wanted!r} of {name}; it has {', '.join(placements(name))}") from None
-        found = [footprint(name, place, shape, config.size) for place in places]
-        chosen += [f for f in found if f not in chosen]
+            raise UsageError(f"unknown placement {wanted!r} of {name}; it has {', '.join(method.placements)}") from None
+        found = [method.plan(shape, config.size, place) for place in places]
+        chosen += [plan for plan in found if plan not in chosen]
     return chosen
 
 
@@ -159,41 +171,47 @@ class Counter:
         return [(Layout.of(self.chip, matrix), n) for matrix, n in numbers.items()]
 
 
-def adaptation_events(config: CountConfig, counter: Counter, method: Footprint) -> tuple[EventCounts, int]:
+def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
     """(events of one adaptation, its optimiser steps), in the order of `methods.trainer`: features of every example for
-    the class means, then the epochs.
+    the class means, then the epochs; those of a recipe without a backward pass are forward passes alone.
     """
-    examples, length = config.examples, config.tokens
-    epochs = method.epochs if config.epochs is None else config.epochs
-    if not method.trained:
+    recipe, examples, length = plan.recipe, config.examples, config.tokens
+    per_epoch = math.ceil(examples / (config.batch_size or recipe.batch_size))
+    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch)) if recipe.epochs else 0
+    epochs = epochs if config.epochs is None else config.epochs
+    if not plan.moving:
         epochs = 0
-    steps = epochs * math.ceil(examples / config.batch_size)
-    by_gradient = method.backward_need is not BackwardNeed.NONE
-    forward = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH))
-    trained = Passes.of(epochs * examples, length, steps) if by_gradient else Passes()
+    steps = epochs * per_epoch
+    head_only, passes = plan.backward_need is BackwardNeed.NONE, recipe.passes_of(plan.directions)
+    batches = Passes() if head_only else Passes.of(epochs * examples, length, steps)
+    starts = head_only or not plan.keep_head
+    features = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts else Passes()
+    forward, trained = (features, batches) if recipe.by_gradient else (features.plus(batches, passes), Passes())
     counts = training_events(
-        method, method.head, method.outputs, forward, trained, steps, 0 if by_gradient else epochs * examples
-    )
-    counts.digital_macs += head_start_macs(examples, method.head[1], method.head[0], method.head_shrinkage)
-    matrices = method.matrices
-    read = [matrices[name] for name in method.read_in_training]
-    added = method.extra_tokens
+        plan, plan.head, plan.outputs, forward, trained, steps,
+        epochs * examples * max(1, passes) if head_only else 0, recipe.by_gradient,
+    )  # fmt: skip
+    if starts:
+        counts.digital_macs += head_start_macs(examples, plan.head[1], plan.head[0], recipe.head_shrinkage)
+    # As in `trial`: a move along a direction reads where the step began and writes the numbers that are looked at.
+    changes = recipe.changes_of(plan.directions)
+    still, moving = plan.state_numbers - plan.moving_numbers, plan.moving_numbers
+    counts.sram_bytes += 2 * NUMBER_BYTES * steps * (moving * (changes - 1) - still)
+    matrices, added = plan.matrices, plan.extra_tokens
     vectors = [size.tokens + added * size.sequences for size in (forward, trained)]
-    counts.add(counter.reads(read, sum(vectors)))
-    counts.add(counter.reads([matrices[name] for name in method.transposed], vectors[1], transposed=True))
-    rewritten = [matrices[name] for name in method.rewritten]
-    if method.placement is Placement.NVM_STEP:
-        new = [matrices[name] for name in method.rewritten if name in method.extra]
-        counts.add(counter.programming(new)).add(counter.steps(rewritten, steps))
-    elif method.placement is Placement.NVM_TASK:
-        fresh = method.rewritten and method.rewritten[0] in method.extra
+    counts.add(counter.reads([matrices[name] for name in plan.read_in_training], sum(vectors)))
+    counts.add(counter.reads([matrices[name] for name in plan.transposed], vectors[1], transposed=True))
+    rewritten = [matrices[name] for name in plan.rewritten]
+    if plan.placement is Placement.NVM_STEP:
+        new = [matrices[name] for name in plan.rewritten if name in plan.extra]
+        counts.add(counter.programming(new)).add(counter.steps(rewritten, steps * changes))
+    elif plan.placement is Placement.NVM_TASK:
+        fresh = plan.rewritten and plan.rewritten[0] in plan.extra
         counts.add(counter.programming(rewritten) if fresh else counter.steps(rewritten, 1))
     return counts, steps
 
 
-def result(
-    config: CountConfig, counter: Counter, shape: ModelShape, method: Footprint, deployed: int
-) -> dict[str, Any]:
+def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Plan, deployed: int) -> dict[str, Any]:
     """The record of a method: what one adaptation and one answer cost."""
     table, chip, length = counter.table, counter.chip, config.tokens
     own = {name: method.extra[name] for name in method.rewritten if name in method.extra}
@@ -216,8 +234,8 @@ def result(
         "method": method.method,
         "placement": method.placement.value,
         "backward_need": method.backward_need.value,
-        "trained_parameters": max(0, method.trained - method.head_numbers),
-        "head_parameters": method.head_numbers if method.trained else 0,
+        "trained_parameters": sum(t.numbers for t in method.moving if t.group != "head"),
+        "head_parameters": method.head_numbers if method.tensors["head.weight"].group else 0,
         "cells_written": round(counts.cells_written),
         "cells_in_placement": counter.cells(rewritten),
         "write_energy_joules": table.write_joules(counts),
@@ -244,12 +262,13 @@ def result(
     }
 
 
-def max_writes(method: Footprint, steps: int) -> int:
+def max_writes(method: Plan, steps: int) -> int:
     """The most writes that one cell can get in one adaptation."""
     if not method.rewritten:
         return 0
     first = int(any(name in method.extra for name in method.rewritten))
-    return first + steps if method.placement is Placement.NVM_STEP else 1
+    changes = steps * method.recipe.changes_of(method.directions)
+    return first + changes if method.placement is Placement.NVM_STEP else 1
 
 
 def programming(counter: Counter, backbone: Mapping[str, Matrix], once: Mapping[str, Matrix]) -> dict[str, Any]:
@@ -301,7 +320,7 @@ def _device(chip: Chip, arrays: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _note(method: Footprint, config: CountConfig) -> str:
+def _note(method: Plan, config: CountConfig) -> str:
     if method.placement is Placement.NVM_STEP:
         return (
             f"at every step {100 * config.changed_share:g} % of the weights move to a neighbouring value"
@@ -312,7 +331,7 @@ def _note(method: Footprint, config: CountConfig) -> str:
     return ""
 
 
-def messages(chip: Chip, config: CountConfig, methods: list[Footprint]) -> list[str]:
+def messages(chip: Chip, config: CountConfig, methods: list[Plan]) -> list[str]:
     """What a reader should know."""
     notes = [
         "cells, arrays, drives, conversions, bytes, multiply-adds and cycles are counted; pulses, cell currents and "

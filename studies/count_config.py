@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown_name
-from ..methods.footprints import Size
+from ..methods import METHODS
+from ..methods.plan import Size
 from ..options_file import read_options
 
 
@@ -17,9 +18,10 @@ class CountConfig:
     """Options of `edge-adapt count`.
 
     model: a shape by name, or a YAML file with shapes. method: names, NAME:PLACEMENT, or "all"; empty means the
-    default ones. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them (None: the
-    method's recipe). rank: of LoRA, VeRA, and of each of the `pool_size` modules of the pool (None: the method's own).
-    changed_share: of the weights that a rewrite changes.
+    default ones. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them;
+    batch_size: examples of a step (None, for both: what the method's recipe says). rank: of LoRA, VeRA, and of each of
+    the `pool_size` modules of the pool (None: the method's own). changed_share: of the weights that a rewrite changes.
+    settings: `--set` pairs, of the chip, or `METHOD.OPTION` and `METHOD.recipe.OPTION`.
     """
 
     device: str = "reram"
@@ -29,7 +31,7 @@ class CountConfig:
     tokens: int = 64
     classes: int = 2
     epochs: int | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     rank: int | None = None
     pool_size: int = 6
     changed_share: float = 1.0
@@ -46,8 +48,16 @@ class CountConfig:
 
     @property
     def size(self) -> Size:
-        """What the footprints depend on."""
-        return Size(self.classes, self.rank, self.pool_size)
+        """What the plans depend on."""
+        return Size(self.classes, 16 if self.rank is None else self.rank, self.pool_size)
+
+    def method_settings(self) -> dict[str, str]:
+        """The settings of methods: `METHOD.OPTION`, `METHOD.recipe.OPTION`."""
+        return {key: value for key, value in self.settings if key.split(".", 1)[0] in METHODS}
+
+    def chip_settings(self) -> dict[str, str]:
+        """The others, of the chip."""
+        return {key: value for key, value in self.settings if key.split(".", 1)[0] not in METHODS}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""

@@ -21,7 +21,7 @@ class Size(Protocol):
 
 
 class Worker(Protocol):
-    """What a method's digital part needs: `methods.Adaptation` and `methods.footprints.Footprint` have it."""
+    """What a method's digital part needs: `methods.Adaptation` and `methods.plan.Plan` have it."""
 
     @property
     def inference_work(self) -> DigitalWork: ...

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..methods import Adaptation, Placement
-from ..methods.base import Recipe
+from ..methods.recipes import Recipe
 from ..methods.trainer import extract_features, train
 from ..simulator.autograd import ExactReader
 from ..workloads.tasks import Example

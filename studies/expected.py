@@ -7,7 +7,8 @@ the tokens of an example.
 from collections.abc import Mapping
 
 from ..methods import Placement
-from ..methods.base import BackwardNeed, Recipe
+from ..methods.placement import BackwardNeed
+from ..methods.recipes import Recipe
 from ..workloads.tasks import VALIDATION_SHARE
 from .progress import Work
 from .workbench import Variant, Workbench

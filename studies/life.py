@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ..methods import Placement
-from ..methods.base import BackwardNeed, Recipe
+from ..methods.placement import BackwardNeed
+from ..methods.recipes import Recipe
 from ..simulator import EventCounts, ProgrammedModel
 from . import expected
 from .encoding import Encoded, Graded

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from ..methods import Placement, get_method
-from ..methods.base import BackwardNeed
+from ..methods.placement import BackwardNeed
 from ..simulator import ProgrammedModel
 from ..workloads.tasks import VALIDATION_SHARE
 from . import expected

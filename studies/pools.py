@@ -15,12 +15,14 @@ import numpy as np
 from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
-from ..methods.footprints import IMAGE_HEAD_SHRINKAGE
+from ..methods.plan import DEFAULT_TARGETS
+from ..methods.spec import HEAD_OF_IMAGES
 from ..methods.trainer import evaluate, train
 from ..paths import expanded
 from ..runtime.examples import Reading
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
+from ..workloads.shapes import parse_roles
 from ..workloads.tasks import Task, load_task, without_effect
 from .encoding import Encoded
 
@@ -34,9 +36,10 @@ class PoolConfig:
     """What makes a pool: the same values give the same modules.
 
     `learning_rate` is that of A and B; the head's is `head_learning_rate`. `max_examples` of a task's training part are
-    used, each cut to `max_tokens`. text_column, label_column, encoding, on_error: how files of the user's own are read
-    (`runtime.examples.Reading`). All modules start from the same random A (B starts at zero): what they learn then
-    lies in a common frame, and the products B_j A_k of a fusion are meaningful.
+    used, each cut to `max_tokens`. `targets`: the linears that are adapted, by role. text_column, label_column,
+    encoding, on_error: how files of the user's own are read (`runtime.examples.Reading`). All modules start from the
+    same random A (B starts at zero): what they learn then lies in a common frame, and the products B_j A_k of a fusion
+    are meaningful.
     """
 
     model: str
@@ -50,6 +53,7 @@ class PoolConfig:
     batch_size: int = 32
     learning_rate: float = 1e-3
     head_learning_rate: float = 2e-3
+    targets: str = ",".join(DEFAULT_TARGETS)
     dtype: Literal["float32", "float16"] = "float16"
     text_column: str = "text"
     label_column: str = "label"
@@ -86,6 +90,7 @@ class PoolConfig:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.alpha <= 0 or self.learning_rate <= 0:
             raise UsageError("alpha and the learning rate must be above 0")
+        parse_roles(self.targets, "--targets")
         self.readings()
 
     def command(self, out: str) -> str:
@@ -171,7 +176,7 @@ def _open_folder(config: PoolConfig, out: Path) -> dict[str, Any]:
             "modules": [],
         }
     record = read_record(out)
-    before = record.get("config", {})
+    before = {"targets": PoolConfig.targets, **record.get("config", {})}  # an older pool has no targets
     if different := sorted(key for key in wanted.keys() | before.keys() if wanted.get(key) != before.get(key)):
         key = different[0]
         raise UsageError(
@@ -204,8 +209,8 @@ def _train_module(
     rates = {"matrices": config.learning_rate, "head": config.head_learning_rate}
     recipe = Recipe(rates, epochs=config.epochs, batch_size=config.batch_size)
     if task.kind == "image":
-        recipe = replace(recipe, head_shrinkage=IMAGE_HEAD_SHRINKAGE)
-    method = replace(get_method("lora", rank=config.rank, alpha=config.alpha), recipe=recipe)
+        recipe = replace(recipe, head_shrinkage=HEAD_OF_IMAGES["head_shrinkage"])
+    method = replace(get_method("lora", rank=config.rank, alpha=config.alpha, targets=config.targets), recipe=recipe)
     backbone = backbone.reading(task)
     # The same generator for every module: a common start for A.
     rng = np.random.default_rng([config.seed, 0])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..methods import Placement
-from ..methods.base import BackwardNeed
+from ..methods.placement import BackwardNeed
 from ..simulator import CostTable
 from ..simulator.compensation import compensates
 from ..simulator.counting import input_cycles

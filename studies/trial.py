@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ..methods import Adaptation, Placement
-from ..methods.base import BackwardNeed, Recipe
 from ..methods.costs import NUMBER_BYTES
+from ..methods.placement import BackwardNeed
+from ..methods.recipes import Recipe
 from ..methods.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader

@@ -3,7 +3,6 @@ chip.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip, load_chip
-from ..errors import UsageError, unknown_name
-from ..methods import METHODS, Method, Placement, get_method
-from ..methods.base import BackwardNeed
-from ..methods.image_recipes import for_images
-from ..methods.optimisers import belongs_to, with_optimiser
+from ..errors import UsageError
+from ..methods import METHODS, Method, Placement
+from ..methods.attaching import plan_on
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
 from ..workloads.image_tasks import IMAGE_TASKS
@@ -25,6 +22,7 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import TASKS, Example, Task, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
+from .method_settings import MethodSettings
 from .test_sets import TestSet, draw, with_pool
 
 
@@ -99,8 +97,8 @@ class Workbench:
         kept: dict[str, dict[str, np.ndarray]] = {}
         backbone = set(self.backbone.linear_names())
         for variant in self.variants:
-            # Others keep nothing beside the backbone.
-            if variant.method.needs_pool or variant.method.backward_need is BackwardNeed.THROUGH:
+            plan = plan_on(variant.method, self.backbone, self.classes, variant.placement, self.pool)
+            if set(plan.extra) - set(plan.rewritten):
                 attached = variant.method.attach(
                     self.backbone, self.classes, np.random.default_rng(0), placement=variant.placement, pool=self.pool
                 )
@@ -113,7 +111,8 @@ class Workbench:
 
     def pool_tensor_names(self) -> list[str]:
         """Names of the frozen matrices that hold the pool's modules."""
-        return [name for name in self.frozen_tensors if name.endswith((".pool_a", ".pool_b"))]
+        pooled = [v.method.name for v in self.variants if v.method.needs_pool]
+        return list(dict.fromkeys(name for method in pooled for name in self._beside[method]))
 
     def program(self, chip_seed: int, on_matrix: Callable[[str, Any], None] | None = None) -> ProgrammedModel:
         """Write backbone and pool to a fresh chip, pulse by pulse; same number of the chip, same cells."""
@@ -161,7 +160,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
 
 def prompts_of(variants: list[Variant]) -> int:
     """The most tokens that one of the methods puts in front of a text."""
-    return max((getattr(variant.method, "prompts", 0) for variant in variants), default=0)
+    return max((variant.method.extra_tokens for variant in variants), default=0)
 
 
 def unseen(pool: Pool, task: Task) -> tuple[Pool, Task]:
@@ -194,25 +193,15 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images
 
     `images`: with the recipes for images.
     """
-    per_method = _settings_by_method(settings)
-    for name, options in per_method.items():  # also those of methods that are not chosen: a typing error is an error
-        with_settings(get_method(name), options)
+    given = MethodSettings(settings)
     variants: list[Variant] = []
     entries = [name for entry in wanted or DEFAULT_METHODS for name in (METHODS if entry == "all" else (entry,))]
     for entry in entries:
         name, _, placement = entry.partition(":")
-        method = for_images(get_method(name)) if images else get_method(name)
-        method = with_settings(method, _options_of(method, per_method))
+        method = given.method(name, images)
         chosen = [method.choose_placement(placement.upper())] if placement else list(method.placements)
         variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
     return variants
-
-
-def _options_of(method: Method, per_method: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """The settings of a method. One that is the start of another has that one's options, but for the recipe."""
-    shared = per_method.get(method.untrained, {}) if method.untrained else {}
-    shared = {key: text for key, text in shared.items() if not key.startswith("recipe.")}
-    return shared | per_method.get(method.name, {})
 
 
 def require_readable(variants: list[Variant]) -> None:
@@ -223,65 +212,3 @@ def require_readable(variants: list[Variant]) -> None:
                 f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
                 "differentiated; take two-sided or one-sided"
             )
-
-
-def _settings_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    grouped: dict[str, dict[str, str]] = {}
-    for key, value in settings.items():
-        name, _, option = key.partition(".")
-        grouped.setdefault(name, {})[option] = value
-    return grouped
-
-
-def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
-    """The method with `OPTION`, `recipe.OPTION`, `recipe.learning_rates.GROUP` and, before these, `recipe.optimiser`
-    replaced by parsed values.
-    """
-    changes: dict[str, Any] = {}
-    recipe = method.recipe
-    if optimiser := settings.get("recipe.optimiser"):
-        recipe = with_optimiser(recipe, optimiser, method.name)
-    for key, text in settings.items():
-        if key == "recipe.optimiser":
-            continue
-        if key.startswith("recipe.learning_rates."):
-            group = key.removeprefix("recipe.learning_rates.")
-            if group not in recipe.learning_rates:
-                raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
-            rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, key)}
-            recipe = dataclasses.replace(recipe, learning_rates=rates)
-        elif key.startswith("recipe."):
-            option = key.removeprefix("recipe.")
-            recipe = _replace(recipe, option, text, f"recipe option of {method.name}", belongs_to(option))
-        else:
-            changes[key] = text
-    changed: Method = dataclasses.replace(method, recipe=recipe)
-    for key, text in changes.items():
-        changed = _replace(changed, key, text, f"option of {method.name}")
-    return changed
-
-
-def _replace(thing: Any, key: str, text: str, kind: str, hint: str = "") -> Any:
-    names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float, str))]
-    if key not in names:
-        raise UsageError(unknown_name(kind, key, names) + hint)
-    return dataclasses.replace(thing, **{key: _parse(text, getattr(thing, key), key)})
-
-
-def _parse(text: str, like: Any, key: str) -> Any:
-    if isinstance(like, str):
-        return text
-    if isinstance(like, bool):
-        if text.lower() in ("true", "yes", "on", "1"):
-            return True
-        if text.lower() in ("false", "no", "off", "0"):
-            return False
-        raise UsageError(f"{key} is on or off; got {text!r}")
-    try:
-        value = type(like)(text)
-        if math.isfinite(value):
-            return value
-        raise ValueError
-    except ValueError:
-        kind = "a whole number" if isinstance(like, int) else "a number"
-        raise UsageError(f"{key} takes {kind}; got {text!r}") from None

@@ -118,7 +118,7 @@ def _require_no_other_inputs(module: "nn.Module", seen: _Seen, name: str) -> Non
 
 
 def image_traits(module: "nn.Module", name: str, side: int, tokens: int) -> Traits:
-    """What an image encoder is like that is given squares of `side` pixels, `tokens` of them with [CLS].
+    """What an image encoder is like that is given squares of `side` pixels, `tokens` tokens each.
 
     Raises:
         UsageError: one that this package cannot put on a chip.
@@ -131,7 +131,7 @@ def image_traits(module: "nn.Module", name: str, side: int, tokens: int) -> Trai
     except Exception as error:
         raise refusal(module, name, f"it does not run on pixels alone: {one_line(error)}") from error
     if tuple(seen.hidden.shape[:2]) != (1, tokens):
-        raise refusal(module, name, f"it makes {seen.hidden.shape[1]} tokens of an image, not [CLS] and its patches")
+        raise refusal(module, name, f"it makes {seen.hidden.shape[1]} tokens of an image, not {tokens}")
     shape = module_shape(module, name)
     _matrices_beside(module, seen, shape, name)
     return Traits(replace(shape, max_tokens=tokens), ())
@@ -177,7 +177,7 @@ def _matrices_beside(module: Any, seen: _Seen, shape: ModelShape, name: str) -> 
     order = {id(child): place for place, child in enumerate(seen.calls)}
     first, last = (order[id(module.get_submodule(shape.blocks[place].name))] for place in (0, -1))
     beside, weights = [], set()
-    for path, owner, weight in matrices(module):
+    for path, owner, weight in matrices(module, family(module.config.model_type, name).tables):
         place = order.get(id(owner), -1)
         if path in inside:
             if place < 0:

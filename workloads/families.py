@@ -7,7 +7,7 @@ looks at module paths. To add a family, add an entry here, and a tiny random mod
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError, nearest
@@ -41,6 +41,10 @@ class Family:
     many groups of blocks there are, each of which runs several times; "" where each block runs once. `made_by`: the
     class of transformers that is the encoder alone; "" for the usual one. `counted_only`: models that are counted and
     not run. `front`: tokens of an image in front of its patches, as a number and keys of the configuration to be added.
+    `tables`: names of parameters in blocks that are tables of biases for pairs of tokens, no matrices: the number of
+    tokens is then fixed. `norm`: path of the norm that the last hidden states still pass, where the model leaves that
+    to its pooler. `smooth`: whether the table of positions of an image is smoothed (antialiased)
+    when it is resized. `settings`: values of the configuration that leave parts out that features do not use.
     """
 
     title: str
@@ -55,6 +59,10 @@ class Family:
     made_by: str = ""
     counted_only: bool = False
     front: tuple[int | str, ...] = ()
+    tables: tuple[str, ...] = ()
+    norm: str = ""
+    smooth: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def front_tokens(self, config: Any) -> int:
         """Tokens of an image in front of its patches."""
@@ -173,6 +181,23 @@ FAMILIES: Mapping[str, Family] = {
     "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,)),
     "dinov2": Family(
         "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,)
+    ),
+    "dinov2_with_registers": Family(
+        "DINOv2 with registers", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls",
+        front=(1, "num_register_tokens"), smooth=True,
+    ),
+    "deit": Family("DeiT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(2,)),
+    "beit": Family(
+        "BEiT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="patches", front=(1,),
+        tables=("relative_position_bias_table",),
+    ),
+    "siglip_vision_model": Family(
+        "SigLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="patches",
+        front=(0,), settings={"vision_use_head": False},
+    ),
+    "clip_vision_model": Family(
+        "CLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="cls",
+        front=(1,), norm="post_layernorm",
     ),
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .families import Family, family
-from .shapes import BlockShape, LinearShape, ModelShape
+from .shapes import BlockShape, LinearShape, ModelShape, NormShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,12 @@ def module_shape(module: Any, name: str, source: str = "the model") -> ModelShap
         norm_bias=any(getattr(norm, "bias", None) is not None for _, norm in norms),
         patch_weights=0 if projection is None else int(projection.weight.numel()),
         max_tokens=None if projection is not None else longest_input(module, entry),
+        front_tokens=1 if projection is None else entry.front_tokens(config),
+        fixed_tokens=any(path.rpartition(".")[2] in entry.tables for path, _ in module.named_parameters()),
         runs=_runs(module, entry, len(blocks), name),
+        named_norms=tuple(
+            NormShape(path, norm.weight.numel(), getattr(norm, "bias", None) is not None) for path, norm in norms
+        ),
     )
 
 
@@ -65,9 +70,9 @@ def first_position(table: "nn.Embedding") -> int:
     return 0 if table.padding_idx is None else table.padding_idx + 1
 
 
-def matrices(module: "nn.Module") -> "list[tuple[str, nn.Module, nn.Parameter]]":
+def matrices(module: "nn.Module", tables: tuple[str, ...] = ()) -> "list[tuple[str, nn.Module, nn.Parameter]]":
     """(path, owner, weight) of everything that hidden states could be multiplied by: parameters of two or more extents,
-    tables of vectors left out.
+    tables of vectors and those called `tables` left out.
     """
     from torch import nn
 
@@ -75,8 +80,8 @@ def matrices(module: "nn.Module") -> "list[tuple[str, nn.Module, nn.Parameter]]"
         (path, owner, parameter)
         for path, owner in module.named_modules()
         if not isinstance(owner, nn.Embedding)
-        for parameter in owner.parameters(recurse=False)
-        if parameter.ndim > 1
+        for own, parameter in owner.named_parameters(recurse=False)
+        if parameter.ndim > 1 and own not in tables
     ]
 
 
@@ -100,7 +105,7 @@ def _block(module: "nn.Module", path: str, stack: str, entry: Family, name: str)
 
     block = module.get_submodule(path)
     found: dict[str, LinearShape] = {}
-    for inner, owner, weight in matrices(block):
+    for inner, owner, weight in matrices(block, entry.tables):
         if not isinstance(owner, nn.Linear) or type(owner).forward is not nn.Linear.forward:
             raise _refused(module, name, f"{path}.{inner} is no linear layer, but a {type(owner).__name__}")
         if inner not in entry.linears:

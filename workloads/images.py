@@ -90,7 +90,7 @@ class Images(Sequence[np.ndarray]):
 class ImageReader:
     """What a model does to images before it sees them: squares of `side` pixels, in patches of `patch`.
 
-    `resample` is Pillow's number of the filter: 2 bilinear, 3 bicubic.
+    `resample` is Pillow's number of the filter: 2 bilinear, 3 bicubic. `front`: tokens in front of the patches.
     """
 
     side: int
@@ -98,6 +98,7 @@ class ImageReader:
     mean: tuple[float, ...] = IMAGENET_MEAN
     deviation: tuple[float, ...] = IMAGENET_DEVIATION
     resample: int = 3
+    front: int = 1
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a size that is no whole number of patches."""
@@ -106,8 +107,8 @@ class ImageReader:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one image: [CLS], then the patches."""
-        return 1 + (self.side // self.patch) ** 2
+        """Tokens of one image: [CLS] and the like, then the patches."""
+        return self.front + (self.side // self.patch) ** 2
 
     def stored(self, augment: bool) -> int:
         """Side of the squares that images are kept as, larger than what the model sees where they are cropped."""

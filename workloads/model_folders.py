@@ -184,7 +184,10 @@ def base_class(config: "PretrainedConfig", encoder: bool = False) -> tuple[Any, 
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    own = family(config.model_type, str(config.name_or_path)).made_by if encoder else ""
+    entry = family(config.model_type, str(config.name_or_path))
+    for key, value in entry.settings.items():
+        setattr(config, key, value)
+    own = entry.made_by if encoder else ""
     made: Any = getattr(transformers, own) if own else MODEL_MAPPING.get(type(config), None)
     made = made[0] if isinstance(made, tuple) else made
     pooler = made is not None and "add_pooling_layer" in inspect.signature(made).parameters

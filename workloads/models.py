@@ -15,6 +15,7 @@ from ..paths import expanded
 from .batches import encode, encode_pairs, encode_words
 from .encoder_checks import Traits, image_traits, text_traits
 from .families import POOLING_WORDS, Pooling, family
+from .family_shapes import module_shape
 from .fetch import fetch
 from .images import ImageReader, Images
 from .model_folders import POOLING_FILE, folder_pooling, load_module, quiet, read_config, require_encoder, runs_code
@@ -196,8 +197,12 @@ class Backbone(Shown):
 
     @property
     def special_tokens(self) -> int:
-        """How many special tokens the tokenizer puts around one text, or around a pair; an image has [CLS]."""
-        return 1 if self.kind == "image" else int(self.tokenizer.num_special_tokens_to_add(self.paired))
+        """How many special tokens the tokenizer puts around one text, or around a pair; an image has [CLS], or none."""
+        return (
+            min(1, self.shape.front_tokens)
+            if self.kind == "image"
+            else int(self.tokenizer.num_special_tokens_to_add(self.paired))
+        )
 
     @property
     def separator(self) -> int | None:
@@ -236,9 +241,11 @@ def load_backbone(name_or_path: str | Path, image_size: int | None = None) -> Ba
             if family(config.model_type, name).reads == "text":
                 return _text_backbone(name, folder, config, image_size)
             module = load_module(folder, config)
-        reader = image_reader(folder, module, image_size or known.image_size or native_side(module))
+        shape = module_shape(module, name)
+        side = image_size or known.image_size or native_side(module)
+        reader = image_reader(folder, module, side, shape.front_tokens)
         fingerprint = weights_fingerprint(module)  # of the positions as they were trained
-        resize_positions(module, reader)
+        resize_positions(module, reader, shape.fixed_tokens)
         traits = image_traits(module, name, reader.side, reader.tokens)
     return _backbone(name, folder, module, reader, traits, fingerprint)
 

@@ -1,6 +1,6 @@
 """Shapes of the linear layers of well-known Transformers: enough to count parameters and cells without any weights."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +22,10 @@ JOINT: Mapping[str, tuple[Role, ...]] = {
     "ffn_gate_up": ("ffn_gate", "ffn_up"),
 }
 
+TARGETS: tuple[Role, ...] = ("query", "key", "value", "attention_output", "ffn_gate", "ffn_up", "ffn_down")
+"""What a method may be told to adapt. A joint projection is adapted as a whole where one of its parts is named."""
+
+_STAGES: Mapping[Role, int] = {"attention_output": 1, "ffn_gate": 2, "ffn_up": 2, "ffn_down": 3}
 _FOLDER = Path(__file__).parent / "shapes"
 _ROLES: tuple[str, ...] = get_args(Role)
 
@@ -57,13 +61,40 @@ class BlockShape:
 
 
 @dataclass(frozen=True)
+class Front:
+    """Where a gradient ends.
+
+    `entries`: the first linears that it reaches, whose inputs need none. `beyond`: those in front of them, which it
+    does not reach. `skipped`: numbers of a token's queries in
+    attentions that it does not reach. `spared`: numbers of a token's queries, keys and values, in those that it does
+    reach, that come from frozen embeddings through frozen matrices alone; the attention's weights stand for as many.
+    """
+
+    entries: tuple[LinearShape, ...]
+    beyond: tuple[LinearShape, ...]
+    skipped: int
+    spared: int
+
+
+@dataclass(frozen=True)
+class NormShape:
+    """A norm: `name` is its module path; its gain has `width` numbers, and its bias, where it has one, too."""
+
+    name: str
+    width: int
+    bias: bool
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """The Transformer blocks of a model, encoder first. Embeddings and heads are not part of it.
 
     `norms_outside` are the norms of the embeddings and behind the last block; `norm_bias`: norms add a bias
     (LayerNorm), or only scale (RMSNorm). Every norm has the width `hidden_size`. `patch_weights`: numbers in the
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
-    how often every block runs in one pass: more than once where blocks share their weights (ALBERT).
+    how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `front_tokens`:
+    those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
+    for each pair of them. `named_norms`: all norms, where their paths are known; these hold then.
     """
 
     name: str
@@ -76,6 +107,9 @@ class ModelShape:
     patch_weights: int = 0
     max_tokens: int | None = None
     runs: int = 1
+    front_tokens: int = 1
+    fixed_tokens: bool = False
+    named_norms: tuple[NormShape, ...] | None = None
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -88,6 +122,15 @@ class ModelShape:
         return sum(block.norms for block in self.blocks) + self.norms_outside
 
     @property
+    def norm_shapes(self) -> tuple[NormShape, ...]:
+        """Every norm; where paths are not known, with names made up."""
+        if self.named_norms is not None:
+            return self.named_norms
+        names = [f"{block.name}.norms.{index}" for block in self.blocks for index in range(block.norms)]
+        names += [f"norms.{index}" for index in range(self.norms_outside)]
+        return tuple(NormShape(name, self.hidden_size, self.norm_bias) for name in names)
+
+    @property
     def weights(self) -> int:
         """Numbers in the weight matrices of all blocks."""
         return sum(linear.out_features * linear.in_features for linear in self.linears)
@@ -95,42 +138,39 @@ class ModelShape:
     @property
     def attention_numbers(self) -> int:
         """Numbers of a token's queries, over all attentions of a pass."""
-        joint = sum(linear.out_features // 3 for linear in self.linears if linear.role == "query_key_value")
-        return self.runs * (joint + sum(linear.out_features for linear in self.linears if linear.role == "query"))
+        return self.runs * sum(_query_numbers(block) for block in self.blocks)
 
     @property
     def entries(self) -> tuple[LinearShape, ...]:
-        """The projections that the embeddings go into: the first query, key and value of every stack's first block.
-
-        Their inputs need no gradient unless something is trained in front of the blocks. None where blocks run more
-        than once.
-        """
-        return tuple(dict.fromkeys(linear for first in self._entries() for linear in first.values()))
+        """The projections that the embeddings go into: the first query, key and value of every stack's first block."""
+        found = [first for blocks in self._stacks() for first in _projections(blocks[0]).values()]
+        return tuple(dict.fromkeys(found))
 
     def spared(self, trained: Collection[str]) -> int:
-        """How many numbers of a token's queries, keys and values come from the embeddings through frozen matrices
-        alone. `trained`: names of linears that are not frozen.
-        """
-        total = 0
-        for first in self._entries():
-            if query := first.get("query"):
-                width = query.out_features // (3 if query.role == "query_key_value" else 1)
-                total += width * sum(linear.name not in trained for linear in first.values())
-        return total
+        """As `Front.spared`, where a gradient reaches the first attention of every stack."""
+        return sum(_spared(blocks[0], trained) for blocks in self._stacks())
 
-    def _entries(self) -> list[dict[Role, LinearShape]]:
-        """The first query, key and value of every stack, by role."""
-        firsts: dict[str, BlockShape] = {}
+    def front(self, trained: Collection[str]) -> "Front":
+        """Where a gradient ends when these linears are trained or changed, and nothing in front of them is."""
+        found: list[LinearShape] = []
+        beyond: list[LinearShape] = []
+        skipped = spared = 0
+        for block, stage in ((block, stage) for blocks in self._stacks() for block, stage in _until(blocks, trained)):
+            if stage == 0:
+                found += _projections(block).values()
+                spared += _spared(block, trained)
+                continue
+            skipped += _query_numbers(block)
+            found += [linear for linear in block.linears if _stage(linear) == stage]
+            beyond += [linear for linear in block.linears if stage is None or _stage(linear) < stage]
+        return Front(tuple(dict.fromkeys(found)), tuple(beyond), skipped, spared)
+
+    def _stacks(self) -> list[list[BlockShape]]:
+        """The blocks by what embeddings enter. None where blocks run again: their gradient comes from behind, too."""
+        found: dict[str, list[BlockShape]] = {}
         for block in self.blocks if self.runs == 1 else ():
-            firsts.setdefault(block.stack or block.name.rpartition(".")[0], block)
-        found: list[dict[Role, LinearShape]] = []
-        for block in firsts.values():
-            found.append({})
-            for linear in block.linears:
-                for role in linear.roles:
-                    if role in JOINT["query_key_value"]:
-                        found[-1].setdefault(role, linear)
-        return found
+            found.setdefault(block.stack or block.name.rpartition(".")[0], []).append(block)
+        return list(found.values())
 
     def with_roles(self, roles: Collection[str]) -> tuple[LinearShape, ...]:
         """The linear layers that have one of the roles, joint projections included."""
@@ -142,6 +182,66 @@ class ModelShape:
             if any(inside.name == linear for inside in block.linears):
                 return number
         raise UsageError(f"model {self.name!r} has no linear layer {linear!r} in its blocks")
+
+
+def _stage(linear: LinearShape) -> int:
+    """How many linears a token has passed in its block before this one."""
+    return _STAGES.get(linear.roles[0], 0)
+
+
+def _until(blocks: Sequence[BlockShape], trained: Collection[str]) -> Iterator[tuple[BlockShape, int | None]]:
+    """The blocks up to the first with something trained, and the stage at which that is; None for the others."""
+    for block in blocks:
+        stage = min((_stage(linear) for linear in block.linears if linear.name in trained), default=None)
+        yield block, stage
+        if stage is not None:
+            return
+
+
+def _projections(block: BlockShape) -> dict[Role, LinearShape]:
+    """The first query, key and value of a block, by role."""
+    found: dict[Role, LinearShape] = {}
+    for linear in block.linears:
+        for role in linear.roles:
+            if role in JOINT["query_key_value"]:
+                found.setdefault(role, linear)
+    return found
+
+
+def _spared(block: BlockShape, trained: Collection[str]) -> int:
+    """Numbers of the first queries, keys and values of a block whose matrices are not trained. With trained values
+    alone the attention's weights need no gradient either.
+    """
+    first = _projections(block)
+    if "query" not in first:
+        return 0
+    query = first["query"]
+    width = query.out_features // (3 if query.role == "query_key_value" else 1)
+    frozen = [role for role, linear in first.items() if linear.name not in trained]
+    return width * (len(frozen) + (sorted(frozen) == ["key", "query"]))
+
+
+def _query_numbers(block: BlockShape) -> int:
+    """Numbers of a token's queries in one block."""
+    joint = sum(linear.out_features // 3 for linear in block.linears if linear.role == "query_key_value")
+    return joint + sum(linear.out_features for linear in block.linears if linear.role == "query")
+
+
+def parse_roles(text: str, option: str) -> tuple[str, ...]:
+    """Roles of linear layers from "query,value".
+
+    Raises:
+        UsageError: a role that is none, one that is named twice, or none at all.
+    """
+    given = [word.strip() for word in text.split(",") if word.strip()]
+    for place, word in enumerate(given):
+        if word not in TARGETS:
+            raise UsageError(unknown_name(f"role in {option}", word, TARGETS))
+        if word in given[:place]:
+            raise UsageError(f"{option} names {word} twice")
+    if not given:
+        raise UsageError(f"{option} names no role; allowed: {', '.join(TARGETS)}")
+    return tuple(given)
 
 
 def list_shapes() -> list[str]:

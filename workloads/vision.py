@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeAdaptError, UsageError, require
+from .families import family
 from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
-
-VISION_TYPES = ("vit", "dinov2")
-"""Model types of Hugging Face whose sequence is [CLS], then the patches."""
 
 _BACKBONE = "backbone."
 _HIDDEN_PER_HEAD = 64  # of every DINOv2
@@ -100,14 +98,7 @@ def _current_name(name: str) -> str:
 
 
 def check_vision_config(config: "PretrainedConfig", folder: Path) -> None:
-    """Raise `UsageError` for a vision model of another kind than those in `VISION_TYPES`, or for one of images other
-    than squares of three colours.
-    """
-    if config.model_type not in VISION_TYPES:
-        raise UsageError(
-            f"{folder}: a {config.model_type!r} model is not a vision encoder that is known here; allowed are "
-            f"{' and '.join(VISION_TYPES)}"
-        )
+    """Raise `UsageError` for a model of images other than squares of three colours."""
     if config.num_channels != 3:
         raise UsageError(f"{folder}: the model takes images of {config.num_channels} channels; allowed are 3 (colour)")
     for key in ("image_size", "patch_size"):
@@ -117,12 +108,15 @@ def check_vision_config(config: "PretrainedConfig", folder: Path) -> None:
             raise UsageError(f"{folder}: {key} of the model is {list(value)}; allowed are squares")
 
 
-def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:
-    """What the model does to images: from `preprocessor_config.json`, else with ImageNet's mean and deviation."""
-    patch = _first(module.get_submodule("embeddings.patch_embeddings"), "patch_size")
+def image_reader(folder: Path, module: "nn.Module", side: int, front: int) -> ImageReader:
+    """What the model does to images: from `preprocessor_config.json`, else with ImageNet's mean and deviation. `front`:
+    tokens in front of the patches.
+    """
+    config: Any = module.config
+    patch = _first(config.patch_size)
     path = folder / "preprocessor_config.json"
     if not path.is_file():
-        return ImageReader(side, patch, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        return ImageReader(side, patch, IMAGENET_MEAN, IMAGENET_DEVIATION, front=front)
     try:
         given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         mean, deviation = (tuple(map(float, given[key])) for key in ("image_mean", "image_std"))
@@ -133,36 +127,59 @@ def image_reader(folder: Path, module: "nn.Module", side: int) -> ImageReader:
             raise ValueError(f"pixels times {scale:g}; here they are divided by 255")
         if len(mean) != 3 or len(deviation) != 3 or not min(deviation) > 0:
             raise ValueError(f"mean {mean} and deviation {deviation} of three colours")
-        return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)))
+        return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)), front)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EdgeAdaptError(f"{path} is not usable: {error}") from error
 
 
 def native_side(module: "nn.Module") -> int:
-    """Pixels on a side of the images that the table of positions was trained for."""
-    return _first(module.get_submodule("embeddings.patch_embeddings"), "image_size")
+    """Pixels on a side of the images that a model takes."""
+    config: Any = module.config
+    return _first(config.image_size)
 
 
-def _first(owner: Any, name: str) -> int:
+def _first(size: Any) -> int:
     """A size that is given as a number, or as height and width."""
-    size = getattr(owner, name)
     return int(size[0] if isinstance(size, tuple | list) else size)
 
 
-def resize_positions(module: "nn.Module", reader: ImageReader) -> None:
-    """Let the model take squares of `reader.side` pixels: its table of positions is resized to their grid."""
+def resize_positions(module: "nn.Module", reader: ImageReader, fixed: bool = False) -> None:
+    """Let the model take squares of `reader.side` pixels: its table of positions is resized to their grid. `fixed`: it
+    has biases for pairs of tokens, which are not resized.
+
+    Raises:
+        UsageError: another size than that of its training, for a model with such biases.
+    """
     import torch
     from torch import nn
 
+    config: Any = module.config
+    smooth = family(config.model_type, str(config.name_or_path)).smooth
     embeddings: Any = module.get_submodule("embeddings")
-    table = embeddings.position_embeddings.detach()
-    before, after = math.isqrt(table.shape[1] - 1), reader.side // reader.patch
-    if after != before:
-        grid = table[:, 1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
-        grid = nn.functional.interpolate(grid, size=(after, after), mode="bicubic", align_corners=False)
+    before, after = native_side(module) // reader.patch, reader.side // reader.patch
+    if after != before and fixed:
+        raise UsageError(f"this model has biases for images of {native_side(module)} pixels alone: give no other size")
+    named = getattr(embeddings, "position_embeddings", None)
+    table = named if named is not None else getattr(embeddings, "position_embedding", None)
+    if after != before and table is not None:
+        rows = table.weight.detach()[None] if isinstance(table, nn.Embedding) else table.detach()
+        front = rows.shape[1] - before**2
+        grid = rows[:, front:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
+        grid = nn.functional.interpolate(
+            grid, size=(after, after), mode="bicubic", align_corners=False, antialias=smooth
+        )
         grid = grid.permute(0, 2, 3, 1).reshape(1, after**2, -1)
-        embeddings.position_embeddings = nn.Parameter(torch.cat([table[:, :1], grid], 1))
-    for owner in (embeddings, embeddings.patch_embeddings):
+        resized = torch.cat([rows[:, :front], grid], 1)
+        if isinstance(table, nn.Embedding):
+            embeddings.position_embedding = nn.Embedding.from_pretrained(resized[0])
+            embeddings.position_ids = torch.arange(resized.shape[1]).expand((1, -1))
+        else:
+            embeddings.position_embeddings = nn.Parameter(resized)
+    owners: list[Any] = [embeddings, getattr(embeddings, "patch_embeddings", None)]
+    for owner in owners:
         if hasattr(owner, "image_size"):
-            owner.image_size = (reader.side, reader.side)
-    embeddings.patch_embeddings.num_patches = after**2
+            given = owner.image_size
+            owner.image_size = (reader.side, reader.side) if isinstance(given, tuple | list) else reader.side
+        if hasattr(owner, "num_patches"):
+            owner.num_patches = after**2
+    config.image_size = reader.side

@@ -8,7 +8,7 @@ import pytest
 import torch
 from edge_adapt.exporters.forms import has_form, processor_forms
 from edge_adapt.methods import get_method
-from edge_adapt.methods.lorafusion import FusedLinear
+from edge_adapt.methods.fusion import FusedLinear
 from edge_adapt.workloads.models import load_backbone
 from edge_adapt.workloads.pools import Pool, load_pool
 

@@ -1,18 +1,21 @@
 """The battery that every registered method passes under every placement it offers, on texts and on images."""
 
 import dataclasses
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
-from edge_adapt.methods import METHODS, BackwardNeed, Placement, get_method
-from edge_adapt.methods.base import Method, register
-from edge_adapt.methods.cells import CellLinear
+from edge_adapt.methods import METHODS, BackwardNeed, Method, Placement, get_method, register
+from edge_adapt.methods.layers import CellLinear
+from edge_adapt.methods.plan import Size
 from edge_adapt.methods.trainer import evaluate, extract_features, train
 from edge_adapt.workloads.images import Images
-from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, NormShape
 
 EVERY = [
     pytest.param(name, place, kind, id=f"{name}-{place}-{kind}")
@@ -20,6 +23,7 @@ EVERY = [
     for place in m.placements
     for kind in m.kinds
 ]
+NORM = re.compile(r"(layer_?norm|norm1|norm2)\.weight$", re.IGNORECASE)
 every_method = pytest.mark.parametrize(("name", "placement", "kind"), EVERY)
 
 
@@ -183,7 +187,46 @@ def shape_of(base) -> ModelShape:
                 role = roles.get(name.rsplit(".", 1)[-1], role)
                 linears.append(LinearShape(name, role, linear.out_features, linear.in_features, True))
         blocks.append(BlockShape(prefix, tuple(linears)))
-    return ModelShape("tiny", "tiny", "test", base.hidden_size, tuple(blocks), patch_weights=patches)
+    norms = [name.removesuffix(".weight") for name, _ in base.module.named_parameters() if NORM.search(name)]
+    named = tuple(NormShape(name, base.hidden_size, True) for name in norms)
+    return ModelShape("tiny", "tiny", "test", base.hidden_size, tuple(blocks), patch_weights=patches, named_norms=named)
+
+
+@every_method
+def test_what_is_built_is_what_is_planned(base, pool_of, name, placement, kind):
+    """Tensor by tensor, from a shape that knows no weights: name, shape, placement, and the group that trains it."""
+    method = get_method(name)
+    adaptation = method.attach(base, 3, np.random.default_rng(0), placement=placement, pool=pool_of((3, 3)))
+    tensors = {**adaptation.state, **adaptation.cell_tensors}
+    group_of = {key: group for group, names in adaptation.groups.items() for key in names}
+    built = {
+        key: (tuple(tensor.shape), adaptation.placements[key], group_of.get(key, "")) for key, tensor in tensors.items()
+    }
+    plan = method.plan(shape_of(base), Size(classes=3, rank=3, modules=2), placement)
+    assert built == {key: (t.shape, t.placement, t.group) for key, t in plan.tensors.items()}
+    assert {key for key, t in plan.tensors.items() if t.in_state} == adaptation.state.keys()
+    work = (adaptation.inference_work, adaptation.training_work, adaptation.backward_work)
+    assert (plan.inference_work, plan.training_work, plan.backward_work) == work
+    assert (plan.state_bytes, plan.optimiser_macs) == (adaptation.state_bytes, adaptation.optimiser_macs)
+
+
+def test_what_is_not_built_as_planned_is_refused(backbone):
+    class Forgetful(type(METHODS["bitfit"])):
+        def build(self, site):
+            built = super().build(site)
+            return dataclasses.replace(built, state=dict(list(built.state.items())[1:]))
+
+    with pytest.raises(ValueError, match=r"bitfit is not built as planned: state 'embeddings.LayerNorm.bias'"):
+        Forgetful(recipe=METHODS["bitfit"].recipe).attach(backbone, 3, np.random.default_rng(0))
+
+
+def test_plans_need_no_torch():
+    code = (
+        "import sys; from edge_adapt.methods import METHODS; from edge_adapt.workloads.shapes import load_shape; "
+        "[METHODS[n].plan(load_shape('vit-s' if 'image' in METHODS[n].kinds else 'minilm')) for n in METHODS]; "
+        "print([m for m in ('torch', 'transformers', 'numba', 'rich') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @every_method

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
-from edge_adapt.methods.cells import CellLinear
+from edge_adapt.methods.layers import CellLinear, ChangedLinear
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -49,9 +49,13 @@ def backward_products(adaptation):
     return found[torch.ops.aten.mm] // 2, found.get(torch.ops.aten.bmm, 0) // 2
 
 
-@pytest.mark.parametrize("name", THROUGH)
-def test_gradients_of_the_attention(backbone, make_pool, name):
-    adaptation = attached(backbone, make_pool, name)
+ROLES = ["query,value", "key", "attention_output", "ffn_up", "ffn_down", "value,ffn_up", "query,key,ffn_down"]
+TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3") for roles in ROLES]
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
+def test_gradients_of_the_attention(backbone, make_pool, name, options):
+    adaptation = attached(backbone, make_pool, name, **options)
     pairs = SEQUENCES * (LENGTH + adaptation.extra_tokens) ** 2
     assert backward_products(adaptation)[1] == adaptation.backward_work.per_pair * pairs
 
@@ -73,10 +77,29 @@ def test_gradients_of_trained_matrices_and_of_what_enters_them(backbone, make_po
     assert products == TOKENS * sum(frozen) + adaptation.backward_work.macs(TOKENS, 0, SEQUENCES)
 
 
-@pytest.mark.parametrize("name", ["vera", "ia3", "lorafusion", "pasta+lorafusion"])
-def test_gradients_of_what_vectors_scale(backbone, make_pool, name):
+@pytest.mark.parametrize("roles", ROLES)
+def test_gradients_of_lora_by_role(backbone, make_pool, roles):
+    """Of the matrices of a lora, and of their inputs where those come from something that is trained."""
+    adaptation = attached(backbone, make_pool, "lora", Placement.DIGITAL, targets=roles)
+    passed = [0]
+
+    def look(module, args):
+        if args[0].requires_grad:
+            passed[0] += module.weight.numel()
+
+    for module in adaptation.module.modules():
+        if isinstance(module, CellLinear):
+            module.register_forward_pre_hook(look)
+    products, _ = backward_products(adaptation)
+    assert products == TOKENS * passed[0] + adaptation.backward_work.macs(TOKENS, 0, SEQUENCES)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) :]
+)
+def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
     """Two products for each number that is scaled, but one where what is scaled needs no gradient."""
-    adaptation = attached(backbone, make_pool, name)
+    adaptation = attached(backbone, make_pool, name, **options)
     scaled = {linear.removesuffix(".scale"): vector for linear, vector in adaptation.state.items()}
     expected = []
 
@@ -84,12 +107,19 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name):
         y = exact_reader(cell, x, weight)
         if ".pool_a" in cell:
             expected.append(y.shape[-1] * (3 + y.requires_grad))  # the inner and the outer coefficients
-        elif ".pool_b" in cell or cell.startswith("vera."):
+        # The inner activations are scaled in front.
+        elif ".pool_b" in cell or cell.startswith("vera.") or (cell in scaled and weight.shape[1] <= weight.shape[0]):
             expected.append(y.shape[-1] * (1 + y.requires_grad))
-        elif cell in scaled:  # the inner activations come scaled, and the others go
-            inner = weight.shape[1] > weight.shape[0]
-            expected.append(x.shape[-1] * 2 if inner else y.shape[-1] * (1 + y.requires_grad))
         return y
+
+    def scaled_inner(module, args):
+        expected.append(args[0].shape[-1] * (1 + args[0].requires_grad))
+
+    roles = {linear.name: linear.role for linear in backbone.shape.linears}
+    for module in adaptation.module.modules():
+        inner = isinstance(module, ChangedLinear) and roles.get(module.cell_name) == "ffn_down"
+        if inner and f"{module.cell_name}.scale" in adaptation.state:
+            module.register_forward_pre_hook(scaled_inner)
 
     adaptation.use(look)
     loss_of(adaptation)

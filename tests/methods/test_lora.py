@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
-from edge_adapt.methods.base import target_linears
+from edge_adapt.methods.plan import target_linears
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -51,3 +51,40 @@ def test_targets_by_role(backbone):
         target_linears(shape, ["ffn_gate"])
     with pytest.raises(UsageError, match=r"has no linear layer .encoder\.dense."):
         shape.block_of("encoder.dense")
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ("quary", r"unknown role in targets of lora 'quary'; did you mean 'query'"),
+        ("value, value", "targets of lora names value twice"),
+        (" , ", "targets of lora names no role; allowed: query, key"),
+        ("query_key_value", "unknown role in targets of lora"),
+    ],
+)
+def test_targets_that_are_none(roles, message):
+    with pytest.raises(UsageError, match=message):
+        get_method("lora", targets=roles)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("roles", "names"),
+    [("query,value,ffn_up", ["query", "value", "intermediate.dense"]),
+     ("attention_output", ["attention.output.dense"])],
+)  # fmt: skip
+def test_targets_are_those_of_peft(backbone, examples, roles, names):
+    """As many trained numbers as peft has, on the same linears, under the count from shapes."""
+    peft = pytest.importorskip("peft")
+    method = get_method("lora", rank=3, targets=roles)
+    adaptation = method.attach(backbone, 2, np.random.default_rng(0))
+    config = peft.LoraConfig(r=3, target_modules=names)
+    model = peft.get_peft_model(copy.deepcopy(backbone.module), config)
+    theirs = {name.partition(".lora_A")[0].removeprefix("base_model.model.") for name, _ in model.named_parameters()
+              if ".lora_A" in name}  # fmt: skip
+    ours = {name.removesuffix(".lora_a") for name in adaptation.state if name.endswith(".lora_a")}
+    assert theirs == ours
+    assert all(any(name.endswith(end) for end in names) for name in ours)
+    numbers = {name: sum(backbone.module.get_submodule(name).weight.shape) for name in ours}
+    assert adaptation.trained_parameters == 3 * sum(numbers.values())
+    assert method.count(backbone.shape, rank=3).trained_parameters == adaptation.trained_parameters

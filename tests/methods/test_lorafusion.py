@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
-from edge_adapt.methods.lorafusion import FusedLinear, FusionModel
+from edge_adapt.methods.fusion import FusedLinear, FusionModel
 from edge_adapt.methods.rownorm import CrossTermNorm, SeparateNorm
 from edge_adapt.methods.trainer import train
 from hypothesis import given, settings

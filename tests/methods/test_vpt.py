@@ -9,8 +9,8 @@ import torch
 from edge_adapt import cli
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
+from edge_adapt.methods.recipes import ZerothRecipe
 from edge_adapt.methods.trainer import train
-from edge_adapt.methods.zeroth import ZerothRecipe
 from edge_adapt.workloads.shapes import load_shape
 
 PROMPTS, WIDTH, BLOCKS, TOKENS = 3, 16, 2, 5

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
-from edge_adapt.methods.optimisers import OPTIMISERS, SgdRecipe, with_optimiser
+from edge_adapt.methods.recipes import OPTIMISERS, RULES, SgdRecipe, ZerothRecipe, with_optimiser
 from edge_adapt.methods.trainer import TrainLog, evaluate, train
-from edge_adapt.methods.zeroth import RULES, ZerothRecipe, ZerothStepper, replay
+from edge_adapt.methods.zeroth import ZerothStepper, replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -24,7 +25,7 @@ class Bowl:
     """Stands in for an adaptation: two tensors, and a loss that is exactly the quadratic 1 + (p - c) H (p - c) / 2."""
 
     method = "bowl"
-    block_paths = ("layer.0", "layer.1")
+    plan = SimpleNamespace(block_paths=("layer.0", "layer.1"))
 
     def __init__(self, seed=0, rates=(1.0, 1.0)):
         generator = torch.Generator().manual_seed(seed)

@@ -8,7 +8,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from edge_adapt.reports.canvas import COMPONENT_COLOURS, ON_FILL, Drawing, colours_of, fill_of, page_colours
+from edge_adapt.methods import METHODS
+from edge_adapt.methods.spec import FAMILIES
+from edge_adapt.reports.canvas import (
+    COMPONENT_COLOURS,
+    FAMILY_COLOURS,
+    ON_FILL,
+    Drawing,
+    colours_of,
+    fill_of,
+    page_colours,
+)
 from edge_adapt.reports.figure_programming import pulses
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.label_layout import Box, place_labels, spread_vertically
@@ -85,12 +95,22 @@ def test_a_method_keeps_its_colour():
     assert len(set(known.values())) == 4
 
 
-def test_methods_beyond_the_palette_have_marks_of_their_own():
-    """A mark is a colour and how much of it is filled; twenty unknown methods have twenty."""
-    names = ["lorafusion", "lora", "full", "probe", "frozen", "pasta", "vpt", *(f"method-{n}" for n in range(20))]
+def test_forty_methods_have_marks_of_their_own():
+    """A mark is a colour and how much of it is filled; those that are not registered have their own, too."""
+    names = [*METHODS, *(f"method-{n}" for n in range(40 - len(METHODS)))]
     colours = colours_of(names)
-    assert len({(colours[name], fill_of(name, colours)) for name in names}) == len(names)
-    assert {fill_of(name, colours) for name in names[:7]} == {"full"}
+    assert len({(colours[name], fill_of(name, colours)) for name in names}) == len(names) >= 40
+    assert {fill_of(name, colours) for name in ("lorafusion", "lora", "full", "probe", "frozen", "pasta")} == {"full"}
+
+
+def test_a_family_has_one_colour_and_room_for_ten_methods(monkeypatch):
+    assert FAMILY_COLOURS.keys() == FAMILIES.keys()
+    members = {f"lora-{n}": METHODS["lora"] for n in range(10)}
+    monkeypatch.setattr("edge_adapt.methods.spec.METHODS", METHODS | members)
+    colours = colours_of(members)
+    assert len(set(colours.values())) == 2 and set(list(colours.values())[:5]) == {FAMILY_COLOURS["low-rank"][0]}
+    assert len({(colour, fill_of(name, colours)) for name, colour in colours.items()}) == 10
+    assert set(colours.values()) <= {light for light, _ in page_colours().values()}
 
 
 #: linear RGB as seen without one cone type: Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009, severity 1
@@ -155,13 +175,11 @@ def test_every_text_of_the_page_has_contrast_with_both_backgrounds(template, dar
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize(("vision", "least"), [("normal", 0.10), ("protan", 0.07), ("deutan", 0.07), ("tritan", 0.05)])
-def test_methods_can_be_told_apart_with_any_colour_vision(vision, least, dark):
+def test_families_can_be_told_apart_with_any_colour_vision(vision, least, dark):
     """Distance in Oklab; a just noticeable difference is about 0.02."""
-    methods = colours_of(["lorafusion", "lora", "full", "probe", "frozen", "pasta", "vpt"])
-    shades = dict(page_colours().values())
     seen = {}
-    for name, light in methods.items():
-        rgb = np.clip(np.array(VISION[vision]) @ linear(shades[light] if dark else light), 0, 1)
+    for name, pair in FAMILY_COLOURS.items():
+        rgb = np.clip(np.array(VISION[vision]) @ linear(pair[dark]), 0, 1)
         seen[name] = np.array(OKLAB[1]) @ np.cbrt(np.array(OKLAB[0]) @ rgb)
     for (first, a), (second, b) in itertools.combinations(seen.items(), 2):
         assert np.linalg.norm(a - b) >= least, (first, second)

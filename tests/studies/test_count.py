@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from edge_adapt import cli, load_chip
 from edge_adapt.errors import UsageError
-from edge_adapt.methods.footprints import FOOTPRINTS, Footprint, Size, fitting, footprint
+from edge_adapt.methods import METHODS, get_method, methods_for
 from edge_adapt.methods.placement import Placement
+from edge_adapt.methods.plan import Plan, Size
+from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
 from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
 from edge_adapt.studies.count_config import CountConfig, read_count_config
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.workbench import choose_variants
+from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,10 +38,9 @@ EXACT = (
     "transposed_cycles",
 )  # fmt: skip
 SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2", "array.rotation": "hadamard"}
-RANKED = ("lora", "vera")
-IMAGES = ModelShape("images", "", "", WIDTH, (), patch_weights=1)
-NAMES = [(name, "text") for name in fitting(load_shape("minilm"))] + [(name, "image") for name in fitting(IMAGES)]
-VARIANTS = [(name, place, kind) for name, kind in NAMES for place in FOOTPRINTS[name][0]]
+VARIANTS = [
+    (name, place, kind) for name, method in METHODS.items() for kind in method.kinds for place in method.placements
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def _tiny(kind, module, special_ids):
     backbone = SimpleNamespace(
         module=module, hidden_size=WIDTH, blocks=2, linear_names=lambda: names, special_ids=special_ids,
         special_tokens=len(special_ids) or 1, kind=kind, name="tiny", tagged=False, separator=None,
-        shape=shape, pooling="mean" if kind == "text" else "cls",
+        shape=module_shape(module, "tiny"), pooling="mean" if kind == "text" else "cls",
     )  # fmt: skip
     return SimpleNamespace(backbone=backbone, shape=shape, pool=_pool(names), chip=load_chip("reram", SMALL))
 
@@ -123,16 +125,23 @@ def counter(tinies):
     return Counter(chip, program_sample(chip))
 
 
-def simulated(tiny, name, placement):
+def method_of(tiny, name, optimiser="adamw", **changes):
+    """A method of rank `RANK`, with the recipe for what the model reads, of two epochs at most."""
+    method = get_method(name)
+    method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
+    method = method.image_form() if tiny.backbone.kind == "image" else method
+    recipe = with_optimiser(method.recipe, optimiser, method.forward_only)
+    recipe = dataclasses.replace(recipe, epochs=min(2, recipe.epochs), **changes)
+    return dataclasses.replace(method, recipe=recipe)
+
+
+def simulated(tiny, name, placement, optimiser="adamw", **changes):
     """Events of one real adaptation and one answer, cells written by it, and the arrays on the chip."""
-    from edge_adapt.methods import get_method
-    from edge_adapt.methods.image_recipes import for_images
     from edge_adapt.simulator import program
     from edge_adapt.studies.trial import ChipTrial
     from edge_adapt.studies.workbench import Encoded, Variant
 
-    method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
-    method = for_images(method) if tiny.backbone.kind == "image" else method
+    method = method_of(tiny, name, optimiser, **changes)
     rng = np.random.default_rng(1)
     encoded, length = _examples(tiny.backbone.kind, rng)
     bench = SimpleNamespace(backbone=tiny.backbone, classes=CLASSES, pool=tiny.pool, chip=tiny.chip)
@@ -142,63 +151,56 @@ def simulated(tiny, name, placement):
     base = program(tiny.chip, frozen, rng)
     trial = ChipTrial(bench, Variant(method, placement), base, 2, 0)
     trial.deploy(encoded)
-    recipe = dataclasses.replace(method.recipe, epochs=min(2, method.recipe.epochs), min_steps=0)
-    cost = trial.adapt(encoded, recipe)
+    cost = trial.adapt(encoded, method.recipe)
     answered = Encoded(encoded.ids[:1], [0])
     _, answer = trial.inference(answered)
     return cost, answer, trial.model, length
 
 
-@pytest.mark.parametrize(("name", "placement", "kind"), VARIANTS, ids=[f"{n}:{p}-{k}" for n, p, k in VARIANTS])
-def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kind):
-    cost, answer, model, length = simulated(tiny, name, placement)
-    method = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
-    config = CountConfig(
-        examples=EXAMPLES, tokens=length, classes=CLASSES, rank=RANK, pool_size=3, epochs=min(2, method.epochs)
-    )
-    counts, steps = adaptation_events(config, counter, method)
+def compare(tiny, counter, name, placement, optimiser="adamw", **changes):
+    """Event by event: one adaptation and one answer, simulated and counted. Returns both adaptations' counts."""
+    cost, answer, model, length = simulated(tiny, name, placement, optimiser, **changes)
+    plan = method_of(tiny, name, optimiser, **changes).plan(tiny.shape, Size(CLASSES, RANK, 3), placement)
+    config = CountConfig(examples=EXAMPLES, tokens=length, classes=CLASSES, rank=RANK, pool_size=3)
+    counts, steps = adaptation_events(config, counter, plan)
     assert steps == cost.steps
     assert {n: getattr(counts, n) for n in EXACT} == {n: getattr(cost.counts, n) for n in EXACT}
-    record = result(config, counter, tiny.shape, method, deployed=0)
+    record = result(config, counter, tiny.shape, plan, deployed=0)
     happened = record["inference_event_counts"]
     assert {n: happened[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
-    matrices = method.matrices
+    matrices = plan.matrices
     assert set(matrices) == set(model.names)
     layouts = [model.matrix(n).layout for n in model.names]
     assert counter.cells(matrices) == sum(layout.cells for layout in layouts)
     assert counter.arrays(matrices) == sum(layout.arrays for layout in layouts)
     # Every cell that may be written is looked at in every write; pulses come on top.
-    looks = counter.cells({n: matrices[n] for n in method.rewritten}) * (
-        0 if not method.rewritten else steps + (name == "lora") if placement is Placement.NVM_STEP else 1
-    )
+    changed = steps * plan.recipe.changes_of(plan.directions)
+    writes = changed + (name == "lora") if placement is Placement.NVM_STEP else 1
+    looks = counter.cells({n: matrices[n] for n in plan.rewritten}) * writes if plan.rewritten else 0
     assert min(counts.verify_conversions, cost.counts.verify_conversions) >= looks
     assert bool(counts.verify_conversions) == bool(cost.counts.verify_conversions) == bool(looks)
 
 
-@pytest.mark.parametrize(("name", "kind"), NAMES)
-def test_footprints_have_the_methods_own_numbers(tiny, name, kind):
-    """Epochs and placements of the registered method; trained numbers and digital work of the attached one."""
-    pytest.importorskip("torch")
-    from edge_adapt.methods import get_method
-    from edge_adapt.methods.image_recipes import for_images
+@pytest.mark.parametrize(("name", "placement", "kind"), VARIANTS, ids=[f"{n}:{p}-{k}" for n, p, k in VARIANTS])
+def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kind):
+    compare(tiny, counter, name, placement)
 
-    method = get_method(name, rank=RANK) if name in RANKED else get_method(name)
-    method = for_images(method) if kind == "image" else method
-    assert FOOTPRINTS[name][0] == tuple(method.placements)
-    for placement in method.placements:
-        mine = footprint(name, placement, tiny.shape, Size(CLASSES, RANK, 3))
-        other = method.attach(
-            tiny.backbone, CLASSES, np.random.default_rng(0), placement=placement, pool=tiny.pool
-        )  # fmt: skip
-        assert (mine.inference_work, mine.training_work, mine.backward_work) == (
-            other.inference_work, other.training_work, other.backward_work,
-        )  # fmt: skip
-        assert (mine.optimiser_macs, mine.state_bytes) == (other.optimiser_macs, other.state_bytes)
-        assert mine.backward_need is other.backward_need and mine.epochs == method.recipe.epochs
-        assert mine.head_shrinkage == method.recipe.head_shrinkage
-        assert mine.matrices == {n: tuple(t.shape) for n, t in other.cell_tensors.items()}
-        frozen = {n for n in mine.matrices if other.placements[n] is Placement.NVM_FROZEN}
-        assert set(mine.rewritten) == set(mine.matrices) - frozen
+
+@pytest.mark.parametrize(
+    ("name", "placement", "optimiser", "changes"),
+    [
+        ("lora", Placement.NVM_STEP, "sgd", {}),
+        ("pasta", Placement.DIGITAL, "sgd", {"momentum": 0.0}),
+        ("lorafusion", Placement.DIGITAL, "mezo", {}),  # what has a rate of 0 stays
+        ("lora", Placement.NVM_STEP, "mezo", {"queries": 2, "rule": "conservative"}),
+        ("lora", Placement.NVM_TASK, "mezo", {"estimate": "one-sided", "rule": "adam"}),
+        ("full", Placement.NVM_STEP, "mezo", {"block_wise": True}),
+        ("probe", Placement.DIGITAL, "mezo", {}),
+        ("prompt-tuning", Placement.DIGITAL, "mezo", {"block_wise": True, "rule": "momentum"}),
+    ],
+)
+def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
+    compare(tiny, counter, name, placement, optimiser, **changes)
 
 
 def test_gradients_stop_at_the_embeddings():
@@ -357,7 +359,9 @@ def test_what_the_placement_writes():
 
 def test_all_methods_and_the_matrices_that_layers_share():
     report = count(CountConfig(model="minilm", method=("all",), tokens=20))
-    assert {r["method"] for r in report["results"]} == FOOTPRINTS.keys() - {"vpt", "vpt-shallow"}
+    assert [r["method"] for r in report["results"]] == [
+        n for n in methods_for(load_shape("minilm")) for _ in METHODS[n].placements
+    ]
     by_name = {r["method"]: r for r in report["results"]}
     # MiniLM has 12 adapted linears: VeRA's two matrices are read for each of them, one after another.
     assert by_name["vera"]["inference_interval_seconds"] == pytest.approx(
@@ -449,10 +453,10 @@ def test_unknown_methods_and_placements(tiny):
     with pytest.raises(UsageError, match="unknown placement 'nvm' of lora"):
         count(CountConfig(model="bert-tiny", method=("lora:nvm",)))
     with pytest.raises(UsageError, match="placement for lorafusion"):
-        footprint("lorafusion", Placement.NVM_STEP, tiny.shape, Size())
-    assert isinstance(footprint("lora", None, tiny.shape, Size()), Footprint)
+        get_method("lorafusion").plan(tiny.shape, Size(), Placement.NVM_STEP)
+    assert isinstance(get_method("lora").plan(tiny.shape), Plan)
 
 
 def test_the_usual_methods_are_those_of_a_simulation() -> None:
-    counted = [(f.method, f.placement) for f in choose(CountConfig(), load_shape("minilm"))]
+    counted = [(plan.method, plan.placement) for plan in choose(CountConfig(), load_shape("minilm"))]
     assert counted == [(variant.method.name, variant.placement) for variant in choose_variants((), {})]

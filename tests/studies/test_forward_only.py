@@ -9,12 +9,12 @@ import torch
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
-from edge_adapt.methods.optimisers import with_optimiser
 from edge_adapt.methods.placement import Placement
-from edge_adapt.methods.zeroth import ESTIMATES, RULES, ZerothRecipe
+from edge_adapt.methods.recipes import ESTIMATES, RULES, ZerothRecipe, with_optimiser
 from edge_adapt.simulator import ProgrammedModel, program
+from edge_adapt.studies.method_settings import with_settings
 from edge_adapt.studies.trial import ChipTrial
-from edge_adapt.studies.workbench import Encoded, Variant, choose_variants, require_readable, with_settings
+from edge_adapt.studies.workbench import Encoded, Variant, choose_variants, require_readable
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.pools import LoraModule, Pool
 from torch import nn
@@ -76,7 +76,7 @@ def trial_of(bench, method, placement):
 
 def forward_only(name, **options):
     method = get_method(name)
-    recipe = with_optimiser(method.recipe, "mezo", name)
+    recipe = with_optimiser(method.recipe, "mezo", method.forward_only)
     fields = {"epochs": 1, "min_steps": 0, "batch_size": BATCH} | options
     return dataclasses.replace(method, recipe=dataclasses.replace(recipe, **fields))
 

@@ -6,7 +6,7 @@ import pytest
 from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
-from edge_adapt.methods.base import BackwardNeed
+from edge_adapt.methods.placement import BackwardNeed
 from edge_adapt.simulator.chip import FIDELITIES as CHIP_FIDELITIES
 from edge_adapt.studies.config import (
     DEFAULT_METHODS,
@@ -17,8 +17,9 @@ from edge_adapt.studies.config import (
     read_config,
 )
 from edge_adapt.studies.life import groups, shorter
+from edge_adapt.studies.method_settings import with_settings
 from edge_adapt.studies.report import conducting_message
-from edge_adapt.studies.workbench import choose_variants, unseen, with_settings
+from edge_adapt.studies.workbench import choose_variants, unseen
 from edge_adapt.workloads.pools import LoraModule, Pool
 from edge_adapt.workloads.tasks import Task
 

@@ -1,6 +1,7 @@
 """Families of encoders, each as a tiny random model: right, or refused in one line with the reason."""
 
 import copy
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,6 +102,13 @@ TEXTS: dict[str, Tiny] = {
 PICTURES: dict[str, Tiny] = {
     "vit": Tiny(lambda: hf.ViTConfig(**IMAGES), 12),
     "dinov2": Tiny(lambda: hf.Dinov2Config(**IMAGES), 12),
+    "dinov2 with SwiGLU": Tiny(lambda: hf.Dinov2Config(**IMAGES, use_swiglu_ffn=True), 14),
+    "dinov2_with_registers": Tiny(lambda: hf.Dinov2WithRegistersConfig(**IMAGES), 12),
+    "deit": Tiny(lambda: hf.DeiTConfig(**IMAGES), 12),
+    "beit": Tiny(lambda: hf.BeitConfig(**IMAGES), 12),
+    "beit with biases": Tiny(lambda: hf.BeitConfig(**IMAGES, use_relative_position_bias=True), 12),
+    "siglip_vision_model": Tiny(lambda: hf.SiglipVisionConfig(**IMAGES), 12),
+    "clip_vision_model": Tiny(lambda: hf.CLIPVisionConfig(**IMAGES), 12),
 }
 EVERY = {**TEXTS, **PICTURES}
 UNKNOWN = "which is not known here.*edge-adapt models families"
@@ -275,7 +283,10 @@ def test_ten_steps_of_training(loaded: Loaded) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_pool_in_the_format_of_peft(loaded: Loaded, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
-    adaptation, rng = _attached(loaded.backbone, "lora", rank=2, alpha=3.0), torch.Generator().manual_seed(1)
+    adaptation, rng = (
+        _attached(loaded.backbone, "lora", rank=2, alpha=3.0, targets="query,value,ffn_up"),
+        torch.Generator().manual_seed(1),
+    )
     with torch.no_grad():
         for parameter in adaptation.state.values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
@@ -285,7 +296,8 @@ def test_a_pool_in_the_format_of_peft(loaded: Loaded, tmp_path: Path) -> None:
     module = LoraModule("mine", 2, 1.5, part(".lora_a"), part(".lora_b"))
     save_module(tmp_path / "pool" / "mine", module)
     pool = load_pool(tmp_path / "pool", loaded.backbone)
-    assert set(pool.target_names) == {linear.name for linear in loaded.backbone.shape.with_roles(("query", "value"))}
+    wanted = loaded.backbone.shape.with_roles(("query", "value", "ffn_up"))
+    assert set(pool.target_names) == {linear.name for linear in wanted}
     for name in pool.target_names:
         np.testing.assert_array_equal(pool.modules[0].a[name], module.a[name])
     model = peft.PeftModel.from_pretrained(copy.deepcopy(loaded.own), tmp_path / "pool" / "mine").eval()
@@ -346,6 +358,105 @@ def test_the_longest_text_is_read_and_longer_ones_are_cut(loaded: Loaded, reques
     assert backbone.within(64, added=8) == longest - 8
     with pytest.raises(UsageError, match="31 prompts leave no room"):
         backbone.within(64, added=31)
+
+
+@pytest.mark.parametrize("loaded", PICTURES, indirect=True)
+def test_other_sizes_of_images(loaded: Loaded) -> None:
+    """The table of positions is resized as transformers does it: bicubic, without the tokens in front."""
+    if loaded.backbone.shape.fixed_tokens:
+        with pytest.raises(UsageError, match="biases for images of 8 pixels alone"):
+            load_backbone(loaded.folder, image_size=12)
+        return
+    backbone = load_backbone(loaded.folder, image_size=12)
+    pixels = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+    found = _hidden(_attached(backbone, "frozen"), pixels, pixels)
+    takes = inspect.signature(loaded.own.forward).parameters
+    kwargs = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes or "kwargs" in takes else {}
+    try:
+        with torch.no_grad():
+            expected = loaded.own(pixel_values=pixels, **kwargs).last_hidden_state
+    except TypeError:  # a family whose model always interpolates
+        with torch.no_grad():
+            expected = loaded.own(pixel_values=pixels).last_hidden_state
+    assert found.shape[1] == backbone.max_tokens == backbone.shape.front_tokens + 9
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * max(1.0, float(expected.abs().max())))
+
+
+@pytest.mark.parametrize("loaded", PICTURES, indirect=True)
+def test_prompts_leave_features_to_the_patches(loaded: Loaded) -> None:
+    """Prompts of no strength in front of the patches; pooling sees none of them."""
+    if loaded.backbone.shape.fixed_tokens:
+        with pytest.raises(UsageError, match="there is none for the prompts of vpt"):
+            _attached(loaded.backbone, "vpt")
+        return
+    adaptation, (pixels, mask) = _attached(loaded.backbone, "vpt-shallow", prompts=3), loaded.batch()
+    seen: list[torch.Tensor] = []
+    adaptation.module.encoder.register_forward_hook(lambda _m, _a, output: seen.append(output.last_hidden_state))
+    with torch.no_grad():
+        features = adaptation.module.features(pixels, mask)
+    front = loaded.backbone.shape.front_tokens
+    assert seen[0].shape[1] == front + 3 + 4
+    expected = seen[0][:, 0] if loaded.backbone.pooling == "cls" else seen[0][:, -4:].mean(1)
+    if FAMILIES[loaded.own.config.model_type].norm:
+        expected = loaded.own.post_layernorm(expected).detach()
+    torch.testing.assert_close(features, expected)
+
+
+@pytest.mark.parametrize("loaded", ["clip_vision_model", "clip_text_model"], indirect=True)
+def test_features_of_clip_are_its_own(loaded: Loaded) -> None:
+    inputs, mask = loaded.batch()
+    alone = loaded.inputs()
+    if loaded.backbone.kind == "text":  # CLIP takes the highest id for the end of a text, as it is in its vocabulary
+        inputs = torch.tensor([[1, 5, 7, 59], [1, 9, 59, 0]])
+        mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+        alone = [{"input_ids": inputs[:1]}, {"input_ids": inputs[1:, :3]}]
+    with torch.no_grad():
+        found = _attached(loaded.backbone, "frozen").module.features(inputs, mask)
+        expected = torch.cat([loaded.own(**given).pooler_output for given in alone])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"word_embedding_dimension": 16, "pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode_mean_tokens": True}, "mean"),
+    ],
+)
+def test_a_folder_says_what_a_head_sees(
+    config: dict[str, Any], pooling: str, model_folder: Callable[[Any], Path]
+) -> None:
+    folder = model_folder(TEXTS["bert"].config())
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps(config))
+    backbone = load_backbone(folder)
+    assert backbone.pooling == pooling
+    assert any("1_Pooling/config.json" in message for message in backbone.messages) == (pooling != "mean")
+    ids, mask = torch.tensor([[1, 7, 8, 2, 0], [1, 9, 2, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
+    with torch.no_grad():
+        hidden = backbone.module(input_ids=ids, attention_mask=mask).last_hidden_state
+        found = _attached(backbone, "frozen").module.features(ids, mask)
+    rows = {"cls": [hidden[0, 0], hidden[1, 0]], "last": [hidden[0, 3], hidden[1, 2]],
+            "mean": [hidden[0, :4].mean(0), hidden[1, :3].mean(0)]}  # fmt: skip
+    torch.testing.assert_close(found, torch.stack(rows[pooling]))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"pooling_mode_max_tokens": True}, "made by max_tokens; allowed is one of mean_tokens"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "made by mean_tokens and cls_token"),
+        ({}, "made by no pooling"),
+    ],
+)
+def test_a_pooling_that_is_none_here(config: dict[str, Any], message: str, model_folder: Callable[[Any], Path]) -> None:
+    folder = model_folder(TEXTS["bert"].config())
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=message):
+        load_backbone(folder)
 
 
 def _single_texts() -> Any:

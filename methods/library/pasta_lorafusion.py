@@ -3,17 +3,20 @@
 H_l[p_i] <- H_l[p_i] + e_l,i        y = (m / n) * (W x + s B A x) + bias        as in `pasta` and `lorafusion`
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from ..workloads.pools import Pool
-from ..workloads.shapes import ModelShape
-from . import warm_start
-from .base import Adaptation, BackboneLike, ParameterCount, Placement, Recipe, register
-from .costs import sum_gradient
+from ...workloads.shapes import ModelShape
+from ..placement import Placement
+from ..plan import Part, Size
+from ..recipes import Recipe
+from ..spec import register
 from .lorafusion import LoRAFusion
 from .pasta import Pasta
+
+if TYPE_CHECKING:
+    from ..attaching import Built, Site
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,11 @@ class PastaLoRAFusion(LoRAFusion):
     """`special_tokens` as in `pasta`, all else as in `lorafusion`. The vectors start at zero."""
 
     name = "pasta+lorafusion"
+    title = "PASTA + LoRAFusion"
     summary = "special-token vectors, fusion coefficients and magnitudes; no cell is written"
     source = "Yang et al., PASTA, EACL 2023, arXiv:2210.04382; Guo et al., LoRAFusion, GLSVLSI 2025"
-
-    before_blocks = True
+    groups = ("coefficients", "magnitudes", "vectors")
+    forward_only: ClassVar[Mapping[str, Any]] = {}
 
     special_tokens: int = 0
 
@@ -35,26 +39,14 @@ class PastaLoRAFusion(LoRAFusion):
     def _pasta(self) -> Pasta:
         return Pasta(recipe=self.recipe, special_tokens=self.special_tokens)
 
-    def attach(
-        self,
-        backbone: BackboneLike,
-        classes: int,
-        rng: np.random.Generator,
-        *,
-        placement: Placement | None = None,
-        pool: Pool | None = None,
-    ) -> Adaptation:
-        alone = replace(self, warm_start="")
-        adaptation = super(PastaLoRAFusion, alone).attach(backbone, classes, rng, placement=placement, pool=pool)
-        vectors = self._pasta().add_vectors(adaptation.module, backbone, rng)
-        adaptation.add_group("vectors", vectors, sum_gradient(sum(vector.numel() for vector in vectors.values())))
-        if self.warm_start:
-            warm_start.load(adaptation, self.warm_start)
-        return adaptation
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        fused, vectors = self.fused(shape, size, before_blocks=True), self._pasta().part(shape, placement, size)
+        work = fused.backward_work + vectors.backward_work
+        return replace(fused, tensors=(*fused.tensors, *vectors.tensors), backward_work=work)
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        fused, vectors = super().count(shape, rank=rank, pool_size=pool_size), self._pasta().count(shape)
-        return ParameterCount({**fused.trained, **vectors.trained}, cells_frozen=fused.cells_frozen)
+    def build(self, site: "Site") -> "Built":
+        built = super().build(site)
+        return replace(built, state={**built.state, **self._pasta().add_vectors(built.model, site)})
 
 
 # Each part's own rates, and LoRAFusion's head: the start is the same. They have not been searched together.

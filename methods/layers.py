@@ -5,7 +5,8 @@ simulator puts its own reader there.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,43 @@ class CellLinear(nn.Module):
         return y if self.bias is None else y.add_(self.bias)  # in place: fresh memory costs more than the sum
 
 
+class ChangedLinear(CellLinear):
+    """A linear that a method changes: `change(linear, x)` says what it puts out for x (..., in).
+
+    `tensors` are parameters or buffers of its own, by attribute name. What `change` multiplies by a matrix in cells
+    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out.
+    """
+
+    def __init__(self, name: str, linear: nn.Linear, change: "Change", tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(name, linear)
+        self.change = change
+        for attribute, tensor in tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(attribute, tensor)
+            else:
+                self.register_buffer(attribute, tensor)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """W x + bias."""
+        return super().forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self, x)
+
+
+Change = Callable[[Any, Tensor], Tensor]
+"""change(linear, x (..., in)) -> (..., out)."""
+
+
+def tensors_of(model: nn.Module, attribute: str) -> dict[str, nn.Parameter]:
+    """A parameter of every `ChangedLinear` that has one of this name, as "linear.attribute", in order."""
+    return {
+        f"{linear.cell_name}.{attribute}": getattr(linear, attribute)
+        for linear in model.modules()
+        if isinstance(linear, ChangedLinear) and hasattr(linear, attribute)
+    }
+
+
 LinearFactory = Callable[[str, nn.Linear], CellLinear]
 
 
@@ -68,21 +106,18 @@ def clone_encoder(module: nn.Module, linear_names: Iterable[str], make: LinearFa
     return clone.eval()
 
 
-def own_parameters(
-    encoder: nn.Module, kinds: tuple[type[nn.Module], ...], fields: Iterable[str]
-) -> dict[str, nn.Parameter]:
-    """Give every module of the given kinds its own copy of the named parameters, to be trained; returns them by path.
+def own_parameters(encoder: nn.Module, paths: Collection[str], field: str) -> dict[str, nn.Parameter]:
+    """Give the modules at `paths` their own copy of a parameter, to be trained; returns them by path, in the encoder's
+    order.
 
-    Parameters that are None (a linear without bias) are left out.
+    Parameters that are None (a linear without bias), or that a module does not have, are left out.
     """
     owned = {}
     for path, module in encoder.named_modules():
-        for field in fields if isinstance(module, kinds) else ():
-            shared = getattr(module, field)
-            if shared is not None:
-                copy_of_it = nn.Parameter(shared.detach().clone())
-                setattr(module, field, copy_of_it)
-                owned[f"{path}.{field}"] = copy_of_it
+        shared = getattr(module, field, None) if path in paths else None
+        if shared is not None:
+            owned[f"{path}.{field}"] = nn.Parameter(shared.detach().clone())
+            setattr(module, field, owned[f"{path}.{field}"])
     return owned
 
 
@@ -96,7 +131,8 @@ class AdaptedModel(nn.Module):
 
     Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
     takes pixels (batch, channels, side, side) in place of the ids. `pooling`: what the classifier sees of the last
-    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches.
+    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches, prompts included;
+    `norm`: path of a norm in the encoder that an image's hidden states still pass.
 
     `per_token`: pooling is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
     text of a pair; what follows it is the second, and the encoder is told so.
@@ -112,6 +148,7 @@ class AdaptedModel(nn.Module):
         self.head.to(next(encoder.parameters()).dtype)
         self.pooling = "cls" if self.of_images else "mean"
         self.front = 1
+        self.norm = ""
         self.per_token = False
         self.separator: int | None = None
 
@@ -119,7 +156,8 @@ class AdaptedModel(nn.Module):
         """What is seen of the last hidden states, (batch, hidden_size); or the hidden states of all tokens."""
         if self.of_images:
             states = self.encoder(pixel_values=input_ids).last_hidden_state
-            return states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
+            states = states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
+            return self.encoder.get_submodule(self.norm)(states) if self.norm else states
         types = self.token_types(input_ids)
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         return self.pool(hidden, attention_mask)

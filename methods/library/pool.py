@@ -5,10 +5,16 @@ are. The distance from here to LoRAFusion is what training gains; the distance f
 itself gives.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from ..workloads.shapes import ModelShape
-from .base import BackwardNeed, ParameterCount, Recipe, register
+from ...workloads.shapes import ModelShape
+from ..costs import DigitalWork
+from ..placement import BackwardNeed, Placement
+from ..plan import Part, Size
+from ..recipes import Recipe
+from ..spec import register
 from .lorafusion import LoRAFusion
 
 
@@ -17,14 +23,19 @@ class UntrainedPool(LoRAFusion):
     """Options as those of `lorafusion`, which hold here too unless others are given."""
 
     name = "pool"
+    title = "Pool, untrained"
     summary = "no training: the pool's modules fused evenly, class means as the head"
     source = "the start of Guo et al., LoRAFusion, GLSVLSI 2025, doi:10.1145/3716368.3735213"
     backward_need = BackwardNeed.NONE
     start = ""
     untrained = "lorafusion"
+    groups = ()
+    forward_only: ClassVar[Mapping[str, Any]] = {}
 
-    def count(self, shape: ModelShape, *, rank: int = 16, pool_size: int = 6) -> ParameterCount:
-        return ParameterCount({}, cells_frozen=super().count(shape, rank=rank, pool_size=pool_size).cells_frozen)
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        fused = super().part(shape, placement, size)
+        held = tuple(replace(tensor, group="") for tensor in fused.tensors)
+        return replace(fused, tensors=held, backward_work=DigitalWork(), train_head=False, l1_names=())
 
 
 register(UntrainedPool(recipe=Recipe(learning_rates={}, epochs=0)))

@@ -1,0 +1,1 @@
+"""The adaptation methods, one file each; every file registers its own (`methods.base.register`)."""

@@ -1,0 +1,333 @@
+"""What a method trains, reads and computes on a model of given shapes: no weights, no torch.
+
+A method says what it adds to a backbone (`Part`); `completed` puts backbone, head and attention around that. Counts of
+parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.attach`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..workloads.shapes import Front, LinearShape, ModelShape, Role
+from .costs import (
+    DigitalWork,
+    attention_backward,
+    attention_forward,
+    head_backward,
+    head_forward,
+    lengthened,
+    patches_forward,
+)
+from .placement import BackwardNeed, Placement
+from .recipes import Recipe, blocks_of
+
+if TYPE_CHECKING:
+    from .spec import Method
+
+NO_WORK = DigitalWork()
+TEXT_SPECIAL_TOKENS = 2
+"""Special tokens around one text in BERT ([CLS] text [SEP]) and RoBERTa (<s> text </s>); an image has one."""
+
+Matrix = tuple[int, int]
+"""Shape (out, in)."""
+
+
+@dataclass(frozen=True)
+class PoolShape:
+    """The LoRA modules of a pool: ranks of the modules for each linear that it adapts, by the linear's name."""
+
+    ranks: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a plan depends on beside the model and the method's options.
+
+    classes of the task; rank of each of the LoRA `modules` in a pool that adapts queries and values, or a `pool` of
+    another make. special_tokens: of one example, where it is not what one text or image has. tagged: every word is
+    classified.
+    """
+
+    classes: int = 2
+    rank: int = 16
+    modules: int = 6
+    pool: PoolShape | None = None
+    special_tokens: int | None = None
+    tagged: bool = False
+
+    def special_tokens_of(self, shape: ModelShape) -> int:
+        """Special tokens of one example."""
+        own = min(1, shape.front_tokens) if shape.patch_weights else TEXT_SPECIAL_TOKENS
+        return own if self.special_tokens is None else self.special_tokens
+
+    def pool_of(self, shape: ModelShape) -> dict[LinearShape, tuple[int, ...]]:
+        """Ranks of the pool's modules for each linear that it adapts."""
+        if self.pool is None:
+            return dict.fromkeys(target_linears(shape), (self.rank,) * self.modules)
+        known = {linear.name: linear for linear in shape.linears}
+        return {known[name]: ranks for name, ranks in self.pool.ranks.items()}
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained)."""
+
+    name: str
+    shape: tuple[int, ...]
+    placement: Placement = Placement.DIGITAL
+    group: str = ""
+
+    @property
+    def in_cells(self) -> bool:
+        return self.placement is not Placement.DIGITAL
+
+    @property
+    def in_state(self) -> bool:
+        """Whether it belongs to the state of an adaptation: what is trained, and what is held beside it."""
+        return bool(self.group) or not self.in_cells
+
+    @property
+    def numbers(self) -> int:
+        total = 1
+        for extent in self.shape:
+            total *= extent
+        return total
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two matrices in cells, one after the other, beside a backbone linear: their names."""
+
+    linear: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a method adds to a backbone.
+
+    tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them.
+    beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
+    first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
+    changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
+    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
+    work is that of one run of each block; where blocks run again, it is done again. l1_names: what the recipe's `l1`
+    weighs. keep_head: training goes on from the head as it is built, not from class means.
+    """
+
+    tensors: tuple[TensorPlan, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    before_blocks: bool = False
+    trained_linears: Collection[LinearShape] = ()
+    changed_inputs: Collection[LinearShape] = ()
+    extra_tokens: int = 0
+    inference_work: DigitalWork = NO_WORK
+    training_work: DigitalWork | None = None
+    backward_work: DigitalWork = NO_WORK
+    train_head: bool = True
+    l1_names: tuple[str, ...] = ()
+    keep_head: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method under one placement on one model.
+
+    tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
+    as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
+    matrix is read in a backward pass. adapted: backbone linears that two more products, one after the other, run
+    beside. block_paths: of the Transformer blocks, which names of tensors begin with.
+    """
+
+    method: str
+    placement: Placement
+    backward_need: BackwardNeed
+    recipe: Recipe
+    tensors: Mapping[str, TensorPlan]
+    backbone: tuple[str, ...]
+    read: tuple[str, ...]
+    read_in_training: tuple[str, ...]
+    transposed: tuple[str, ...]
+    adapted: tuple[str, ...]
+    inference_work: DigitalWork
+    training_work: DigitalWork
+    backward_work: DigitalWork
+    head: Matrix
+    extra_tokens: int = 0
+    l1_names: tuple[str, ...] = ()
+    keep_head: bool = False
+    groups: tuple[str, ...] = field(default=())
+    block_paths: tuple[str, ...] = ()
+
+    @property
+    def matrices(self) -> dict[str, Matrix]:
+        """All matrices in cells by name."""
+        return {name: (t.shape[0], t.shape[1]) for name, t in self.tensors.items() if t.in_cells}
+
+    @property
+    def extra(self) -> dict[str, Matrix]:
+        """Those beside the backbone's."""
+        backbone = set(self.backbone)
+        return {name: shape for name, shape in self.matrices.items() if name not in backbone}
+
+    @property
+    def rewritten(self) -> tuple[str, ...]:
+        """Those that the method writes."""
+        return tuple(name for name, tensor in self.tensors.items() if tensor.in_cells and tensor.group)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the matrices put out for one token."""
+        return sum(out for out, _ in self.matrices.values())
+
+    @property
+    def moving(self) -> list[TensorPlan]:
+        """What the optimiser changes: the trained tensors whose rate in the recipe is above 0."""
+        rates = self.recipe.learning_rates
+        return [tensor for tensor in self.tensors.values() if tensor.group and rates.get(tensor.group, 1.0) > 0]
+
+    @property
+    def moving_numbers(self) -> int:
+        return sum(tensor.numbers for tensor in self.moving)
+
+    @property
+    def state_numbers(self) -> int:
+        """Numbers of the state, the head's included."""
+        return sum(tensor.numbers for tensor in self.tensors.values() if tensor.in_state)
+
+    @property
+    def directions(self) -> int:
+        """Directions that a step without a backward pass goes along."""
+        recipe = self.recipe
+        if not getattr(recipe, "block_wise", False):
+            return getattr(recipe, "queries", 0)
+        return getattr(recipe, "queries", 0) * len(blocks_of([t.name for t in self.moving], self.block_paths))
+
+    @property
+    def optimiser_macs(self) -> int:
+        """Multiplications of one step of the recipe's optimiser."""
+        return self.recipe.step_macs * self.moving_numbers
+
+    @property
+    def state_bytes(self) -> int:
+        """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+
+    @property
+    def head_numbers(self) -> int:
+        return self.head[0] * (self.head[1] + 1)
+
+    @property
+    def trained_by_group(self) -> dict[str, int]:
+        """Numbers that are trained, without the head, by group."""
+        found: dict[str, int] = {}
+        for tensor in self.tensors.values():
+            if tensor.group and tensor.group != "head":
+                found[tensor.group] = found.get(tensor.group, 0) + tensor.numbers
+        return found
+
+
+DEFAULT_TARGETS: tuple[Role, ...] = ("query", "value")
+"""The linear layers that low-rank methods adapt unless told otherwise, by role."""
+
+
+def target_linears(shape: ModelShape, roles: Collection[str] = DEFAULT_TARGETS) -> tuple[LinearShape, ...]:
+    """The linear layers of a shape that have one of the roles, cross attention and joint projections included.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found = shape.with_roles(roles)
+    if not found:
+        raise UsageError(f"model {shape.name!r} has no linear layer that is {' or '.join(sorted(roles))}")
+    return found
+
+
+def first_of(linears: Collection[LinearShape], shape: ModelShape) -> list[LinearShape]:
+    """Those of the linears, which are trained or changed, whose inputs come from what is frozen and need no gradient.
+
+    None where blocks run again: all but the first of their runs need one.
+    """
+    return [linear for linear in shape.front({x.name for x in linears}).entries if linear in linears]
+
+
+def completed(method: "Method", placement: Placement, shape: ModelShape, size: Size, part: Part) -> Plan:
+    """The plan of a method whose part it is: backbone matrices, attention and head around it."""
+    backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
+    through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second))]
+    transposed = _transposed(shape, part, read) if through else []
+    by_task = placement is Placement.NVM_TASK
+    bypassed = {t.name for t in part.tensors if t.in_cells and t.group} if by_task else set()
+    inference, training, backward = _work(shape, size, part, through)
+    return Plan(
+        method=method.name,
+        placement=placement,
+        backward_need=method.backward_need,
+        recipe=method.recipe,
+        tensors=_tensors(shape, size, part),
+        backbone=tuple(backbone),
+        read=tuple(read * shape.runs),
+        read_in_training=tuple(name for name in read * shape.runs if name not in bypassed),
+        transposed=tuple(name for name in transposed if name not in bypassed),
+        adapted=tuple(pair.linear for pair in part.beside),
+        inference_work=inference,
+        training_work=training,
+        backward_work=backward,
+        head=(size.classes, shape.hidden_size),
+        extra_tokens=part.extra_tokens,
+        l1_names=part.l1_names,
+        keep_head=part.keep_head,
+        groups=(*method.groups, "head"),
+        block_paths=tuple(block.name for block in shape.blocks),
+    )
+
+
+def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]:
+    """All tensors by name: the backbone's, those of the method, the head's."""
+    group, head = "head" if part.train_head else "", (size.classes, shape.hidden_size)
+    found = {x.name: TensorPlan(x.name, (x.out_features, x.in_features), Placement.NVM_FROZEN) for x in shape.linears}
+    found |= {tensor.name: tensor for tensor in part.tensors}
+    return found | {
+        "head.weight": TensorPlan("head.weight", head, group=group),
+        "head.bias": TensorPlan("head.bias", head[:1], group=group),
+    }
+
+
+def _front(shape: ModelShape, part: Part) -> Front:
+    """Where the gradient ends in the first run of the blocks; in later runs it passes all of them."""
+    if part.before_blocks:
+        return Front((), (), 0, 0)
+    return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
+
+
+def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]:
+    """The matrices that a gradient is multiplied by, named as often as that happens."""
+    front = _front(shape, part)
+    firsts = {linear.name for linear in front.entries}
+    spared = firsts - {linear.name for linear in part.changed_inputs} | {linear.name for linear in front.beyond}
+    reached = [linear.name for linear in shape.linears if linear.name not in spared]
+    for pair in part.beside:
+        reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
+    return reached + list(read) * (shape.runs - 1)
+
+
+def _work(shape: ModelShape, size: Size, part: Part, through: bool) -> tuple[DigitalWork, DigitalWork, DigitalWork]:
+    """Digital work of a forward pass in inference, one in training, and a backward pass: the method's in every run of
+    the blocks, and that of attention, patches and head.
+    """
+    numbers, hidden, classes = shape.attention_numbers, shape.hidden_size, size.classes
+    forward = lengthened(attention_forward(1, numbers), part.extra_tokens) + head_forward(hidden, classes, size.tagged)
+    if shape.patch_weights:
+        forward += patches_forward(shape.patch_weights, shape.front_tokens)
+    backward = part.backward_work.times(shape.runs)
+    if part.train_head:
+        backward += head_backward(hidden, classes, through, size.tagged)
+    if through:
+        front = _front(shape, part)
+        backward += lengthened(attention_backward(1, numbers - front.skipped, front.spared), part.extra_tokens)
+    inference = part.inference_work.times(shape.runs)
+    training = inference if part.training_work is None else part.training_work.times(shape.runs)
+    return forward + inference, forward + training, backward
