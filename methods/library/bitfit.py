@@ -46,7 +46,7 @@ class BitFit(Method):
         from ..layers import own_parameters
 
         encoder = site.encoder()
-        paths = {owner.name for owner in (*site.shape.linears, *site.shape.norm_shapes)}
+        paths = {linear.name for linear in site.shape.linears} | {norm.name for norm in site.shape.norm_shapes}
         return Built(site.model(encoder), own_parameters(encoder, paths, "bias"))
 
 
