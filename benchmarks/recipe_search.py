@@ -7,8 +7,8 @@ drawn from its training part, and the answers are those to other texts of the tr
 task that reports are about (movie) is not touched, nor is any test split.
 
 For every method there is the start (its modules fused evenly, or the frozen model, under a head of class means), the
-recipe it had before, and candidates, the same number for each method (CANDIDATES). All of them see the draws `--seeds`;
-the best `--keep` and the recipe it had see `--more-seeds`, too.
+recipe it had before, and candidates, the same number for each method (CANDIDATES, or `usual`). All of them see the
+draws `--seeds`; the best `--keep` and the recipe it had see `--more-seeds`, too.
 
 The recipe to take loses to the start on no task by more than one standard error, and neither does its head where it is
 trained alone (`head_rates.py`: more draws for less). Of these it is the one with the largest mean gain, or, where one
@@ -51,7 +51,8 @@ START, HAD = 0, 1
 # Less trust in few examples: the head starts from class means and moves little, or not as much.
 STEADY: dict[str, Any] = {"rate.head": 3e-4, "recipe.head_margin": 0.5}
 MIDDLE: dict[str, Any] = {"rate.head": 1e-3, "recipe.head_margin": 0.5}
-# "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method. As many for each.
+# "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method. As many for each;
+# of methods that are not named here: those of `usual`.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "lorafusion": [
         STEADY,
@@ -88,33 +89,9 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         STEADY | {"recipe.epochs": 16},
         MIDDLE,
     ],
-    "bitfit": [
-        STEADY,
-        *(STEADY | {"rate.biases": rate} for rate in (3e-4, 3e-3)),
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "ln-tuning": [
-        STEADY,
-        *(STEADY | {"rate.gains": rate, "rate.biases": rate} for rate in (3e-4, 3e-3)),
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
     "ia3": [
         STEADY,
         *(STEADY | {"rate.vectors": rate} for rate in (1e-3, 1e-2)),
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "vera": [
-        STEADY,
-        *(STEADY | {"rate.inner": rate, "rate.outer": rate} for rate in (3e-3, 3e-2)),
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "prompt-tuning": [
-        STEADY,
-        *(STEADY | {"rate.prompts": rate} for rate in (3e-3, 3e-2)),
         STEADY | {"recipe.epochs": 16},
         MIDDLE,
     ],
@@ -134,9 +111,16 @@ FORMER: dict[str, dict[str, Any]] = {
 }
 
 
+def usual(name: str) -> list[dict[str, Any]]:
+    """Candidates of a method of which nothing is known yet: its own rates half a decade aside, and more epochs."""
+    own = {group: rate for group, rate in get_method(name).recipe.learning_rates.items() if group != "head"}
+    aside = [{f"rate.{group}": float(f"{rate * by:.0e}") for group, rate in own.items()} for by in (10**-0.5, 10**0.5)]
+    return [STEADY, *(STEADY | rates for rates in aside), STEADY | {"recipe.epochs": 16}, MIDDLE]
+
+
 def configurations(name: str) -> list[dict[str, Any]]:
     """The start, the recipe that the method had, and its candidates."""
-    return [{"recipe.epochs": 0}, FORMER.get(name, {}), *CANDIDATES[name]]
+    return [{"recipe.epochs": 0}, FORMER.get(name, {}), *(CANDIDATES.get(name) or usual(name))]
 
 
 def configured(name: str, config: dict[str, Any]) -> Method:

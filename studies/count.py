@@ -31,7 +31,7 @@ from ..workloads.shapes import ModelShape, load_shape
 from . import amortise
 from .count_config import CountConfig
 from .digital import inference_events, training_events
-from .method_settings import MethodSettings
+from .method_settings import MethodSettings, require_readable
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
@@ -108,6 +108,7 @@ def choose(config: CountConfig, shape: ModelShape) -> list[Plan]:
         if name not in METHODS:
             raise UsageError(unknown_name("method that can be counted", name, METHODS))
         method = given.method(name, images=bool(shape.patch_weights))
+        require_readable([method])
         if config.rank is not None and "rank" in method.__dataclass_fields__:
             method = replace(method, rank=config.rank)  # type: ignore[call-arg]
         try:

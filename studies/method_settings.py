@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UsageError, unknown_name
@@ -30,6 +30,16 @@ class MethodSettings:
         shared = self._by_method.get(method.untrained, {}) if method.untrained else {}
         shared = {key: text for key, text in shared.items() if not key.startswith("recipe.")}
         return with_settings(method, shared | self._by_method.get(method.name, {}))
+
+
+def require_readable(methods: Iterable[Method]) -> None:
+    """Raise `UsageError` for a recipe that asks of cells what they cannot do."""
+    for method in methods:
+        if getattr(method.recipe, "estimate", "") == "forward-gradient":
+            raise UsageError(
+                f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
+                "differentiated; take two-sided or one-sided"
+            )
 
 
 def with_settings(method: Method, settings: Mapping[str, str]) -> Method:

@@ -22,7 +22,7 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.tasks import TASKS, Example, Task, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
-from .method_settings import MethodSettings
+from .method_settings import MethodSettings, require_readable
 from .test_sets import TestSet, draw, with_pool
 
 
@@ -123,7 +123,7 @@ class Workbench:
 def load_workbench(config: SimulateConfig) -> Workbench:
     """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
     methods = choose_variants(config.method, config.method_settings())
-    require_readable(methods)
+    require_readable([variant.method for variant in methods])
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
     uses_pool = any(variant.method.needs_pool for variant in methods)
@@ -202,13 +202,3 @@ def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images
         chosen = [method.choose_placement(placement.upper())] if placement else list(method.placements)
         variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
     return variants
-
-
-def require_readable(variants: list[Variant]) -> None:
-    """Raise `UsageError` for a recipe that asks of cells what they cannot do."""
-    for method in (variant.method for variant in variants):
-        if getattr(method.recipe, "estimate", "") == "forward-gradient":
-            raise UsageError(
-                f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
-                "differentiated; take two-sided or one-sided"
-            )

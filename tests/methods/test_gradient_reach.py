@@ -50,7 +50,7 @@ def backward_products(adaptation):
 
 
 ROLES = ["query,value", "key", "attention_output", "ffn_up", "ffn_down", "value,ffn_up", "query,key,ffn_down"]
-TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3") for roles in ROLES]
+TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3", "tinylora") for roles in ROLES]
 
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
@@ -95,7 +95,7 @@ def test_gradients_of_lora_by_role(backbone, make_pool, roles):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) :]
+    ("name", "options"), [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) : 3 * len(ROLES)]
 )
 def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
     """Two products for each number that is scaled, but one where what is scaled needs no gradient."""

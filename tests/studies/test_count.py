@@ -447,6 +447,44 @@ def test_options_that_make_no_sense(options, message):
         CountConfig(**options)
 
 
+def test_options_of_methods_by_the_command(capsys):
+    """MeZO moves lorafusion's coefficients alone, by forward passes; the probe's epochs are its own."""
+    words = ["count", "--model", "minilm", "--method", "lorafusion", "probe", "--examples", "32", "--json"]
+    sets = [
+        "lorafusion.recipe.optimiser=mezo",
+        "lorafusion.recipe.queries=2",
+        "probe.recipe.batch_size=8",
+        "adc.bits=7",
+    ]
+    assert cli.main([*words, *(word for pair in sets for word in ("--set", pair))]) == 0
+    report = json.loads(capsys.readouterr().out)
+    fused, probe = report["results"]
+    assert (fused["trained_parameters"], fused["train_steps"], probe["train_steps"]) == (36, 16 * 2, 4 * 4)
+    matrices = report["model"]["matrices"] + 2 * 12
+    # Features of every example for the head, then 16 epochs of two passes along each of two directions.
+    assert fused["adaptation_event_counts"]["reads"] == matrices * 64 * 32 * (1 + 16 * 2 * 2)
+    assert fused["adaptation_event_counts"]["transposed_reads"] == 0
+    assert report["config"]["settings"]["adc.bits"] == "7"
+    assert cli.main([*words, "--set", "lorafusion.recipe.optimiser=mezo", "--batch-size", "32"]) == 0
+    assert [r["train_steps"] for r in json.loads(capsys.readouterr().out)["results"]] == [16, 4]
+
+
+@pytest.mark.parametrize(("pair", "message"), [
+    ("lora.rnak=3", "unknown option of lora 'rnak'; did you mean 'rank'"),
+    ("lora.recipe.optimiser=meso", "unknown optimiser 'meso'; did you mean 'mezo'"),
+    ("lorra.rank=3", "lorra"),
+])  # fmt: skip
+def test_wrong_options_of_methods(capsys, pair, message):
+    assert cli.main(["count", "--model", "bert-tiny", "--set", pair]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_cells_cannot_do_is_not_counted():
+    settings = (("lora.recipe.optimiser", "mezo"), ("lora.recipe.estimate", "forward-gradient"))
+    with pytest.raises(UsageError, match="forward-gradient needs exact reads"):
+        count(CountConfig(model="bert-tiny", method=("lora",), settings=settings))
+
+
 def test_unknown_methods_and_placements(tiny):
     with pytest.raises(UsageError, match="unknown method that can be counted 'lorra'; did you mean 'lora'"):
         count(CountConfig(model="bert-tiny", method=("lorra",)))

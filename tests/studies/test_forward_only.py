@@ -12,9 +12,9 @@ from edge_adapt.methods import METHODS, get_method
 from edge_adapt.methods.placement import Placement
 from edge_adapt.methods.recipes import ESTIMATES, RULES, ZerothRecipe, with_optimiser
 from edge_adapt.simulator import ProgrammedModel, program
-from edge_adapt.studies.method_settings import with_settings
+from edge_adapt.studies.method_settings import require_readable, with_settings
 from edge_adapt.studies.trial import ChipTrial
-from edge_adapt.studies.workbench import Encoded, Variant, choose_variants, require_readable
+from edge_adapt.studies.workbench import Encoded, Variant, choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.pools import LoraModule, Pool
 from torch import nn
@@ -219,7 +219,7 @@ def test_every_method_takes_an_optimiser_by_name(name):
     recipe = variant.method.recipe
     assert isinstance(recipe, ZerothRecipe) and recipe.optimiser == "mezo"
     assert recipe.learning_rates.keys() == METHODS[name].recipe.learning_rates.keys()
-    require_readable([variant])
+    require_readable([variant.method])
 
 
 def test_options_of_the_optimiser_are_set_with_it():
@@ -251,7 +251,7 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_cells_have_no_forward_gradient():
     settings = {"lorafusion.recipe.optimiser": "mezo", "lorafusion.recipe.estimate": "forward-gradient"}
     with pytest.raises(UsageError, match="take two-sided or one-sided"):
-        require_readable(choose_variants(("lorafusion",), settings))
+        require_readable(v.method for v in choose_variants(("lorafusion",), settings))
 
 
 def test_lorafusion_moves_its_coefficients_alone(bench):
