@@ -95,7 +95,8 @@ def test_gradients_of_lora_by_role(backbone, make_pool, roles):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) : 3 * len(ROLES)]
+    ("name", "options"),
+    [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) : 3 * len(ROLES)],
 )
 def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
     """Two products for each number that is scaled, but one where what is scaled needs no gradient."""
