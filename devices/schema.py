@@ -204,6 +204,22 @@ class Cell:
         nullable=True,
         absent="no noise of this form",
     )
+    read_disturb_siemens: float | None = _spec(
+        "read.disturb",
+        "S",
+        "drift with each read at full voltage, up or down to the end of the window; gone with the next write",
+        nullable=True,
+        low=-math.inf,
+        absent="reads leave cells as they are",
+    )
+    read_disturb_volts: float | None = _spec(
+        "read.disturb_voltage",
+        "V",
+        "read disturb was characterised, or found to do no harm, up to this voltage; read above it, reports say so",
+        nullable=True,
+        open_low=True,
+        absent="not stated",
+    )
     iv_quadratic: tuple[float, ...] | None = _spec(
         "read.iv_quadratic",
         "A/V^2",

@@ -2,8 +2,8 @@
 
     python examples/plot_cell_effects.py [EFFECT ...] [--out FOLDER]
 
-Effects: levels, pulses, steps, curves, relaxation, drift, read-noise, wear; without a name all of them. Pictures go to
-FOLDER (for temporary files by default) as EFFECT.png; those of docs/simulator.md are in docs/figures.
+Effects: levels, pulses, steps, curves, relaxation, drift, read-disturb, read-noise, wear; without a name all of them.
+Pictures go to FOLDER (for temporary files by default) as EFFECT.png; those of docs/simulator.md are in docs/figures.
 """
 
 import argparse
@@ -230,6 +230,34 @@ def drift() -> Figure:
     return figure
 
 
+def read_disturb() -> Figure:
+    figure, (left, right) = panels(2)
+    reads, each = np.geomspace(1e3, 1e7, 25), "2 pS"
+    model = written("reram", [0, 4, 8, 12, 15], 2000, **{"read.disturb": each})
+    matrix, cells, column = model.matrix("w"), [], model.matrix("w").layout.inputs
+    for count in reads:
+        matrix.set_driven(np.full(column, count))
+        cells.append(np.median(matrix.conductance_siemens()[0, 0], axis=0))
+    left.plot(reads, MICRO * np.array(cells))
+    left.set(title=f"reram with {each} a read: median of levels", ylabel="conductance (µS)", ylim=(0, None))
+    rng = np.random.default_rng(1)
+    weight, x = rng.standard_normal((64, 128)), rng.standard_normal((200, 128))
+    for mapping in ("differential", "offset"):
+        model = program(load_chip("reram", {"read.disturb": each, "mapping": mapping}), {"w": weight}, rng)
+        matrix, error = model.matrix("w"), []
+        before = x @ matrix.effective.T
+        for count in reads:
+            matrix.set_driven(np.full(128, count))
+            error.append(np.linalg.norm(x @ matrix.effective.T - before) / np.linalg.norm(before))
+        right.plot(reads, error, label=mapping)
+    right.set(title="what that changes in products", ylabel="change of the result")
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.legend(frameon=False)
+    for panel in (left, right):
+        panel.set(xscale="log", xlabel="reads at full voltage since the write")
+    return figure
+
+
 def read_noise_figure() -> Figure:
     figure, (left, right) = panels(2)
     x = np.linspace(0.05, 1.0, 60)
@@ -285,6 +313,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "curves": curves,
     "relaxation": relaxation,
     "drift": drift,
+    "read-disturb": read_disturb,
     "read-noise": read_noise_figure,
     "wear": wear,
 }

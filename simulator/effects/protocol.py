@@ -138,7 +138,8 @@ class Effect:
     acts. off: overrides that switch it off (empty: always on). neutral: the value of its keys that means off, beside
     null and 0. place: its order among those that act at the same time. acting: what it does to a matrix. events: what
     it adds to one product of a matrix and a vector. message: a sentence for the report, of a chip whose oldest cells
-    are so many seconds old. reference: plain numpy of what its kernel computes, with the kernel's arguments. figure:
+    are so many seconds old. example: overrides that switch it on, where no
+    shipped chip has it. reference: plain numpy of what its kernel computes, with the kernel's arguments. figure:
     its picture in docs/figures.
     """
 
@@ -152,6 +153,7 @@ class Effect:
     acting: Callable[[Chip, Mismatch], Acting] | None = None
     events: Callable[[Chip, Layout], EventCounts] | None = None
     message: Callable[[Chip, float], str | None] | None = None
+    example: Mapping[str, str] = field(default_factory=dict)
     reference: Callable[..., None] | None = None
     figure: str = ""
 
