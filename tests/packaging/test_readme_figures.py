@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import statistics
 from pathlib import Path
 from statistics import mean, stdev
 from types import ModuleType
@@ -294,6 +295,30 @@ def test_gains_over_the_start_and_over_lora_are_those_of_the_recorded_runs(resul
     assert len(trained) == len(untrained) == 3
     points = 100 * (mean(trained) - mean(untrained))
     assert f"training gains {points:.1f} points (coefficients halved, 3 seeds," in text
+
+
+def test_few_shots_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
+    """Means from the answers themselves, and the differences that stand in the record."""
+    start = "lorafusion:recipe.epochs=0"
+    for record in json.loads((root / "benchmarks" / "results" / "movie_few_shots.json").read_text(encoding="utf-8")):
+        means = {
+            name: statistics.fmean(run["right"].count("1") / len(run["right"]) for run in runs)
+            for name in ("frozen", "lora", start, "lorafusion")
+            if (runs := [run for run in record["runs"] if run["method"] == name])
+        }
+        signs = {
+            (entry["method"], entry["minus"]): entry for entry in record["summary"] if entry.get("minus") is not None
+        }
+        cells = [f"{100 * means[name]:.1f}" for name in ("frozen", "lora", start)] + [
+            f"**{100 * means['lorafusion']:.1f}**"
+        ]
+        for other in ("lora", start):
+            entry = signs.get(("lorafusion", other)) or signs[other, "lorafusion"]
+            points = entry["points"] if entry["minus"] == other else -entry["points"]
+            cells.append(f"{points:+.1f} ± {entry['standard_error']:.1f}".replace("-", "−"))
+            assert points == pytest.approx(100 * (means["lorafusion"] - means[other]))
+        shots = {run["shots"] for run in record["runs"]}
+        assert f"| {shots.pop()} | {' | '.join(cells)} |" in results and not shots
 
 
 def test_tasks_far_from_the_pool_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
