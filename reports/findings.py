@@ -110,6 +110,7 @@ class _Told:
         between = [c for c in primary if c["outcome"] == c["against_outcome"]]
         again = [c for c in primary if c["outcome"] != c["against_outcome"]]
         sentences = [self._between(between)] if between else []
+        sentences += [self._resolution(c) for c in between if c["verdict"] == "tie"][:1]
         sentences += [self._recovery(comparison) for comparison in again]
         if not between and (gains := self._gains()):
             sentences.insert(0, f"On the chip at {self.shots} shots, {self._gain(gains[0])}.")
@@ -134,6 +135,14 @@ class _Told:
             else:
                 parts.append(f"{when} {one} is {points(comparison, sign=False)} {comparison['verdict']}")
         return f"{one} against {other} at {self.shots} shots: {'; '.join(parts)}."
+
+    def _resolution(self, comparison: Comparison) -> str:
+        """What a difference would have to be to be told in runs like these, and how many more tell half of it."""
+        runs = comparison["runs"]
+        these = "This run" if runs == 1 else f"These {runs} runs"
+        least = comparison["interval_points"]
+        more = f"--seeds {4 * runs} could tell half of that"
+        return f"{these} can tell differences from about {least:.0f} points on; {more}."
 
     def _recovery(self, comparison: Comparison) -> str:
         """What adapting again on the aged chip gives back, what it costs and what it writes."""
