@@ -44,7 +44,14 @@ def module_shape(module: Any, name: str, source: str = "the model") -> ModelShap
         named_norms=tuple(
             NormShape(path, norm.weight.numel(), getattr(norm, "bias", None) is not None) for path, norm in norms
         ),
+        word_size=_word_size(module, width) if entry.reads == "text" else None,
     )
+
+
+def _word_size(module: Any, width: int) -> int | None:
+    """Numbers of a word's embedding, where they are not as many as a hidden state has."""
+    size = int(module.get_input_embeddings().embedding_dim)
+    return None if size == width else size
 
 
 def longest_input(module: Any, entry: Family) -> int | None:

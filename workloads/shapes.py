@@ -94,7 +94,8 @@ class ModelShape:
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
     how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `front_tokens`:
     those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
-    for each pair of them. `named_norms`: all norms, where their paths are known; these hold then.
+    for each pair of them. `named_norms`: all norms, where their paths are known; these hold then. `word_size`: numbers
+    of a word's embedding, where they are not `hidden_size`.
     """
 
     name: str
@@ -110,6 +111,7 @@ class ModelShape:
     front_tokens: int = 1
     fixed_tokens: bool = False
     named_norms: tuple[NormShape, ...] | None = None
+    word_size: int | None = None
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:

@@ -46,7 +46,7 @@ class PromptTuning(Method):
         return self.prompts
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
-        prompts = TensorPlan("prompts", (self.prompts, shape.hidden_size), group="prompts")
+        prompts = TensorPlan("prompts", (self.prompts, shape.word_size or shape.hidden_size), group="prompts")
         work = sum_gradient(prompts.numbers)
         return Part((prompts,), before_blocks=True, extra_tokens=self.prompts, backward_work=work)
 

@@ -34,7 +34,7 @@ class TinyBackbone:
         return "mean" if self.kind == "text" else "cls"
 
     def linear_names(self) -> list[str]:
-        return [name for name, module in self.module.named_modules() if isinstance(module, nn.Linear)]
+        return [linear.name for linear in self.shape.linears]
 
     def target_names(self) -> list[str]:
         return [name for name in self.linear_names() if name.endswith(("query", "value", "q_proj", "v_proj"))]

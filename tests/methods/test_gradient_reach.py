@@ -10,6 +10,7 @@ from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, g
 from edge_adapt.methods.layers import CellLinear, ChangedLinear
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AlbertConfig, AlbertModel
 
 SEQUENCES, LENGTH, CLASSES = 2, 7, 3
 TOKENS = SEQUENCES * LENGTH
@@ -96,7 +97,7 @@ def test_gradients_of_lora_by_role(backbone, make_pool, roles):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [(name, {}) for name in ("lorafusion", "pasta+lorafusion")] + TARGETED[len(ROLES) : 3 * len(ROLES)],
+    [("lorafusion", {}), ("pasta+lorafusion", {}), *(entry for entry in TARGETED if entry[0] in ("vera", "ia3"))],
 )
 def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
     """Two products for each number that is scaled, but one where what is scaled needs no gradient."""
@@ -140,3 +141,39 @@ def test_a_joint_projection_enters_as_a_whole():
     assert (shape.entries, shape.spared(()), shape.attention_numbers) == (block.linears, 48, 32)
     assert replace(shape, runs=3).entries == ()
     assert shape.with_roles(["value"]) == 2 * block.linears
+
+
+@pytest.fixture(scope="module")
+def shared(backbone):
+    """A model whose two groups of one block run twice each."""
+    config = AlbertConfig(
+        vocab_size=40, embedding_size=8, hidden_size=16, num_hidden_layers=4, num_hidden_groups=2,
+        num_attention_heads=2, intermediate_size=24, max_position_embeddings=32,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        module = AlbertModel(config, add_pooling_layer=False).double().eval()
+    return replace(backbone, module=module)
+
+
+@pytest.mark.parametrize("kind", ["backbone", "shared"])
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
+def test_what_is_read_and_what_is_read_from_behind(request, make_pool, kind, name, options):
+    """Each matrix as often as a pass reads it, and from behind as often as its input needs a gradient."""
+    if kind == "shared" and "lorafusion" in name:
+        pytest.skip("the pool is one of BERT's")
+    placement = (
+        Placement.NVM_STEP if Placement.NVM_STEP in METHODS[name].placements else None
+    )  # nothing goes round cells
+    adaptation = attached(request.getfixturevalue(kind), make_pool, name, placement, **options)
+    read, behind = [], []
+
+    def look(cell, x, weight):
+        read.append(cell)
+        behind.extend([cell] if x.requires_grad else [])
+        return exact_reader(cell, x, weight)
+
+    adaptation.use(look)
+    loss_of(adaptation)
+    assert sorted(read) == sorted(adaptation.plan.read)
+    assert sorted(behind) == sorted(adaptation.plan.transposed)

@@ -57,9 +57,11 @@ def test_the_shape_is_the_shipped_one(shipped: str, config: Any, longest: int | 
     config.save_pretrained(tmp_path)
     found, expected = load_shape(tmp_path), load_shape(shipped)
     assert found.blocks == expected.blocks
-    own = {"name": "", "title": "", "source": "", "max_tokens": None}
+    own = {"name": "", "title": "", "source": "", "max_tokens": None, "named_norms": None}
     assert replace(found, **own) == replace(expected, **own)
     assert found.max_tokens == longest
+    named, made_up = ([(norm.width, norm.bias) for norm in shape.norm_shapes] for shape in (found, expected))
+    assert named == made_up
 
 
 def test_it_is_that_of_the_loaded_model(model_folder: Callable[[Any], Path]) -> None:
