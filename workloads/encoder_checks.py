@@ -63,8 +63,8 @@ def text_traits(module: Any, name: str) -> Traits:
         alone = [seen.hidden, _hidden(module, torch.tensor([ids[1]]), mask[1:, :_LONG])]
         again = _hidden(module, torch.tensor([ids[0]]), mask[:1, :_SHORT])
         together = _hidden(module, both, mask)
-        last = _hidden(module, torch.tensor([[*ids[0][:-1], ids[1][0]]]), mask[:1, :_SHORT])
-        first = _hidden(module, torch.tensor([[ids[1][0], *ids[0][1:]]]), mask[:1, :_SHORT])
+        last = _hidden(module, torch.tensor([[*ids[0][:-1], _another(module, ids[0][-1])]]), mask[:1, :_SHORT])
+        first = _hidden(module, torch.tensor([[_another(module, ids[0][0]), *ids[0][1:]]]), mask[:1, :_SHORT])
     except Exception as error:  # whatever a forward pass of a family raises
         raise refusal(module, name, f"it does not run on token ids and a mask alone: {one_line(error)}") from error
     if seen.hidden.ndim != 3 or tuple(seen.hidden.shape[:2]) != (1, _SHORT):
@@ -206,6 +206,11 @@ def _made_up(module: Any, tokens: int, start: int = 0) -> list[int]:
     special = {PAD_ID, *(getattr(module.config, f"{name}_token_id", None) for name in names)}
     usable = [row for row in range(min(rows, 1000)) if row not in special] or [0]
     return [usable[(start + _STRIDE * place) % len(usable)] for place in range(tokens)]
+
+
+def _another(module: Any, token: int) -> int:
+    """A made-up token that is not this one, be the table of words ever so small."""
+    return next((row for row in _made_up(module, _LONG) if row != token), PAD_ID)
 
 
 def _hidden(module: "nn.Module", ids: "Tensor", mask: "Tensor") -> "Tensor":
