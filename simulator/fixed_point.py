@@ -20,6 +20,7 @@ LOW = 128  # steps of the high number
 LARGEST = 127 * LOW
 NOISE_LARGEST = 127
 MOST_CODE = 127  # of an input, so that it and its square fit
+MOST_ADC_BITS = 12  # a step of finer converters is not large beside what rounding the conductances moves a sum by
 
 
 class FixedPoint(NamedTuple):

@@ -21,7 +21,7 @@ from .arrays import CrossbarMatrix
 from .converters import best_range, code_max, drive_load
 from .counting import digit_bits, input_cycles
 from .effects import Acting
-from .fixed_point import MOST_CODE, FixedPoint
+from .fixed_point import MOST_ADC_BITS, MOST_CODE, FixedPoint
 from .products import FEW, Products
 from .randoms import derived_seed
 from .threads import in_parts
@@ -109,11 +109,11 @@ class Reader:
 
     def _whole(self, matrix: CrossbarMatrix, vectors: int) -> bool:
         """Whether a read is done in whole numbers: those of inputs that are codes as they are, for sums that are
-        rounded anyway.
+        rounded more coarsely anyway.
         """
         plain = not self.serial and self.top <= MOST_CODE and not matrix.mismatch.code_levels.size
         return (
-            self.products.whole and plain and bool(self.chip.periphery.adc_bits)
+            self.products.whole and plain and 0 < (self.chip.periphery.adc_bits or 0) <= MOST_ADC_BITS
             and not matrix.adding and vectors > FEW
         )  # fmt: skip
 

@@ -138,3 +138,11 @@ def test_what_drives_several_matrices_is_gathered_once_and_never_when_it_has_cha
     reader("v", x, torch.randn(6, 40))
     assert np.array_equal(seen[2], x[torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()].numpy())
     assert np.array_equal(seen[3], x[reader.mask].numpy())
+
+
+def test_tensors_of_inference_mode_are_read_too(model):
+    reader = ChipReader(model)
+    reader.mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    with torch.inference_mode():
+        y = reader("w", torch.randn(2, 3, 40), torch.randn(6, 40))
+    assert (y[~reader.mask] == 0).all() and (y[reader.mask] != 0).any()

@@ -94,13 +94,15 @@ def test_the_noise_is_as_strong_as_that_of_every_cell(rng, power):
     assert np.abs(found - codes @ matrix.pairs[0]).max() < 2e-4 * np.abs(found).max()
 
 
-@pytest.mark.parametrize("unfit", ["wide inputs", "no converter", "drivers that differ"])
+@pytest.mark.parametrize("unfit", ["wide inputs", "no converter", "fine converter", "drivers that differ"])
 def test_chips_that_whole_numbers_do_not_fit_are_read_in_float32(unfit, rng):
     chip = load_chip("reram", {"dac.gain_sigma": "1 %"} if unfit == "drivers that differ" else {})
     if unfit == "wide inputs":
         chip = dataclasses.replace(chip, array=dataclasses.replace(chip.array, input_bits=9))
     if unfit == "no converter":
         chip = dataclasses.replace(chip, periphery=dataclasses.replace(chip.periphery, adc_bits=None))
+    if unfit == "fine converter":
+        chip = dataclasses.replace(chip, periphery=dataclasses.replace(chip.periphery, adc_bits=13))
     model = program(chip, {"w": rng.standard_normal((6, 40)).astype(np.float32)}, rng)
     model.products = WholeProducts()
     model.products.whole_sums = None  # calling it would fail
