@@ -37,6 +37,8 @@ def folder_shape(folder: Path) -> ModelShape:
         why = f"a norm has {other[0]} numbers, and norms of {shape.hidden_size} are counted"
     elif shape.runs > 1:
         why = f"each of its blocks runs {shape.runs} times, and runs of one block are counted"
+    elif positions := shape.with_roles(["positions"]):
+        why = f"{positions[0].name} reads distances between tokens, and reads of tokens are counted"
     if why:
         raise UsageError(f"model {name!r} ({config.model_type}) cannot be counted from its config.json: {why}")
     return shape

@@ -118,3 +118,11 @@ def test_count_takes_a_folder_and_cuts_to_its_positions(tmp_path: Path) -> None:
     assert own["results"][0]["inference_event_counts"] == shipped["results"][0]["inference_event_counts"]
     assert own["config"]["tokens"] == 32
     assert own["messages"][0].startswith("counted with 32 tokens, not 64")
+
+
+def test_projections_of_distances_are_not_counted_as_reads_of_tokens(tmp_path: Path) -> None:
+    hf.DebertaV2Config(
+        **SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], max_position_embeddings=32
+    ).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot be counted .* reads distances between tokens"):
+        load_shape(tmp_path)
