@@ -14,19 +14,16 @@ from .workbench import Variant, Workbench
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[str, Any]:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    table, again = CostTable.of(bench.chip), result.again
+    table = CostTable.of(bench.chip)
     adaptation, model = result.trial.adaptation, result.trial.model
     share, tasks = amortise.wear(bench.chip, result.cost.writes_max)
-    assert result.inference is not None and again is not None
-    assert result.adapted is not None and result.drifted is not None and result.readapted is not None
+    assert result.inference is not None and result.adapted is not None and result.drifted is not None
     method = result.variant.method
     starts = method.start if not method.warm_start else ""
     written = [n for n in result.trial.trained_cells if n in model]
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
-    counts, again_counts, inference_counts = (
-        table.powered(c, arrays) for c in (result.cost.counts, again.counts, result.inference)
-    )
-    cost, again_cost, inference = (table.cost(c) for c in (counts, again_counts, inference_counts))
+    counts, inference_counts = (table.powered(c, arrays) for c in (result.cost.counts, result.inference))
+    cost, inference = table.cost(counts), table.cost(inference_counts)
     looks = table.powered(result.compensation, arrays) if compensates(bench.chip) else None
     looked = looks and table.cost(looks)
     return {
@@ -47,10 +44,8 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "cells_in_placement": sum(model.matrix(n).layout.cells for n in written),
         "accuracy_chip": result.adapted.score,
         "accuracy_drifted": result.drifted.score,
-        "accuracy_readapted": result.readapted.score,
         "right_chip": result.adapted.right,
         "right_drifted": result.drifted.right,
-        "right_readapted": result.readapted.right,
         "drift": result.drift,
         "write_energy_joules": table.write_joules(counts),
         "initial_write_energy_joules": table.write_joules(result.cost.initial_counts),
@@ -60,10 +55,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "adaptation_energy_by_component_joules": cost.joules,
         "adaptation_time_by_component_seconds": cost.seconds,
         "adaptation_event_counts": counts.as_dict(),
-        "readaptation_energy_joules": again_cost.total_joules,
-        "readaptation_time_seconds": again_cost.total_seconds,
-        "readaptation_event_counts": again_counts.as_dict(),
-        "readaptation_cells_written": again.cells_written,
+        **_again(result, table, arrays),
         "compensation_energy_joules": looked and looked.total_joules,
         "compensation_time_seconds": looked and looked.total_seconds,
         "compensation_event_counts": looks and looks.as_dict(),
@@ -79,6 +71,21 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
         "train_tokens": result.cost.tokens,
         "label": "simulated",
         "note": _note(result.variant, result.cost.forward_passes > 0),
+    }
+
+
+def _again(result: ChipResult, table: CostTable, arrays: int) -> dict[str, Any]:
+    """What adapting again came to; null where that was not asked for."""
+    again, graded = result.again, result.readapted
+    counts = again and table.powered(again.counts, arrays)
+    cost = counts and table.cost(counts)
+    return {
+        "accuracy_readapted": graded and graded.score,
+        "right_readapted": graded and graded.right,
+        "readaptation_energy_joules": cost and cost.total_joules,
+        "readaptation_time_seconds": cost and cost.total_seconds,
+        "readaptation_event_counts": counts and counts.as_dict(),
+        "readaptation_cells_written": again and again.cells_written,
     }
 
 
