@@ -77,6 +77,7 @@ class ChipTrial:
         title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
         self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
         self.reader = ChipReader(self.model)
+        self.reader.bypass = self._unwritten()
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
         self.last_log: TrainLog | None = None
@@ -95,6 +96,7 @@ class ChipTrial:
         new = [name for name in self.trained_cells if name not in self.model]
         for name in new:
             self.model.count_write(self.model.add(name, self._value(name), self._range(name, data, recipe)))
+        self.reader.bypass = self._unwritten()
         if new:
             self.calibrate(data)
 
@@ -170,7 +172,11 @@ class ChipTrial:
         try:
             yield
         finally:
-            self.reader.bypass = frozenset()
+            self.reader.bypass = self._unwritten()
+
+    def _unwritten(self) -> frozenset[str]:
+        """The trained matrices whose cells have not been written yet: they are still held digitally."""
+        return frozenset(name for name in self.trained_cells if name not in self.model)
 
     def _after_change(self) -> None:
         """What follows a change of the trained numbers: those that live in cells are rewritten."""
@@ -192,6 +198,7 @@ class ChipTrial:
                 self.model.rewrite(name, self._value(name), refresh)
             else:
                 self.model.count_write(self.model.add(name, self._value(name)))
+        self.reader.bypass = self._unwritten()
 
     def _writes(self) -> dict[str, np.ndarray]:
         """Writes of each cell of the trained matrices so far."""
