@@ -16,6 +16,7 @@ from . import warm_start
 from .base import Adaptation, BackboneLike, cell_linears, torch_generator
 from .blocks import Levels
 from .features import LAST, View, chosen
+from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
 from .placement import Placement
 from .plan import Plan, PoolShape, Size
@@ -47,7 +48,10 @@ class Site:
 
     def model_of(self, kind: type[A], encoder: nn.Module, *args: Any) -> A:
         """The same, of another kind, with what that one needs beside."""
-        return kind(encoder, self.plan.head[1], self.classes, *args)
+        model = kind(encoder, self.plan.head[1], self.classes, *args)
+        if self.plan.head_kind != "linear":
+            model.head = HEADS[self.plan.head_kind].build(self.classes, self.plan.head[1]).to(self.dtype)
+        return model
 
     def generator(self) -> torch.Generator:
         """A torch generator, seeded by the next number of `rng`."""

@@ -201,7 +201,9 @@ def require_feature(method: str, name: str, shape: ModelShape, tagged: bool, sid
         raise UsageError(unknown_name(f"features of {method}", name, FEATURES))
     if name and kind not in FEATURES[name].kinds:
         fitting = ", ".join(n for n, feature in FEATURES.items() if kind in feature.kinds)
-        raise UsageError(f"{method} looks at the features {name!r}, and an {kind} has none; take one of {fitting}")
+        raise UsageError(
+            f"{method} looks at the features {name!r}, and a model of {kind}s has none; take one of {fitting}"
+        )
     if name == "cls" and not shape.front_tokens:
         raise UsageError(f"{method} looks at the [CLS] of an image, and {shape.name} has none")
     if name == "tokens" and not tagged:

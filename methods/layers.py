@@ -146,12 +146,12 @@ class AdaptedModel(nn.Module):
     sees at once. No gradient goes into the encoder then: it runs without one.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, classes: int, head: str = "linear") -> None:
-        """width: numbers of a row of features."""
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+        """width: numbers of a row of features, for a linear head."""
         super().__init__()
         self.encoder = encoder
         self.of_images = getattr(encoder, "main_input_name", "") == "pixel_values"
-        self.head: Any = HEADS[head].build(classes, width).to(next(encoder.parameters()).dtype)
+        self.head: Any = HEADS["linear"].build(classes, width).to(next(encoder.parameters()).dtype)
         self.view = View("cls" if self.of_images else "mean", self.of_images)
         self.feature = FEATURES[self.view.pooling]
         self.levels: Levels | None = None
