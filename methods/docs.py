@@ -4,8 +4,10 @@ import inspect
 import sys
 
 from ..workloads.shapes import load_shape
-from . import METHODS, zeroth
+from . import METHODS
 from .spec import Method
+from .training import zeroth
+from .training.optimisers.mezo import Mezo
 
 MODELS = {
     "text": ("minilm", "bert-base-uncased", "bert-large-cased"), "image": ("vit-s", "vit-base-patch16-224")
@@ -54,7 +56,7 @@ def markdown() -> str:
 
 
 def _forward_only() -> str:
-    options = inspect.cleandoc(zeroth.ZerothRecipe.__doc__ or "").partition("\n\n")[2]
+    options = inspect.cleandoc(Mezo.__doc__ or "").partition("\n\n")[2]
     listed = "\n".join(f"- {line}" if line and not line.startswith(" ") else line for line in options.split("\n"))
     return _FORWARD_ONLY.format(module=_paragraphs(inspect.cleandoc(zeroth.__doc__ or "")), options=f"\n\n{listed}")
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Levels
-from .class_means import set_class_mean_head as set_class_mean_head  # noqa: PLC0414 (the trainer imports it from here)
 from .features import FEATURES, View
 from .heads import HEADS
 

@@ -20,7 +20,8 @@ from .costs import (
 from .features import View, chosen, require_feature
 from .heads import require_head
 from .placement import BackwardNeed, Placement
-from .recipes import Recipe, blocks_of
+from .recipes import Recipe
+from .regularisers import Regulariser
 
 if TYPE_CHECKING:
     from .spec import Method
@@ -115,8 +116,8 @@ class Side:
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
-    states are those of the first read, whose noise is then the same in every epoch (`StoredStates`); and images are
-    seen as they are tested, not cropped at random.
+    states are those of the first read, whose noise is then the same in every epoch (`training.sources.StoredStates`);
+    and images are seen as they are tested, not cropped at random.
     """
 
     levels: tuple[int, ...]
@@ -137,9 +138,9 @@ class Part:
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
     that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
-    l1_names: what the recipe's `l1` weighs. keep_head: training goes on from the head as it is built, not from class
-    means. features: what the head sees (`features.FEATURES`), "" for what the model is made for; head: which one
-    (`heads.HEADS`). side: a network beside the backbone.
+    keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
+    (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
+    the backbone.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -152,7 +153,6 @@ class Part:
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
     train_head: bool = True
-    l1_names: tuple[str, ...] = ()
     keep_head: bool = False
     features: str = ""
     head: str = "linear"
@@ -187,7 +187,7 @@ class Plan:
     backward_work: DigitalWork
     head: Matrix
     extra_tokens: int = 0
-    l1_names: tuple[str, ...] = ()
+    regularisers: tuple[Regulariser, ...] = ()
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
     block_paths: tuple[str, ...] = ()
@@ -253,20 +253,23 @@ class Plan:
     @property
     def directions(self) -> int:
         """Directions that a step without a backward pass goes along."""
-        recipe = self.recipe
-        if not getattr(recipe, "block_wise", False):
-            return getattr(recipe, "queries", 0)
-        return getattr(recipe, "queries", 0) * len(blocks_of([t.name for t in self.moving], self.block_paths))
+        return self.recipe.optimiser.direction_count([t.name for t in self.moving], self.block_paths)
 
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.optimiser.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+
+    @property
+    def l1_names(self) -> tuple[str, ...]:
+        """Names of the tensors that the recipe's `l1` weighs: a bundle's manifest has them."""
+        groups = {regulariser.group for regulariser in self.regularisers if regulariser.name == "l1"}
+        return tuple(name for name, tensor in self.tensors.items() if tensor.group in groups)
 
     @property
     def head_numbers(self) -> int:
@@ -339,7 +342,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         adapted=tuple(pair.linear for pair in part.beside),
         head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
-        l1_names=part.l1_names,
+        regularisers=method.regularisers,
         keep_head=part.keep_head,
         groups=(*method.groups, "head"),
         block_paths=tuple(block.name for block in shape.blocks),

@@ -20,7 +20,7 @@ from .compare_report import CellOutcome, assemble
 from .config import SimulateConfig
 from .progress import Estimate, Progress, Work
 from .simulate import simulate
-from .workbench import Variant, choose_variants
+from .workbench import Variant, choose_variants, require_trainer
 
 _UNITS = 1000  # of progress, a simulation
 
@@ -110,6 +110,7 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], I
     """
     study = config.study
     variants = choose_variants(study.method, study.method_settings())
+    require_trainer(study, variants)
     for device in config.devices:
         load_chip(device, study.chip_settings())
     if study.pool is not None:

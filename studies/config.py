@@ -33,7 +33,8 @@ class SimulateConfig:
     (`1h`, `30d`); at the last age it is adapted again. check_pool: folds of the cross-validation, over all shots, that
     says whether the pool fits; 0 for the held-back fifth alone, which costs nothing more.
     image_size: pixels on a side of the images that a vision model is given; 0: what it usually is given.
-    settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
+    settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a
+        method, `recipe.OPTION` for all.
     readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`; `bitserial`,
     with noise and a conversion for each digit of an input; or `ideal`, for a chip without any effect.
     text_column, label_column, encoding, on_error: how a user's own file is read (`runtime.examples.Reading`).
@@ -132,9 +133,9 @@ class SimulateConfig:
 
     @staticmethod
     def _of_method(key: str) -> bool:
-        from ..methods import METHODS
+        from .method_settings import is_of_method
 
-        return key.split(".", 1)[0] in METHODS
+        return is_of_method(key)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""

@@ -32,7 +32,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     return {
         "method": method.name,
         "placement": result.variant.placement.value,
-        "optimiser": adaptation.recipe.optimiser,
+        "optimiser": adaptation.recipe.optimiser.name,
         "forward_pairs": result.cost.forward_pairs,
         "forward_passes": result.cost.forward_passes,
         "backward_need": (BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,

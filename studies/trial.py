@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from ..methods import Adaptation, Placement
 from ..methods.costs import NUMBER_BYTES
 from ..methods.placement import BackwardNeed
 from ..methods.recipes import Recipe
-from ..methods.trainer import TrainLog, as_tensors, extract_features, train
+from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
@@ -80,6 +79,8 @@ class ChipTrial:
         self.reader.bypass = self._unwritten()
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
+        if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
+            self.reader.watch(self.adaptation.module.side)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
 
@@ -102,9 +103,9 @@ class ChipTrial:
 
     def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
-        steps = max(recipe.epochs * -(-len(data.ids) // recipe.batch_size), recipe.min_steps)
+        steps = recipe.schedule(len(data.ids)).steps
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
-        travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.reach
+        travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.optimiser.reach
         value = self.model.as_written(self._value(name))
         if self.bench.chip.array.rotation != "none":
             travel *= 3.0  # of mixtures of weights, whose steps add up like random signs
@@ -217,11 +218,11 @@ class ChipTrial:
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
         counts.digital_macs += log.head_macs
-        classes, width = adaptation.module.head.weight.shape
+        stored = (log.stored_only, log.stored_trained)
         counts.add(
             training_events(
-                adaptation, (classes, width), self._outputs, forward, trained, log.steps, log.head_sequences,
-                by_gradient=not log.looks,
+                adaptation.plan, adaptation.plan.head, forward, trained, log.steps, log.head_sequences,
+                by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
@@ -232,7 +233,7 @@ class ChipTrial:
         return Cost(
             counts,
             steps=log.steps,
-            tokens=trained.tokens + forward.tokens,
+            tokens=sum(size.tokens for size in (trained, forward, *stored)),
             forward_pairs=sum(len(look.weights) for look in log.looks),
             forward_passes=log.step_passes,
         )
@@ -240,22 +241,18 @@ class ChipTrial:
     def _memory_bytes(self, log: TrainLog, data: Encoded, recipe: Recipe) -> int:
         """What the training took at most, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
-        need, by_gradient = adaptation.backward_need, not log.looks
+        plan, by_gradient = adaptation.plan, not log.looks
         tokens = data.longest(batch) + adaptation.extra_tokens * batch
-        head_only = need is BackwardNeed.NONE and log.steps > 0
+        head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_memory_bytes(
             adaptation.state_bytes,
             adaptation.moving_numbers if log.steps else 0,
-            self._outputs * tokens,
-            adaptation.module.head.in_features * data.answers if head_only else 0,
+            plan.kept_outputs * tokens,
+            plan.head[1] * data.answers if head_only else 0,
             by_gradient,
-            need in (BackwardNeed.THROUGH, BackwardNeed.FULL),
+            plan.kept_outputs > 0,
+            plan.observed * data.size().tokens if plan.cached else 0,
         )
-
-    @cached_property
-    def _outputs(self) -> int:
-        """Numbers that the matrices put out for one token."""
-        return sum(int(tensor.shape[0]) for tensor in self.adaptation.cell_tensors.values())
 
     def set_time(self, seconds: float) -> None:
         """Let time pass on the chip."""
@@ -271,7 +268,7 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        counts.add(inference_events(self.adaptation, size))
+        counts.add(inference_events(self.adaptation.plan, size))
         return found, counts.scaled(1.0 / size.sequences)
 
     @torch.no_grad()

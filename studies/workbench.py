@@ -14,6 +14,7 @@ from ..devices import Chip, load_chip
 from ..errors import UsageError
 from ..methods import METHODS, Method, Placement
 from ..methods.attaching import plan_on
+from ..methods.spec import require_in_bundles
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
 from ..workloads.image_tasks import IMAGE_TASKS
@@ -124,6 +125,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
     methods = choose_variants(config.method, config.method_settings())
     require_readable([variant.method for variant in methods])
+    require_trainer(config, methods)
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
     uses_pool = any(variant.method.needs_pool for variant in methods)
@@ -156,6 +158,16 @@ def load_workbench(config: SimulateConfig) -> Workbench:
         pool, task = unseen(pool, task)
     test_sets = draw(task, size, config.seed_numbers)
     return Workbench(config, chip, backbone, task, pool, methods, test_sets)
+
+
+def require_trainer(config: SimulateConfig, variants: list[Variant]) -> None:
+    """Raise `UsageError` where methods are to be trained in bundles, and these cannot hold their recipes."""
+    for method in (v.method for v in variants if config.trainer == "onnxruntime"):
+        if Placement.DIGITAL in method.placements:
+            try:
+                require_in_bundles(method)
+            except UsageError as error:
+                raise UsageError(f"{error}; or take --trainer torch") from None
 
 
 def prompts_of(variants: list[Variant]) -> int:
