@@ -79,7 +79,8 @@ class StoredStates:
 
     def steps(self, order: np.ndarray, steps: int) -> Iterator[Step]:
         size, model = self.run.recipe.batch_size, self.run.adaptation.module
-        for number, batch in enumerate(batches(self.encoded, self.labels, size, None, order)):
+        read: Iterator[Any] = batches(self.encoded, self.labels, size, None, order)
+        for number, batch in enumerate(read):
             rows = order[number * size : (number + 1) * size]
             _, mask, target = as_tensors(batch)
             levels = zip(*(self.stored[example] for example in rows.tolist()), strict=True)

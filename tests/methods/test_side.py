@@ -243,11 +243,18 @@ def same_length(kind, pictures):
     return Encoded([[38, *rng.integers(1, 38, LENGTH - 2).tolist(), 39] for _ in labels], labels)
 
 
-@pytest.mark.parametrize("cached", [True, False], ids=["stored", "read again"])
-@pytest.mark.parametrize(
-    ("placement", "optimiser"),
-    [*((place, "adamw") for place in EVERY), (Placement.DIGITAL, "mezo"), (Placement.NVM_STEP, "mezo")],
-)
+ON_CHIP = [
+    *(("text", place, "adamw", True) for place in EVERY),
+    ("text", Placement.NVM_FROZEN, "adamw", False),
+    ("text", Placement.DIGITAL, "adamw", False),
+    ("text", Placement.NVM_FROZEN, "mezo", True),
+    ("text", Placement.DIGITAL, "mezo", False),
+    ("image", Placement.NVM_FROZEN, "adamw", True),
+    ("image", Placement.DIGITAL, "adamw", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "placement", "optimiser", "cached"), ON_CHIP)
 def test_counted_events_are_those_of_a_simulated_run(
     chip, counter, base, kind, pictures, placement, optimiser, cached, monkeypatch
 ):
