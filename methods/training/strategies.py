@@ -61,6 +61,8 @@ def known(kind: str) -> Mapping[str, type[Strategy]]:
 
 def named(kind: str, name: str) -> Strategy:
     """The strategy of that name, its options at their defaults. Raises `UsageError` for an unknown one."""
+    if not known(kind):
+        raise UsageError(f"unknown {kind} {name!r}: no {kind} is shipped yet")
     if name not in known(kind):
         raise UsageError(unknown_name(kind, name, known(kind)))
     return known(kind)[name]()
