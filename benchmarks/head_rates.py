@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from edge_adapt.methods import Recipe, get_method
-from edge_adapt.methods.layers import set_class_mean_head
+from edge_adapt.methods.class_means import set_class_mean_head
 from edge_adapt.methods.training.trainer import extract_features
 from edge_adapt.workloads.models import load_backbone
 from edge_adapt.workloads.pools import default_pool, load_pool

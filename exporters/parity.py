@@ -18,7 +18,7 @@ import torch
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
-from ..methods.layers import set_class_mean_head
+from ..methods.class_means import set_class_mean_head
 from ..runtime.engine import open_graph
 from ..runtime.manifest import Graph
 from ..workloads.batches import Batch, batches

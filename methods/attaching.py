@@ -1,23 +1,28 @@
 """From a method and a backbone to an `Adaptation`: the plan, the layers, and a check of the one against the other."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import EdgeAdaptError, UsageError
 from ..workloads.families import FAMILIES
 from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from . import warm_start
 from .base import Adaptation, BackboneLike, cell_linears, torch_generator
+from .blocks import Levels
+from .features import LAST, View, chosen
+from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
 from .placement import Placement
 from .plan import Plan, PoolShape, Size
-from .spec import Method
+
+if TYPE_CHECKING:
+    from .spec import Method
 
 A = TypeVar("A", bound=AdaptedModel)
 
@@ -43,7 +48,10 @@ class Site:
 
     def model_of(self, kind: type[A], encoder: nn.Module, *args: Any) -> A:
         """The same, of another kind, with what that one needs beside."""
-        return kind(encoder, self.backbone.hidden_size, self.classes, *args)
+        model = kind(encoder, self.plan.head[1], self.classes, *args)
+        if self.plan.head_kind != "linear":
+            model.head = HEADS[self.plan.head_kind].build(self.classes, self.plan.head[1]).to(self.dtype)
+        return model
 
     def generator(self) -> torch.Generator:
         """A torch generator, seeded by the next number of `rng`."""
@@ -62,15 +70,19 @@ class Site:
 class Built:
     """What a method made: the model, its own state by name (all but the head), its matrices in cells beside the
     backbone's. The order of the names is that in which they are trained and programmed.
+
+    `constants`: tensors of two or more extents that are neither trained nor in cells, and never change. Whoever names
+    them states that they are held digitally, and that the plan has the work that is done with them.
     """
 
     model: AdaptedModel
     state: Mapping[str, nn.Parameter] = field(default_factory=dict)
     cells: Mapping[str, Tensor] = field(default_factory=dict)
+    constants: Collection[Tensor] = ()
 
 
 def attach(
-    method: Method,
+    method: "Method",
     backbone: BackboneLike,
     classes: int,
     rng: np.random.Generator,
@@ -81,13 +93,17 @@ def attach(
     plan = plan_on(method, backbone, classes, placement, pool)
     built = method.build(Site(backbone, plan, classes, rng, plan.placement, pool))
     model = built.model
-    model.per_token, model.separator, model.pooling = backbone.tagged, backbone.separator, backbone.pooling
-    model.front = backbone.shape.front_tokens + plan.extra_tokens
+    model.separator = backbone.separator
+    model.view = View(backbone.pooling, model.of_images, backbone.shape.front_tokens + plan.extra_tokens)
+    model.feature = chosen(plan.features, model.view, backbone.tagged)
+    if plan.levels != LAST:
+        model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
     model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     state = {**built.state, **dict(model.head.named_parameters(prefix="head"))}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= built.cells
     require_as_planned(plan, state, cells)
+    require_declared(plan, backbone.module, built, [*state.values(), *cells.values()])
     adaptation = Adaptation(
         plan=plan,
         module=model,
@@ -103,7 +119,7 @@ def attach(
 
 
 def plan_on(
-    method: Method, backbone: BackboneLike, classes: int, placement: Placement | None, pool: Pool | None
+    method: "Method", backbone: BackboneLike, classes: int, placement: Placement | None, pool: Pool | None
 ) -> Plan:
     """The plan of a method on a backbone with weights.
 
@@ -122,7 +138,7 @@ def plan_on(
     return method.plan(shape, size, placement)
 
 
-def _pool_shape(method: Method, pool: Pool | None, shape: ModelShape) -> PoolShape:
+def _pool_shape(method: "Method", pool: Pool | None, shape: ModelShape) -> PoolShape:
     """Raises `UsageError` for no pool, or one of another model."""
     if pool is None or not pool.modules:
         raise UsageError(f"{method.name} needs a pool of LoRA modules: give one with --pool, or train one (pool train)")
@@ -132,7 +148,7 @@ def _pool_shape(method: Method, pool: Pool | None, shape: ModelShape) -> PoolSha
 
 
 def require_as_planned(plan: Plan, state: Mapping[str, Tensor], cells: Mapping[str, Tensor]) -> None:
-    """Raise `ValueError` where what was built is not what the plan says: names, shapes, state and cells."""
+    """Raise `EdgeAdaptError` where what was built is not what the plan says: names, shapes, state and cells."""
     for found, kind, wanted in (
         (state, "state", {name: t.shape for name, t in plan.tensors.items() if t.in_state}),
         (cells, "matrices in cells", plan.matrices),
@@ -140,7 +156,46 @@ def require_as_planned(plan: Plan, state: Mapping[str, Tensor], cells: Mapping[s
         built = {name: tuple(tensor.shape) for name, tensor in found.items()}
         if different := sorted(built.items() ^ wanted.items()):
             name = different[0][0]
-            raise ValueError(
+            raise EdgeAdaptError(
                 f"{plan.method} is not built as planned: {kind} {name!r} has the shape {built.get(name)}, "
                 f"planned is {wanted.get(name)}"
             )
+
+
+def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Collection[Tensor]) -> None:
+    """Raise `EdgeAdaptError` for a matrix in the built model that is not the backbone's, and that the plan does not
+    know: it would be multiplied exactly and for nothing. Linear layers of the digital unit need their work, too.
+
+    `declared`: state and matrices in cells. What a function holds without registering it with a module is not seen
+    here; the tests compare the products of every method with its plan (tests/methods/test_declared_work.py).
+    """
+    own = {_memory(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
+    known = own | {_memory(tensor) for tensor in (*declared, *built.constants)}
+    digital = 0
+    for path, module in built.model.named_modules():
+        for name, tensor in _tensors(module):
+            if tensor.ndim > 1 and _memory(tensor) not in known:
+                raise EdgeAdaptError(
+                    f"{plan.method} multiplies by {f'{path}.{name}'.lstrip('.')!r} {tuple(tensor.shape)}, which its "
+                    "plan does not know; put it into cells by a name of the plan (CellLinear), or into the state as a "
+                    "DIGITAL tensor of the plan with its work, or name it in Built.constants"
+                )
+        if isinstance(module, nn.Linear) and module is not built.model.head and _memory(module.weight) not in own:
+            digital += module.weight.numel()
+    work = plan.own_work
+    if digital > work.per_token + work.per_sequence + work.per_pass:
+        raise EdgeAdaptError(
+            f"{plan.method} has linear layers of {digital} numbers in the digital unit, and its plan has no such work; "
+            "add costs.matrix_forward to inference_work, and the gradients to backward_work"
+        )
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Everything that a module holds itself: parameters, buffers, and tensors that are neither."""
+    held = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    return held + [(name, value) for name, value in vars(module).items() if isinstance(value, Tensor)]
+
+
+def _memory(tensor: Tensor) -> int:
+    """Where a tensor's numbers are: the same for all that share them."""
+    return tensor.untyped_storage().data_ptr()

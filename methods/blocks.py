@@ -1,4 +1,4 @@
-"""The Transformer blocks of an encoder: changing what enters them."""
+"""The Transformer blocks of an encoder: changing what enters them, and looking at what leaves them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,3 +22,38 @@ def change_block_inputs(encoder: nn.Module, paths: Sequence[str], change: Change
 
     for block, path in enumerate(paths):
         encoder.get_submodule(path).register_forward_pre_hook(hook_for(block), with_kwargs=True)
+
+
+class Levels:
+    """Hidden states of every pass of an encoder at some levels: 0 is what enters the first block, n what leaves the
+    block that runs as the n-th, and -1 what the encoder puts out.
+    """
+
+    def __init__(self, encoder: nn.Module, paths: Sequence[str], levels: Sequence[int]) -> None:
+        """`paths` of the blocks. From now on the states are kept until they are `taken`."""
+        self.levels = tuple(levels)
+        self._passed = 0
+        self._kept: dict[int, Tensor] = {}
+        blocks = [encoder.get_submodule(path) for path in paths]
+        encoder.register_forward_pre_hook(self._begin, with_kwargs=True)
+        if 0 in self.levels:
+            blocks[0].register_forward_pre_hook(self._enter, with_kwargs=True)
+        for block in blocks if max(self.levels) > 0 else ():
+            block.register_forward_hook(self._leave)
+
+    def taken(self, last: Tensor) -> tuple[Tensor, ...]:
+        """The states of the pass that has just put out `last`, in the order of the levels."""
+        found = tuple(last if level == -1 else self._kept[level] for level in self.levels)
+        self._kept = {}
+        return found
+
+    def _begin(self, _module: nn.Module, _args: tuple, _kwargs: dict[str, Any]) -> None:
+        self._passed, self._kept = 0, {}
+
+    def _enter(self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self._kept.setdefault(0, args[0] if args else kwargs["hidden_states"])
+
+    def _leave(self, _module: nn.Module, _args: tuple, output: Any) -> None:
+        self._passed += 1
+        if self._passed in self.levels:
+            self._kept[self._passed] = output if isinstance(output, Tensor) else output[0]

@@ -109,7 +109,7 @@ def head_backward(hidden_size: int, classes: int, through: bool, per_token: bool
 
 
 def head_start_macs(examples: int, hidden_size: int, classes: int, shrinkage: float) -> int:
-    """The metric of a head that starts from class means (`layers.set_class_mean_head`): covariance, inverse, products.
+    """The metric of a head that starts from class means (`class_means`): covariance, inverse, products.
 
     Means alone are sums, which are not counted.
     """

@@ -81,10 +81,8 @@ class FusedLinear(CellLinear):
 class FusionModel(AdaptedModel):
     """An `AdaptedModel` that owns the fusion coefficients (K, blocks) and hands them to its `FusedLinear`s."""
 
-    def __init__(
-        self, encoder: nn.Module, hidden_size: int, classes: int, coefficients: Tensor, handover: Handover
-    ) -> None:
-        super().__init__(encoder, hidden_size, classes)
+    def __init__(self, encoder: nn.Module, width: int, classes: int, coefficients: Tensor, handover: Handover) -> None:
+        super().__init__(encoder, width, classes)
         self.coefficients = nn.Parameter(coefficients)
         self.handover = handover
 

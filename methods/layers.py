@@ -6,11 +6,16 @@ simulator puts its own reader there.
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .blocks import Levels
+from .features import FEATURES, View
+from .heads import HEADS
 
 Reader = Callable[[str, Tensor, Tensor], Tensor]
 """reader(name, x (..., in), weight (out, in)) -> (..., out)."""
@@ -77,7 +82,7 @@ Change = Callable[[Any, Tensor], Tensor]
 
 
 def tensors_of(model: nn.Module, attribute: str) -> dict[str, nn.Parameter]:
-    """A parameter of every `ChangedLinear` that has one of this name, as "linear.attribute", in order."""
+    """A parameter (or buffer) of every `ChangedLinear` that has one of this name, as "linear.attribute", in order."""
     return {
         f"{linear.cell_name}.{attribute}": getattr(linear, attribute)
         for linear in model.modules()
@@ -127,40 +132,66 @@ def patch_projection(encoder: nn.Module) -> nn.Conv2d:
 
 
 class AdaptedModel(nn.Module):
-    """Encoder, pooling, linear classifier: forward(input_ids, attention_mask) -> logits (batch, classes).
+    """Encoder, features, head: forward(input_ids, attention_mask) -> logits (batch, classes).
 
     Both inputs are (batch, tokens) integer tensors; the mask is 1 on tokens and 0 on padding. An encoder of images
-    takes pixels (batch, channels, side, side) in place of the ids. `pooling`: what the classifier sees of the last
-    hidden states (`workloads.families.Pooling`); `front`: tokens of an image in front of its patches, prompts included;
-    `norm`: path of a norm in the encoder that an image's hidden states still pass.
+    takes pixels (batch, channels, side, side) in place of the ids. `feature` makes what the head sees of the hidden
+    states at its `levels`, as the `view` says; where each token has features of its own, logits are (batch, tokens,
+    classes). `norm`: path of a norm in the encoder that the last hidden states still pass. `added`: tokens in front of
+    every text. `separator`: the token that ends the first text of a pair; what follows it is the second, and the
+    encoder is told so.
 
-    `per_token`: pooling is left out, logits are (batch, tokens, classes). `separator`: the token that ends the first
-    text of a pair; what follows it is the second, and the encoder is told so.
+    `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
+    sees at once. No gradient goes into the encoder then: it runs without one.
     """
 
-    def __init__(self, encoder: nn.Module, hidden_size: int, classes: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+        """width: numbers of a row of features, for a linear head."""
         super().__init__()
         self.encoder = encoder
         self.of_images = getattr(encoder, "main_input_name", "") == "pixel_values"
-        self.head = nn.Linear(hidden_size, classes)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.head.to(next(encoder.parameters()).dtype)
-        self.pooling = "cls" if self.of_images else "mean"
-        self.front = 1
+        self.head: Any = HEADS["linear"].build(classes, width).to(next(encoder.parameters()).dtype)
+        self.view = View("cls" if self.of_images else "mean", self.of_images)
+        self.feature = FEATURES[self.view.pooling]
+        self.levels: Levels | None = None
+        self.side: nn.Module | None = None
         self.norm = ""
-        self.per_token = False
+        self.added = 0
         self.separator: int | None = None
 
-    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What is seen of the last hidden states, (batch, hidden_size); or the hidden states of all tokens."""
+    @property
+    def per_token(self) -> bool:
+        """Whether each token has features, and logits, of its own."""
+        return not self.feature.one
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The last hidden states (batch, tokens, hidden_size), those of added tokens in front."""
         if self.of_images:
-            states = self.encoder(pixel_values=input_ids).last_hidden_state
-            states = states[:, 0] if self.pooling == "cls" else states[:, self.front :].mean(1)
-            return self.encoder.get_submodule(self.norm)(states) if self.norm else states
+            states: Tensor = self.encoder(pixel_values=input_ids).last_hidden_state
+            return states
         types = self.token_types(input_ids)
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
-        return self.pool(hidden, attention_mask)
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        return states
+
+    def observe(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """The hidden states that features and side network are made of, (batch, tokens, hidden_size) for each level."""
+        with nullcontext() if self.side is None else torch.no_grad():
+            last = self.encode(input_ids, attention_mask)
+            if self.norm and not self._norm_is_last:
+                last = self.encoder.get_submodule(self.norm)(last)
+            states = (last,) if self.levels is None else self.levels.taken(last)
+            return tuple(state[:, self.added :] for state in states) if self.added else states
+
+    def features_of(self, states: tuple[Tensor, ...], attention_mask: Tensor) -> Tensor:
+        """What the head sees of observed states: (batch, width), or (batch, tokens, width)."""
+        if self.side is not None:
+            states = (self.side(states, attention_mask=None if self.of_images else attention_mask),)
+        found = self.feature.of(states, attention_mask, self.view)
+        return self.encoder.get_submodule(self.norm)(found) if self.norm and self._norm_is_last else found
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the head sees of examples."""
+        return self.features_of(self.observe(input_ids, attention_mask), attention_mask)
 
     def token_types(self, input_ids: Tensor) -> dict[str, Tensor]:
         """The encoder's argument that tells the texts of a pair apart, 0 and 1; none for single texts."""
@@ -169,64 +200,13 @@ class AdaptedModel(nn.Module):
         ends = (input_ids == self.separator).long()
         return {"token_type_ids": (ends.cumsum(1) - ends).clamp(max=1)}
 
-    def pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """The pooling of a text's hidden states (batch, tokens, hidden_size); all of them where each is classified."""
-        if self.per_token:
-            return hidden
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        if self.pooling == "last":  # padding stands behind a text
-            behind = attention_mask.sum(1, keepdim=True) - attention_mask.cumsum(1)
-            attention_mask = attention_mask * (behind == 0)
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+    @property
+    def _norm_is_last(self) -> bool:
+        """Whether the norm comes behind the features, and not in front."""
+        return self.feature.pools and self.side is None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, states: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Logits; of `states` that were observed before, where these are given: the ids are then not looked at."""
+        if states is not None:
+            return self.head(self.features_of(states, attention_mask))
         return self.head(self.features(input_ids, attention_mask))
-
-
-@torch.no_grad()
-def set_class_mean_head(
-    head: nn.Linear, features: Tensor, labels: Tensor, margin: float, shrinkage: float = 1.0, prior: bool = False
-) -> None:
-    """Set `head` to the nearest-class-mean classifier of `features` (n, d) with `labels` (n,).
-
-    With class means mu_c and their mean mu, the squared distance to mu_c orders the classes as
-    (mu_c - mu) . f - |mu_c|^2 / 2 does (the part common to all classes left out): a linear head found without any
-    gradient. The logits are scaled so that the mean margin of the right class over the best other one is `margin` on
-    the given features, or left unscaled when that mean margin is not positive.
-
-    With `shrinkage` below 1 distances are measured in the metric of (1 - shrinkage) S + shrinkage (tr S / d) I, S the
-    covariance within the classes: regularised discriminant analysis (Friedman, JASA 84, 1989). 1 is the plain distance.
-
-    `prior`: the logarithm of each class's share of the examples is added to its logit, as discriminant analysis has it
-    for classes of different size.
-    """
-    classes = head.out_features
-    onehot = F.one_hot(labels, classes).to(features.dtype)
-    counts = onehot.sum(0)
-    means = (onehot.T @ features) / counts.clamp(min=1.0).unsqueeze(1)
-    present = counts > 0
-    centre = means[present].mean(0)
-    metric = _metric(features - means[labels], shrinkage)
-    weight = torch.where(present.unsqueeze(1), (means - centre) @ metric, torch.zeros_like(means))
-    bias = torch.where(present, -0.5 * ((means @ metric) * means).sum(1), torch.zeros_like(counts))
-    bias = torch.where(present, bias - bias[present].mean(), bias[present].min() - bias[present].mean())
-    logits = features @ weight.T + bias
-    right = (logits * onehot).sum(1)
-    best_other = logits.masked_fill(onehot.bool(), -torch.inf).amax(1)
-    mean_margin = (right - best_other).mean()
-    scale = margin / mean_margin if mean_margin > 0 else torch.ones(())
-    head.weight.copy_(scale * weight)
-    shares = (counts.clamp(min=0.5) / len(labels)).log() if prior else torch.zeros_like(bias)
-    head.bias.copy_(scale * bias + shares)
-
-
-def _metric(residuals: Tensor, shrinkage: float) -> Tensor:
-    """The inverse of the shrunk covariance of residuals (n, d), scaled so that it is the identity for shrinkage 1."""
-    identity = torch.eye(residuals.shape[1], dtype=residuals.dtype)
-    spread = residuals.square().sum() / residuals.numel()
-    if shrinkage == 1.0 or spread == 0:
-        return identity
-    covariance = residuals.T @ residuals / len(residuals)
-    return torch.linalg.inv((1 - shrinkage) / spread * covariance + shrinkage * identity)

@@ -14,11 +14,11 @@ from .costs import (
     DigitalWork,
     attention_backward,
     attention_forward,
-    head_backward,
-    head_forward,
     lengthened,
     patches_forward,
 )
+from .features import View, chosen, require_feature
+from .heads import require_head
 from .placement import BackwardNeed, Placement
 from .recipes import Recipe
 from .regularisers import Regulariser
@@ -106,16 +106,41 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Side:
+    """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
+
+    levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
+    cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
+    backward pass. outputs: numbers of a token that it keeps for its own backward pass, beside the hidden states that it
+    takes. Its digital work stands in the part.
+
+    cached: training observes the backbone once for each example, and every step goes on from the hidden states that
+    were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
+    states are those of the first read, whose noise is then the same in every epoch (`training.sources.StoredStates`);
+    and images are seen as they are tested, not cropped at random.
+    """
+
+    levels: tuple[int, ...]
+    width: int
+    read: tuple[str, ...] = ()
+    transposed: tuple[str, ...] = ()
+    outputs: int = 0
+    cached: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
     """What a method adds to a backbone.
 
-    tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them. beside:
-    matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the first block,
-    so that its first matrices need a gradient too. trained_linears: the linears that the method trains or changes
-    otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens: that it
-    adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The work is
-    that of one run of each block; where blocks run again, it is done again. keep_head: training goes on from the head
-    as it is built, not from class means.
+    tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them.
+    beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
+    first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
+    changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
+    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
+    work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
+    keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
+    (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
+    the backbone.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -129,6 +154,9 @@ class Part:
     backward_work: DigitalWork = NO_WORK
     train_head: bool = True
     keep_head: bool = False
+    features: str = ""
+    head: str = "linear"
+    side: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +166,10 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: backbone linears that two more products, one after the other, run
-    beside. block_paths: of the Transformer blocks, which names of tensors begin with.
+    beside. block_paths: of the Transformer blocks, which names of tensors begin with. head: (classes, width) of the
+    head that `head_kind` names, on `features` of the hidden states at `levels`. own_work: digital work of a forward
+    pass that the method adds. stored_work, stored_read: digital work, and reads of a token, of a forward pass in
+    training that goes on from stored hidden states (`Side.cached`); observed: numbers of those, for a token.
     """
 
     method: str
@@ -160,6 +191,28 @@ class Plan:
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
     block_paths: tuple[str, ...] = ()
+    features: str = ""
+    levels: tuple[int, ...] = (-1,)
+    head_kind: str = "linear"
+    own_work: DigitalWork = NO_WORK
+    side: Side | None = None
+    stored_work: DigitalWork = NO_WORK
+    stored_read: tuple[str, ...] = ()
+    observed: int = 0
+
+    @property
+    def cached(self) -> bool:
+        """Whether training goes on from hidden states that were stored."""
+        return self.side is not None and self.side.cached
+
+    @property
+    def kept_outputs(self) -> int:
+        """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
+        network, what it takes and what it keeps itself.
+        """
+        if self.side is not None:
+            return self.observed + self.side.outputs
+        return self.outputs if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -220,7 +273,7 @@ class Plan:
 
     @property
     def head_numbers(self) -> int:
-        return self.head[0] * (self.head[1] + 1)
+        return sum(tensor.numbers for name, tensor in self.tensors.items() if name.startswith("head."))
 
     @property
     def trained_by_group(self) -> dict[str, int]:
@@ -257,45 +310,74 @@ def first_of(linears: Collection[LinearShape], shape: ModelShape) -> list[Linear
 
 
 def completed(method: "Method", placement: Placement, shape: ModelShape, size: Size, part: Part) -> Plan:
-    """The plan of a method whose part it is: backbone matrices, attention and head around it."""
+    """The plan of a method whose part it is: backbone matrices, attention and head around it.
+
+    Raises:
+        UsageError: features that the model or the task does not have, or a head that there is not.
+    """
+    side, need = part.side, method.backward_need
+    if (side is not None) != (need is BackwardNeed.SIDE) or (side and part.extra_tokens):
+        raise ValueError(f"{method.name}: SIDE goes with a side network, and that with no tokens in every sequence")
+    require_feature(method.name, part.features, shape, size.tagged, side is not None)
     backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
-    through = method.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
     read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second))]
-    transposed = _transposed(shape, part, read) if through else []
+    if side is not None:
+        transposed = list(side.transposed)
+    else:
+        transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
     by_task = placement is Placement.NVM_TASK
     bypassed = {t.name for t in part.tensors if t.in_cells and t.group} if by_task else set()
-    inference, training, backward = _work(shape, size, part, through)
+    aside = side.read if side else ()
+    in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
     return Plan(
         method=method.name,
         placement=placement,
-        backward_need=method.backward_need,
+        backward_need=need,
         recipe=method.recipe,
         tensors=_tensors(shape, size, part),
         backbone=tuple(backbone),
-        read=tuple(read * shape.runs),
-        read_in_training=tuple(name for name in read * shape.runs if name not in bypassed),
+        read=(*read * shape.runs, *aside),
+        read_in_training=tuple(in_training),
         transposed=tuple(name for name in transposed if name not in bypassed),
         adapted=tuple(pair.linear for pair in part.beside),
-        inference_work=inference,
-        training_work=training,
-        backward_work=backward,
-        head=(size.classes, shape.hidden_size),
+        head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
         regularisers=method.regularisers,
         keep_head=part.keep_head,
         groups=(*method.groups, "head"),
         block_paths=tuple(block.name for block in shape.blocks),
+        features=part.features,
+        levels=_levels(shape, part),
+        head_kind=part.head,
+        side=side,
+        stored_read=tuple(name for name in aside if name not in bypassed),
+        observed=shape.hidden_size * len(side.levels) if side else 0,
+        **_work(shape, size, part, need),
     )
+
+
+def _levels(shape: ModelShape, part: Part) -> tuple[int, ...]:
+    """Levels of the hidden states that a side network, or else the features, are made of."""
+    if part.side is not None:
+        return part.side.levels
+    return chosen(part.features, View(), False).levels(shape)
+
+
+def _width(shape: ModelShape, part: Part) -> int:
+    """Numbers of a row of features."""
+    if part.side is not None:
+        return chosen(part.features, View(), False).width(part.side.width, 1)
+    return chosen(part.features, View(), False).width(shape.hidden_size, len(_levels(shape, part)))
 
 
 def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]:
     """All tensors by name: the backbone's, those of the method, the head's."""
-    group, head = "head" if part.train_head else "", (size.classes, shape.hidden_size)
+    group, head = "head" if part.train_head else "", require_head("this method", part.head)
     found = {x.name: TensorPlan(x.name, (x.out_features, x.in_features), Placement.NVM_FROZEN) for x in shape.linears}
     found |= {tensor.name: tensor for tensor in part.tensors}
+    shapes = head.tensors(size.classes, _width(shape, part))
     return found | {
-        "head.weight": TensorPlan("head.weight", head, group=group),
-        "head.bias": TensorPlan("head.bias", head[:1], group=group),
+        f"head.{name}": TensorPlan(f"head.{name}", extents, group=group) for name, extents in shapes.items()
     }
 
 
@@ -317,20 +399,34 @@ def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]
     return reached + list(read) * (shape.runs - 1)
 
 
-def _work(shape: ModelShape, size: Size, part: Part, through: bool) -> tuple[DigitalWork, DigitalWork, DigitalWork]:
+def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
     """Digital work of a forward pass in inference, one in training, and a backward pass: the method's in every run of
-    the blocks, and that of attention, patches and head.
+    the blocks, and that of attention, patches, features and head. With it what of that is the method's, and what is
+    left where training goes on from stored hidden states.
     """
-    numbers, hidden, classes = shape.attention_numbers, shape.hidden_size, size.classes
-    forward = lengthened(attention_forward(1, numbers), part.extra_tokens) + head_forward(hidden, classes, size.tagged)
+    numbers, side, through = shape.attention_numbers, part.side, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    runs, hidden = (1, side.width) if side else (shape.runs, shape.hidden_size)
+    backbone = lengthened(attention_forward(1, numbers), part.extra_tokens)
     if shape.patch_weights:
-        forward += patches_forward(shape.patch_weights, shape.front_tokens)
-    backward = part.backward_work.times(shape.runs)
+        backbone += patches_forward(shape.patch_weights, shape.front_tokens)
+    feature, head = chosen(part.features, View(), False), require_head("this method", part.head)
+    front = shape.front_tokens if shape.patch_weights else 0
+    classes, width = size.classes, _width(shape, part)
+    behind = head.forward_work(classes, width, size.tagged) + feature.forward_work(hidden, front)
+    backward = part.backward_work.times(runs)
     if part.train_head:
-        backward += head_backward(hidden, classes, through, size.tagged)
+        backward += head.backward_work(classes, width, through or side is not None, size.tagged)
+    if through or side is not None:
+        backward += feature.backward_work(hidden, front)
     if through:
-        front = _front(shape, part)
-        backward += lengthened(attention_backward(1, numbers - front.skipped, front.spared), part.extra_tokens)
-    inference = part.inference_work.times(shape.runs)
-    training = inference if part.training_work is None else part.training_work.times(shape.runs)
-    return forward + inference, forward + training, backward
+        ends = _front(shape, part)
+        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), part.extra_tokens)
+    inference = part.inference_work.times(runs)
+    training = inference if part.training_work is None else part.training_work.times(runs)
+    return {
+        "inference_work": backbone + behind + inference,
+        "training_work": backbone + behind + training,
+        "backward_work": backward,
+        "own_work": inference,
+        "stored_work": behind + training if side else NO_WORK,
+    }

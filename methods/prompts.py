@@ -16,12 +16,13 @@ class PromptedModel(AdaptedModel):
     the encoder takes with them, None for any length.
     """
 
-    def __init__(self, encoder: nn.Module, hidden_size: int, classes: int, prompts: Tensor, places: int | None) -> None:
-        super().__init__(encoder, hidden_size, classes)
+    def __init__(self, encoder: nn.Module, width: int, classes: int, prompts: Tensor, places: int | None) -> None:
+        super().__init__(encoder, width, classes)
         self.prompts = nn.Parameter(prompts)
         self.places = places
+        self.added = len(prompts)
 
-    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         words = word_table(self.encoder)(input_ids)
         prompts = self.prompts.unsqueeze(0).expand(words.shape[0], -1, -1)
         limit = None if torch.compiler.is_exporting() else self.places
@@ -32,10 +33,10 @@ class PromptedModel(AdaptedModel):
             )
         beside = attention_mask.new_ones(prompts.shape[:2])
         types = {name: torch.cat([0 * beside, own], 1) for name, own in self.token_types(input_ids).items()}
-        hidden = self.encoder(
+        hidden: Tensor = self.encoder(
             inputs_embeds=torch.cat([prompts, words], 1), attention_mask=torch.cat([beside, attention_mask], 1), **types
         ).last_hidden_state
-        return self.pool(hidden[:, prompts.shape[1] :], attention_mask)
+        return hidden
 
 
 def word_table(encoder: Any) -> nn.Embedding:

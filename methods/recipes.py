@@ -31,7 +31,7 @@ class Recipe:
     decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
     optimiser steps would result. `l1` weighs the regulariser of that name, where the method has it. `head_margin` is
     the mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts
-    it from discriminant analysis (`layers.set_class_mean_head`). `new_head_again`: whether adapting
+    it from discriminant analysis (`class_means`). `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
     by heart sees them wide apart, and their class means mislead.
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import EdgeAdaptError, nearest
 from .arithmetic import Arithmetic, arithmetic
 from .arrays import CrossbarMatrix
 from .chip import ProgrammedModel
@@ -155,9 +156,10 @@ class ExactReader(PaddingReader):
 class ChipReader(PaddingReader):
     """Reads matrices through a programmed chip: reader(name, x (..., in), weight (out, in)) -> (..., out).
 
-    Matrices that are not on the chip are read exactly. Padding is never driven, and nothing is charged for it.
-    `bypass` names matrices that are read exactly although they are on the chip: those trained digitally before they
-    are written.
+    Padding is never driven, and nothing is charged for it. `bypass` names the matrices that are held digitally at
+    present, and read exactly: those that are trained before they are written. Whoever names them charges their work.
+
+    A matrix that is neither on the chip nor in `bypass` raises `EdgeAdaptError`: no product is exact and free.
     """
 
     def __init__(self, chip_model: ProgrammedModel):
@@ -168,10 +170,23 @@ class ChipReader(PaddingReader):
         self._last: tuple[Tensor, int, Real, Tensor] | None = None
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        if name in self.bypass or name not in self.chip_model:
+        if name in self.bypass:
             return torch.nn.functional.linear(x, weight)
+        if name not in self.chip_model:
+            raise EdgeAdaptError(self._undeclared(name))
         flat, real = self._flat(x)
         return _CrossbarRead.apply(flat, weight, self, name, real).reshape(*x.shape[:-1], -1)
+
+    def _undeclared(self, name: str) -> str:
+        return (
+            f"the matrix {name!r} is read, and is neither in cells nor held digitally{nearest(name, self._known)} a "
+            "method declares it in its plan: a TensorPlan of this name with a placement in cells, or one that is "
+            "DIGITAL with its work in the plan, which is then multiplied without the reader"
+        )
+
+    @property
+    def _known(self) -> list[str]:
+        return sorted({*self.chip_model.names, *self.bypass})
 
     def driven(self, x: Tensor, real: Real) -> Tensor:
         """The real ones of the vectors x. Matrices side by side (query, key, value) are driven by the same ones, which

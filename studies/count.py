@@ -18,7 +18,8 @@ from ..defaults import DEFAULT_METHODS
 from ..devices import Chip, load_chip, references_used, unknown_numbers
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, methods_for
-from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES, head_start_macs
+from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
+from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
 from ..methods.plan import Matrix, Plan
 from ..simulator import CostTable, EventCounts, area
@@ -175,6 +176,7 @@ class Counter:
 def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
     """(events of one adaptation, its optimiser steps), in the order of `methods.training.trainer`: features of every
     example for the class means, then the epochs; those of a recipe without a backward pass are forward passes alone.
+    Where hidden states are stored, that pass is there in any case, and the epochs go on from what it stored.
     """
     recipe, examples, length = plan.recipe, config.examples, config.tokens
     schedule = replace(recipe, batch_size=config.batch_size or recipe.batch_size).schedule(examples)
@@ -184,15 +186,17 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     steps, seen, optimiser = epochs * schedule.steps_per_epoch, epochs * schedule.rows, recipe.optimiser
     head_only, passes = plan.backward_need is BackwardNeed.NONE, optimiser.passes(plan.directions)
     batches = Passes() if head_only else Passes.of(seen, length, steps)
-    starts = head_only or not plan.keep_head
-    features = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts else Passes()
-    forward, trained = (features, batches) if optimiser.by_gradient else (features.plus(batches, passes), Passes())
+    starts, by_gradient = head_only or not plan.keep_head, optimiser.by_gradient
+    once = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts or plan.cached else Passes()
+    only, both = (Passes(), batches) if by_gradient else (Passes().plus(batches, passes), Passes())
+    stored = (only, both) if plan.cached else (Passes(), Passes())
+    forward, trained = (once, Passes()) if plan.cached else (once.plus(only, 1), both)
     counts = training_events(
-        plan, plan.head, plan.outputs, forward, trained, steps,
-        seen * max(1, passes) if head_only else 0, optimiser.by_gradient,
+        plan, plan.head, forward, trained, steps,
+        seen * max(1, passes) if head_only else 0, by_gradient, stored if plan.cached else None,
     )  # fmt: skip
     if starts:
-        counts.digital_macs += head_start_macs(examples, plan.head[1], plan.head[0], recipe.head_shrinkage)
+        counts.digital_macs += HEADS[plan.head_kind].start_macs(examples, *plan.head, recipe)
     # As in `trial`: a move along a direction reads where the step began and writes the numbers that are looked at.
     changes = optimiser.changes(plan.directions)
     still, moving = plan.state_numbers - plan.moving_numbers, plan.moving_numbers
@@ -200,7 +204,9 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     matrices, added = plan.matrices, plan.extra_tokens
     vectors = [size.tokens + added * size.sequences for size in (forward, trained)]
     counts.add(counter.reads([matrices[name] for name in plan.read_in_training], sum(vectors)))
-    counts.add(counter.reads([matrices[name] for name in plan.transposed], vectors[1], transposed=True))
+    counts.add(counter.reads([matrices[name] for name in plan.stored_read], sum(size.tokens for size in stored)))
+    behind = vectors[1] + stored[1].tokens
+    counts.add(counter.reads([matrices[name] for name in plan.transposed], behind, transposed=True))
     rewritten = [matrices[name] for name in plan.rewritten]
     if plan.placement is Placement.NVM_STEP:
         new = [matrices[name] for name in plan.rewritten if name in plan.extra]
@@ -226,7 +232,8 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
-    line = max(busiest, reads_in_line(shape, driven, method.adapted))
+    aside = len(method.side.read) if method.side else 0  # one after another, at most, behind the backbone
+    line = max(busiest, reads_in_line(shape, driven, method.adapted) + aside)
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)

@@ -3,7 +3,6 @@
 from typing import Protocol
 
 from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork
-from ..methods.placement import BackwardNeed
 from ..simulator import EventCounts
 
 
@@ -21,7 +20,7 @@ class Size(Protocol):
 
 
 class Worker(Protocol):
-    """What a method's digital part needs: `methods.Adaptation` and `methods.plan.Plan` have it."""
+    """What a method's digital part needs: `methods.plan.Plan` has it."""
 
     @property
     def inference_work(self) -> DigitalWork: ...
@@ -30,9 +29,13 @@ class Worker(Protocol):
     @property
     def backward_work(self) -> DigitalWork: ...
     @property
-    def backward_need(self) -> BackwardNeed: ...
-    @property
     def extra_tokens(self) -> int: ...
+    @property
+    def stored_work(self) -> DigitalWork: ...
+    @property
+    def kept_outputs(self) -> int: ...
+    @property
+    def observed(self) -> int: ...
     @property
     def optimiser_macs(self) -> int: ...
     @property
@@ -42,23 +45,29 @@ class Worker(Protocol):
 def training_events(
     worker: Worker,
     head: tuple[int, int],
-    outputs: int,
     forward: Size,
     trained: Size,
     steps: int,
     head_sequences: int,
     by_gradient: bool = True,
+    stored: tuple[Size, Size] | None = None,
 ) -> EventCounts:
     """One adaptation.
 
-    head: (classes, width) of the classifier. outputs: numbers that the matrices in cells put out for one token.
-    forward: what passed the model forward only; trained: forward and backward. head_sequences: rows of stored features
-    that a method which trains only the head went through; `by_gradient`: forward and backward.
+    head: (classes, width) of the classifier. forward: what passed the model forward only; trained: forward and
+    backward. head_sequences: rows of stored features that a method which trains only the head went through;
+    `by_gradient`: forward and backward. stored: what went on from hidden states that `forward` stored, forward only,
+    and forward and backward.
     """
     counts = EventCounts()
-    for work, size in (
-        (worker.training_work, forward), (worker.training_work, trained), (worker.backward_work, trained)
-    ):  # fmt: skip
+    done = [(worker.training_work, forward), (worker.training_work, trained), (worker.backward_work, trained)]
+    if stored is not None:
+        only, both = stored
+        done += [(worker.stored_work, only), (worker.stored_work, both), (worker.backward_work, both)]
+        # Hidden states are kept once, and fetched by every pass; the backward pass fetches them again.
+        kept = worker.observed * (forward.tokens + only.tokens) + 2 * worker.kept_outputs * both.tokens
+        counts.sram_bytes += ACTIVATION_BYTES * kept
+    for work, size in done:
         counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
         counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
     classes, width = head
@@ -69,24 +78,24 @@ def training_events(
     # AdamW reads and writes state and moments every step; activations are kept once and read back once.
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
-    if worker.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
-        tokens = trained.tokens + worker.extra_tokens * trained.sequences
-        counts.sram_bytes += 2 * ACTIVATION_BYTES * outputs * tokens
+    tokens = trained.tokens + worker.extra_tokens * trained.sequences
+    counts.sram_bytes += 2 * ACTIVATION_BYTES * worker.kept_outputs * tokens
     return counts
 
 
 def training_memory_bytes(
-    state_bytes: int, moving: int, activations: int, features: int, by_gradient: bool, through: bool
+    state_bytes: int, moving: int, activations: int, features: int, by_gradient: bool, through: bool, stored: int = 0
 ) -> int:
     """Memory that one adaptation needs at most beside the frozen weights: the state with what its optimiser keeps, a
     gradient of every number that moves, and what the matrices put out for the longest batch (`activations` numbers),
     or the stored features of a method that trains only the head (`features` numbers). Without gradients a copy of what
-    moves takes their place, and nothing is kept between layers.
+    moves takes their place, and nothing is kept between layers. `stored`: numbers of hidden states that steps go on
+    from.
 
     As in the energy account: of the activations, only what matrices put out is kept.
     """
     kept = ACTIVATION_BYTES * activations if through and by_gradient else 0
-    return state_bytes + NUMBER_BYTES * (moving + features) + kept
+    return state_bytes + NUMBER_BYTES * (moving + features) + kept + ACTIVATION_BYTES * stored
 
 
 def inference_events(worker: Worker, size: Size) -> EventCounts:

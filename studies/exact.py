@@ -42,6 +42,8 @@ def run_exact(
     reader = ExactReader()
     adaptation.use(reader)
     reader.watch(adaptation.module.encoder)
+    if adaptation.module.side is not None:
+        reader.watch(adaptation.module.side)
     train(adaptation, data.ids, data.labels, rng)
     return test_exactly(adaptation, bench, test, held_out)
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -77,8 +76,11 @@ class ChipTrial:
         title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
         self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
         self.reader = ChipReader(self.model)
+        self.reader.bypass = self._unwritten()
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
+        if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
+            self.reader.watch(self.adaptation.module.side)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
 
@@ -95,6 +97,7 @@ class ChipTrial:
         new = [name for name in self.trained_cells if name not in self.model]
         for name in new:
             self.model.count_write(self.model.add(name, self._value(name), self._range(name, data, recipe)))
+        self.reader.bypass = self._unwritten()
         if new:
             self.calibrate(data)
 
@@ -170,7 +173,11 @@ class ChipTrial:
         try:
             yield
         finally:
-            self.reader.bypass = frozenset()
+            self.reader.bypass = self._unwritten()
+
+    def _unwritten(self) -> frozenset[str]:
+        """The trained matrices whose cells have not been written yet: they are still held digitally."""
+        return frozenset(name for name in self.trained_cells if name not in self.model)
 
     def _after_change(self) -> None:
         """What follows a change of the trained numbers: those that live in cells are rewritten."""
@@ -192,6 +199,7 @@ class ChipTrial:
                 self.model.rewrite(name, self._value(name), refresh)
             else:
                 self.model.count_write(self.model.add(name, self._value(name)))
+        self.reader.bypass = self._unwritten()
 
     def _writes(self) -> dict[str, np.ndarray]:
         """Writes of each cell of the trained matrices so far."""
@@ -210,11 +218,11 @@ class ChipTrial:
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
         counts.digital_macs += log.head_macs
-        classes, width = adaptation.module.head.weight.shape
+        stored = (log.stored_only, log.stored_trained)
         counts.add(
             training_events(
-                adaptation, (classes, width), self._outputs, forward, trained, log.steps, log.head_sequences,
-                by_gradient=not log.looks,
+                adaptation.plan, adaptation.plan.head, forward, trained, log.steps, log.head_sequences,
+                by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
@@ -225,7 +233,7 @@ class ChipTrial:
         return Cost(
             counts,
             steps=log.steps,
-            tokens=trained.tokens + forward.tokens,
+            tokens=sum(size.tokens for size in (trained, forward, *stored)),
             forward_pairs=sum(len(look.weights) for look in log.looks),
             forward_passes=log.step_passes,
         )
@@ -233,22 +241,18 @@ class ChipTrial:
     def _memory_bytes(self, log: TrainLog, data: Encoded, recipe: Recipe) -> int:
         """What the training took at most, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
-        need, by_gradient = adaptation.backward_need, not log.looks
+        plan, by_gradient = adaptation.plan, not log.looks
         tokens = data.longest(batch) + adaptation.extra_tokens * batch
-        head_only = need is BackwardNeed.NONE and log.steps > 0
+        head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_memory_bytes(
             adaptation.state_bytes,
             adaptation.moving_numbers if log.steps else 0,
-            self._outputs * tokens,
-            adaptation.module.head.in_features * data.answers if head_only else 0,
+            plan.kept_outputs * tokens,
+            plan.head[1] * data.answers if head_only else 0,
             by_gradient,
-            need in (BackwardNeed.THROUGH, BackwardNeed.FULL),
+            plan.kept_outputs > 0,
+            plan.observed * data.size().tokens if plan.cached else 0,
         )
-
-    @cached_property
-    def _outputs(self) -> int:
-        """Numbers that the matrices put out for one token."""
-        return sum(int(tensor.shape[0]) for tensor in self.adaptation.cell_tensors.values())
 
     def set_time(self, seconds: float) -> None:
         """Let time pass on the chip."""
@@ -264,7 +268,7 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        counts.add(inference_events(self.adaptation, size))
+        counts.add(inference_events(self.adaptation.plan, size))
         return found, counts.scaled(1.0 / size.sequences)
 
     @torch.no_grad()

@@ -142,16 +142,6 @@ class ModelShape:
         """Numbers of a token's queries, over all attentions of a pass."""
         return self.runs * sum(_query_numbers(block) for block in self.blocks)
 
-    @property
-    def entries(self) -> tuple[LinearShape, ...]:
-        """The projections that the embeddings go into: the first query, key and value of every stack's first block."""
-        found = [first for blocks in self._stacks() for first in _projections(blocks[0]).values()]
-        return tuple(dict.fromkeys(found))
-
-    def spared(self, trained: Collection[str]) -> int:
-        """As `Front.spared`, where a gradient reaches the first attention of every stack."""
-        return sum(_spared(blocks[0], trained) for blocks in self._stacks())
-
     def front(self, trained: Collection[str]) -> "Front":
         """Where a gradient ends when these linears are trained or changed, and nothing in front of them is."""
         found: list[LinearShape] = []

@@ -132,7 +132,8 @@ class LoRAFusion(Method):
         fused = [module for module in model.modules() if isinstance(module, FusedLinear)]
         magnitudes = {f"{m.cell_name}.magnitude": m.magnitude for m in fused if m.magnitude is not None}
         cells = {f"{m.cell_name}.pool_a": m.pool_a for m in fused} | {f"{m.cell_name}.pool_b": m.pool_b for m in fused}
-        return Built(model, {"coefficients": model.coefficients, **magnitudes}, cells)
+        constants = [constant for module in fused for constant in module.buffers()]
+        return Built(model, {"coefficients": model.coefficients, **magnitudes}, cells, constants)
 
 
 # Chosen by benchmarks/recipe_search.py (near tasks with their own modules left out of the pool, the unseen task not

@@ -129,7 +129,8 @@ class TinyLoRA(Targeted, Method):
 
         encoder = site.encoder(make)
         cells = tensors_of(encoder, "tiny_a") | tensors_of(encoder, "tiny_b")
-        return Built(site.model(encoder), tensors_of(encoder, "vector"), cells)
+        mixed = tensors_of(encoder, "mixtures").values()
+        return Built(site.model(encoder), tensors_of(encoder, "vector"), cells, list(mixed))
 
 
 # The rate has not been searched.

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...workloads.batches import IGNORED, Batch, Labels, batches
+from ...workloads.batches import IGNORED, Batch, Labels, batches, by_length
 from ...workloads.images import ImageBatch, Images
 from ..costs import EVALUATION_BATCH
 from .run import PassSize
@@ -30,19 +31,34 @@ def as_tensors(batch: Batch | ImageBatch) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def extract_features(
-    adaptation: "Adaptation", encoded: Encoded, labels: Labels, size: PassSize | None = None
+    adaptation: "Adaptation",
+    encoded: Encoded,
+    labels: Labels,
+    size: PassSize | None = None,
+    stored: dict[int, tuple[Tensor, ...]] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Features (n, hidden_size) of the examples and their labels (n,), in one forward pass over them; of all words of
-    the examples, where these are tagged.
+    """Features (n, width) of the examples and their labels (n,), in one forward pass over them; of all words of the
+    examples, where these are tagged.
 
-    The rows come in order of length, not in the order given. `size` is added to when given.
+    The rows come in order of length, not in the order given. `size` is added to when given. `stored` gets the hidden
+    states (tokens, hidden_size) that a side network takes, one tensor for each level, by the number of the example.
     """
-    features, ordered = [], []
-    for batch in batches(encoded, labels, EVALUATION_BATCH):
+    model, features, ordered, done = adaptation.module, [], [], 0
+    order = np.arange(len(encoded)) if isinstance(encoded, Images) else by_length(encoded)
+    for batch in batches(encoded, labels, EVALUATION_BATCH, order=order):
         input_ids, mask, target = as_tensors(batch)
         kept = target != IGNORED
-        features.append(adaptation.module.features(input_ids, mask)[kept])
+        if stored is None:
+            found = model.features(input_ids, mask)
+        else:
+            states = model.observe(input_ids, mask)
+            found = model.features_of(states, mask)
+            lengths = mask.sum(1).tolist()
+            for row, example in enumerate(order[done : done + len(mask)].tolist()):
+                stored[example] = tuple(level[row, : lengths[row]].clone() for level in states)
+        features.append(found[kept])
         ordered.append(target[kept])
+        done += len(mask)
         if size is not None:
             size.add(batch)
     return torch.cat(features), torch.cat(ordered)

@@ -53,9 +53,10 @@ class TrainLog:
     `losses` holds the mean loss of each optimiser step. `forward_only` is what passed the model without a backward
     pass (the features for the head, and all steps of a zeroth-order recipe), `trained` what passed it forward and
     backward. For the probe, `trained` is empty: its steps work on stored features (`head_sequences` rows of them in
-    all). `step_passes`: forward passes of batches that the steps of a zeroth-order recipe took. `head_macs`:
-    multiply-accumulates of the head's start. `changes` is how often the trained numbers changed:
-    what lives in cells is rewritten so often.
+    all). `stored_only` and `stored_trained`: what went on from stored hidden states of the backbone, forward only, and
+    forward and backward; `forward_only` is then the pass that stored them. `step_passes`: forward passes of batches
+    that the steps of a zeroth-order recipe took. `head_macs`: multiply-accumulates of the head's start. `changes` is
+    how often the trained numbers changed: what lives in cells is rewritten so often.
 
     Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
     `zeroth.replay`.
@@ -65,6 +66,8 @@ class TrainLog:
     losses: list[float] = field(default_factory=list)
     forward_only: PassSize = field(default_factory=PassSize)
     trained: PassSize = field(default_factory=PassSize)
+    stored_only: PassSize = field(default_factory=PassSize)
+    stored_trained: PassSize = field(default_factory=PassSize)
     head_sequences: int = 0
     head_macs: int = 0
     changes: int = 0

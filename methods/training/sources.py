@@ -1,8 +1,4 @@
-"""Where the features of a step come from: through the model, or from what was stored of an earlier pass.
-
-A third kind, which stores what the frozen part of a model put out in the first epoch and goes on from there, would be
-one more `FeatureSource`, chosen in `trainer.start`.
-"""
+"""Where the features of a step come from: through the model, or from what was stored of an earlier pass."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import pad_sequence
 
 from ...workloads.batches import IGNORED, Labels, batches
 from .features import Encoded, as_tensors
@@ -67,6 +64,38 @@ class ThroughModel:
             self.run.log.trained.add(batch)
 
 
+class StoredStates:
+    """Every step goes on from the hidden states of the backbone that one earlier pass stored (`plan.Side.cached`), so
+    that the backbone is read once for each example. A row is an example.
+
+    On a noisy chip these are the states of the first read, noise included: a side network sees the same noise in every
+    epoch and may learn it, where reading again would draw a new one. Drift between epochs is not seen either. Images
+    are the middle of what is kept of them, as in a test: no random crops.
+    """
+
+    def __init__(self, run: Run, encoded: Encoded, labels: Labels, stored: Mapping[int, tuple[Tensor, ...]]) -> None:
+        self.run, self.encoded, self.stored = run, encoded, stored
+        self.labels: Any = labels
+
+    def steps(self, order: np.ndarray, steps: int) -> Iterator[Step]:
+        size, model = self.run.recipe.batch_size, self.run.adaptation.module
+        read: Iterator[Any] = batches(self.encoded, self.labels, size, None, order)
+        for number, batch in enumerate(read):
+            rows = order[number * size : (number + 1) * size]
+            _, mask, target = as_tensors(batch)
+            levels = zip(*(self.stored[example] for example in rows.tolist()), strict=True)
+            states = tuple(pad_sequence(list(level), batch_first=True) for level in levels)
+            kept = target != IGNORED
+            forward = partial(_logits, model, mask, mask, kept, states=states)
+            yield Step(rows, forward, target[kept], partial(self._count, batch))
+
+    def _count(self, batch: Any, passes: int) -> None:
+        if passes:
+            self.run.log.stored_only.add(batch, passes)
+        else:
+            self.run.log.stored_trained.add(batch)
+
+
 class StoredFeatures:
     """The head alone is trained, on features (n, hidden_size) of one earlier pass. A row is what has a label: an
     example, or a word.
@@ -86,10 +115,18 @@ class StoredFeatures:
 
 
 def _logits(
-    model: nn.Module, inputs: Tensor, mask: Tensor, kept: Tensor, changed: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    mask: Tensor,
+    kept: Tensor,
+    changed: Mapping[str, Tensor] | None = None,
+    states: tuple[Tensor, ...] | None = None,
 ) -> Tensor:
-    """Logits of what has a label in a batch (`kept`: its examples, or tokens), with some parameters replaced."""
-    found = model(inputs, mask) if changed is None else functional_call(model, dict(changed), (inputs, mask))
+    """Logits of what has a label in a batch (`kept`: its examples, or tokens), with some parameters replaced; of hidden
+    states, where these are given.
+    """
+    given = (inputs, mask, states)
+    found = model(*given) if changed is None else functional_call(model, dict(changed), given)
     return found[kept]
 
 

@@ -15,12 +15,11 @@ import torch
 
 from ...errors import UsageError
 from ...workloads.batches import IGNORED, Labels
-from ..costs import head_start_macs
-from ..layers import set_class_mean_head
+from ..heads import HEADS
 from ..placement import BackwardNeed
 from .features import Encoded, as_tensors, extract_features
 from .run import PassSize, Run, TrainLog
-from .sources import FeatureSource, StoredFeatures, ThroughModel
+from .sources import FeatureSource, StoredFeatures, StoredStates, ThroughModel
 
 if TYPE_CHECKING:
     from ..base import Adaptation
@@ -77,18 +76,19 @@ def train(
 
 def start(run: Run, encoded: Encoded, labels: Labels, again: bool) -> FeatureSource:
     """Start the head from class means, unless it is to be kept; where the features of the steps then come from."""
-    adaptation, recipe = run.adaptation, run.recipe
-    head, head_only = adaptation.module.head, adaptation.backward_need is BackwardNeed.NONE
-    through = ThroughModel(run, encoded, labels)
-    if not head_only and (adaptation.plan.keep_head or (again and not recipe.new_head_again)):
-        return through
-    features, target = extract_features(adaptation, encoded, labels, run.log.forward_only)
-    # Most words are in no entity.
-    per_token = adaptation.module.per_token
-    set_class_mean_head(head, features, target, recipe.head_margin, recipe.head_shrinkage, prior=per_token)
-    classes, width = head.weight.shape
-    run.log.head_macs = head_start_macs(len(features), width, classes, recipe.head_shrinkage)
-    return StoredFeatures(run, features, target) if head_only else through
+    adaptation, plan = run.adaptation, run.adaptation.plan
+    head_only = adaptation.backward_need is BackwardNeed.NONE
+    keeps = not head_only and (plan.keep_head or (again and not run.recipe.new_head_again))
+    if keeps and not plan.cached:
+        return ThroughModel(run, encoded, labels)
+    stored: dict[int, tuple[torch.Tensor, ...]] | None = {} if plan.cached else None
+    features, target = extract_features(adaptation, encoded, labels, run.log.forward_only, stored)
+    if not keeps:
+        head, tagged = HEADS[plan.head_kind], adaptation.module.per_token
+        run.log.head_macs = head.start(adaptation.module.head, features, target, run.recipe, tagged)
+    if stored is not None:
+        return StoredStates(run, encoded, labels, stored)
+    return StoredFeatures(run, features, target) if head_only else ThroughModel(run, encoded, labels)
 
 
 def take_steps(run: Run, source: FeatureSource, examples: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from edge_adapt.errors import UsageError
+from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import METHODS, BackwardNeed, Method, Placement, get_method, register
 from edge_adapt.methods.layers import CellLinear
 from edge_adapt.methods.plan import Size
@@ -216,7 +216,7 @@ def test_what_is_not_built_as_planned_is_refused(backbone):
             built = super().build(site)
             return dataclasses.replace(built, state=dict(list(built.state.items())[1:]))
 
-    with pytest.raises(ValueError, match=r"bitfit is not built as planned: state 'embeddings.LayerNorm.bias'"):
+    with pytest.raises(EdgeAdaptError, match=r"bitfit is not built as planned: state 'embeddings.LayerNorm.bias'"):
         Forgetful(recipe=METHODS["bitfit"].recipe).attach(backbone, 3, np.random.default_rng(0))
 
 

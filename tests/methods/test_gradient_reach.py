@@ -129,17 +129,19 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
 
 
 def test_the_first_projections_of_every_stack():
-    firsts = [linear.name for linear in load_shape("flan-t5-base").entries]
+    shape = load_shape("flan-t5-base")
+    firsts = [linear.name for linear in shape.front({linear.name for linear in shape.linears}).entries]
     kinds = ("q", "k", "v")
     assert firsts == [f"{s}.block.0.layer.0.SelfAttention.{kind}" for s in ("encoder", "decoder") for kind in kinds]
-    assert load_shape("flan-t5-base").spared(firsts[1:]) == 768
+    assert shape.front(set(firsts[1:])).spared == 768
 
 
 def test_a_joint_projection_enters_as_a_whole():
     block = BlockShape("layers.0", (LinearShape("layers.0.Wqkv", "query_key_value", 48, 16, False),))
     shape = ModelShape("joint", "", "", 16, (block, replace(block, name="layers.1")))
-    assert (shape.entries, shape.spared(()), shape.attention_numbers) == (block.linears, 48, 32)
-    assert replace(shape, runs=3).entries == ()
+    front = shape.front({"layers.0.Wqkv"})
+    assert (front.entries, front.spared, shape.attention_numbers) == (block.linears, 0, 32)
+    assert replace(shape, runs=3).front({"layers.0.Wqkv"}).entries == ()
     assert shape.with_roles(["value"]) == 2 * block.linears
 
 

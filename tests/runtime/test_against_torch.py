@@ -103,7 +103,7 @@ def test_optimisers_step_as_those_of_torch() -> None:
 
 @pytest.mark.parametrize("shrinkage", [1.0, 0.5, 0.1])
 def test_the_class_mean_head_is_that_of_the_torch_trainer(shrinkage: float) -> None:
-    from edge_adapt.methods.layers import set_class_mean_head
+    from edge_adapt.methods.class_means import set_class_mean_head
 
     rng = np.random.default_rng(1)
     for classes, absent, scale in ((2, None, 1.0), (4, None, 3.0), (5, 2, 1.0), (3, None, 0.0)):

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from edge_adapt.errors import EdgeAdaptError
 from edge_adapt.simulator import program
 from edge_adapt.simulator.autograd import ChipReader, ExactReader, TorchProducts
 from edge_adapt.simulator.products import Products, chunks
@@ -61,13 +62,25 @@ def test_watch_takes_the_mask_of_each_call(model):
     assert encoder(input_ids=None, attention_mask=mask) is None
 
 
-def test_unprogrammed_and_bypassed_matrices_are_read_exactly(model):
+def test_what_is_held_digitally_is_read_exactly(model):
     reader = ChipReader(model)
     x, weight = torch.randn(3, 40), torch.randn(6, 40)
-    assert torch.equal(reader("other", x, weight), x @ weight.T)
-    reader.bypass = frozenset({"w"})
-    assert torch.equal(reader("w", x, weight), torch.nn.functional.linear(x, weight))
+    reader.bypass = frozenset({"w", "new"})
+    for name in ("w", "new"):
+        assert torch.equal(reader(name, x, weight), torch.nn.functional.linear(x, weight))
     assert model.counts.reads == 0
+
+
+@pytest.mark.parametrize("held", [(), ("late",)])
+def test_a_matrix_that_nobody_declared_is_never_read(model, held):
+    reader = ChipReader(model)
+    reader.bypass = frozenset(held)
+    for name in ("other", "W", "w.lora_a", ""):
+        with pytest.raises(EdgeAdaptError, match=f"the matrix {name!r} is read, and is neither in cells nor held"):
+            reader(name, torch.randn(3, 40), torch.randn(6, 40))
+    assert model.counts.reads == 0
+    with pytest.raises(EdgeAdaptError, match="did you mean 'late'" if held else "declares it in its plan"):
+        reader("latte", torch.randn(3, 40), torch.randn(6, 40))
 
 
 def test_adapting_digital_state_writes_no_cell(model):
