@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .fields import OUTCOMES
 from .paired import Side, compared
+from .records import OUTCOMES
+from .records.conclusions import Comparison
 from .rows import RIVAL, SUBJECT
 
 PRIMARY_OUTCOMES = ("chip", "drifted")
@@ -13,18 +14,18 @@ PRIMARY_OUTCOMES = ("chip", "drifted")
 Row = tuple[str, str]
 
 
-def comparisons(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def comparisons(report: Mapping[str, Any]) -> list[Comparison]:
     """The report's `comparisons`, the primary ones first: the subject against every other row, every trained row
     against its start, and every trained row, adapted again, against itself before that.
     """
-    found: dict[tuple[int, Side, Side], dict[str, Any]] = {}
+    found: dict[tuple[int, Side, Side], Comparison] = {}
     for shots in dict.fromkeys(record["shots"] for record in report["results"]):
         rows = _rows(report, shots)
         for one, other in _pairs(rows):
             key = (shots, one, other)
             if key not in found and (entry := compared(report, shots, one, other, _primary(one, other))):
                 found[key] = entry
-    return sorted(found.values(), key=lambda entry: not entry["primary"])
+    return sorted(found.values(), key=lambda entry: not entry.primary)
 
 
 def _rows(report: Mapping[str, Any], shots: int) -> dict[Row, str | None]:

@@ -66,8 +66,12 @@ def _adapting(rows: list[Row]) -> list[Row]:
 
 
 def points(comparison: Comparison, sign: bool = True) -> str:
-    """ "+3.2 ± 1.4 points"; without its error where that is not known, without its sign where words say it."""
-    difference, error = comparison["difference_points"], comparison["standard_error_points"]
+    """ "+3.2 ± 1.4 points", as `points_of`."""
+    return points_of(comparison["difference_points"], comparison["standard_error_points"], sign)
+
+
+def points_of(difference: float, error: float | None, sign: bool = True) -> str:
+    """A difference and its error, where that is known; without its sign where words say it."""
     text = signed(difference) if sign else f"{abs(difference):.1f}"
     return f"{text}{JOIN}points" if error is None else f"{text}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .fields import LABELS
+from .records import LABELS
 from .values import Statistic
 
 SUBJECT, RIVAL = ("lorafusion", "DIGITAL"), ("lora", "DIGITAL")

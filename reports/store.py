@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
 from ..folders import nearest, try_place, whole_folder
-from .fields import SCHEMA
+from .records import SCHEMA
 
 _FAMILY = SCHEMA.split("/", maxsplit=1)[0] + "/"
 _OURS = {"report.json", "report.html", "results.csv", "figures"}

@@ -11,6 +11,8 @@ import numpy as np
 
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError
+from ..reports.records import plain
+from ..reports.records.compare import LeftOut
 from ..workloads.pools import default_pool, load_pool
 from ..workloads.tasks import load_task
 from .compare_cells import CellStore, FinishedCell
@@ -53,7 +55,7 @@ def compare(
             outcomes.append(CellOutcome(job.cell, placed(job.done, job.cell, keys), kept=True))
             continue
         outcomes.append(_attempt(job, store, _CellProgress(whole, job.cell, waiting.index(job) + 1), jobs))
-    return assemble(config, outcomes, left_out, command)
+    return plain(assemble(config, outcomes, left_out, command))
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def placed(done: FinishedCell, cell: SimulateConfig, keys: InputKeys) -> Finishe
     return FinishedCell(done.seconds, {**report, **here, "task": task, "pool": pool})
 
 
-def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], InputKeys]:
+def check(config: CompareConfig) -> tuple[list[Variant], list[LeftOut], InputKeys]:
     """Load every device, task, the model and the pool once: what is wrong with them ends the run before it starts.
 
     Returns the methods to compare; of those that `all` stands for the ones that do not fit the model, each with the
@@ -128,9 +130,7 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], I
         except UsageError as error:
             if variant.title in by_name:
                 raise
-            left_out.append(
-                {"method": variant.method.name, "placement": variant.placement.value, "message": str(error)}
-            )
+            left_out.append(LeftOut(method=variant.method.name, placement=variant.placement.value, message=str(error)))
         else:
             fitting.append(variant)
     return fitting, left_out, keys

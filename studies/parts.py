@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..methods import Placement, get_method
 from ..methods.placement import BackwardNeed
+from ..reports.records.programming import ChipFacts
+from ..reports.records.results import Result
 from ..simulator import ProgrammedModel
 from ..workloads.tasks import VALIDATION_SHARE
 from . import expected
@@ -36,7 +38,7 @@ class Before(NamedTuple):
 class OnChip(NamedTuple):
     """Of a chip part: a record for each variant, and what was found by the way with exact weights, by method."""
 
-    records: list[dict[str, Any]]
+    records: list[Result]
     exact: dict[str, ExactResult]
 
 
@@ -183,7 +185,7 @@ class BeforePart(Part):
 class FactsPart(Part):
     """What the report says of the chip of a run alone."""
 
-    def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> dict[str, Any]:
+    def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> ChipFacts:
         number = bench.config.chip_of(self.seed)
         return facts(bench, number, at_start(chips, number, progress))
 

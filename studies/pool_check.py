@@ -6,10 +6,10 @@ K times more, with exact weights, so that every shot is held out once: five time
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..reports.records.conclusions import PoolFit, PoolTest
 from ..reports.rows import method_title
 from ..reports.student import mcnemar
 
@@ -31,7 +31,7 @@ def folds(labels: Sequence[int], number: int) -> list[np.ndarray]:
     return [np.sort(by_class[first::number]) for first in range(number)]
 
 
-def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0) -> dict[str, Any]:
+def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0) -> PoolFit:
     """The report's `pool_fit`. `right`: for each method, its held-out answers of every run ("0110"), the same examples
     for all; `cross_validated`: the number of folds they come from.
 
@@ -42,27 +42,22 @@ def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0
     tests = [_test(pooled, _joined(given), name) for name, given in right.items() if name != POOLED]
     if not pooled or not tests:
         what = "LoRAFusion, another method and answers of one example each"
-        return {"verdict": "too few answers", "folds": cross_validated, "tests": [], "text": f"That needs {what}."}
-    verdicts = {test["verdict"] for test in tests}
+        return PoolFit(verdict="too few answers", folds=cross_validated, tests=[], text=f"That needs {what}.")
+    verdicts = {test.verdict for test in tests}
     if "worse" in verdicts:
         verdict = "does not fit"
     elif verdicts == {"better"}:
         verdict = "fits"
     else:
         verdict = "too few answers" if verdicts == {"too few answers"} else "cannot tell"
-    return {
-        "verdict": verdict,
-        "folds": cross_validated,
-        "tests": tests,
-        "text": _text(tests, verdict, cross_validated),
-    }
+    return PoolFit(verdict=verdict, folds=cross_validated, tests=tests, text=_text(tests, verdict, cross_validated))
 
 
 def _joined(runs: Sequence[str | None]) -> str:
     return "" if None in runs else "".join(bits for bits in runs if bits)
 
 
-def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
+def _test(pooled: str, other: str, name: str) -> PoolTest:
     mine = sum(a > b for a, b in zip(pooled, other, strict=True))
     theirs = sum(a < b for a, b in zip(pooled, other, strict=True))
     probability = mcnemar(mine, theirs)
@@ -72,24 +67,24 @@ def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
         verdict = "cannot tell"
     else:
         verdict = "better" if mine > theirs else "worse"
-    return {
-        "against": name,
-        "answers": len(pooled),
-        "only_pool_right": mine,
-        "only_other_right": theirs,
-        "probability": probability,
-        "verdict": verdict,
-    }
+    return PoolTest(
+        against=name,
+        answers=len(pooled),
+        only_pool_right=mine,
+        only_other_right=theirs,
+        probability=probability,
+        verdict=verdict,
+    )
 
 
-def _text(tests: Sequence[Mapping[str, Any]], verdict: str, cross_validated: int) -> str:
+def _text(tests: Sequence[PoolTest], verdict: str, cross_validated: int) -> str:
     parts = [
-        f"{test['only_pool_right']} right that {method_title(test['against'])} got wrong, and "
-        f"{test['only_other_right']} wrong that {method_title(test['against'])} got right "
-        f"(p = {test['probability']:.2g})"
+        f"{test.only_pool_right} right that {method_title(test.against)} got wrong, and "
+        f"{test.only_other_right} wrong that {method_title(test.against)} got right "
+        f"(p = {test.probability:.2g})"
         for test in tests
     ]
-    answers = tests[0]["answers"]
+    answers = tests[0].answers
     held = f"{cross_validated}-fold cross-validation" if cross_validated else "the held-back fifth"
     text = f"Of {answers} answers of {held}, with exact weights, LoRAFusion got {'. It got '.join(parts)}."
     if verdict in ("cannot tell", "too few answers") and not cross_validated:

@@ -1,9 +1,8 @@
 """What the report says of a variant on the chip: its events, priced."""
 
-from typing import Any
-
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
+from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable
 from ..simulator.compensation import compensates
 from ..simulator.counting import input_cycles
@@ -12,7 +11,7 @@ from .life import ChipResult
 from .workbench import Variant, Workbench
 
 
-def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[str, Any]:
+def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
     table, again = CostTable.of(bench.chip), result.again
     adaptation, model = result.trial.adaptation, result.trial.model
@@ -28,58 +27,58 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[
     )
     cost, again_cost, inference = (table.cost(c) for c in (counts, again_counts, inference_counts))
     looks = table.powered(result.compensation, arrays) if compensates(bench.chip) else None
-    looked = looks and table.cost(looks)
-    return {
-        "method": method.name,
-        "placement": result.variant.placement.value,
-        "optimiser": adaptation.recipe.optimiser,
-        "forward_pairs": result.cost.forward_pairs,
-        "forward_passes": result.cost.forward_passes,
-        "backward_need": (BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,
-        "shots": shots,
-        "seed": seed,
-        "chip_seed": bench.config.chip_of(seed),
-        "start": starts or None,
-        "trained_parameters": adaptation.trained_parameters,
-        "head_parameters": adaptation.head_parameters if adaptation.groups["head"] else 0,
-        "cells_written": result.cost.cells_written,
-        "initial_cells_written": result.cost.initial_cells_written,
-        "cells_in_placement": sum(model.matrix(n).layout.cells for n in written),
-        "accuracy_chip": result.adapted.score,
-        "accuracy_drifted": result.drifted.score,
-        "accuracy_readapted": result.readapted.score,
-        "right_chip": result.adapted.right,
-        "right_drifted": result.drifted.right,
-        "right_readapted": result.readapted.right,
-        "drift": result.drift,
-        "write_energy_joules": table.write_joules(counts),
-        "initial_write_energy_joules": table.write_joules(result.cost.initial_counts),
-        "write_time_seconds": cost.seconds["writes"],
-        "adaptation_energy_joules": cost.total_joules,
-        "adaptation_time_seconds": cost.total_seconds,
-        "adaptation_energy_by_component_joules": cost.joules,
-        "adaptation_time_by_component_seconds": cost.seconds,
-        "adaptation_event_counts": counts.as_dict(),
-        "readaptation_energy_joules": again_cost.total_joules,
-        "readaptation_time_seconds": again_cost.total_seconds,
-        "readaptation_event_counts": again_counts.as_dict(),
-        "readaptation_cells_written": again.cells_written,
-        "compensation_energy_joules": looked and looked.total_joules,
-        "compensation_time_seconds": looked and looked.total_seconds,
-        "compensation_event_counts": looks and looks.as_dict(),
-        "training_memory_bytes": result.cost.memory_bytes,
-        "inference_energy_joules": inference.total_joules,
-        "inference_time_seconds": inference.total_seconds,
-        "inference_interval_seconds": _interval(bench, seed, table, inference.seconds["digital"]),
-        "inference_energy_by_component_joules": inference.joules,
-        "inference_event_counts": inference_counts.as_dict(),
-        "endurance_share_per_task": share,
-        "tasks_until_worn_out": tasks,
-        "train_steps": result.cost.steps,
-        "train_tokens": result.cost.tokens,
-        "label": "simulated",
-        "note": _note(result.variant, result.cost.forward_passes > 0),
-    }
+    looked = None if looks is None else table.cost(looks)
+    return Result(
+        method=method.name,
+        placement=result.variant.placement.value,
+        optimiser=adaptation.recipe.optimiser,
+        forward_pairs=result.cost.forward_pairs,
+        forward_passes=result.cost.forward_passes,
+        backward_need=(BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,
+        shots=shots,
+        seed=seed,
+        chip_seed=bench.config.chip_of(seed),
+        start=starts or None,
+        trained_parameters=adaptation.trained_parameters,
+        head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
+        cells_written=result.cost.cells_written,
+        initial_cells_written=result.cost.initial_cells_written,
+        cells_in_placement=sum(model.matrix(n).layout.cells for n in written),
+        accuracy_chip=result.adapted.score,
+        accuracy_drifted=result.drifted.score,
+        accuracy_readapted=result.readapted.score,
+        right_chip=result.adapted.right,
+        right_drifted=result.drifted.right,
+        right_readapted=result.readapted.right,
+        drift=[AgePoint(**point) for point in result.drift],
+        write_energy_joules=table.write_joules(counts),
+        initial_write_energy_joules=table.write_joules(result.cost.initial_counts),
+        write_time_seconds=cost.seconds["writes"],
+        adaptation_energy_joules=cost.total_joules,
+        adaptation_time_seconds=cost.total_seconds,
+        adaptation_energy_by_component_joules=cost.joules,
+        adaptation_time_by_component_seconds=cost.seconds,
+        adaptation_event_counts=counts.as_dict(),
+        readaptation_energy_joules=again_cost.total_joules,
+        readaptation_time_seconds=again_cost.total_seconds,
+        readaptation_event_counts=again_counts.as_dict(),
+        readaptation_cells_written=again.cells_written,
+        compensation_energy_joules=None if looked is None else looked.total_joules,
+        compensation_time_seconds=None if looked is None else looked.total_seconds,
+        compensation_event_counts=None if looks is None else looks.as_dict(),
+        training_memory_bytes=result.cost.memory_bytes,
+        inference_energy_joules=inference.total_joules,
+        inference_time_seconds=inference.total_seconds,
+        inference_interval_seconds=_interval(bench, seed, table, inference.seconds["digital"]),
+        inference_energy_by_component_joules=inference.joules,
+        inference_event_counts=inference_counts.as_dict(),
+        endurance_share_per_task=share,
+        tasks_until_worn_out=tasks,
+        train_steps=result.cost.steps,
+        train_tokens=result.cost.tokens,
+        label="simulated",
+        note=_note(result.variant, result.cost.forward_passes > 0),
+    )
 
 
 def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:

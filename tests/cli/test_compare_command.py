@@ -256,8 +256,8 @@ def test_a_method_of_all_that_does_not_fit_is_left_out(cli, here, local, words, 
     """This tokenizer has no special token, so `pasta` has nothing to train; without a pool there is no lorafusion."""
     study = SimulateConfig(model=str(local.model), method=("all",), shots=(8,))
     variants, left_out, _ = compare.check(compare.CompareConfig(("reram",), (str(local.task),), study))
-    assert {entry["method"] for entry in left_out} >= {"pasta", "lorafusion"}
-    assert all(entry["message"] for entry in left_out)
+    assert {entry.method for entry in left_out} >= {"pasta", "lorafusion"}
+    assert all(entry.message for entry in left_out)
     assert {variant.method.name for variant in variants} >= {"frozen", "probe", "lora", "full"}
     cli(*words("--methods", "all,pasta")).assert_refused(2, "special token", "pasta")
     assert ran == []
