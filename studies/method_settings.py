@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import UsageError, unknown_name
 from ..methods import Method, get_method
 from ..methods.recipes import belongs_to, with_optimiser
+from ..yamlfile import leading_zero
 
 
 class MethodSettings:
@@ -86,6 +87,8 @@ def _parse(text: str, like: Any, key: str) -> Any:
         if text.lower() in ("false", "no", "off", "0"):
             return False
         raise UsageError(f"{key} is on or off; got {text!r}")
+    if doubt := leading_zero(text):
+        raise UsageError(f"{key}: {doubt}; write it without")
     try:
         value = type(like)(text)
         if math.isfinite(value):

@@ -116,6 +116,8 @@ def test_options_and_recipes_of_a_method_can_be_set():
     assert (method.rank, method.recipe.epochs, method.recipe.learning_rates["head"]) == (4, 2, 0.01)
     with pytest.raises(UsageError, match="rank"):
         with_settings(get_method("lora"), {"rnak": "4"})
+    with pytest.raises(UsageError, match=r"rank: the number 08 starts with 0 \(octal or decimal\?\); write it without"):
+        with_settings(get_method("lora"), {"rank": "08"})
     with pytest.raises(UsageError, match="on or off"):
         with_settings(get_method("lorafusion"), {"cross_terms": "perhaps"})
 
