@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
                 [f"example{'' if len(examples) == 1 else 's'}:", *(f"  {e}" for e in examples)]
             )
             options["formatter_class"] = _WithExamples
-        super().__init__(*args, allow_abbrev=False, **options)
+        super().__init__(*args, **(options | {"allow_abbrev": False}))
         self.examples = tuple(examples)
 
     def error(self, message: str) -> NoReturn:
