@@ -232,7 +232,7 @@ def steady_heads(start: str) -> set[tuple[float, float]]:
 def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     """The row of the summary with the recipe to take: see above. ValueError where every one loses somewhere."""
     rows = [row for row in summary(runs, method) if row["number"] != START]
-    heads = steady_heads("pool" if get_method(method).needs_pool else "frozen")
+    heads = steady_heads(get_method(method).start)
     head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
     most = max(row["draws"] for row in rows)
     good = [row for row in rows if row["draws"] == most and row["loses_nowhere"] and head(row) in heads]

@@ -20,6 +20,7 @@ from .compare_config import CompareConfig
 from .compare_keys import InputKeys, Key, changes
 from .compare_report import CellOutcome, assemble
 from .config import SimulateConfig
+from .parts import AS_IT_IS
 from .progress import Estimate, Progress, Work
 from .simulate import simulate
 from .workbench import Variant, choose_variants
@@ -137,8 +138,8 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[LeftOut], InputKey
 
 
 def _without_all(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The methods that were asked for by name; `frozen`, which fits everything, where there are none."""
-    return tuple(name for name in names if name != "all") or ("frozen",)
+    """The methods that were asked for by name; the one that fits everything where there are none."""
+    return tuple(name for name in names if name != "all") or (AS_IT_IS,)
 
 
 def _check_task(name: str, study: SimulateConfig) -> None:

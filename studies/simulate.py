@@ -15,7 +15,7 @@ from .chips import Chips
 from .config import SimulateConfig
 from .crew import executor
 from .exact import ExactResult
-from .parts import BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
+from .parts import AS_IT_IS, BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
 from .pool_check import checked, pool_fit
 from .progress import Progress
 from .report import FirstChip, Found, assemble, workload
@@ -76,12 +76,12 @@ def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> li
     records: dict[int, Result] = {}
     for part in of_kind(ChipPart, list(mine)):
         records.update(zip(part.variants, mine[part].records, strict=True))
-    frozen = next((record for record in records.values() if record.method == "frozen"), None)
+    frozen = next((record for record in records.values() if record.method == AS_IT_IS), None)
     if frozen is None:
         (before,) = of_kind(BeforePart, list(mine))
         before_exact, before_chip = mine[before]
     else:
-        before_exact, before_chip = exact["frozen"].test.score, frozen.accuracy_chip
+        before_exact, before_chip = exact[AS_IT_IS].test.score, frozen.accuracy_chip
     return [
         dataclasses.replace(
             record,

@@ -79,11 +79,11 @@ class Comparison:
 
 @record
 class PoolTest:
-    """LoRAFusion against one other method on held-out answers."""
+    """The method with the pool against one other on held-out answers."""
 
     against: Text = says("the other method")
     answers: Integer = says("held-out answers of both", "1", "counted")
-    only_pool_right: Integer = says("answers that LoRAFusion alone got right", "1", "simulated")
+    only_pool_right: Integer = says("answers that the method with the pool alone got right", "1", "simulated")
     only_other_right: Integer = says("answers that the other alone got right", "1", "simulated")
     probability: Fraction = says("of a split at least as uneven if both were as good (two-sided)", "1", "simulated")
     verdict: Text = says("the outcome of this test", choices=("better", "worse", "cannot tell", "too few answers"))
@@ -98,7 +98,7 @@ class PoolFit:
         choices=("fits", "does not fit", "cannot tell", "too few answers"),
     )
     folds: Integer = says("folds of the cross-validation over all shots; 0: the held-back fifth alone", "1")
-    tests: list[PoolTest] = says("LoRAFusion against each method without a pool, by McNemar's exact test")
+    tests: list[PoolTest] = says("the method with the pool against others without it, by McNemar's exact test")
     text: Text = says("the verdict in a sentence or two")
 
 
