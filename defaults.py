@@ -5,3 +5,6 @@ DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES = 50, 300
 DEFAULT_METHODS = ("frozen", "probe", "pool", "lora:DIGITAL", "lora:NVM_TASK", "lorafusion")
 """What is compared, and counted: the method it is about, what it starts from, and the usual yardsticks. The two
 placements of LoRA share one training; those that rewrite cells at every step, and full tuning, run on request."""
+
+DEFAULT_EXPORT = "lorafusion"
+"""Whose bundle is exported."""

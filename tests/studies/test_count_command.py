@@ -64,7 +64,7 @@ def test_shapes_and_options_from_files(tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("tokns: 3", "unknown option 'tokns'; did you mean 'tokens'"), ("tokens: many", "`tokens` takes a whole number"),
-    ("changed-share: yes", "`changed-share` takes a number"), ("method: 3", "`method` takes names"),
+    ("changed-share: yes", "`changed-share` takes a number"), ("method: 3", "`method` takes a text; got 3"),
     ("- a", "expected `option: value` lines"), ("set: 3", "`set` holds"), ("a: [", "not valid YAML"),
 ])  # fmt: skip
 def test_wrong_config_files(tmp_path, text, message):

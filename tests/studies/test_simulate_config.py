@@ -37,11 +37,11 @@ def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
     ("text", "message"),
     [
         ("devise: pcm", "did you mean 'device'"),
-        ("shots: many", "`shots` takes whole numbers; got 'many'"),
+        ("shots: many", "`shots` takes a whole number; got 'many'"),
         ("seeds: 1.5", "`seeds` takes a whole number; got 1.5"),
         ("readapt-share: half", "takes a number; got 'half'"),
         ("task: 3", "takes a text; got 3"),
-        ("method: [3]", "takes texts"),
+        ("method: [3]", "`method` takes a text; got 3"),
         ("- device", "option: value"),
         ("device: [", "not valid YAML"),
     ],
