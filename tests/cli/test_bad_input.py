@@ -104,7 +104,7 @@ def test_more_shots_than_examples(cli: Callable, local) -> None:
         ("just words\n", ["expected `option: value` lines"]),
         ("shots: many\n", ["shots", "'many'"]),
         ("seeds: 1.5\n", ["seeds", "1.5"]),
-        ("test-examples: yes\n", ["config.yaml:1: ", "test_examples", "'yes'"]),
+        ("test-examples: yes\n", ["config.yaml:1: ", "test-examples", "'yes'"]),
         ("seeds: 1\nseeds: 2\n", ["config.yaml:2: ", "'seeds' stands twice"]),
         ("set: adc.bits=6\n", ["`set` holds"]),
         ("set: {adc.bitz: 6}\n", ["bitz"]),
