@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from edge_adapt.methods import Method, get_method
 from edge_adapt.methods.recipes import with_optimiser
-from edge_adapt.methods.trainer import extract_features, train
+from edge_adapt.methods.training.trainer import extract_features, train
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
@@ -60,7 +60,7 @@ def chosen(entry: str) -> Method:
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
     rates = {key.removeprefix("rate."): value for key, value in options.items() if key.startswith("rate.")}
     fields["learning_rates"] = {**recipe.learning_rates, **rates}
-    return replace(method, recipe=replace(recipe, **fields))
+    return replace(method, recipe=recipe.with_options(**fields))
 
 
 def measured_on(task: Task, shots: int, seed: int, held_out: int, texts: int) -> Sequence[Any]:

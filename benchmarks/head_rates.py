@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from edge_adapt.methods import METHODS, Recipe, get_method
 from edge_adapt.methods.layers import set_class_mean_head
-from edge_adapt.methods.trainer import extract_features
+from edge_adapt.methods.training.trainer import extract_features
 from edge_adapt.workloads.models import load_backbone
 from edge_adapt.workloads.pools import default_pool, load_pool
 from edge_adapt.workloads.tasks import load_task
@@ -59,7 +59,7 @@ def trained_head(features: torch.Tensor, labels: torch.Tensor, recipe: Recipe, r
     for _ in range(recipe.epochs):
         for rows in np.array_split(rng.permutation(len(features)), steps):
             optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(heads[1](features[rows]), labels[rows]).backward()
+            recipe.objective.loss(heads[1](features[rows]), labels[rows]).backward()
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
             optimiser.step()
             falling.step()

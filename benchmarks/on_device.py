@@ -142,13 +142,14 @@ def adaptation_of(manifest: Any) -> Any:
 def torch_step(adaptation: Any, module: Any, batches: list[Any]) -> Any:
     """A step on each batch as the torch trainer makes it, at a rate of 0 so that the state stays."""
     import torch
+    from edge_adapt.methods.training.objectives import total_loss
 
     groups = [{**group, "lr": 0.0} for group in adaptation.parameter_groups()]
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
 
     def step(input_ids: Any, mask: Any, labels: Any) -> float:
-        loss = torch.nn.functional.cross_entropy(module(input_ids, mask), labels) + adaptation.regulariser()
+        loss = total_loss(adaptation, adaptation.recipe, module(input_ids, mask), labels)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -27,14 +27,14 @@ import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from edge_adapt.methods import Adaptation, Method, get_method
-from edge_adapt.methods.trainer import extract_features, train
+from edge_adapt.methods.training.trainer import extract_features, train
 from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
@@ -129,7 +129,7 @@ def configured(name: str, config: dict[str, Any]) -> Method:
     fields = {key.removeprefix("recipe."): value for key, value in config.items() if key.startswith("recipe.")}
     rates = {key.removeprefix("rate."): value for key, value in config.items() if key.startswith("rate.")}
     fields["learning_rates"] = {**method.recipe.learning_rates, **rates}
-    return replace(method, recipe=replace(method.recipe, **fields))
+    return replace(method, recipe=method.recipe.with_options(**fields))
 
 
 def without(pool: Pool, task: str) -> Pool:
@@ -186,7 +186,7 @@ def one_run(model: str, pool: str, run: dict[str, Any], shots: int, number: int)
     task, few, texts = examples(model, pool, run["task"], shots, run["seed"], number)
     method = configured(run["method"], run["config"])
     right = answers(method, backbone, task, without(whole, run["task"]), few, texts, shots, run["seed"])
-    return {**run, "accuracy": right.count("1") / len(right), "right": right, "recipe": asdict(method.recipe),
+    return {**run, "accuracy": right.count("1") / len(right), "right": right, "recipe": method.recipe.recorded(),
             "processor_seconds": round(time.process_time() - start, 1)}  # fmt: skip
 
 

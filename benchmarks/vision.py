@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from edge_adapt.methods import METHODS, Method, get_method
-from edge_adapt.methods.trainer import evaluate, extract_features, train
+from edge_adapt.methods.training.trainer import evaluate, extract_features, train
 from edge_adapt.studies.raw_pixels import PENALTIES, accuracy, fit, raw_pixel_accuracy
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, load_pool

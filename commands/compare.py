@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     add("--test-examples", metavar="N", type=int, help=f"examples to measure accuracy on [{DEFAULT_TEST_EXAMPLES}]")
     add("--max-tokens", metavar="N", type=int, help="longer texts are cut [64]")
     add("--image-size", metavar="N", type=int, help="pixels on a side of the images that a vision model is given")
+    add("--readapt", metavar="NAME", nargs="+", help="methods that adapt again at the last age; or all, or none [all]")
     add("--readapt-share", metavar="X", type=float,
         help="epochs of the second adaptation, as a share of the first [0.5]")  # fmt: skip
     add("--fidelity", choices=("fast", "bitserial", "ideal"),
@@ -126,5 +127,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = split_names([item for group in given for item in group])
     if args.shots is not None:
         options["shots"] = (args.shots,)
+    if args.readapt is not None:
+        options["readapt"] = split_names(args.readapt)
     options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))
     return options

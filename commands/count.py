@@ -91,8 +91,8 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
     from ..workloads.tasks import VALIDATION_SHARE
 
     given = {**options, **{name: value for name, value in vars(args).items() if value is not None}}
-    useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "image_size", "readapt_share",
-               "jobs", *DATA_OPTIONS)  # fmt: skip
+    useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "image_size", "readapt",
+               "readapt_share", "jobs", *DATA_OPTIONS)  # fmt: skip
     if found := [name for name in useless if name in given]:
         raise UsageError(f"--{found[0].replace('_', '-')} has no effect with --fidelity count: nothing is simulated")
     chosen: dict[str, Any] = {name: given[name] for name in ("device", "model", "out") if name in given}

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
+from ..defaults import DEFAULT_METHODS, DEFAULT_READAPT, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from .on_device import DATA_OPTIONS, add_data_options
 
 DEFAULT_OUT = Path("edge-adapt-report")
@@ -90,6 +90,9 @@ def _add_work(parser: Any) -> None:
         type=int,
         help="pixels on a side of the images that a vision model is given [its own]",
     )
+    add("--readapt", metavar="NAME", nargs="+",
+        help=f"methods that adapt again at the last age; or all, or none [of the default methods "
+        f"{' '.join(DEFAULT_READAPT)}, else all]")  # fmt: skip
     add(
         "--readapt-share",
         metavar="X",
@@ -139,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
         options["method"] = tuple(part for group in args.method for item in group for part in item.split(",") if part)
     if args.shots is not None:
         options["shots"] = tuple(args.shots)
+    if args.readapt is not None:
+        options["readapt"] = tuple(part for item in args.readapt for part in item.split(",") if part)
     if args.ages is not None:
         options["ages"] = tuple(part for item in args.ages for part in item.split(",") if part)
     options["settings"] = one_value(options.get("settings", ()), parse_settings(args.settings))

@@ -159,11 +159,10 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
 
 def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.Namespace) -> dict[str, Any]:
     """Returns the tensors written."""
-    from safetensors.numpy import save
-
     from ..errors import UsageError
     from ..runtime.files import write_durably
     from ..runtime.state import CURRENT, prefixed
+    from ..runtime.tensor_file import tensor_file
 
     tensors, header = current.part(CURRENT), current.header
     metadata = {
@@ -178,7 +177,7 @@ def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.
             raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
         tensors |= prefixed("mezo/", current.part("mezo/"))
         metadata["mezo_rates"] = json.dumps(header.mezo_rates)
-    write_durably(args.out, save(tensors, metadata))
+    write_durably(args.out, tensor_file(tensors, metadata))
     return tensors
 
 

@@ -18,7 +18,8 @@ from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..folders import nearest, try_place, whole_folder, writing
-from ..methods import METHODS, Adaptation, Method, Placement, Recipe
+from ..methods import METHODS, Adaptation, Method, Placement
+from ..methods.spec import require_in_bundles
 from ..paths import expanded
 from ..progress import Progress
 from ..runtime import manifest as form
@@ -84,11 +85,7 @@ class ExportConfig:
             raise UsageError("an age and settings of a chip need a chip")
         if self.chip is not None and self.weights != "float32":
             raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
-        if type(self.method.recipe) is not Recipe:
-            raise UsageError(
-                f"a bundle's recipe is that of adamw, not of {self.method.recipe.optimiser}; the optimiser is chosen "
-                "on the device: edge-adapt train --optimizer mezo"
-            )
+        require_in_bundles(self.method)
         if Placement.DIGITAL not in self.method.placements:
             digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
             raise UsageError(

@@ -33,6 +33,7 @@ from transformers import PreTrainedModel
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
 from ..methods.layers import AdaptedModel
+from ..methods.training.objectives import Objective
 from ..workloads.vision import native_side
 from .forms import processor_forms
 
@@ -61,18 +62,15 @@ def features_of(model: AdaptedModel, inputs: tuple[Tensor, ...]) -> Tensor:
 
 
 class _Loss(nn.Module):
-    """Mean cross entropy of a batch (data inputs..., labels), written with a one-hot product: its gradient has no
-    scatter.
-    """
+    """The objective's loss of a batch (data inputs..., labels), in its form for graphs."""
 
-    def __init__(self, model: AdaptedModel) -> None:
+    def __init__(self, model: AdaptedModel, objective: Objective) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.objective = model, objective
 
     def forward(self, *inputs: Tensor) -> Tensor:
         logits = self.model.head(features_of(self.model, inputs[:-1]))
-        onehot = (inputs[-1].unsqueeze(1) == torch.arange(logits.shape[1])).to(logits.dtype)
-        return (torch.logsumexp(logits, 1) - (onehot * logits).sum(1)).mean()
+        return self.objective.traced_loss(logits, inputs[-1])
 
 
 class _Prediction(nn.Module):
@@ -91,7 +89,7 @@ def training_graph(adaptation: Adaptation) -> ir.Model:
     """Inputs: `input_ids`, `attention_mask` (batch, tokens), or `pixel_values` (batch, 3, side, side); `labels`
     (batch), and the state by its names. Outputs: `loss`, and `grad/NAME` for every trained tensor.
     """
-    wrapped = _Loss(adaptation.module)
+    wrapped = _Loss(adaptation.module, adaptation.recipe.objective)
     with _tracing(adaptation), processor_forms(wrapped):
         joint = _export_forward_backward(_traced(wrapped, adaptation, labels=True), joint_loss_index=0)
         trained = _mark_outputs(joint)

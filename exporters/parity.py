@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-import torch.nn.functional as F
 
 from ..errors import EdgeAdaptError
 from ..methods import Adaptation
@@ -209,7 +208,7 @@ def _features(adaptation: Adaptation, inputs: Feeds) -> torch.Tensor:
 def _expected(adaptation: Adaptation, inputs: Feeds, labels: np.ndarray, taught: int) -> Feeds:
     features = _features(adaptation, inputs)
     logits = adaptation.module.head(features)
-    loss = F.cross_entropy(logits, torch.as_tensor(labels))
+    loss = adaptation.recipe.objective.loss(logits, torch.as_tensor(labels))
     names = adaptation.trained_names
     gradients = torch.autograd.grad(loss, [adaptation.state[name] for name in names]) if names else ()
     values = {LOSS: loss, "logits": logits[:, :taught], "features": features}

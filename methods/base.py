@@ -163,14 +163,12 @@ class Adaptation(Shown):
         ]
 
     def regulariser(self, recipe: Recipe | None = None, state: Mapping[str, Tensor] | None = None) -> Tensor:
-        """What the method adds to the loss: `l1` times the mean absolute fusion coefficient (a scalar).
-
-        `state`: by default the adaptation's own.
-        """
-        weight, state = (recipe or self.recipe).l1, state or self.state
-        if not self.plan.l1_names or weight == 0.0:
-            return torch.zeros(())
-        return weight * torch.cat([state[name].flatten() for name in self.plan.l1_names]).abs().mean()
+        """What the method's regularisers add to the loss (a scalar). `state`: by default the adaptation's own."""
+        total, state = torch.zeros(()), state or self.state
+        for regulariser in self.plan.regularisers:
+            if weight := regulariser.weight(recipe or self.recipe):
+                total = total + weight * regulariser.penalty({n: state[n] for n in self.groups[regulariser.group]})
+        return total
 
     def digital_macs(self, tokens: int, attention_pairs: int, sequences: int = 1, training: bool = True) -> DigitalMacs:
         """Multiply-accumulates done by the digital unit in one pass, (forward, backward).
@@ -218,13 +216,13 @@ class Adaptation(Shown):
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what the recipe's optimiser keeps of it (AdamW: two moments)."""
-        kept = self.recipe.kept_numbers * self.moving_numbers
+        kept = self.recipe.optimiser.kept_numbers * self.moving_numbers
         return 4 * (sum(parameter.numel() for parameter in self.state.values()) + kept)
 
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.optimiser.step_macs * self.moving_numbers
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the state by name."""

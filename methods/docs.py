@@ -4,8 +4,12 @@ import inspect
 import sys
 
 from ..workloads.shapes import load_shape
-from . import METHODS, zeroth
+from . import METHODS
+from .recipes import KEYS, Recipe
 from .spec import Method
+from .training import zeroth
+from .training.optimisers.mezo import Mezo
+from .training.strategies import known
 
 MODELS = {
     "text": ("minilm", "bert-base-uncased", "bert-large-cased"), "image": ("vit-s", "vit-base-patch16-224")
@@ -29,6 +33,14 @@ What was measured and simulated with them is in [results.md](results.md).
 Every method takes `warm_start`, a file with the state to start from (Song et al., PVP, arXiv:2304.13639).
 """
 
+_TRAINING = """
+## Training strategies
+
+A recipe is an objective, a sampler, an optimiser and hooks, each chosen by its name and each for every method:
+`--set NAME.recipe.objective=label-smoothing --set NAME.recipe.smoothing=0.2`, or without `NAME.` for all methods.
+`edge-adapt simulate`, `compare` and `count` take all of them. A bundle holds the first of each kind and refuses the
+others by name; its optimiser is chosen on the device (`edge-adapt train --optimizer`). Hooks have no default.
+"""
 
 _FORWARD_ONLY = """
 ## Forward passes alone: `mezo`
@@ -50,11 +62,24 @@ weights. Groups with a rate of 0 are not moved.
 def markdown() -> str:
     """The text of `docs/methods.md`."""
     sections = "".join(_section(METHODS[name]) for name in sorted(METHODS))
-    return _INTRODUCTION + _forward_only() + sections
+    return _INTRODUCTION + _training() + _forward_only() + sections
+
+
+def _training() -> str:
+    """Every strategy under its kind, the usual one first."""
+    parts = [_TRAINING]
+    for kind, key in KEYS.items():
+        usual = getattr(Recipe, key)
+        for name, strategy in sorted(known(kind).items(), key=lambda entry: (type(usual) is not entry[1], entry[0])):
+            module = inspect.cleandoc(sys.modules[strategy.__module__].__doc__ or "")
+            if name != Mezo.name:  # has a section of its own
+                options = _paragraphs(inspect.cleandoc(strategy.__doc__ or ""))
+                parts.append(f"\n### {kind} `{name}`\n\n{_paragraphs(module)}\n\n*Options.* {options}\n")
+    return "".join(parts)
 
 
 def _forward_only() -> str:
-    options = inspect.cleandoc(zeroth.ZerothRecipe.__doc__ or "").partition("\n\n")[2]
+    options = inspect.cleandoc(Mezo.__doc__ or "").partition("\n\n")[2]
     listed = "\n".join(f"- {line}" if line and not line.startswith(" ") else line for line in options.split("\n"))
     return _FORWARD_ONLY.format(module=_paragraphs(inspect.cleandoc(zeroth.__doc__ or "")), options=f"\n\n{listed}")
 

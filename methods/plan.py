@@ -20,7 +20,8 @@ from .costs import (
     patches_forward,
 )
 from .placement import BackwardNeed, Placement
-from .recipes import Recipe, blocks_of
+from .recipes import Recipe
+from .regularisers import Regulariser
 
 if TYPE_CHECKING:
     from .spec import Method
@@ -108,13 +109,13 @@ class Beside:
 class Part:
     """What a method adds to a backbone.
 
-    tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them.
-    beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
-    first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
-    changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
-    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
-    work is that of one run of each block; where blocks run again, it is done again. l1_names: what the recipe's `l1`
-    weighs. keep_head: training goes on from the head as it is built, not from class means.
+    tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them. beside:
+    matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the first block,
+    so that its first matrices need a gradient too. trained_linears: the linears that the method trains or changes
+    otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens: that it
+    adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The work is
+    that of one run of each block; where blocks run again, it is done again. keep_head: training goes on from the head
+    as it is built, not from class means.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -127,7 +128,6 @@ class Part:
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
     train_head: bool = True
-    l1_names: tuple[str, ...] = ()
     keep_head: bool = False
 
 
@@ -156,7 +156,7 @@ class Plan:
     backward_work: DigitalWork
     head: Matrix
     extra_tokens: int = 0
-    l1_names: tuple[str, ...] = ()
+    regularisers: tuple[Regulariser, ...] = ()
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
     block_paths: tuple[str, ...] = ()
@@ -200,20 +200,23 @@ class Plan:
     @property
     def directions(self) -> int:
         """Directions that a step without a backward pass goes along."""
-        recipe = self.recipe
-        if not getattr(recipe, "block_wise", False):
-            return getattr(recipe, "queries", 0)
-        return getattr(recipe, "queries", 0) * len(blocks_of([t.name for t in self.moving], self.block_paths))
+        return self.recipe.optimiser.direction_count([t.name for t in self.moving], self.block_paths)
 
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.optimiser.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+
+    @property
+    def l1_names(self) -> tuple[str, ...]:
+        """Names of the tensors that the recipe's `l1` weighs: a bundle's manifest has them."""
+        groups = {regulariser.group for regulariser in self.regularisers if regulariser.name == "l1"}
+        return tuple(name for name, tensor in self.tensors.items() if tensor.group in groups)
 
     @property
     def head_numbers(self) -> int:
@@ -278,7 +281,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         backward_work=backward,
         head=(size.classes, shape.hidden_size),
         extra_tokens=part.extra_tokens,
-        l1_names=part.l1_names,
+        regularisers=method.regularisers,
         keep_head=part.keep_head,
         groups=(*method.groups, "head"),
         block_paths=tuple(block.name for block in shape.blocks),

@@ -1,41 +1,42 @@
-"""How a method is trained: recipes, one class for each optimiser, and turning a recipe over to another one.
-
-Nothing here needs torch until an optimiser is made: `count` works from recipes, too.
-"""
+"""How a method is trained: a recipe, which puts an objective, a sampler, an optimiser and hooks together. No torch."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar, cast
 
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError
+from .training.hooks import Hook
+from .training.objectives import Objective
+from .training.objectives.cross_entropy import CrossEntropy
+from .training.optimisers import Optimiser
+from .training.optimisers.adamw import AdamW
+from .training.samplers import Sampler, Schedule
+from .training.samplers.epochs import Epochs
+from .training.strategies import KINDS, Strategy, known, named
 
-if TYPE_CHECKING:
-    import torch
+S = TypeVar("S", bound=Strategy)
 
-RULES = ("sgd", "sign", "momentum", "adam", "conservative")
-ESTIMATES = ("two-sided", "one-sided", "forward-gradient")
-DIRECTIONS = ("normal", "signs")
+KEYS: Mapping[str, str] = {kind: "hooks" if kind == "hook" else kind for kind in KINDS}
+"""The key of a recipe for each kind of strategy."""
+
+_CROSS_ENTROPY, _EPOCHS, _ADAMW = CrossEntropy(), Epochs(), AdamW()
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a method is trained. The default of each method stands in its file, with how it was found.
 
-    `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to AdamW's peak rate, which
+    `learning_rates` maps each parameter group of the method ("head", "coefficients", ...) to its peak rate, which
     decays linearly to zero. `epochs` passes are made over the training examples, more where fewer than `min_steps`
-    optimiser steps would result. `l1` weighs the mean absolute fusion coefficient in the loss. `head_margin` is the
-    mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts it
-    from discriminant analysis (`layers.set_class_mean_head`). `new_head_again`: whether adapting
+    optimiser steps would result. `l1` weighs the regulariser of that name, where the method has it. `head_margin` is
+    the mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts
+    it from discriminant analysis (`layers.set_class_mean_head`). `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
     by heart sees them wide apart, and their class means mislead.
 
-    A recipe of this class trains by AdamW; other optimisers have subclasses (`OPTIMISERS`).
+    The rest are strategies (`training.strategies`), whose options are set like the recipe's own (`with_options`).
     """
-
-    optimiser: ClassVar[str] = "adamw"
-    by_gradient: ClassVar[bool] = True
-    """Whether a step goes forward and backward; else it takes `passes_of` forward passes."""
 
     learning_rates: Mapping[str, float]
     epochs: int = 8
@@ -47,6 +48,10 @@ class Recipe:
     head_margin: float = 2.0
     head_shrinkage: float = 1.0
     new_head_again: bool = True
+    objective: Objective = _CROSS_ENTROPY
+    sampler: Sampler = _EPOCHS
+    optimiser: Optimiser = _ADAMW
+    hooks: tuple[Hook, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values no training can have."""
@@ -60,153 +65,69 @@ class Recipe:
         if self.clip_norm <= 0:
             raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
         for group, rate in self.learning_rates.items():
-            if not 0 <= rate < float("inf"):
+            if not 0 <= rate < math.inf:
                 raise UsageError(f"the learning rate of {group} must be 0 or more; got {rate}")
 
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> "torch.optim.Optimizer":
-        """torch's optimiser of parameter groups (`Adaptation.parameter_groups`)."""
-        import torch
-
-        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-
-    def passes_of(self, directions: int) -> int:
-        """Forward passes of a step without a backward pass, along so many sets of directions."""
-        return 0
-
-    def changes_of(self, directions: int) -> int:
-        """How often a step changes the trained numbers: what lives in cells is rewritten so often."""
-        return 1
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """All of them: one of each kind, and the hooks."""
+        return (self.objective, self.sampler, self.optimiser, *self.hooks)
 
     @property
-    def reach(self) -> float:
-        """How far from where it stands a trained number is put while a step looks around."""
-        return 0.0
+    def options(self) -> dict[str, Any]:
+        """Every option that can be set, by its key: the recipe's own, then those of its strategies."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in KEYS.values()}
+        del own["learning_rates"]
+        return own | {name: value for strategy in self.strategies for name, value in strategy.options.items()}
 
-    @property
-    def kept_numbers(self) -> int:
-        """Numbers the optimiser keeps for each trained one: AdamW's two moments."""
-        return 2
+    def with_options(self, **options: Any) -> "Recipe":
+        """The recipe with options replaced, its own and those of its strategies; strategies, by name, come first.
 
-    @property
-    def step_macs(self) -> int:
-        """Multiplications of one step for each trained number. AdamW: moments 2 + 3, correction 2, update 1."""
-        return 8
+        Raises:
+            UsageError: an unknown strategy, or a value that cannot be.
+            ValueError: an option that neither the recipe nor one of its strategies has.
+        """
+        recipe = self
+        for kind, key in KEYS.items():
+            if isinstance(chosen := options.get(key), str):
+                recipe = recipe.with_strategy(kind, chosen)
+                del options[key]
+        if strange := options.keys() - recipe.options.keys() - {field.name for field in fields(self)}:
+            raise ValueError(f"a recipe of {', '.join(s.name for s in recipe.strategies)} has no {min(strange)!r}")
+        changed: dict[str, Any] = {
+            "objective": _having(recipe.objective, options),
+            "sampler": _having(recipe.sampler, options),
+            "optimiser": _having(recipe.optimiser, options),
+            "hooks": tuple(_having(hook, options) for hook in recipe.hooks),
+        }
+        own = {field.name for field in fields(self)}
+        return replace(recipe, **changed | {key: value for key, value in options.items() if key in own})
 
+    def with_strategy(self, kind: str, name: str) -> "Recipe":
+        """The recipe with another strategy of a kind, the options of that one at their defaults; hooks by their names
+        with commas between. Raises `UsageError` for an unknown one.
+        """
+        if kind == "hook":
+            names = [word for part in name.split(",") if (word := part.strip())]
+            return replace(self, hooks=tuple(cast(Hook, named(kind, word)) for word in names))
+        chosen: dict[str, Any] = {KEYS[kind]: named(kind, name)}
+        return replace(self, **chosen)
 
-@dataclass(frozen=True)
-class SgdRecipe(Recipe):
-    """Plain gradient descent, with heavy-ball `momentum` where it is above 0."""
+    def schedule(self, examples: int) -> Schedule:
+        """Epochs and steps of a training on so many examples."""
+        return self.sampler.schedule(examples, self)
 
-    optimiser: ClassVar[str] = "sgd"
-
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for values no training can have."""
-        super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum of a recipe must be at least 0 and below 1; got {self.momentum}")
-
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
-
-    @property
-    def kept_numbers(self) -> int:
-        """The velocity."""
-        return int(self.momentum > 0)
-
-    @property
-    def step_macs(self) -> int:
-        """The update, and that of the velocity."""
-        return 1 + int(self.momentum > 0)
-
-
-@dataclass(frozen=True)
-class ZerothRecipe(Recipe):
-    """A recipe without a backward pass.
-
-    rule: what becomes of the estimated gradient: "sgd", its "sign", "momentum", "adam", or "conservative": the better
-        of staying, the step and the step back, by three more losses.
-    estimate: "two-sided" differences as above, "one-sided" ones against the loss at p, or the exact slope along z by
-        forward-mode differentiation ("forward-gradient": needs exact reads).
-    directions: "normal" numbers or random "signs".
-    queries: directions in each step, averaged: the variance of the estimate falls as 1 / queries.
-    sparsity: share of the numbers that a direction leaves out (random; the others are stretched: still unbiased).
-    block_wise: one direction for each Transformer block (and the head) in turn instead of one for all numbers.
-    normalise: divide the slopes by the root of their running mean square, so that the rates do not depend on the scale
-        of the loss (no effect on "sign" and "adam").
-    """
-
-    optimiser: ClassVar[str] = "mezo"
-    by_gradient: ClassVar[bool] = False
-
-    rule: str = "sgd"
-    estimate: str = "two-sided"
-    directions: str = "normal"
-    epsilon: float = 1e-3
-    queries: int = 1
-    sparsity: float = 0.0
-    block_wise: bool = False
-    normalise: bool = True
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for values no training can have."""
-        super().__post_init__()
-        for kind, given, allowed in (
-            ("rule", self.rule, RULES),
-            ("estimate", self.estimate, ESTIMATES),
-            ("directions", self.directions, DIRECTIONS),
-        ):
-            if given not in allowed:
-                raise UsageError(unknown_name(f"{kind} of a zeroth-order recipe", given, allowed))
-        if not 0 < self.epsilon < math.inf:
-            raise UsageError(f"epsilon of a recipe must be above 0; got {self.epsilon}")
-        if self.queries < 1:
-            raise UsageError(f"queries of a recipe must be at least 1; got {self.queries}")
-        for name in ("sparsity", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} of a recipe must be at least 0 and below 1; got {getattr(self, name)}")
-
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> "torch.optim.Optimizer":
-        """What takes the estimated gradient as if it were exact."""
-        import torch
-
-        if self.rule == "adam":
-            return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        momentum = self.momentum if self.rule == "momentum" else 0.0
-        return torch.optim.SGD(groups, momentum=momentum, weight_decay=self.weight_decay)
-
-    def passes_of(self, directions: int) -> int:
-        """The loss on both sides of a step, or on one; what the conservative rule looks at comes on top."""
-        each = 1 if self.estimate == "one-sided" else 2
-        return each * directions + (self.estimate == "one-sided") + (3 if self.rule == "conservative" else 0)
-
-    def changes_of(self, directions: int) -> int:
-        """There and back along each direction, the conservative rule's two sides and the way back, and the update."""
-        each = {"two-sided": 3, "one-sided": 2, "forward-gradient": 0}[self.estimate]
-        return each * directions + (3 if self.rule == "conservative" else 0) + 1
-
-    @property
-    def reach(self) -> float:
-        """Five standard deviations of a move along a normal direction, of the group with the largest rate."""
-        moves = 5.0 if self.directions == "normal" else 1.0
-        return 0.0 if self.estimate == "forward-gradient" else moves * self.epsilon / math.sqrt(1.0 - self.sparsity)
-
-    @property
-    def kept_numbers(self) -> int:
-        """The start of a step, to come back to, and the moments of the rule."""
-        return 1 + {"momentum": 1, "adam": 2}.get(self.rule, 0)
-
-    @property
-    def step_macs(self) -> int:
-        """Two multiplications for each direction that is gone along, one to add it up, and those of the rule."""
-        return 3 * self.queries + {"momentum": 2, "adam": 8}.get(self.rule, 1)
+    def recorded(self) -> dict[str, Any]:
+        """The recipe as plain data: rates and options, and those strategies that are not the usual ones by name."""
+        usual = [field.default for field in fields(self)]
+        names = {KEYS[s.kind]: s.name for s in self.strategies if s.kind != "hook" and s not in usual}
+        hooks = {"hooks": [hook.name for hook in self.hooks]} if self.hooks else {}
+        return {"learning_rates": dict(self.learning_rates)} | self.options | names | hooks
 
 
-OPTIMISERS: dict[str, type[Recipe]] = {kind.optimiser: kind for kind in (Recipe, SgdRecipe, ZerothRecipe)}
+def _having(strategy: S, options: Mapping[str, Any]) -> S:
+    """A strategy with those of the options that are its own."""
+    return replace(strategy, **{name: options[name] for name in strategy.options.keys() & options.keys()})
 
 
 def with_optimiser(recipe: Recipe, optimiser: str, forward_only: Mapping[str, Any] | None = None) -> Recipe:
@@ -216,25 +137,17 @@ def with_optimiser(recipe: Recipe, optimiser: str, forward_only: Mapping[str, An
 
     Raises `UsageError` for an unknown one.
     """
-    if optimiser not in OPTIMISERS:
-        raise UsageError(unknown_name("optimiser", optimiser, OPTIMISERS))
-    shared = {name: value for name, value in asdict(recipe).items() if name in Recipe.__dataclass_fields__}
-    turned = OPTIMISERS[optimiser](**shared)
-    return turned if turned.by_gradient else replace(turned, **(forward_only or {}))
+    turned = recipe.with_strategy("optimiser", optimiser)
+    return turned if turned.optimiser.by_gradient else turned.with_options(**(forward_only or {}))
 
 
 def belongs_to(option: str) -> str:
-    """Where a recipe has this option, in words for a message: "" where none has."""
-    owners = [name for name, kind in OPTIMISERS.items() if option in {field.name for field in fields(kind)}]
-    return f"; {option} belongs to the optimiser {' and '.join(owners)}: set recipe.optimiser" if owners else ""
+    """Which strategies have this option, in words for a message: "" where none has."""
+    for kind, key in KEYS.items():
+        if owners := [name for name, strategy in known(kind).items() if option in _fields(strategy)]:
+            return f"; {option} belongs to the {kind} {' and '.join(owners)}: set recipe.{key}"
+    return ""
 
 
-def blocks_of(names: Sequence[str], paths: Sequence[str]) -> list[set[int]]:
-    """Places of the names of each Transformer block, the blocks given by their paths, and of the names that belong to
-    none (each group by itself).
-    """
-    found: dict[str, set[int]] = {}
-    for place, name in enumerate(names):
-        block = next((path for path in paths if name.startswith(f"{path}.")), name.split(".")[0])
-        found.setdefault(block, set()).add(place)
-    return list(found.values())
+def _fields(strategy: type[Strategy]) -> list[str]:
+    return [field.name for field in fields(strategy)]

@@ -13,7 +13,8 @@ from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
 from .placement import BackwardNeed, Placement
 from .plan import Part, Plan, Size, completed, target_linears
-from .recipes import Recipe
+from .recipes import KEYS, Recipe
+from .regularisers import Regulariser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,11 @@ class Method(ABC):
         """The model with the method's layers and tensors, as the plan names them. torch is imported in here."""
 
     @property
+    def regularisers(self) -> tuple[Regulariser, ...]:
+        """What the method adds to the loss."""
+        return ()
+
+    @property
     def extra_tokens(self) -> int:
         """Tokens that the method puts into every sequence."""
         return 0
@@ -184,7 +190,7 @@ class Method(ABC):
         rates = {**self.recipe.learning_rates, **changes.pop("learning_rates", {})}
         if "head" in rates:
             rates["head"] = HEAD_RATE_OF_IMAGES
-        return replace(self, recipe=replace(self.recipe, learning_rates=rates, **HEAD_OF_IMAGES, **changes))
+        return replace(self, recipe=self.recipe.with_options(learning_rates=rates, **HEAD_OF_IMAGES, **changes))
 
 
 class Targeted:
@@ -231,3 +237,18 @@ def methods_for(shape: ModelShape) -> list[str]:
     """The methods for what the model reads, texts or images."""
     kind = "image" if shape.patch_weights else "text"
     return [name for name, method in METHODS.items() if kind in method.kinds]
+
+
+def require_in_bundles(method: Method) -> None:
+    """Raise `UsageError` for a method whose training a bundle cannot hold, by the name of the part."""
+    for strategy in method.recipe.strategies:
+        if not strategy.in_bundles:
+            key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])
+            part = f"{strategy.kind} {strategy.name} of {method.name}"
+            instead = f"leave recipe.{key} at {usual.name}" if usual else f"leave recipe.{key} empty"
+            later = f", and choose it on the device: {strategy.on_device}" if strategy.on_device else ""
+            raise UsageError(f"a bundle cannot hold the {part}: {instead}{later}")
+    for regulariser in method.regularisers:
+        if not regulariser.in_bundles:
+            part = f"regulariser {regulariser.name} of {method.name}"
+            raise UsageError(f"a bundle cannot hold the {part}: simulate it instead")

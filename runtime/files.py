@@ -1,9 +1,14 @@
-"""Writing a file so that a power cut leaves the old one or the new one, and the lock that keeps a second writer out."""
+"""Writing a file so that a power cut leaves the old one or the new one, opening files that are what they should be, and
+the lock that keeps a second writer out.
+
+Nothing here follows a link: a folder from a stranger may hold links to anywhere.
+"""
 
 import contextlib
 import errno
 import fcntl
 import os
+import stat
 import weakref
 from pathlib import Path
 
@@ -17,7 +22,7 @@ class Disk:
         path.mkdir(parents=True, exist_ok=True)
 
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         return os.write(descriptor, data)
@@ -43,6 +48,27 @@ class Disk:
 
 
 DISK = Disk()
+TEMPORARY = ".tmp"
+"""Ends the name of a file that is being written."""
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor to read a regular file. OSError for a link, a device, a pipe or a folder, which a read could follow
+    out of a bundle, or never end on.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return descriptor
+
+
+def require_own_folder(path: Path) -> None:
+    """Raise `EdgeAdaptError` where the folder is a link: what it holds would not be the bundle's."""
+    if path.is_symlink():
+        raise EdgeAdaptError(
+            f"{path} is a link to {os.readlink(path)}; the state of a bundle lies in the bundle itself"
+        )
 
 
 def write_durably(path: Path, content: bytes, disk: Disk = DISK) -> None:
@@ -51,7 +77,7 @@ def write_durably(path: Path, content: bytes, disk: Disk = DISK) -> None:
     When it returns, the new contents survive a power cut. When it raises `EdgeAdaptError`, the file has the old
     contents or the new ones, and no temporary file is left if it can be removed.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + TEMPORARY)
     try:
         if not path.parent.is_dir():
             disk.make_folder(path.parent)
@@ -88,7 +114,7 @@ class Lock:
         """Take the lock. Raises `EdgeAdaptError` when another writer has it or the folder cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EdgeAdaptError(f"the state cannot be changed: {path} cannot be written ({error.strerror})") from error
         try:

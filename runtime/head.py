@@ -73,9 +73,16 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def losses(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cross entropy of each example (n,): minus the logarithm of the right class's probability. What the device makes
+    smaller stands here alone; with what is trained beside the head, it is in the training graph.
+    """
+    return -log_probabilities[np.arange(len(labels)), labels]
+
+
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of minus the logarithm of the right class's probability."""
-    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean(dtype=np.float64))
+    """Mean cross entropy of logits (n, classes), summed in float64."""
+    return float(losses(log_softmax(logits), labels).mean(dtype=np.float64))
 
 
 def head_loss_and_gradients(
@@ -83,9 +90,8 @@ def head_loss_and_gradients(
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Mean cross entropy of a linear head on features (n, d), and its gradients by weight and bias."""
     log_probabilities = log_softmax(features @ weight.T + bias)
-    rows = np.arange(len(labels))
-    loss = float(-log_probabilities[rows, labels].mean())
+    loss = float(losses(log_probabilities, labels).mean())
     error = np.exp(log_probabilities)
-    error[rows, labels] -= 1
+    error[np.arange(len(labels)), labels] -= 1
     error /= np.float32(len(labels))
     return loss, error.T @ features, error.sum(axis=0)

@@ -10,14 +10,18 @@
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from .files import open_regular
 from .manifest import BundleError, Manifest
 from .schema import build, plain
 
@@ -25,6 +29,7 @@ MAGIC = b"EDGESTA1"
 SCHEMA = "edge-adapt/state/1"
 _HEAD = struct.Struct("<8sQQ")
 _DIGEST_BYTES = 32
+_START = _HEAD.size + _DIGEST_BYTES
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -131,28 +136,54 @@ def encode(snapshot: Snapshot) -> bytes:
     return head + hashlib.sha256(head + header + payload).digest() + header + payload
 
 
+def read_slot(path: Path, most_bytes: int) -> Snapshot:
+    """The snapshot in a slot file, which is not read where it is longer than `most_bytes`, or than it says itself.
+
+    See `decode` for what it raises; `OSError` for a file that cannot be read, or is none.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        _require_length(file.read(_START), length)
+        if length > most_bytes:
+            raise DamagedStateError(f"{length} bytes, and no state of this bundle takes more than {most_bytes}")
+        file.seek(0)
+        return decode(file.read(length))
+
+
 def decode(content: bytes) -> Snapshot:
     """The reverse of `encode`. Raises `DamagedStateError` for bytes that are not exactly what was written.
 
-    Raises `BundleError` for an intact slot of a newer schema.
+    Raises `BundleError` for an intact slot of another schema.
     """
-    start = _HEAD.size + _DIGEST_BYTES
-    if len(content) < start:
-        raise DamagedStateError(f"only {len(content)} bytes")
-    magic, header_length, payload_length = _HEAD.unpack_from(content)
+    header_length = _require_length(content, len(content))
+    digest = hashlib.sha256(content[: _HEAD.size])
+    digest.update(memoryview(content)[_START:])
+    if digest.digest() != content[_HEAD.size : _START]:
+        raise DamagedStateError("the checksum does not match")
+    try:
+        parsed = json.loads(content[_START : _START + header_length])
+    except (ValueError, RecursionError) as error:
+        raise DamagedStateError("its header is no JSON") from error
+    schema = parsed.get("schema") if isinstance(parsed, dict) else None
+    if schema != SCHEMA:
+        if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0]):
+            raise BundleError(f"the state has schema {schema!r}; this edge-adapt reads {SCHEMA!r}: update it")
+        raise DamagedStateError("its header names no schema")
+    try:
+        return Snapshot(build(Header, parsed, "its header"), load(content[_START + header_length :]))
+    except (ValueError, RecursionError) as error:
+        raise DamagedStateError(str(error)) from error
+    except (SafetensorError, KeyError) as error:
+        raise DamagedStateError(f"its tensors are no safetensors file ({error})") from error
+
+
+def _require_length(head: bytes, length: int) -> int:
+    """Raise `DamagedStateError` unless a file of this length can start so; returns the length of its header."""
+    if len(head) < _START:
+        raise DamagedStateError(f"only {length} bytes")
+    magic, header, payload = _HEAD.unpack_from(head)
     if magic != MAGIC:
         raise DamagedStateError("does not start as a state does")
-    if len(content) != start + header_length + payload_length:
-        raise DamagedStateError(f"{len(content)} bytes, not {start + header_length + payload_length}")
-    digest = hashlib.sha256(content[: _HEAD.size])
-    digest.update(memoryview(content)[start:])
-    if digest.digest() != content[_HEAD.size : start]:
-        raise DamagedStateError("the checksum does not match")
-    parsed = json.loads(content[start : start + header_length])
-    if parsed.get("schema") != SCHEMA:
-        raise BundleError(f"the state has schema {parsed.get('schema')!r}; this edge-adapt reads {SCHEMA!r}: update it")
-    try:
-        header = build(Header, parsed, "the state's header")
-    except ValueError as error:
-        raise BundleError(f"{error}: written by another version of edge-adapt") from error
-    return Snapshot(header, load(content[start + header_length :]))
+    if length != _START + header + payload:
+        raise DamagedStateError(f"{length} bytes, not {_START + header + payload}")
+    return int(header)

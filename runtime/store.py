@@ -1,36 +1,47 @@
 """The state of a bundle on disk: two slots of which the newest valid one counts, and a short history.
 
 A save goes to the other slot, so that at any instant one complete state is readable. Former states are kept in
-`state/history/`, one when a run replaces it; the oldest go first.
+`state/history/`, one when a run replaces it; the oldest go first, and not before the new one is safe.
+
+A slot is valid when it holds what the manifest names: its tensors, all of them, in their shapes, and finite. A bundle
+may come from a stranger, and a right checksum says nothing about what it was made over.
 """
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ..errors import EdgeAdaptError, UsageError
-from .files import DISK, Disk, Lock, write_durably
+from .files import DISK, TEMPORARY, Disk, Lock, require_own_folder, write_durably
 from .manifest import INITIAL_STATE, STATE_FOLDER, BundleError, Manifest
-from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, decode, encode, prefixed
+from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, encode, prefixed, read_slot
 
 SLOTS = ("a", "b")
 KEPT_STATES = 8
 KEPT_BYTES = 64 << 20
+_COPIES, BESIDE_BYTES = 8, 48 << 20
+"""A slot holds the state so many times at most (of the run, of its best epoch, moments), and so much of examples."""
+_ROOM = 16 << 20  # of the header, the losses, and the pairs of mezo
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SlotView:
-    """What lies in a slot file: a snapshot, or why there is none."""
+    """What lies in a slot file: a snapshot, or why there is none. `foreign`: it is sound, and of another bundle or
+    version.
+    """
 
     name: str
     snapshot: Snapshot | None
     problem: str = ""
+    foreign: bool = False
 
 
 class StateStore:
@@ -45,10 +56,24 @@ class StateStore:
         self._lock: Lock | None = None
         self._counters: dict[str, int] | None = None
 
+    @property
+    def most_bytes(self) -> int:
+        """No slot of this bundle is longer."""
+        return BESIDE_BYTES + _ROOM + _COPIES * 4 * sum(tensor.size for tensor in self.manifest.state)
+
     def lock(self) -> None:
-        """Become the only writer. Raises `EdgeAdaptError` when another process is."""
+        """Become the only writer, and clear away what a killed one left. Raises `EdgeAdaptError` when another process
+        is.
+        """
         if self._lock is None:
+            for folder in (self.folder, self._history):
+                require_own_folder(folder)
             self._lock = Lock(self.folder / "lock")
+            for folder in (self.folder, self._history):
+                for left in folder.glob(f"*{TEMPORARY}"):
+                    with contextlib.suppress(OSError):  # in the way of nothing
+                        self.disk.remove(left)
+            self._make_room()
 
     @property
     def locked(self) -> bool:
@@ -81,9 +106,11 @@ class StateStore:
         """The newest valid state. A damaged slot is said in the log.
 
         Raises:
-            BundleError: no slot is valid, or one belongs to another bundle or a newer version.
+            BundleError: no slot is valid, or one belongs to another bundle or another version.
         """
         views = self.views()
+        if foreign := next((view for view in views if view.foreign), None):
+            raise BundleError(foreign.problem)
         valid = [view.snapshot for view in views if view.snapshot is not None]
         if not valid:
             problems = "; ".join(f"{self.folder / view.name}: {view.problem}" for view in views)
@@ -115,31 +142,33 @@ class StateStore:
         stamped = replace(snapshot.header, owner=self.owner, counter=counter, saved_unix_seconds=round(time.time(), 3))
         saved = Snapshot(stamped, snapshot.tensors)
         older = min(SLOTS, key=counters.__getitem__)
-        write_durably(self.folder / older, encode(saved), self.disk)
+        content = encode(saved)
+        if len(content) > self.most_bytes:
+            raise EdgeAdaptError(
+                f"the state takes {len(content)} bytes, and this bundle allows {self.most_bytes}: keep fewer examples "
+                "(--replay); what was saved before is unharmed"
+            )
+        write_durably(self.folder / older, content, self.disk)
         self._counters = {**counters, older: counter}
         return saved
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Put the current state of `snapshot` into the history, under its counter; the oldest make room."""
-        content = encode(snapshot.alone())
-        path = self.folder / "history" / f"{snapshot.header.counter:06d}"
-        others = [other for other in self._kept_paths() if other != path]
-        room = KEPT_BYTES - len(content)
-        for age, other in enumerate(reversed(others)):
-            room -= other.stat().st_size
-            if age >= KEPT_STATES - 1 or room < 0:
-                try:
-                    self.disk.remove(other)
-                except OSError as error:
-                    raise EdgeAdaptError(f"{other} cannot be removed: {error.strerror}") from error
-        write_durably(path, content, self.disk)
+        """Put the current state of `snapshot` into the history, under its counter. Nothing makes room for it before it
+        is replaced: see `replace_current`.
+        """
+        path = self._history / f"{snapshot.header.counter:06d}"
+        write_durably(path, encode(snapshot.alone()), self.disk)
 
     def history(self) -> list[Snapshot]:
-        """The kept states, oldest first, then the exported one in front of all. Damaged ones are said and left out."""
-        found = [self.initial()]
+        """The kept states, oldest first, then the exported one in front of all. Damaged ones are said and left out, and
+        so is one that is still current: a process was killed between keeping it and replacing it.
+        """
+        found, now = [self.initial()], self._newest_counter()
         for path in self._kept_paths():
+            if int(path.name) == now:
+                continue
             try:
-                found.append(self._mine(decode(path.read_bytes()), path))
+                found.append(self._mine(read_slot(path, self.most_bytes), path))
             except (DamagedStateError, OSError) as error:
                 log.warning("%s is left out: %s", path, error)
         return found
@@ -177,35 +206,109 @@ class StateStore:
         return self.replace_current(current, Snapshot(replace(initial.header, note="reset"), initial.tensors))
 
     def replace_current(self, former: Snapshot | None, new: Snapshot) -> Snapshot:
-        """Keep `former` in the history, then save `new`."""
+        """Keep `former` in the history, then save `new`, then let the oldest of the history go.
+
+        `former` None: no state could be read. A slot of another bundle, which would still be in the way, goes too.
+        """
         if former is not None and former.header.step > 0:
             self.keep(former)
-        return self.save(new)
+        saved = self.save(new)
+        for view in self.views() if former is None else ():
+            if view.foreign:
+                self._remove(self.folder / view.name)
+        self._make_room()
+        return saved
 
     def _view(self, name: str) -> SlotView:
         path = self.folder / name
         try:
-            return SlotView(name, self._mine(decode(path.read_bytes()), path))
+            return SlotView(name, self._mine(read_slot(path, self.most_bytes), path))
         except FileNotFoundError:
             return SlotView(name, None, "is not there")
         except OSError as error:
             return SlotView(name, None, f"cannot be read: {error.strerror}")
         except DamagedStateError as error:
             return SlotView(name, None, str(error))
+        except BundleError as error:
+            return SlotView(name, None, str(error), foreign=True)
 
     def _mine(self, snapshot: Snapshot, path: Path) -> Snapshot:
         owner = snapshot.header.owner
         if owner != self.owner:
             given, mine = (f"{o.model}, {o.method}, manifest {o.bundle[:12]}" for o in (owner, self.owner))
             raise BundleError(f"{path} belongs to another bundle ({given}), not to this one ({mine}); take it away")
+        if problem := self._misfit(snapshot):
+            raise DamagedStateError(problem)
         return snapshot
 
+    def _misfit(self, snapshot: Snapshot) -> str:
+        """What keeps a sound snapshot from being a state of this bundle; "" where nothing does."""
+        shapes = {tensor.name: tensor.shape for tensor in self.manifest.state}
+        current = snapshot.part(CURRENT)
+        if current.keys() != shapes.keys():
+            name = min(current.keys() ^ shapes.keys())
+            return f"the tensor {name!r} is {'missing' if name in shapes else 'none of this bundle'}"
+        for prefix in _LIKE_THE_STATE:
+            for name, value in snapshot.part(prefix).items():
+                if (problem := _wrong(value, shapes.get(name))) is not None:
+                    return f"the tensor {prefix + name!r} {problem}"
+        for name, value in snapshot.tensors.items():
+            # Of a step whose loss was not finite, and that was undone, the loss stays.
+            if name != "run/losses" and value.dtype.kind == "f" and not np.isfinite(value).all():
+                return f"the tensor {name!r} holds numbers that are not finite"
+        reserved, taught = self.manifest.reserved_classes, snapshot.header.taught
+        if len(taught) > reserved or len({*self.manifest.labels, *taught}) < len(self.manifest.labels) + len(taught):
+            return f"it names classes that were taught, {', '.join(taught)}, that this bundle cannot have"
+        return ""
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history"
+
     def _kept_paths(self) -> list[Path]:
-        return sorted(path for path in (self.folder / "history").glob("*") if path.name.isdigit())
+        """The files of the history, oldest first: their names are numbers."""
+        if self._history.is_symlink():
+            return []
+        found = [path for path in self._history.glob("*") if path.name.isascii() and path.name.isdigit()]
+        return sorted(found, key=lambda path: int(path.name))
 
     def _last_kept(self) -> int:
         kept = self._kept_paths()
         return int(kept[-1].name) if kept else -1
+
+    def _newest_counter(self) -> int:
+        return max((view.snapshot.header.counter for view in self.views() if view.snapshot is not None), default=-1)
+
+    def _make_room(self) -> None:
+        """Let the oldest kept states go, as many as are too many."""
+        now, room = self._newest_counter(), KEPT_BYTES
+        former = [path for path in self._kept_paths() if int(path.name) != now]
+        for age, path in enumerate(reversed(former)):
+            room -= path.lstat().st_size
+            if age >= KEPT_STATES or room < 0:
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            self.disk.remove(path)
+        except OSError as error:
+            raise EdgeAdaptError(f"{path} cannot be removed: {error.strerror}") from error
+
+
+_LIKE_THE_STATE = (
+    CURRENT, "optimiser/m/", "optimiser/v/", "mezo/start/", "run/state/", "run/best/", "run/optimiser/m/",
+    "run/optimiser/v/", "run/optimiser/start/",
+)  # fmt: skip
+"""Prefixes of tensors that are each like one of the state."""
+
+
+def _wrong(value: np.ndarray, shape: tuple[int, ...] | None) -> str | None:
+    """What is wrong with a tensor that should be float32 and have a shape; None where nothing is."""
+    if shape is None:
+        return "belongs to none of this bundle"
+    if value.dtype != np.float32 or value.shape != shape:
+        return f"is {value.dtype} {value.shape}, not float32 {shape}"
+    return None
 
 
 def same_state(a: Snapshot, b: Snapshot) -> bool:

@@ -25,8 +25,8 @@ from .rules import Pairs
 from .sampling import ReplayBuffer, epoch_batches, hold_out
 from .schema import plain
 from .state import CURRENT, Header, RunRecord, Snapshot, prefixed
-from .store import StateStore
-from .tokens import EVALUATION_BATCH, Batch, by_length
+from .store import BESIDE_BYTES, StateStore
+from .tokens import EVALUATION_BATCH, Batch, Encoded, by_length
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +143,23 @@ class TrainingRun:
             data, self.held = data.part(kept), data.part(held)
             self.report.held_out = len(held)
         self.report.examples = len(data)
+        self._require_room(data.encoded)
         if self.options.replay and self.buffer.labels:
             self.report.replayed = len(self.buffer.labels)
             labels = np.concatenate([data.labels, np.array(self.buffer.labels, np.int64)])
             data = Labelled([*data.encoded, *self.buffer.encoded], labels)
         self.train = data
+
+    def _require_room(self, encoded: Encoded) -> None:
+        """Raise `UsageError` where the examples to be replayed later could take more than a state may hold."""
+        arrays = map(np.asarray, [*encoded, *self.buffer.encoded])
+        sizes = sorted((a.size * (1 if a.dtype == np.uint8 else 4) for a in arrays), reverse=True)  # pixels, or ids
+        if sum(sizes[: self.options.replay]) > BESIDE_BYTES:
+            fit = int(np.searchsorted(np.cumsum(sizes), BESIDE_BYTES, side="right"))
+            raise UsageError(
+                f"--replay {self.options.replay} would keep more than {BESIDE_BYTES >> 20} MiB of examples in the "
+                f"state; take {fit} or fewer"
+            )
 
     def _identity(self) -> str:
         """A digest of what the run's numbers depend on: options, examples, and the state it begins from."""

@@ -23,7 +23,7 @@ from .config import SimulateConfig
 from .parts import AS_IT_IS
 from .progress import Estimate, Progress, Work
 from .simulate import simulate
-from .workbench import Variant, choose_variants
+from .workbench import Variant, choose_variants, require_trainer
 
 _UNITS = 1000  # of progress, a simulation
 
@@ -113,6 +113,7 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[LeftOut], InputKey
     """
     study = config.study
     variants = choose_variants(study.method, study.method_settings())
+    require_trainer(study, variants)
     for device in config.devices:
         load_chip(device, study.chip_settings())
     if study.pool is not None:

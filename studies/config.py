@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..defaults import DEFAULT_METHODS, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
+from ..defaults import DEFAULT_METHODS, DEFAULT_READAPT, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from ..errors import UsageError, unknown_name
 from ..option_types import kinds_of
 from ..options_file import read_options, typed
@@ -34,9 +34,12 @@ class SimulateConfig:
     (`1h`, `30d`); at the last age it is adapted again. check_pool: folds of the cross-validation, over all shots, that
     says whether the pool fits; 0 for the held-back fifth alone, which costs nothing more.
     image_size: pixels on a side of the images that a vision model is given; 0: what it usually is given.
-    settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a method.
-    readapt_share: epochs of the second adaptation, as a share of the first one's. fidelity: `fast`; `bitserial`,
-    with noise and a conversion for each digit of an input; or `ideal`, for a chip without any effect.
+    settings: `--set` pairs, `chip.SECTION.KEY` for the device, `METHOD.OPTION` or `METHOD.recipe.OPTION` for a
+        method, `recipe.OPTION` for all.
+    readapt: names of the methods that adapt again at the last age, `all` or `none`; an empty tuple means those of
+    `DEFAULT_READAPT` where the methods are the default ones, else all. readapt_share: epochs of the second adaptation,
+    as a share of the first one's. fidelity: `fast`; `bitserial`, with noise and a conversion for each digit of an
+    input; or `ideal`, for a chip without any effect.
     text_column, label_column, encoding, on_error: how a user's own file is read (`runtime.examples.Reading`).
     trainer: `torch`, or `onnxruntime`: methods whose state is digital are trained with exact
     weights in a bundle, as on a device (training on the chip, which reads cells at every step, is torch's).
@@ -56,6 +59,7 @@ class SimulateConfig:
     max_tokens: int = 64
     image_size: int = 0
     ages: tuple[str, ...] = ("30d",)
+    readapt: tuple[str, ...] = ()
     readapt_share: float = 0.5
     check_pool: int = 0
     fidelity: str = "fast"
@@ -102,6 +106,11 @@ class SimulateConfig:
         """How a user's own file is read. Raises `UsageError` for options that cannot be."""
         return Reading(self.text_column, self.label_column, self.encoding or None, self.on_error)
 
+    def adapts_again(self, method: str) -> bool:
+        """Whether a method that runs adapts again at the last age."""
+        chosen = self.readapt or (DEFAULT_READAPT if self.method == () else ("all",))
+        return "all" in chosen or method in chosen
+
     @property
     def seed_numbers(self) -> range:
         return range(self.first_seed, self.first_seed + self.seeds)
@@ -133,15 +142,15 @@ class SimulateConfig:
 
     @staticmethod
     def _of_method(key: str) -> bool:
-        from ..methods import METHODS
+        from .method_settings import is_of_method
 
-        return key.split(".", 1)[0] in METHODS
+        return is_of_method(key)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""
         return dataclasses.asdict(self) | {
             "method": list(self.method), "shots": list(self.shots), "ages": list(self.ages),
-            "settings": dict(self.settings),
+            "readapt": list(self.readapt), "settings": dict(self.settings),
         }  # fmt: skip
 
     def digest(self) -> str:

@@ -173,29 +173,28 @@ class Counter:
 
 
 def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
-    """(events of one adaptation, its optimiser steps), in the order of `methods.trainer`: features of every example for
-    the class means, then the epochs; those of a recipe without a backward pass are forward passes alone.
+    """(events of one adaptation, its optimiser steps), in the order of `methods.training.trainer`: features of every
+    example for the class means, then the epochs; those of a recipe without a backward pass are forward passes alone.
     """
     recipe, examples, length = plan.recipe, config.examples, config.tokens
-    per_epoch = math.ceil(examples / (config.batch_size or recipe.batch_size))
-    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch)) if recipe.epochs else 0
-    epochs = epochs if config.epochs is None else config.epochs
+    schedule = replace(recipe, batch_size=config.batch_size or recipe.batch_size).schedule(examples)
+    epochs = schedule.epochs if config.epochs is None else config.epochs
     if not plan.moving:
         epochs = 0
-    steps = epochs * per_epoch
-    head_only, passes = plan.backward_need is BackwardNeed.NONE, recipe.passes_of(plan.directions)
-    batches = Passes() if head_only else Passes.of(epochs * examples, length, steps)
+    steps, seen, optimiser = epochs * schedule.steps_per_epoch, epochs * schedule.rows, recipe.optimiser
+    head_only, passes = plan.backward_need is BackwardNeed.NONE, optimiser.passes(plan.directions)
+    batches = Passes() if head_only else Passes.of(seen, length, steps)
     starts = head_only or not plan.keep_head
     features = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts else Passes()
-    forward, trained = (features, batches) if recipe.by_gradient else (features.plus(batches, passes), Passes())
+    forward, trained = (features, batches) if optimiser.by_gradient else (features.plus(batches, passes), Passes())
     counts = training_events(
         plan, plan.head, plan.outputs, forward, trained, steps,
-        epochs * examples * max(1, passes) if head_only else 0, recipe.by_gradient,
+        seen * max(1, passes) if head_only else 0, optimiser.by_gradient,
     )  # fmt: skip
     if starts:
         counts.digital_macs += head_start_macs(examples, plan.head[1], plan.head[0], recipe.head_shrinkage)
     # As in `trial`: a move along a direction reads where the step began and writes the numbers that are looked at.
-    changes = recipe.changes_of(plan.directions)
+    changes = optimiser.changes(plan.directions)
     still, moving = plan.state_numbers - plan.moving_numbers, plan.moving_numbers
     counts.sram_bytes += 2 * NUMBER_BYTES * steps * (moving * (changes - 1) - still)
     matrices, added = plan.matrices, plan.extra_tokens
@@ -268,7 +267,7 @@ def max_writes(method: Plan, steps: int) -> int:
     if not method.rewritten:
         return 0
     first = int(any(name in method.extra for name in method.rewritten))
-    changes = steps * method.recipe.changes_of(method.directions)
+    changes = steps * method.recipe.optimiser.changes(method.directions)
     return first + changes if method.placement is Placement.NVM_STEP else 1
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..methods import METHODS
 from ..methods.plan import Size
 from ..option_types import kinds_of
 from ..options_file import read_options, typed
+from .method_settings import is_of_method
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CountConfig:
     default ones. examples: labelled examples of the task, each of `tokens` tokens; epochs: passes over them;
     batch_size: examples of a step (None, for both: what the method's recipe says). rank: of LoRA, VeRA, and of each of
     the `pool_size` modules of the pool (None: the method's own). changed_share: of the weights that a rewrite changes.
-    settings: `--set` pairs, of the chip, or `METHOD.OPTION` and `METHOD.recipe.OPTION`.
+    settings: `--set` pairs, of the chip, or `METHOD.OPTION`, `METHOD.recipe.OPTION` and `recipe.OPTION`.
     """
 
     device: str = "reram"
@@ -53,12 +53,12 @@ class CountConfig:
         return Size(self.classes, 16 if self.rank is None else self.rank, self.pool_size)
 
     def method_settings(self) -> dict[str, str]:
-        """The settings of methods: `METHOD.OPTION`, `METHOD.recipe.OPTION`."""
-        return {key: value for key, value in self.settings if key.split(".", 1)[0] in METHODS}
+        """The settings of methods: `METHOD.OPTION`, `METHOD.recipe.OPTION`, `recipe.OPTION`."""
+        return {key: value for key, value in self.settings if is_of_method(key)}
 
     def chip_settings(self) -> dict[str, str]:
         """The others, of the chip."""
-        return {key: value for key, value in self.settings if key.split(".", 1)[0] not in METHODS}
+        return {key: value for key, value in self.settings if not is_of_method(key)}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for the report."""

@@ -8,7 +8,7 @@ from ..simulator import EventCounts
 
 
 class Size(Protocol):
-    """How much went through the model: `methods.trainer.PassSize` has it."""
+    """How much went through the model: `methods.training.run.PassSize` has it."""
 
     @property
     def tokens(self) -> int: ...

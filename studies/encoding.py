@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..methods.trainer import PassSize
+from ..methods.training.trainer import PassSize
 from ..workloads.batches import IGNORED, Labels, batches, by_length, encode_words
 from ..workloads.images import Images
 from ..workloads.models import Backbone

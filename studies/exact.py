@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from ..methods import Adaptation, Placement
-from ..methods.recipes import Recipe
-from ..methods.trainer import extract_features, train
+from ..methods.training.trainer import extract_features, train
 from ..simulator.autograd import ExactReader
 from ..workloads.tasks import Example
 from .encoding import Encoded, Graded
@@ -33,7 +32,7 @@ def run_exact(
     in_bundle = bench.config.trainer == "onnxruntime" and Placement.DIGITAL in variant.method.placements
     placement = Placement.DIGITAL if in_bundle else variant.placement
     adaptation = variant.method.attach(bench.backbone, bench.classes, rng, placement=placement, pool=bench.pool)
-    if in_bundle and type(adaptation.recipe) is Recipe:  # others have optimisers of their own
+    if in_bundle:
         from .in_bundle import answers_of_bundle  # onnx takes a second to import
 
         answers = answers_of_bundle(bench, variant, adaptation, data, seed, {"test": test, "held": held_out})

@@ -31,7 +31,7 @@ def _trained_on(shots: int) -> int:
 
 def steps(recipe: Recipe, shots: int) -> int:
     """Optimiser steps of one adaptation."""
-    return max(1, recipe.epochs * -(-_trained_on(shots) // recipe.batch_size), recipe.min_steps)
+    return max(1, recipe.schedule(_trained_on(shots)).steps)
 
 
 def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -> float:
@@ -40,7 +40,8 @@ def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -
     if twin or variant.method.backward_need is BackwardNeed.NONE:
         return float(examples)
     each = _STEP_READS + (_REWRITE_READS if variant.placement is Placement.NVM_STEP else 0.0)
-    return each * max(recipe.epochs * examples, recipe.min_steps * recipe.batch_size)
+    schedule = recipe.schedule(examples)
+    return each * schedule.epochs * schedule.rows
 
 
 def testing(bench: Workbench) -> float:

@@ -77,7 +77,7 @@ def methods_sha256(variants: "Iterable[Variant]") -> str:
     for variant in variants:
         method = variant.method
         start = _file_sha256(expanded(method.warm_start)) if method.warm_start else ""
-        found.append([method.name, variant.placement, _fields(method, ("warm_start",)), type(method.recipe), start])
+        found.append([method.name, variant.placement, _fields(method, ("warm_start",)), start])
     return _sha256("methods", found)
 
 

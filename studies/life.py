@@ -56,8 +56,8 @@ def live(
     bench: Workbench, base: ProgrammedModel, variants: list[Variant], data: Encoded, held_out: Encoded, shots: int,
     seed: int, where: str, progress: Progress,
 ) -> list[ChipResult]:  # fmt: skip
-    """Adapt, test, let time pass, test, adapt again, test: the variants side by side, so that the chip ages once for
-    all of them.
+    """Adapt, test, let time pass, test, adapt again (those that do), test: the variants side by side, so that the chip
+    ages once for all of them.
     """
     results: list[ChipResult] = []
     shared, test = SharedFeatures(), bench.tests(seed)
@@ -89,6 +89,8 @@ def live(
             progress.advance(expected.testing(bench), expected.TESTING)
     shared.clear()
     for result in results:
+        if not bench.config.adapts_again(result.variant.method.name):
+            continue
         progress.stage(f"{where}: {result.variant.title} adapts again")
         recipe = shorter(result.trial.adaptation.recipe, bench.config.readapt_share)
         twin = digital_twin(result.variant, results)

@@ -1,4 +1,6 @@
-"""Options of methods by name: `--set METHOD.OPTION=VALUE`, `METHOD.recipe.OPTION=VALUE`. No torch."""
+"""Options of methods by name: `--set METHOD.OPTION=VALUE`, `METHOD.recipe.OPTION=VALUE`, and `recipe.OPTION=VALUE` for
+all methods. No torch.
+"""
 
 import dataclasses
 import math
@@ -6,21 +8,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UsageError, unknown_name
-from ..methods import Method, get_method
-from ..methods.recipes import belongs_to, with_optimiser
+from ..methods import METHODS, Method, get_method
+from ..methods.recipes import KEYS, Recipe, belongs_to, with_optimiser
+from ..methods.regularisers import L1
 from ..yamlfile import leading_zero
+
+RECIPE, RATES = "recipe.", "recipe.learning_rates"
+
+
+def is_of_method(key: str) -> bool:
+    """Whether a setting is for a method, or for all of them, and not for the chip."""
+    return key.startswith(RECIPE) or key.split(".", 1)[0] in METHODS
 
 
 class MethodSettings:
-    """All settings of a run, by method. Raises `UsageError` for those that a method does not have, chosen or not."""
+    """All settings of a run, by method. `recipe.OPTION` is for every method; one of its own comes before that.
+
+    Raises `UsageError` for those that a method does not have, chosen or not.
+    """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._by_method: dict[str, dict[str, str]] = {}
+        self._for_all = {key: text for key, text in settings.items() if key.startswith(RECIPE)}
         for key, value in settings.items():
-            name, _, option = key.partition(".")
-            self._by_method.setdefault(name, {})[option] = value
+            if key not in self._for_all:
+                name, _, option = key.partition(".")
+                self._by_method.setdefault(name, {})[option] = value
+        for key in self._for_all:
+            if key.startswith(f"{RATES}."):
+                raise UsageError(f"{key}: groups and their rates are a method's own; set METHOD.{key}")
         for name, options in self._by_method.items():  # a typing error is an error
-            with_settings(get_method(name), options)
+            with_settings(get_method(name), self._for_all | options)
 
     def method(self, name: str, images: bool = False) -> Method:
         """A method as set; `images`: from its recipe for images.
@@ -29,52 +47,57 @@ class MethodSettings:
         """
         method = get_method(name).image_form() if images else get_method(name)
         shared = self._by_method.get(method.untrained, {}) if method.untrained else {}
-        shared = {key: text for key, text in shared.items() if not key.startswith("recipe.")}
-        return with_settings(method, shared | self._by_method.get(method.name, {}))
+        shared = {key: text for key, text in shared.items() if not key.startswith(RECIPE)}
+        return with_settings(method, self._for_all | shared | self._by_method.get(method.name, {}))
 
 
 def require_readable(methods: Iterable[Method]) -> None:
     """Raise `UsageError` for a recipe that asks of cells what they cannot do."""
     for method in methods:
-        if getattr(method.recipe, "estimate", "") == "forward-gradient":
-            raise UsageError(
-                f"recipe.estimate of {method.name}: forward-gradient needs exact reads, and those of cells cannot be "
-                "differentiated; take two-sided or one-sided"
-            )
+        if why := method.recipe.optimiser.needs_exact_reads:
+            raise UsageError(f"recipe.optimiser of {method.name}: {why}")
 
 
 def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
-    """The method with `OPTION`, `recipe.OPTION`, `recipe.learning_rates.GROUP` and, before these, `recipe.optimiser`
-    replaced by parsed values.
+    """The method with `OPTION`, `recipe.OPTION`, `recipe.learning_rates.GROUP` and, before these, the strategies
+    (`recipe.objective`, `sampler`, `optimiser`, `hooks`) replaced by parsed values.
     """
-    changes: dict[str, Any] = {}
-    recipe = method.recipe
-    if optimiser := settings.get("recipe.optimiser"):
-        recipe = with_optimiser(recipe, optimiser, method.forward_only)
-    for key, text in settings.items():
-        if key == "recipe.optimiser":
-            continue
-        if key.startswith("recipe.learning_rates."):
-            group = key.removeprefix("recipe.learning_rates.")
-            if group not in recipe.learning_rates:
-                raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
-            rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, key)}
-            recipe = dataclasses.replace(recipe, learning_rates=rates)
-        elif key.startswith("recipe."):
-            option = key.removeprefix("recipe.")
-            recipe = _replace(recipe, option, text, f"recipe option of {method.name}", belongs_to(option))
-        else:
-            changes[key] = text
+    recipe, options = method.recipe, dict(settings)
+    for kind, key in KEYS.items():
+        chosen = options.pop(RECIPE + key, None)
+        if chosen is not None and kind == "optimiser":
+            recipe = with_optimiser(recipe, chosen, method.forward_only)
+        elif chosen is not None:
+            recipe = recipe.with_strategy(kind, chosen)
+    for key in [key for key in options if key.startswith(RECIPE)]:
+        recipe = _recipe_with(method, recipe, key.removeprefix(RECIPE), options.pop(key))
     changed: Method = dataclasses.replace(method, recipe=recipe)
-    for key, text in changes.items():
+    for key, text in options.items():
         changed = _replace(changed, key, text, f"option of {method.name}")
     return changed
 
 
-def _replace(thing: Any, key: str, text: str, kind: str, hint: str = "") -> Any:
+def _recipe_with(method: Method, recipe: Recipe, option: str, text: str) -> Recipe:
+    """The recipe of a method with one option replaced."""
+    if option.startswith("learning_rates."):
+        group = option.removeprefix("learning_rates.")
+        if group not in recipe.learning_rates:
+            raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
+        rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, RECIPE + option)}
+        return dataclasses.replace(recipe, learning_rates=rates)
+    if option == L1.name and L1.name not in {regulariser.name for regulariser in method.regularisers}:
+        raise UsageError(f"recipe.l1 of {method.name}: this method has no coefficients that it could weigh")
+    known = recipe.options
+    if option not in known:
+        names = [*known, *KEYS.values()]
+        raise UsageError(unknown_name(f"recipe option of {method.name}", option, names) + belongs_to(option))
+    return recipe.with_options(**{option: _parse(text, known[option], option)})
+
+
+def _replace(thing: Any, key: str, text: str, kind: str) -> Any:
     names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float, str))]
     if key not in names:
-        raise UsageError(unknown_name(kind, key, names) + hint)
+        raise UsageError(unknown_name(kind, key, names))
     return dataclasses.replace(thing, **{key: _parse(text, getattr(thing, key), key)})
 
 

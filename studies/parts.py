@@ -96,13 +96,14 @@ class ChipPart(Part):
         variants = self.chosen(bench)
         twins = [Variant(v.method, Placement.DIGITAL) in variants[:n] and v.placement is Placement.NVM_TASK
                  for n, v in enumerate(variants)]  # fmt: skip
-        again = bench.config.readapt_share
+        config = bench.config
+        again = [v for v in variants if config.adapts_again(v.method.name)]
         trained = sum(
             expected.training(v, recipe, self.shots, twin)
             for v, twin in zip(variants, twins, strict=True)
-            for recipe in (v.method.recipe, shorter(v.method.recipe, again))
+            for recipe in (v.method.recipe, *([shorter(v.method.recipe, config.readapt_share)] if v in again else []))
         )
-        tests = (2 + len(bench.config.age_seconds)) * len(variants)
+        tests = (1 + len(config.age_seconds)) * len(variants) + len(again)
         return {expected.TRAINING: trained, expected.TESTING: tests * expected.testing(bench)}
 
     def duration(self, bench: Workbench) -> int:

@@ -17,7 +17,7 @@ from ..errors import EdgeAdaptError, UsageError
 from ..methods import Adaptation, Placement, Recipe, get_method
 from ..methods.plan import DEFAULT_TARGETS
 from ..methods.spec import HEAD_OF_IMAGES
-from ..methods.trainer import evaluate, train
+from ..methods.training.trainer import evaluate, train
 from ..paths import expanded
 from ..runtime.examples import Reading
 from ..workloads.models import Backbone, load_backbone

@@ -29,17 +29,17 @@ class _Priced(NamedTuple):
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
     method, cost, again = result.variant.method, result.cost, result.again
-    adaptation, model = result.trial.adaptation, result.trial.model
-    assert again and result.inference and result.adapted and result.drifted and result.readapted
-    table = CostTable.of(bench.chip)
+    table, adaptation, model = CostTable.of(bench.chip), result.trial.adaptation, result.trial.model
+    assert result.inference and result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
-    first, second, answer = (_Priced.of(table, c, arrays) for c in (cost.counts, again.counts, result.inference))
+    first, answer = (_Priced.of(table, counts, arrays) for counts in (cost.counts, result.inference))
+    second = _Priced.of(table, again.counts, arrays) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
-        optimiser=adaptation.recipe.optimiser,
+        optimiser=adaptation.recipe.optimiser.name,
         forward_pairs=cost.forward_pairs,
         forward_passes=cost.forward_passes,
         backward_need=(BackwardNeed.NONE if cost.forward_passes else adaptation.backward_need).value,
@@ -54,10 +54,10 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         cells_in_placement=sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model),
         accuracy_chip=result.adapted.score,
         accuracy_drifted=result.drifted.score,
-        accuracy_readapted=result.readapted.score,
+        accuracy_readapted=result.readapted.score if result.readapted else None,
         right_chip=result.adapted.right,
         right_drifted=result.drifted.right,
-        right_readapted=result.readapted.right,
+        right_readapted=result.readapted.right if result.readapted else None,
         drift=[AgePoint(**point) for point in result.drift],
         write_energy_joules=table.write_joules(first.counts),
         initial_write_energy_joules=table.write_joules(cost.initial_counts),
@@ -67,10 +67,10 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
-        readaptation_energy_joules=second.cost.total_joules,
-        readaptation_time_seconds=second.cost.total_seconds,
-        readaptation_event_counts=second.counts.as_dict(),
-        readaptation_cells_written=again.cells_written,
+        readaptation_energy_joules=second and second.cost.total_joules,
+        readaptation_time_seconds=second and second.cost.total_seconds,
+        readaptation_event_counts=second and second.counts.as_dict(),
+        readaptation_cells_written=again.cells_written if again else None,
         compensation_energy_joules=look and look.cost.total_joules,
         compensation_time_seconds=look and look.cost.total_seconds,
         compensation_event_counts=look and look.counts.as_dict(),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..defaults import DEFAULT_READAPT
 from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
 from ..reports.comparisons import comparisons
@@ -311,4 +312,6 @@ def told_of_runs(bench: Workbench) -> list[str]:
         notes.append(
             "not run, because nobody asked: full tuning, and LoRA rewritten at every step (--method full lora)"
         )
+        if config.readapt == ():
+            notes.append(f"only {', '.join(DEFAULT_READAPT)} adapts again on the aged chip; --readapt all for the rest")
     return notes

@@ -14,7 +14,7 @@ from ..methods import Adaptation, Placement
 from ..methods.costs import NUMBER_BYTES
 from ..methods.placement import BackwardNeed
 from ..methods.recipes import Recipe
-from ..methods.trainer import TrainLog, as_tensors, extract_features, train
+from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
@@ -100,9 +100,9 @@ class ChipTrial:
 
     def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
-        steps = max(recipe.epochs * -(-len(data.ids) // recipe.batch_size), recipe.min_steps)
+        steps = recipe.schedule(len(data.ids)).steps
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
-        travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.reach
+        travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.optimiser.reach
         value = self.model.as_written(self._value(name))
         if self.bench.chip.array.rotation != "none":
             travel *= 3.0  # of mixtures of weights, whose steps add up like random signs

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..devices import Chip, load_chip
-from ..errors import UsageError
+from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement
 from ..methods.attaching import plan_on
+from ..methods.spec import require_in_bundles
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
 from ..workloads.image_tasks import IMAGE_TASKS
@@ -124,6 +125,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     """Load and check every part, the cheap ones first, so that a wrong name ends the run at once."""
     methods = choose_variants(config.method, config.method_settings())
     require_readable([variant.method for variant in methods])
+    require_chosen(config.readapt, methods)
+    require_trainer(config, methods)
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
     uses_pool = any(variant.method.needs_pool for variant in methods)
@@ -156,6 +159,26 @@ def load_workbench(config: SimulateConfig) -> Workbench:
         pool, task = unseen(pool, task)
     test_sets = draw(task, size, config.seed_numbers)
     return Workbench(config, chip, backbone, task, pool, methods, test_sets)
+
+
+def require_chosen(readapt: tuple[str, ...], variants: list[Variant]) -> None:
+    """Raise `UsageError` for a method that shall adapt again and does not run."""
+    names = list(dict.fromkeys(variant.method.name for variant in variants))
+    for name in readapt:
+        if name not in (*names, "all", "none"):
+            raise UsageError(unknown_name("method of this run to adapt again", name, [*names, "all", "none"]))
+    if "none" in readapt and len(readapt) > 1:
+        raise UsageError(f"readapt takes names, all, or none alone; got {' '.join(readapt)}")
+
+
+def require_trainer(config: SimulateConfig, variants: list[Variant]) -> None:
+    """Raise `UsageError` where methods are to be trained in bundles, and these cannot hold their recipes."""
+    for method in (v.method for v in variants if config.trainer == "onnxruntime"):
+        if Placement.DIGITAL in method.placements:
+            try:
+                require_in_bundles(method)
+            except UsageError as error:
+                raise UsageError(f"{error}; or take --trainer torch") from None
 
 
 def prompts_of(variants: list[Variant]) -> int:

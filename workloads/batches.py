@@ -108,37 +108,48 @@ def _cutting(tokenizer: "Tokenizer", max_tokens: int, least: int = 3) -> Iterato
 
 @overload
 def batches(
-    encoded: Images, labels: Labels, batch_size: int, rng: np.random.Generator | None = None
+    encoded: Images,
+    labels: Labels,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    order: np.ndarray | None = None,
 ) -> Iterator[ImageBatch]: ...
 @overload
 def batches(
-    encoded: Sequence[Sequence[int]], labels: Labels, batch_size: int, rng: np.random.Generator | None = None
+    encoded: Sequence[Sequence[int]],
+    labels: Labels,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    order: np.ndarray | None = None,
 ) -> Iterator[Batch]: ...
 def batches(
     encoded: Sequence[Sequence[int]] | Images,
     labels: Labels,
     batch_size: int,
     rng: np.random.Generator | None = None,
+    order: np.ndarray | None = None,
 ) -> Iterator[Batch] | Iterator[ImageBatch]:
     """Yield padded batches that hold every example once; the last one may be smaller.
 
-    With `rng` the examples come in random order. Without, texts are sorted by length (ties in the given order), which
-    saves padding: use it for evaluation, where the order does not matter. Images are then taken as they come.
+    With `order`, numbers of examples, these come in that order. With `rng` they come in random order. Without, texts
+    are sorted by length (ties in the given order), which saves padding: use it for evaluation, where the order does not
+    matter. Images are then taken as they come.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, not {batch_size}")
     if len(encoded) != len(labels):
         raise ValueError(f"{len(encoded)} examples but {len(labels)} labels")
     if isinstance(encoded, Images):
-        return encoded.batches(cast(Sequence[int], labels), batch_size, rng)
-    return _text_batches(encoded, labels, batch_size, rng)
+        return encoded.batches(cast(Sequence[int], labels), batch_size, rng, order)
+    if order is None:
+        order = by_length(encoded) if rng is None else rng.permutation(len(encoded))
+    return _text_batches(encoded, labels, batch_size, order)
 
 
 def _text_batches(
-    encoded: Sequence[Sequence[int]], labels: Labels, batch_size: int, rng: np.random.Generator | None
+    encoded: Sequence[Sequence[int]], labels: Labels, batch_size: int, order: np.ndarray
 ) -> Iterator[Batch]:
     lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-    order = by_length(encoded) if rng is None else rng.permutation(len(encoded))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         width = int(lengths[chosen].max())

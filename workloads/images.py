@@ -58,10 +58,15 @@ class Images(Sequence[np.ndarray]):
         return replace(self, pixels=self.pixels[which]) if isinstance(which, slice) else self.pixels[which]
 
     def batches(
-        self, labels: Sequence[int], batch_size: int, rng: np.random.Generator | None = None
+        self,
+        labels: Sequence[int],
+        batch_size: int,
+        rng: np.random.Generator | None = None,
+        order: np.ndarray | None = None,
     ) -> Iterator[ImageBatch]:
         """As `workloads.batches.batches`; with `rng` in random order and cropped at random, otherwise in order."""
-        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        if order is None:
+            order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         targets = np.asarray(labels, dtype=np.int64)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]

@@ -24,6 +24,7 @@ from ..costs import DigitalWork, cross_term_norm, fusion_backward, fusion_forwar
 from ..placement import Placement
 from ..plan import Beside, Part, Size, TensorPlan, first_of
 from ..recipes import Recipe
+from ..regularisers import L1, Regulariser
 from ..spec import Method, register
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class LoRAFusion(Method):
     initial: float = 1.5
     initial_spread: float = 0.0
 
+    @property
+    def regularisers(self) -> tuple[Regulariser, ...]:
+        """The mean absolute coefficient."""
+        return (L1("coefficients"),)
+
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         return self.fused(shape, size, before_blocks=False)
 
@@ -91,7 +97,6 @@ class LoRAFusion(Method):
             inference_work=forward,
             training_work=forward + norms,
             backward_work=backward,
-            l1_names=("coefficients",),
         )
 
     def _trained(self, shape: ModelShape, pool: dict[LinearShape, tuple[int, ...]]) -> list[TensorPlan]:

@@ -14,6 +14,7 @@ from ..costs import DigitalWork
 from ..placement import BackwardNeed, Placement
 from ..plan import Part, Size
 from ..recipes import Recipe
+from ..regularisers import Regulariser
 from ..spec import register
 from .lorafusion import LoRAFusion
 
@@ -32,10 +33,14 @@ class UntrainedPool(LoRAFusion):
     groups = ()
     forward_only: ClassVar[Mapping[str, Any]] = {}
 
+    @property
+    def regularisers(self) -> tuple[Regulariser, ...]:
+        return ()
+
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         fused = super().part(shape, placement, size)
         held = tuple(replace(tensor, group="") for tensor in fused.tensors)
-        return replace(fused, tensors=held, backward_work=DigitalWork(), train_head=False, l1_names=())
+        return replace(fused, tensors=held, backward_work=DigitalWork(), train_head=False)
 
 
 register(UntrainedPool(recipe=Recipe(learning_rates={}, epochs=0)))

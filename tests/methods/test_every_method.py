@@ -13,7 +13,7 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, BackwardNeed, Method, Placement, get_method, register
 from edge_adapt.methods.layers import CellLinear
 from edge_adapt.methods.plan import Size
-from edge_adapt.methods.trainer import evaluate, extract_features, train
+from edge_adapt.methods.training.trainer import evaluate, extract_features, train
 from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, NormShape
 

@@ -10,7 +10,7 @@ from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
 from edge_adapt.methods.fusion import FusedLinear, FusionModel
 from edge_adapt.methods.rownorm import CrossTermNorm, SeparateNorm
-from edge_adapt.methods.trainer import train
+from edge_adapt.methods.training.trainer import train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,8 +9,9 @@ import torch
 from edge_adapt import cli
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
-from edge_adapt.methods.recipes import ZerothRecipe
-from edge_adapt.methods.trainer import train
+from edge_adapt.methods.recipes import Recipe
+from edge_adapt.methods.training.optimisers.mezo import Mezo
+from edge_adapt.methods.training.trainer import train
 from edge_adapt.workloads.shapes import load_shape
 
 PROMPTS, WIDTH, BLOCKS, TOKENS = 3, 16, 2, 5
@@ -138,7 +139,7 @@ def test_dropout_is_on_in_gradient_steps_and_nowhere_else(image_backbone, pictur
         train(trained, pictures.encoded, pictures.labels, np.random.default_rng(1))
         runs.append(trained.state["encoder.layer.1.prompts"].detach())
     assert torch.equal(runs[1], runs[2]) and not torch.allclose(runs[0], runs[1])
-    forward_only = ZerothRecipe({"prompts": 1e-3, "head": 1e-3}, epochs=1)
+    forward_only = Recipe({"prompts": 1e-3, "head": 1e-3}, epochs=1, optimiser=Mezo())
     states = []
     for dropout in (0.0, 0.5):
         trained = attach(image_backbone, dropout=dropout)

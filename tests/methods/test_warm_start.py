@@ -5,7 +5,7 @@ import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import METHODS, get_method, warm_start
-from edge_adapt.methods.trainer import train
+from edge_adapt.methods.training.trainer import train
 from edge_adapt.workloads.shapes import load_shape
 from safetensors.torch import load_file, save_file
 

@@ -5,7 +5,6 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,7 +100,7 @@ def test_the_recorded_search_chose_the_recipes_that_are_shipped(root: Path, sear
         if {run["number"] for run in runs if run["method"] == name} <= {search.START, search.HAD}:
             continue  # only looked at: there was nothing to choose from
         best = search.taken(runs, name)
-        assert json.loads(json.dumps(asdict(get_method(name).recipe))) == best["recipe"], name
+        assert json.loads(json.dumps(get_method(name).recipe.recorded())) == best["recipe"], name
         options = {key: value for key, value in best["config"].items() if "." not in key}
         assert all(getattr(get_method(name), key) == value for key, value in options.items())
 

@@ -29,11 +29,11 @@ KILLS = 160
 def state_number(manifest: Manifest, step: int, size: int = 1500) -> Snapshot:
     """The state after `step` updates: any reader can compute it anew."""
     rng = np.random.default_rng(step)
-    tensors = {
-        "state/values": rng.normal(size=size).astype(np.float32),
-        "run/optimiser/m/values": rng.normal(size=size).astype(np.float32),
-        "run/losses": rng.normal(size=step % 50),
+    like = lambda prefix: {
+        prefix + tensor.name: rng.normal(size=tensor.shape).astype(np.float32) for tensor in manifest.state
     }
+    tensors = like("state/") | like("run/optimiser/m/")
+    tensors |= {"replay/ids": rng.integers(0, 1000, size).astype(np.int32), "run/losses": rng.normal(size=step % 50)}
     return Snapshot(Header(Owner.of(manifest), step=step, results={"half": step / 2}), tensors)
 
 

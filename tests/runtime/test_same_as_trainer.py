@@ -25,7 +25,7 @@ def test_a_hundred_steps_of_bert_tiny(tmp_path: Path, monkeypatch: pytest.Monkey
     from edge_adapt.exporters import bundle as exporter
     from edge_adapt.exporters.bundle import ExportConfig, attach, export_bundle
     from edge_adapt.methods import get_method
-    from edge_adapt.methods.trainer import train
+    from edge_adapt.methods.training.trainer import train
     from edge_adapt.runtime import Session
     from edge_adapt.runtime.options import TrainOptions
     from edge_adapt.workloads.batches import encode

@@ -405,3 +405,12 @@ def test_a_head_of_class_means_needs_no_epoch(head_bundle: Path, texts) -> None:
     assert report.losses == [] and report.committed
     assert not np.array_equal(session.state["head.weight"], before["head.weight"])
     assert session.evaluate(*texts(60, 26)).accuracy > 0.6
+
+
+def test_more_examples_to_replay_than_a_state_holds_are_refused_first(bundle: Path, texts, monkeypatch) -> None:
+    monkeypatch.setattr("edge_adapt.runtime.training.BESIDE_BYTES", 100)
+    with Session(bundle) as session:
+        before = session.snapshot.header.counter
+        with pytest.raises(UsageError, match=r"--replay 20 would keep .* take \d or fewer"):
+            session.train(*texts(30, 0), TrainOptions(replay=20))
+        assert session.store.read().header.counter == before

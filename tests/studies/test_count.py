@@ -129,7 +129,7 @@ def method_of(tiny, name, optimiser="adamw", **changes):
     method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
     method = method.image_form() if tiny.backbone.kind == "image" else method
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only)
-    recipe = dataclasses.replace(recipe, epochs=min(2, recipe.epochs), **changes)
+    recipe = recipe.with_options(epochs=min(2, recipe.epochs), **changes)
     return dataclasses.replace(method, recipe=recipe)
 
 
@@ -172,7 +172,7 @@ def compare(tiny, counter, name, placement, optimiser="adamw", **changes):
     assert counter.cells(matrices) == sum(layout.cells for layout in layouts)
     assert counter.arrays(matrices) == sum(layout.arrays for layout in layouts)
     # Every cell that may be written is looked at in every write; pulses come on top.
-    changed = steps * plan.recipe.changes_of(plan.directions)
+    changed = steps * plan.recipe.optimiser.changes(plan.directions)
     writes = changed + (name == "lora") if placement is Placement.NVM_STEP else 1
     looks = counter.cells({n: matrices[n] for n in plan.rewritten}) * writes if plan.rewritten else 0
     assert min(counts.verify_conversions, cost.counts.verify_conversions) >= looks

@@ -19,7 +19,7 @@ from edge_adapt.studies.config import (
 from edge_adapt.studies.life import groups, shorter
 from edge_adapt.studies.method_settings import with_settings
 from edge_adapt.studies.report import conducting_message
-from edge_adapt.studies.workbench import choose_variants, unseen
+from edge_adapt.studies.workbench import choose_variants, require_chosen, unseen
 from edge_adapt.workloads.pools import LoraModule, Pool
 from edge_adapt.workloads.tasks import Task
 
@@ -52,6 +52,31 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, text, message):
     with pytest.raises(UsageError, match=message) as error:
         read_config(path)
     assert "study.yaml" in str(error.value)
+
+
+def test_who_adapts_again():
+    """Of the default methods one; of those that are named all, unless some are asked for."""
+    again = lambda **options: [name for name in ("frozen", "lora", "lorafusion")
+                               if SimulateConfig(**options).adapts_again(name)]  # fmt: skip
+    assert again() == ["lorafusion"]
+    assert again(method=("lora", "lorafusion")) == ["frozen", "lora", "lorafusion"]
+    assert again(readapt=("all",)) == ["frozen", "lora", "lorafusion"]
+    assert again(readapt=("lora",)) == again(method=("all",), readapt=("lora",)) == ["lora"]
+    assert again(method=("all",), readapt=("none",)) == []
+
+
+@pytest.mark.parametrize(
+    ("readapt", "words"),
+    [
+        (("lorafusio",), "did you mean 'lorafusion'"),
+        (("vera",), "unknown method of this run to adapt again 'vera'; allowed: "),
+        (("none", "lora"), "all, or none alone"),
+    ],
+)
+def test_who_adapts_again_must_run(readapt, words):
+    variants = choose_variants(("lora", "lorafusion"), {})
+    with pytest.raises(UsageError, match=words):
+        require_chosen(readapt, variants)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 import transformers as hf
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import Placement, get_method
-from edge_adapt.methods.trainer import train
+from edge_adapt.methods.training.trainer import train
 from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.batches import encode

@@ -16,42 +16,30 @@ by epsilon times its rate over the largest one. That is MeZO in coordinates of w
 with one rate it is MeZO.
 
 In cells (NVM_STEP) every change of the numbers is a rewrite: a step of MeZO changes them 4 times (forth, back beyond
-the start, to the start, and by the update). `on_change` is called after each, before the next read.
+the start, to the start, and by the update). `Run.changed` is called after each, before the next read.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.autograd.forward_ad as duals
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import UsageError
-from .base import Adaptation
-from .recipes import ZerothRecipe, blocks_of
+from ...errors import UsageError
+from .objectives import total_loss
+from .run import Forward, Look, Run
 
 if TYPE_CHECKING:
-    from .trainer import TrainLog
+    from ..base import Adaptation
+    from ..recipes import Recipe
+    from .optimisers.mezo import Mezo
 
 MEMORY = 20
 """Steps over which the mean square of the slopes runs."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a step came to: the seed of its directions, and how far to go against each, before the learning rate."""
-
-    seed: int
-    weights: tuple[float, ...]
-
-
-Forward = Callable[[Mapping[str, Tensor] | None], Tensor]
-"""forward(changed): logits of a batch; `changed` holds tensors, by module path, to use in place of the parameters."""
 
 
 class Directions:
@@ -61,22 +49,22 @@ class Directions:
         self,
         names: Sequence[str],
         parameters: Sequence[nn.Parameter],
-        recipe: ZerothRecipe,
+        options: "Mezo",
         block_paths: Sequence[str],
     ) -> None:
         self.parameters = parameters
-        self.recipe = recipe
-        self.blocks = blocks_of(names, block_paths) if recipe.block_wise else [set(range(len(names)))]
+        self.options = options
+        self.blocks = options.blocks(names, block_paths)
 
     @property
     def count(self) -> int:
         """Directions in a step."""
-        return self.recipe.queries * len(self.blocks)
+        return self.options.queries * len(self.blocks)
 
     def __call__(self, seed: int) -> Iterator[list[Tensor]]:
         rng = np.random.default_rng(seed)
         for block in self.blocks:
-            for _ in range(self.recipe.queries):
+            for _ in range(self.options.queries):
                 yield [
                     self._draw(rng, parameter) if place in block else torch.zeros_like(parameter)
                     for place, parameter in enumerate(self.parameters)
@@ -84,46 +72,35 @@ class Directions:
 
     def _draw(self, rng: np.random.Generator, like: Tensor) -> Tensor:
         shape = tuple(like.shape)
-        signs = self.recipe.directions == "signs"
+        signs = self.options.directions == "signs"
         z = 2.0 * rng.integers(0, 2, shape) - 1.0 if signs else rng.standard_normal(shape)
-        if self.recipe.sparsity:
-            z = np.where(rng.random(shape) < self.recipe.sparsity, 0.0, z / math.sqrt(1.0 - self.recipe.sparsity))
+        if self.options.sparsity:
+            z = np.where(rng.random(shape) < self.options.sparsity, 0.0, z / math.sqrt(1.0 - self.options.sparsity))
         return torch.from_numpy(z).to(like.dtype)
 
 
 class ZerothStepper:
     """One zeroth-order step at a time; the rate falls linearly to zero."""
 
-    def __init__(
-        self,
-        adaptation: Adaptation,
-        recipe: ZerothRecipe,
-        total_steps: int,
-        log: "TrainLog",
-        rng: np.random.Generator,
-        on_change: Callable[[], None],
-    ) -> None:
-        self.adaptation = adaptation
-        self.recipe = recipe
-        self.log = log
-        self.rng = rng
-        self.on_change = on_change
+    def __init__(self, run: Run, options: "Mezo", total_steps: int) -> None:
+        self.run, self.options = run, options
+        self.adaptation, self.recipe, self.log, self.rng = run.adaptation, run.recipe, run.log, run.rng
         self.passes = 0
-        groups = [group for group in adaptation.parameter_groups(recipe) if group["lr"] > 0]
+        groups = [group for group in run.adaptation.parameter_groups(run.recipe) if group["lr"] > 0]
         self.parameters: list[nn.Parameter] = [parameter for group in groups for parameter in group["params"]]
         largest = max((group["lr"] for group in groups), default=1.0)
         self.units = [group["lr"] / largest for group in groups for _ in group["params"]]
         if not self.parameters:
-            raise UsageError(f"every learning rate of {adaptation.method} is 0: {recipe.optimiser} has nothing to move")
-        names = {id(parameter): name for name, parameter in adaptation.state.items()}
+            raise UsageError(f"every learning rate of {run.adaptation.method} is 0: {options.name} has nothing to move")
+        names = {id(parameter): name for name, parameter in run.adaptation.state.items()}
         self.names = [names[id(parameter)] for parameter in self.parameters]
-        self.directions = Directions(self.names, self.parameters, recipe, adaptation.plan.block_paths)
+        self.directions = Directions(self.names, self.parameters, options, run.adaptation.plan.block_paths)
         self.mean_square = 0.0
-        self.optimiser = recipe.make_optimiser(groups)
+        self.optimiser = options.make(groups, run.recipe.weight_decay)
         self.peaks = [group["lr"] for group in groups]
         self.total_steps = total_steps
         self.taken = 0
-        log.start = adaptation.state_dict()
+        run.log.start = run.adaptation.state_dict()
 
     @torch.no_grad()
     def step(self, forward: Forward, labels: Tensor) -> int:
@@ -132,12 +109,12 @@ class ZerothStepper:
         seed = int(self.rng.integers(2**63 - 1))
         kept = [parameter.detach().clone() for parameter in self.parameters]
         values, slopes = self._measure(seed, kept, forward, labels)
-        weights = [self._scaled(slope) if self.recipe.normalise else slope for slope in slopes]
-        look = Look(seed, tuple(weight / self.recipe.queries for weight in weights))
-        if self.recipe.rule == "conservative":
+        weights = [self._scaled(slope) if self.options.normalise else slope for slope in slopes]
+        look = Look(seed, tuple(weight / self.options.queries for weight in weights))
+        if self.options.rule == "conservative":
             look = self._most_careful(look, kept, forward, labels)
         self.take(look)
-        self.on_change()
+        self.run.changed()
         self.log.looks.append(look)
         self.log.losses.append(sum(values) / len(values))
         return self.passes
@@ -156,7 +133,7 @@ class ZerothStepper:
         self, seed: int, kept: list[Tensor], forward: Forward, labels: Tensor
     ) -> tuple[list[float], list[float]]:
         """(losses seen, slope along each direction of the seed); the parameters are as before."""
-        epsilon, estimate = self.recipe.epsilon, self.recipe.estimate
+        epsilon, estimate = self.options.epsilon, self.options.estimate
         values = [self._loss(forward, labels)] if estimate == "one-sided" else []
         slopes: list[float] = []
         for z in self.directions(seed):
@@ -180,7 +157,7 @@ class ZerothStepper:
         """Put the parameters `distance` away from where the step began, along z."""
         for parameter, start, along, unit in zip(self.parameters, kept, z, self.units, strict=True):
             parameter.copy_(start + (distance * unit) * along if distance else start)
-        self.on_change()
+        self.run.changed()
 
     def _estimate(self, look: Look) -> None:
         """Put the sum of the weighted directions into `grad`, in the groups' own units."""
@@ -189,7 +166,7 @@ class ZerothStepper:
             for part, along in zip(total, z, strict=True):
                 part.add_(along, alpha=weight)
         for parameter, part in zip(self.parameters, total, strict=True):
-            parameter.grad = part.sign() if self.recipe.rule == "sign" else part
+            parameter.grad = part.sign() if self.options.rule == "sign" else part
 
     def _scaled(self, slope: float) -> float:
         """A slope over the root of the running mean square of all slopes, its own included."""
@@ -206,7 +183,7 @@ class ZerothStepper:
         for side in (1, -1):
             for parameter, start, rate in zip(self.parameters, kept, rates, strict=True):
                 parameter.copy_(start - side * rate * parameter.grad)
-            self.on_change()
+            self.run.changed()
             found.append((self._loss(forward, labels), 1, side))
         self._move(kept, kept, 0.0)
         side = min(found)[2]
@@ -214,8 +191,7 @@ class ZerothStepper:
 
     def _loss(self, forward: Forward, labels: Tensor) -> float:
         self.passes += 1
-        loss = F.cross_entropy(forward(None), labels) + self.adaptation.regulariser(self.recipe)
-        return self._finite(loss.item())
+        return self._finite(total_loss(self.adaptation, self.recipe, forward(None), labels).item())
 
     def _tangent(self, forward: Forward, labels: Tensor, z: Sequence[Tensor]) -> tuple[float, float]:
         """Loss and its exact slope along z, by dual numbers through the forward pass (which then works twice)."""
@@ -229,7 +205,7 @@ class ZerothStepper:
             changed = {paths[id(parameter)]: dual for parameter, dual in zip(self.parameters, moving, strict=True)}
             state = self.adaptation.state | dict(zip(self.names, moving, strict=True))
             try:
-                loss = F.cross_entropy(forward(changed), labels) + self.adaptation.regulariser(self.recipe, state)
+                loss = total_loss(self.adaptation, self.recipe, forward(changed), labels, state)
             except (RuntimeError, NotImplementedError) as error:
                 raise UsageError(
                     "the forward-gradient estimate needs reads that can be differentiated along a direction, which "
@@ -246,11 +222,14 @@ class ZerothStepper:
         )
 
 
-def replay(adaptation: Adaptation, recipe: ZerothRecipe, start: Mapping[str, Tensor], looks: Sequence[Look]) -> None:
-    """Bring the adaptation to where training from `start` ended by its looks alone: no forward pass, the same bits."""
-    from .trainer import TrainLog
+def replay(adaptation: "Adaptation", recipe: "Recipe", start: Mapping[str, Tensor], looks: Sequence[Look]) -> None:
+    """Bring the adaptation to where training from `start` ended by its looks alone: no forward pass, the same bits.
 
+    Raises `UsageError` for a recipe that trains by gradients: it leaves no looks.
+    """
+    if recipe.optimiser.by_gradient:
+        raise UsageError(f"a run of {recipe.optimiser.name} cannot be made again from looks: it leaves none")
     adaptation.load_state_dict(start)
-    stepper = ZerothStepper(adaptation, recipe, len(looks), TrainLog(), np.random.default_rng(0), lambda: None)
+    stepper: Any = recipe.optimiser.stepper(Run(adaptation, recipe, np.random.default_rng(0)), len(looks))
     for look in looks:
         stepper.take(look)

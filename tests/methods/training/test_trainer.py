@@ -9,7 +9,7 @@ import torch
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
 from edge_adapt.methods.layers import set_class_mean_head
-from edge_adapt.methods.trainer import evaluate, train
+from edge_adapt.methods.training.trainer import evaluate, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, get_method
-from edge_adapt.methods.recipes import OPTIMISERS, RULES, SgdRecipe, ZerothRecipe, with_optimiser
-from edge_adapt.methods.trainer import TrainLog, evaluate, train
-from edge_adapt.methods.zeroth import ZerothStepper, replay
+from edge_adapt.methods.recipes import Recipe, with_optimiser
+from edge_adapt.methods.training.optimisers.mezo import RULES, Mezo
+from edge_adapt.methods.training.optimisers.sgd import Sgd
+from edge_adapt.methods.training.run import Run
+from edge_adapt.methods.training.strategies import known
+from edge_adapt.methods.training.trainer import evaluate, train
+from edge_adapt.methods.training.zeroth import ZerothStepper, replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -61,8 +65,9 @@ FIRST = torch.tensor([0])
 
 
 def stepper(bowl, on_change=lambda: None, seed=0, steps=10**9, **options):
-    recipe = ZerothRecipe(learning_rates={}, **({"normalise": False} | options))
-    return ZerothStepper(bowl, recipe, steps, TrainLog(), np.random.default_rng(seed), on_change)
+    optimiser = Mezo(**({"normalise": False} | options))
+    run = Run(bowl, Recipe({}, optimiser=optimiser), np.random.default_rng(seed), on_change=on_change)
+    return ZerothStepper(run, optimiser, steps)
 
 
 def estimates(count, rates=(1e-14, 1e-14), **options):
@@ -225,7 +230,7 @@ def fusion(backbone, make_pool):
 
 def recipe_for(adaptation, **options):
     recipe = with_optimiser(adaptation.recipe, "mezo")
-    return dataclasses.replace(recipe, **({"epochs": 4, "batch_size": 12} | options))
+    return recipe.with_options(**({"epochs": 4, "batch_size": 12} | options))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -243,8 +248,8 @@ def test_a_run_is_its_start_and_its_looks(fusion, examples, rule):
 def test_forward_gradient_is_the_exact_slope(fusion, examples):
     recipe = recipe_for(fusion, estimate="forward-gradient", normalise=False, queries=3, epochs=1, batch_size=24)
     recipe = dataclasses.replace(recipe, l1=0.7)
-    log = TrainLog()
-    walker = ZerothStepper(fusion, recipe, 1, log, np.random.default_rng(0), lambda: None)
+    run = Run(fusion, recipe, np.random.default_rng(0))
+    log, walker = run.log, ZerothStepper(run, recipe.optimiser, 1)
     ids, mask, labels = examples.tensors()
     loss = F.cross_entropy(fusion.module(ids, mask), labels) + fusion.regulariser(recipe)
     gradients = torch.autograd.grad(loss, walker.parameters)
@@ -323,11 +328,11 @@ def test_what_the_optimiser_keeps_and_computes(fusion):
     total = sum(value.numel() for value in fusion.state.values())
     kept = {"adamw": 2, "sgd": 1, "mezo": 1}
     macs = {"adamw": 8, "sgd": 2, "mezo": 4}
-    for optimiser in OPTIMISERS:
+    for optimiser in sorted(known("optimiser"), key=list(kept).index):
         fusion.recipe = with_optimiser(METHODS["lorafusion"].recipe, optimiser)
         assert fusion.state_bytes == 4 * (total + kept[optimiser] * trained)
         assert fusion.optimiser_macs == macs[optimiser] * trained
-    fusion.recipe = dataclasses.replace(fusion.recipe, rule="adam", queries=2)
+    fusion.recipe = fusion.recipe.with_options(rule="adam", queries=2)
     assert fusion.state_bytes == 4 * (total + 3 * trained)
     assert fusion.optimiser_macs == (6 + 8) * trained
 
@@ -336,7 +341,7 @@ def test_another_optimiser_keeps_the_shared_fields():
     recipe = METHODS["lora"].recipe
     assert with_optimiser(with_optimiser(recipe, "mezo"), "adamw") == recipe
     sgd = with_optimiser(recipe, "sgd")
-    assert (sgd.optimiser, sgd.learning_rates, sgd.momentum) == ("sgd", recipe.learning_rates, 0.9)
+    assert (sgd.optimiser.name, sgd.learning_rates, sgd.optimiser.momentum) == ("sgd", recipe.learning_rates, 0.9)
     with pytest.raises(UsageError, match="did you mean 'mezo'"):
         with_optimiser(recipe, "meso")
 
@@ -345,7 +350,7 @@ def test_sgd_is_gradient_descent(backbone, examples):
     """One step on all examples, compared with the gradient itself."""
     adaptation = get_method("pasta").attach(backbone, 3, np.random.default_rng(0))
     rates = {"vectors": 0.5, "head": 0.1}
-    recipe = SgdRecipe(learning_rates=rates, epochs=1, batch_size=24, momentum=0.0, clip_norm=1e9)
+    recipe = Recipe(rates, epochs=1, batch_size=24, clip_norm=1e9, optimiser=Sgd(momentum=0.0))
     names = adaptation.trained_names
     ids, mask, labels = examples.tensors()
     frozen = dataclasses.replace(recipe, epochs=0)
@@ -375,9 +380,9 @@ def test_sgd_is_gradient_descent(backbone, examples):
 )
 def test_recipes_that_cannot_be(options, message):
     with pytest.raises(UsageError, match=message):
-        ZerothRecipe(learning_rates={}, **options)
+        with_optimiser(Recipe({}), "mezo", options)
     with pytest.raises(UsageError, match="momentum"):
-        SgdRecipe(learning_rates={}, momentum=1.0)
+        Sgd(momentum=1.0)
 
 
 def test_nothing_to_move_and_losses_that_are_no_numbers(fusion, examples):
