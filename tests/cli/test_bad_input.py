@@ -177,7 +177,7 @@ def test_no_space_left_for_the_report(cli: Callable, here: Path, local, monkeypa
         path.write_text(text[:10])
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(store, "_write_file", full)
+    monkeypatch.setattr(store, "write_synced", full)
     words = local.words("--method", "frozen", "--test-examples", "4", "--out", "deep/report")
     cli(*words).assert_refused(FAILURE, "no space left", "--out")
     assert not list(here.iterdir())

@@ -12,6 +12,7 @@ import pytest
 from edge_adapt.cli import build_parser
 from edge_adapt.devices.presets import find
 from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.reports.records import plain
 from edge_adapt.studies import compare, compare_keys, inputs
 from edge_adapt.studies.compare_config import CompareConfig
 from edge_adapt.studies.config import SimulateConfig
@@ -120,7 +121,7 @@ def test_whatever_changes_a_result_makes_it_run_again_and_nothing_else_does(
     seen: list[dict[str, Any]] = []
 
     def assembled(config: Any, outcomes: list[Any], *_more: Any) -> dict[str, Any]:
-        seen[:] = [outcome.as_dict() | {"report": outcome.done.report} for outcome in outcomes]
+        seen[:] = [plain(outcome.record()) | {"report": outcome.done.report} for outcome in outcomes]
         return {"results": [1]}
 
     monkeypatch.setattr(compare, "simulate", made_up)
