@@ -8,3 +8,6 @@ placements of LoRA share one training; those that rewrite cells at every step, a
 
 DEFAULT_READAPT = ("lorafusion",)
 """Which of them adapt again on the aged chip. The others do on request."""
+
+DEFAULT_EXPORT = "lorafusion"
+"""Whose bundle is exported."""

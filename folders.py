@@ -1,4 +1,4 @@
-"""Folders that appear complete or not at all: reports, bundles, adapters, downloads.
+"""Folders and files that appear complete or not at all: reports, bundles, adapters, downloads.
 
 A folder is made beside its place, synced to the disk, and then changes places with what is there in one step. Whenever
 the power goes, the old one or the new one is there, whole. What a killed process leaves beside is taken away by the
@@ -64,6 +64,22 @@ def whole_folder(out: Path) -> Iterator[Path]:
         for above in () if whole else missing:
             with contextlib.suppress(OSError):  # never made, or another process put something in it
                 above.rmdir()
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write a file, and the folders above it, through to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that takes the place of a former one when it is complete."""
+    temporary = path.with_name(path.name + ".tmp")
+    write_synced(temporary, text)
+    temporary.replace(path)
 
 
 @contextmanager

@@ -6,13 +6,13 @@ wrong raises `UsageError` (names, options, inputs) or `EdgeAdaptError` (failures
 
 import shlex
 import tempfile
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError, require, unknown_name
+from .option_types import kinds_of, value_of
 
 if TYPE_CHECKING:
     from .reports.loaded import Report
@@ -57,7 +57,7 @@ def simulate(
     from .studies.config import SimulateConfig
     from .studies.simulate import simulate as run
 
-    checked = _checked("simulate", {"device": device, **options}, _kinds(SimulateConfig))
+    checked = _checked("simulate", {"device": device, **options}, kinds_of(SimulateConfig))
     config = SimulateConfig(**checked)
     processes = _processes(jobs)
     if out is not None:
@@ -105,8 +105,8 @@ def compare(
     from .studies.compare_config import LISTS, CompareConfig
     from .studies.config import SimulateConfig
 
-    kinds = {name: kind for name, kind in _kinds(SimulateConfig).items() if name not in ("device", "task", "method")}
-    lists = {name: _value(name, given, tuple[str, ...]) for name, given in
+    kinds = kinds_of(SimulateConfig, "device", "task", "method")
+    lists = {name: value_of(name, given, tuple[str, ...]) for name, given in
              zip(LISTS, (devices, tasks, methods), strict=True)}  # fmt: skip
     checked = _checked("compare", options, kinds)
     config = CompareConfig.of(lists | checked)
@@ -148,7 +148,7 @@ def count(device: str | Path = "reram", *, out: str | Path | None = None, **opti
     from .studies.count import count as run
     from .studies.count_config import CountConfig
 
-    checked = _checked("count", {"device": device, **options}, _kinds(CountConfig))
+    checked = _checked("count", {"device": device, **options}, kinds_of(CountConfig))
     config = CountConfig(**checked)
     if out is not None:
         check_destination(Path(out))
@@ -158,11 +158,6 @@ def count(device: str | Path = "reram", *, out: str | Path | None = None, **opti
     return report
 
 
-def _kinds(config: type) -> dict[str, Any]:
-    """Option -> the type of its value, of a configuration (a dataclass)."""
-    return typing.get_type_hints(config)
-
-
 def _checked(function: str, options: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
     """The options as their configuration takes them. Raises `UsageError` for unknown names and other types."""
     found: dict[str, Any] = {}
@@ -170,31 +165,8 @@ def _checked(function: str, options: Mapping[str, Any], kinds: Mapping[str, Any]
         if name not in kinds:
             raise UsageError(f"edge_adapt.{function}: {unknown_name('option', name, kinds)}")
         if value is not None:  # None is the default
-            found[name] = _value(name, value, kinds[name])
+            found[name] = value_of(name, value, kinds[name])
     return found
-
-
-def _value(name: str, value: Any, kind: Any) -> Any:
-    """A value as its configuration takes it: one or several where it takes several, a path where it takes a text."""
-    if typing.get_origin(kind) is tuple:
-        one = typing.get_args(kind)[0]
-        if typing.get_origin(one) is tuple:  # pairs of texts
-            if not isinstance(value, Mapping):
-                raise UsageError(f"{name} takes a mapping of KEY to VALUE; got {value!r}")
-            return tuple((str(key), str(entry)) for key, entry in value.items())
-        several = isinstance(value, Sequence) and not isinstance(value, str)
-        return tuple(_value(name, item, one) for item in (value if several else (value,)))
-    allowed = tuple(part for part in typing.get_args(kind) or (kind,) if part is not type(None))
-    if str in allowed and isinstance(value, Path):
-        return str(value)
-    if float in allowed and isinstance(value, int):
-        allowed += (int,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise UsageError(f"{name} takes {_WORDS.get(allowed[0], 'another value')}; got {value!r}")
-    return value
-
-
-_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
 
 
 def _processes(jobs: int | None) -> int:

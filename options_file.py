@@ -1,10 +1,12 @@
 """A YAML file of options: `option: value` lines, names with `-` or `_`."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import yamlfile
-from .errors import UsageError
+from .errors import UsageError, unknown_name
+from .option_types import value_of
 
 Option = tuple[str, Any, str]
 """Name with `_`, value as plain data, and `file:line`."""
@@ -28,6 +30,25 @@ def read_options(path: Path) -> list[Option]:
             key.fail(f"the option {written!r} is given twice (first in {found[name][2]}); `-` and `_` are the same")
         found[name] = (name, _settings(value) if name == "set" else value.plain(written), key.where)
     return list(found.values())
+
+
+def typed(options: Iterable[Option], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a file as their configuration takes them; `set` becomes `settings`.
+
+    Raises:
+        UsageError: for an unknown name or a value of another type, with the line.
+    """
+    found = {}
+    for key, value, where in options:
+        name = "settings" if key == "set" else key
+        if name not in kinds or key == "settings":
+            names = [("set" if name == "settings" else name).replace("_", "-") for name in kinds]
+            raise UsageError(f"{where}: {unknown_name('option', key, names)}")
+        try:
+            found[name] = value_of(f"`{key.replace('_', '-')}`", value, kinds[name])
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    return found
 
 
 def _settings(place: yamlfile.Place) -> dict[str, str]:

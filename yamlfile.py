@@ -141,13 +141,18 @@ class Place:
             self.fail(f"{text} is no number that can be worked with; write a finite one")
         if not _NUMBER.fullmatch(text) or len(text) > _DIGITS_MAX:
             return text
-        if re.match(r"[-+]?0_?[0-9]", text):
-            self.fail(f"the number {text} starts with 0 (octal or decimal?); write it without, or in quotes as a text")
+        if doubt := leading_zero(text):
+            self.fail(f"{doubt}; write it without, or in quotes as a text")
         digits = text.replace("_", "")
         value = int(digits) if _INTEGER.fullmatch(text) else float(digits)
         if not math.isfinite(value):
             self.fail(f"the number {text} is too large")
         return value
+
+
+def leading_zero(text: str) -> str:
+    """What is wrong with a number such as `017`, which YAML 1.1 and C read as octal; "" where nothing is."""
+    return f"the number {text} starts with 0 (octal or decimal?)" if re.match(r"[-+]?0_?[0-9]", text) else ""
 
 
 def _kind(place: Place) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from edge_adapt.methods import Recipe, get_method
+from edge_adapt.methods import METHODS, Recipe, get_method
 from edge_adapt.methods.class_means import set_class_mean_head
 from edge_adapt.methods.training.trainer import extract_features
 from edge_adapt.workloads.models import load_backbone
@@ -29,8 +29,8 @@ from edge_adapt.workloads.tasks import load_task
 from measure import commit, machine, paired
 from recipe_search import MAX_TOKENS, UNSEEN, skip_padding, without
 
-STARTS = {"pool": "lorafusion", "frozen": "probe"}
-"""Whose untrained features are meant."""
+STARTS = {method.start: method.name for method in METHODS.values() if method.rivals or method.family == "head"}
+"""Whose untrained features are meant: of what reports are about, and of the head alone."""
 
 RECIPES = [(3e-3, 1.0), (3e-3, 0.5), (1e-3, 0.5), (3e-4, 0.5)]
 """Peak rate of the head, and the margin that it starts with."""

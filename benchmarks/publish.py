@@ -22,9 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_adapt.methods import METHODS
+from edge_adapt.methods.spec import FAMILIES
 from edge_adapt.reports.figure_recovery import changes
 from edge_adapt.reports.loaded import load_report
-from edge_adapt.reports.rows import Row, method_title, rows_of
+from edge_adapt.reports.rows import Row, method_title, rivals_of, rows_of, subject_of
 from edge_adapt.reports.uncertainty import Errors
 from edge_adapt.reports.values import signed
 
@@ -34,10 +36,6 @@ PICTURE = ROOT / "docs" / "report.png"
 DOCUMENTS = ("README.md", "docs/results.md")
 OUTCOMES = {"exact": "exact weights", "chip": "on the chip", "drifted": "30 days later", "readapted": "adapted again"}
 COSTS = ("trained_parameters", "cells_written", "write_energy_joules", "adaptation_energy_joules")
-#: what the sentences are about: the method, what it is compared with, and the two costs of writing
-SUBJECT, OTHER, WRITTEN, FULL = (
-    ("lorafusion", "DIGITAL"), ("lora", "DIGITAL"), ("lora", "NVM_TASK"), ("full", "NVM_TASK"),
-)  # fmt: skip
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -64,11 +62,13 @@ def short(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _place(row: Row) -> tuple[int, int]:
-    """Where a row stands in the tables: by how much is trained, then by how often cells are written."""
-    methods, places = ("frozen", "pool", "probe", "lorafusion", "lora", "full"), ("DIGITAL", "NVM_TASK", "NVM_STEP")
+def _place(row: Row) -> tuple[float, int, str, int]:
+    """Where a row stands in the tables: by how much is trained, by family, then by how often cells are written."""
+    families, places = list(FAMILIES), ("DIGITAL", "NVM_TASK", "NVM_STEP")
     return (
-        methods.index(row.method) if row.method in methods else len(methods),
+        row.stat("trained_parameters").mean or 0.0,
+        families.index(METHODS[row.method].family) if row.method in METHODS else len(families),
+        row.method,
         places.index(row.placement) if row.placement in places else len(places),
     )
 
@@ -111,8 +111,9 @@ def _table(record: Mapping[str, Any], outcomes: tuple[str, ...], costs: tuple[st
     last = [name for name in costs if name not in first]
     heading = ["method", *(titles[n] for n in first), *(OUTCOMES[n] for n in outcomes), *(titles[n] for n in last)]
     lines = ["| " + " | ".join(heading) + " |", "|---" * len(heading) + "|"]
+    subject = _subject(record)
     for row in record["rows"]:
-        mark = "**" if (row["method"], row["placement"]) == SUBJECT else ""
+        mark = "**" if (row["method"], row["placement"]) == subject else ""
         cells = [
             title(row),
             *(number(row[name]) for name in first),
@@ -126,14 +127,14 @@ def _table(record: Mapping[str, Any], outcomes: tuple[str, ...], costs: tuple[st
 def lessons(record: Mapping[str, Any]) -> list[str]:
     """Three sentences or so: accuracy, drift, cost. What the record does not hold is left out."""
     rows = {(row["method"], row["placement"]): row for row in record["rows"]}
-    found = []
-    if SUBJECT not in rows:
+    found, key = [], _subject(record)
+    if key is None:
         return found
-    subject = rows[SUBJECT]
+    subject, rival = rows[key], rivals_of(key)[0]
     chip = accuracy(subject["accuracy"]["chip"])
-    if OTHER in rows:
-        other = rows[OTHER]
-        entry = _comparison(record, SUBJECT, OTHER, "chip")
+    if rival in rows:
+        other = rows[rival]
+        entry = _comparison(record, key, rival, "chip")
         found.append(
             f"**Accuracy.** {name(subject)} trains {number(subject['trained_parameters'])} numbers and "
             f"reaches {chip} on the chip. {name(other)} trains {number(other['trained_parameters'])} and reaches "
@@ -155,14 +156,19 @@ def lessons(record: Mapping[str, Any]) -> list[str]:
     found.append(f"{drift} {written} memory cells are written.")
     costs = f"**Cost.** One adaptation of {name(subject)} takes " \
             f"{joules(subject['adaptation_energy_joules'])}."  # fmt: skip
-    for key in (WRITTEN, FULL):
-        if key in rows:
-            row = rows[key]
+    for in_cells in rivals_of(key, "NVM_TASK"):
+        if in_cells in rows:
+            row = rows[in_cells]
             costs += (
                 f" {name(row)}, {where(row)}, takes {joules(row['adaptation_energy_joules'])} and writes "
                 f"{number(row['cells_written'])} cells, which wear."
             )
     return [*found, costs]
+
+
+def _subject(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What the sentences are about."""
+    return subject_of((row["method"], row["placement"]) for row in record["rows"])
 
 
 def _comparison(record: Mapping[str, Any], one: tuple[str, str], two: tuple[str, str], outcome: str) -> Any:
@@ -247,7 +253,7 @@ def where(row: Mapping[str, Any]) -> str:
 
 def title(row: Mapping[str, Any]) -> str:
     """Method and place as one text; methods that have one place only are named without it."""
-    alone = row["method"] not in ("lora", "full")
+    alone = row["method"] not in METHODS or len(METHODS[row["method"]].placements) == 1
     return name(row) if alone else f"{name(row)}, {where(row)}"
 
 
@@ -309,7 +315,7 @@ def fill_documents(record: Mapping[str, Any]) -> None:
 def drifting(report: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a report about drift: the row of the subject, and what made it."""
     kept = short(report)
-    row = next(row for row in kept["rows"] if (row["method"], row["placement"]) == SUBJECT)
+    row = next(row for row in kept["rows"] if (row["method"], row["placement"]) == _subject(kept))
     about = {key: kept[key] for key in ("command", "created", "environment", "results_digest", "runs", "test_examples")}
     return {"device": report["device"]["name"], **about, **row}
 

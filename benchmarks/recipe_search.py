@@ -232,7 +232,7 @@ def steady_heads(start: str) -> set[tuple[float, float]]:
 def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     """The row of the summary with the recipe to take: see above. ValueError where every one loses somewhere."""
     rows = [row for row in summary(runs, method) if row["number"] != START]
-    heads = steady_heads("pool" if get_method(method).needs_pool else "frozen")
+    heads = steady_heads(get_method(method).start)
     head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
     most = max(row["draws"] for row in rows)
     good = [row for row in rows if row["draws"] == most and row["loses_nowhere"] and head(row) in heads]
@@ -245,7 +245,7 @@ def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     return min(filter(as_good, good), key=lambda row: (row["recipe"]["epochs"], -row["gain"]))
 
 
-def main() -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--pool", help="default: the pool shipped for the model")
@@ -258,8 +258,12 @@ def main() -> int:
     parser.add_argument("--keep", type=int, default=2, help="configurations that see --more-seeds")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    return parser
 
+
+def main() -> int:
+    parser = _parser()
+    args = parser.parse_args()
     tasks, methods = args.tasks.split(","), args.methods.split(",")
     if UNSEEN in tasks:
         parser.error(f"recipes are never chosen on {UNSEEN}: it stays unseen")
@@ -272,15 +276,8 @@ def main() -> int:
 
     def save() -> None:
         found = [row for name in dict.fromkeys(run["method"] for run in runs) for row in summary(runs, name)]
-        command = shlex.join(["python", *sys.argv])
-        content = {
-            "protocol": protocol,
-            "command": command,
-            "commit": commit(),
-            "machine": machine(),
-            "summary": found,
-            "runs": runs,
-        }
+        made = {"command": shlex.join(["python", *sys.argv]), "commit": commit(), "machine": machine()}
+        content = {"protocol": protocol, **made, "summary": found, "runs": runs}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_adapt.methods import get_method
+from edge_adapt.methods import METHODS, Method, get_method
 from edge_adapt.methods.training.trainer import evaluate, extract_features, train
 from edge_adapt.studies.raw_pixels import PENALTIES, accuracy, fit, raw_pixel_accuracy
 from edge_adapt.workloads.models import Backbone, load_backbone
@@ -48,7 +48,7 @@ PLAN = [
 ]
 """What is run, in this order: the three tasks of the comparison first."""
 FUSED = ("elpv-mono", "elpv-poly", "mnist", "stamps")
-"""Tasks of LoRAFusion."""
+"""Tasks of the method that fuses the pool."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def pixels(backbone: Backbone, draw: Draw) -> float:
 def regression(backbone: Backbone, draw: Draw) -> float:
     """A regression on the frozen features, converged."""
     classes, parts = len(draw.task.labels), (draw.train, draw.validation, draw.test)
-    frozen = get_method("frozen").attach(backbone, classes, np.random.default_rng(0))
+    frozen = get_method(Method.start).attach(backbone, classes, np.random.default_rng(0))
     found = [extract_features(frozen, backbone.encode(p, 0, draw.task.augment), labels(p)) for p in parts]
     mean, spread = found[0][0].mean(0), found[0][0].std(0)
     rows = [(((x - mean) / spread / math.sqrt(x.shape[1])).double(), y) for x, y in found]
@@ -138,11 +138,12 @@ def main() -> int:
 
 
 def fused(pool: Pool, seeds: list[int]) -> list[dict[str, Any]]:
-    """The runs of LoRAFusion: on tasks that no module was trained on first, then on those with their own left out."""
+    """The runs with the pool fused: on tasks that no module was trained on first, then the others without theirs."""
     own = [module.name for module in pool.modules]
+    subject = next(name for name, method in METHODS.items() if method.rivals)
     tasks = sorted(FUSED, key=lambda task: task in own)
     return [
-        {"task": task, "method": "lorafusion", "seed": seed, "modules": [name for name in own if name != task]}
+        {"task": task, "method": subject, "seed": seed, "modules": [name for name in own if name != task]}
         for task in tasks
         for seed in seeds
     ]

@@ -12,6 +12,7 @@ from .on_device import DATA_OPTIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _NUMBERS = ("examples", "tokens", "classes", "epochs", "batch_size", "rank", "pool_size")
 
@@ -202,10 +203,25 @@ def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> 
 
 def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
     from rich.markup import escape
+
+    console.print(_facts(report))
+    console.print()
+    _print_results(report["results"], console)
+    console.print(
+        "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
+        "next when all layers are busy[/]\n"
+    )
+    console.print(_points(report))
+    if out is not None:
+        console.print(f"\n[bold]report:[/] {escape(str(out / 'report.json'))}", soft_wrap=True)
+
+
+def _facts(report: Mapping[str, Any]) -> "Table":
+    """What was counted: model, chip, its programming, and the adaptation."""
+    from rich.markup import escape
     from rich.table import Table
 
-    from ..reports.rows import method_title, ratio_title
-    from ..reports.values import area, duration, ratio, si
+    from ..reports.values import area, duration, si
 
     device, programming, model = report["device"], report["programming"], report["model"]
     own_name = "" if device["name"] == device["title"] else f"{escape(device['name'])}, "
@@ -236,17 +252,21 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
     facts.add_row(
         "adaptation", f"{config['examples']} examples of {config['tokens']} tokens, {config['classes']} classes"
     )
-    console.print(facts)
-    console.print()
-    _print_results(report["results"], console)
-    console.print(
-        "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
-        "next when all layers are busy[/]\n"
-    )
+    return facts
+
+
+def _points(report: Mapping[str, Any]) -> "Table":
+    """What the reader should know beside the table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ..reports.rows import method_title, ratio_title
+    from ..reports.values import duration, ratio, si
+
     points = Table.grid(padding=(0, 1))
     ratios = [
         f"{ratio_title(name)} {ratio(value)}"
-        for name, value in programming["write_read_ratio"].items()
+        for name, value in report["programming"]["write_read_ratio"].items()
         if value is not None
     ]
     points.add_row("•", f"Energy of a write against a read: {'; '.join(ratios)}.")
@@ -259,6 +279,4 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
             points.add_row("•", f"{method_title(record['method'])}, {record['placement']}: {record['note']}.")
     for message in report["messages"]:
         points.add_row("!", f"[yellow]{escape(message)}[/]")
-    console.print(points)
-    if out is not None:
-        console.print(f"\n[bold]report:[/] {escape(str(out / 'report.json'))}", soft_wrap=True)
+    return points

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def read_report(path: Path) -> dict[str, Any]:
     """The report in a file or folder. Raises UsageError where there is none that can be explained."""
     from ..errors import UsageError
-    from ..reports.fields import SCHEMA
+    from ..reports.records import SCHEMA
 
     file = path / "report.json" if path.is_dir() else path
     try:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..defaults import DEFAULT_EXPORT
 from .on_device import add_data_options, reading_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME|DIR|ID", default="minilm",
         help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id [minilm]")  # fmt: skip
-    add("--method", metavar="NAME", default="lorafusion", help="method whose state is held digitally [lorafusion]")
+    add("--method", metavar="NAME", default=DEFAULT_EXPORT,
+        help=f"method whose state is held digitally [{DEFAULT_EXPORT}]")  # fmt: skip
     add("--task", metavar="NAME|FILE", default="movie",
         help="the labels, and examples to check the bundle with: a shipped task, your CSV/JSONL, or a folder "
              "of images [movie]")  # fmt: skip

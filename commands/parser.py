@@ -1,6 +1,7 @@
 """The parser of the command line: errors in one line with the nearest names, help with examples."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -9,7 +10,10 @@ from ..errors import nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """Usage errors in one line, with where to find help; exit code 2. `examples`: command lines that `--help` shows."""
+    """Usage errors in one line, with where to find help; exit code 2. `examples`: command lines that `--help` shows.
+
+    Options are written out: `--device` is not short for `--devices`, which may mean other things.
+    """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any):
         if examples:
@@ -17,7 +21,7 @@ class Parser(argparse.ArgumentParser):
                 [f"example{'' if len(examples) == 1 else 's'}:", *(f"  {e}" for e in examples)]
             )
             options["formatter_class"] = _WithExamples
-        super().__init__(*args, **options)
+        super().__init__(*args, **(options | {"allow_abbrev": False}))
         self.examples = tuple(examples)
 
     def error(self, message: str) -> NoReturn:
@@ -29,8 +33,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does, but a wrong option is an error at once, of the command that it was given to."""
         words = sys.argv[1:] if args is None else list(args)
-        if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            self._require_known(words)
+        own = words
+        if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            own = list(itertools.takewhile(lambda word: word.startswith("-"), words))  # the rest is the command's
+        self._require_known(own)
         found, rest = super().parse_known_args(words, namespace)
         if rest:
             self.error(f"nothing was expected after the other words; got {' '.join(rest)}")
@@ -43,11 +49,8 @@ class Parser(argparse.ArgumentParser):
                 return
             name = word.partition("=")[0]
             known = [option for option in self._option_string_actions if option.startswith("--")]
-            if name.startswith("--") and not any(option.startswith(name) for option in known):
-                near = (
-                    nearest(name[2:], [option[2:] for option in known]).replace("'", "'--", 1).replace("or '", "or '--")
-                )
-                self.error(f"unknown option {name}{near.rstrip(';')}")
+            if name.startswith("--") and name not in known:
+                self.error(f"unknown option {name}{_meant(name, known)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """argparse's own, which has no public place to put words in (before Python 3.14): the nearest names."""
@@ -56,6 +59,15 @@ class Parser(argparse.ArgumentParser):
         names = [str(name) for name in action.choices]
         kind = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest).lower()
         self.error(f"unknown {kind} {value!r}{nearest(value, names)} allowed: {', '.join(names)}")
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
+    """Which options may have been meant: those that begin as it does, or else the nearest."""
+    longer = [option for option in known if option.startswith(given)][:2]
+    if longer:
+        return f"; did you mean {' or '.join(map(repr, longer))}?"
+    near = nearest(given[2:], [option[2:] for option in known])
+    return near.replace("'", "'--", 1).replace("or '", "or '--").rstrip(";")
 
 
 class _WithExamples(argparse.HelpFormatter):

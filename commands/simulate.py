@@ -24,6 +24,20 @@ def add_parser(subparsers: Any) -> None:
             "edge-adapt simulate --device my-chip.yaml --task reviews.csv --set chip.adc.bits=6 --out my-report",
         ],
     )
+    _add_inputs(parser)
+    _add_work(parser)
+    add = parser.add_argument
+    add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
+    add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
+    add(
+        "--out", metavar="DIR", type=Path, help=f"folder of the report; replaces a report that is there [{DEFAULT_OUT}]"
+    )
+    add("--json", action="store_true", help="print the report object on stdout instead of the summary")
+    parser.set_defaults(run=run, kept=kept)
+
+
+def _add_inputs(parser: Any) -> None:
+    """What is adapted, on what, to which examples."""
     add = parser.add_argument
     add("--device", metavar="NAME|FILE", help="chip: a shipped one (edge-adapt devices list) or your YAML file [reram]")
     add("--model", metavar="NAME|DIR|ID", help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id [minilm]")
@@ -58,6 +72,11 @@ def add_parser(subparsers: Any) -> None:
     add("--first-seed", metavar="N", type=int, help="number of the first seed [0]")
     add("--test-examples", metavar="N", type=int,
         help=f"examples to measure accuracy on, in each run [{DEFAULT_TEST_EXAMPLES}]")  # fmt: skip
+
+
+def _add_work(parser: Any) -> None:
+    """What is done with it, and how."""
+    add = parser.add_argument
     add("--ages", metavar="AGE", nargs="+",
         help="when the chip is tested again after programming, and adapted again at the last age: 1h 1d 30d "
         "[30d]")  # fmt: skip
@@ -88,13 +107,6 @@ def add_parser(subparsers: Any) -> None:
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lorafusion.cross_terms=off, lora.recipe.epochs=4, "
         "lorafusion.recipe.optimiser=mezo; repeatable")  # fmt: skip
-    add("--config", metavar="FILE", type=Path, help="YAML file with the same options; the command line wins")
-    add("--jobs", metavar="N", type=int, help="processes that share the work; results do not depend on it [all cores]")
-    add(
-        "--out", metavar="DIR", type=Path, help=f"folder of the report; replaces a report that is there [{DEFAULT_OUT}]"
-    )
-    add("--json", action="store_true", help="print the report object on stdout instead of the summary")
-    parser.set_defaults(run=run, kept=kept)
 
 
 def kept(args: argparse.Namespace) -> str:

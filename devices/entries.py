@@ -1,5 +1,6 @@
 """One number of a device file: from its YAML node, or from an override, to a checked SI value with its provenance."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,7 @@ def _read_table(name: str, node: Place, spec: Spec, provenance: Provenance) -> E
     values: dict[int, Any] = {}
     texts: dict[int, str] = {}
     for bits_text, (bits_key, place) in node.mapping(f"the table of {name}").items():
-        if not bits_text.isascii() or not bits_text.isdigit() or len(bits_text) > 3:
+        if not re.fullmatch(r"[1-9][0-9]{0,2}", bits_text):
             bits_key.fail(f"{name}: {bits_text!r} is not a number of bits")
         text = place.text(f"{name} at {bits_text} bits")
         if int(bits_text) in values:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ..errors import UsageError, require, unknown_name
+from ..yamlfile import leading_zero
 
 # Only what device files need. A small registry loads in milliseconds, keeps bytes apart from plain numbers
 # ("pJ" where "pJ/byte" is meant is an error), and makes the nearest name of a misspelt unit a useful one.
@@ -110,6 +111,8 @@ def _factor(unit: str, si_unit: str) -> float:
 
 
 def _scaled(number: str, unit: str, si_unit: str) -> float:
+    if doubt := leading_zero(number):
+        raise UsageError(f"{doubt}; write it without")
     if not unit and si_unit:
         raise UsageError(f"the number {number} has no unit; write for example '{number} {COMMON_UNITS[si_unit][0]}'")
     if si_unit == "K" and _CELSIUS.fullmatch(unit):

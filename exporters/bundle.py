@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from ..folders import nearest, try_place, whole_folder, writing
 from ..methods import METHODS, Adaptation, Method, Placement
 from ..methods.spec import require_in_bundles
 from ..paths import expanded
+from ..progress import Progress
 from ..runtime import manifest as form
 from ..runtime.examples import Reading
 from ..runtime.memory import calibrate
@@ -91,17 +92,6 @@ class ExportConfig:
                 f"{self.method.name} trains matrices that sit in cells ({', '.join(self.method.placements)}); a bundle "
                 f"trains a state that is held digitally: {', '.join(digital)}"
             )
-
-
-class Progress(Protocol):
-    """Told how the export goes: `start` with its stages, `stage` with what is done now, `advance` after."""
-
-    def start(self, work: Mapping[str, tuple[float, float | None]]) -> None:
-        """Stage -> (1, the seconds that it is expected to take)."""
-        ...
-
-    def stage(self, text: str) -> None: ...
-    def advance(self, units: float = 1, kind: str = "") -> None: ...
 
 
 # Seconds that the stages take for all-MiniLM-L6-v2; for other models and processors in about the same proportions.

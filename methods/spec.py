@@ -70,6 +70,9 @@ class Method(ABC):
     start at random, aside); "" for one that trains nothing. `untrained` names the method that this one is the start
     of, and whose options it shares.
 
+    `rivals` are the methods that it is held against, the nearest first: reports are about a method that names some.
+    Those of a method are not those of one that is made from it.
+
     `for_images` holds what the recipe for images has other than that for texts (`image_form`), `forward_only` what was
     found for training by forward passes alone; recipes without an entry keep the rates of the method's gradient steps.
     """
@@ -85,6 +88,7 @@ class Method(ABC):
     needs_pool: ClassVar[bool] = False
     start: ClassVar[str] = "frozen"
     untrained: ClassVar[str] = ""
+    rivals: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
     other_kind: ClassVar[str] = ""
     """For a method of one kind of model: what to take for the other kind."""
@@ -93,6 +97,9 @@ class Method(ABC):
 
     recipe: Recipe = field(kw_only=True)
     warm_start: str = field(default="", kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        cls.rivals = cls.__dict__.get("rivals", ())
 
     @abstractmethod
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:

@@ -1,6 +1,6 @@
 """Reports: terminal summary, `report.json`, and one self-contained `report.html` with figures.
 
-Takes the object of schema `edge-adapt/simulate/2` (`fields.py`) and computes nothing physical: means, spreads, words.
+Takes the object of schema `edge-adapt/simulate/2` (`records/`) and computes nothing physical: means, spreads, words.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ from .compare_rows import (
     rows_on,
     tasks_of,
 )
-from .findings import Finding, points
+from .findings import Finding, points_of
 from .frontier import frontier
 from .rows import Row
 from .uncertainty import Errors
@@ -96,8 +96,8 @@ def _errors(comparison: Comparison) -> Errors:
 def _difference(errors: Errors, row: Row, other: Row) -> str:
     """ "+4.8 ± 1.0 points" of two rows on the chip."""
     found = errors.difference(row, "chip", other, "chip")
-    assert found is not None, "the frontier is made of rows with a difference"
-    return points(found.as_dict())
+    assert found is not None and found.points is not None, "the frontier is made of rows with a difference"
+    return points_of(found.points, found.error)
 
 
 def _costs_more(row: Row, other: Row) -> bool:
@@ -178,9 +178,9 @@ def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding
 def _change(errors: Errors, row: Row, outcome: str, before: str) -> str:
     """ "−5.0 ± 2.1 points, a tie": what one row's accuracy changes by, and whether that is more than the error."""
     found = errors.difference(row, outcome, row, before)
-    assert found is not None, "the caller has looked"
+    assert found is not None and found.points is not None, "the caller has looked"
     doubt = {"tie": ", a tie", "too few": ", too few answers to tell"}.get(found.verdict, "")
-    return f"{points(found.as_dict())}{doubt}"
+    return f"{points_of(found.points, found.error)}{doubt}"
 
 
 def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:

@@ -8,9 +8,9 @@ from typing import Any
 from . import compare_tables, tables
 from .canvas import Drawing, colours_of, in_both_widths, page_colours
 from .compare_rows import Comparison, rows_on, tasks_of
-from .fields import LABELS
 from .figure_accuracy import energy_panels
 from .figure_metrics import metrics_by_device
+from .records import LABELS
 from .values import count, duration
 
 

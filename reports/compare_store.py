@@ -1,11 +1,11 @@
 """Writes the files of a comparison into its folder, beside the finished simulations, which it never touches."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
+from ..folders import write_whole
 from .store import check_parent
 
 _FILES = {"compare.json", "compare.html"}
@@ -73,14 +73,7 @@ def write_files(out: Path, files: Mapping[str, str]) -> None:
     """
     try:
         for name, text in files.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(path.name + ".tmp")
-            with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-                handle.write(text)
-                handle.flush()
-                os.fsync(handle.fileno())
-            temporary.replace(path)
+            write_whole(out / name, text)
         for figure in (out / "figures").glob("*.svg"):
             if f"figures/{figure.name}" not in files:
                 figure.unlink()

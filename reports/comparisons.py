@@ -3,45 +3,47 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .fields import OUTCOMES
 from .paired import Side, compared
-from .rows import RIVAL, SUBJECT
+from .records import OUTCOMES
+from .records.conclusions import Comparison
+from .rows import Series, rivals_of, subject_of
 
 PRIMARY_OUTCOMES = ("chip", "drifted")
-"""Outcomes of `SUBJECT` against `RIVAL` that were named beforehand; the third primary comparison is the recovery."""
+"""Outcomes of the subject against its nearest rival that were named beforehand; the third primary comparison is the
+recovery.
+"""
 
-Row = tuple[str, str]
 
-
-def comparisons(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def comparisons(report: Mapping[str, Any]) -> list[Comparison]:
     """The report's `comparisons`, the primary ones first: the subject against every other row, every trained row
     against its start, and every trained row, adapted again, against itself before that.
     """
-    found: dict[tuple[int, Side, Side], dict[str, Any]] = {}
+    found: dict[tuple[int, Side, Side], Comparison] = {}
     for shots in dict.fromkeys(record["shots"] for record in report["results"]):
         rows = _rows(report, shots)
-        for one, other in _pairs(rows):
+        subject = subject_of(rows)
+        for one, other in _pairs(rows, subject):
             key = (shots, one, other)
-            if key not in found and (entry := compared(report, shots, one, other, _primary(one, other))):
+            if key not in found and (entry := compared(report, shots, one, other, _primary(subject, one, other))):
                 found[key] = entry
-    return sorted(found.values(), key=lambda entry: not entry["primary"])
+    return sorted(found.values(), key=lambda entry: not entry.primary)
 
 
-def _rows(report: Mapping[str, Any], shots: int) -> dict[Row, str | None]:
+def _rows(report: Mapping[str, Any], shots: int) -> dict[Series, str | None]:
     """Each row with the method that is its start."""
     return {(r["method"], r["placement"]): r["start"] for r in report["results"] if r["shots"] == shots}
 
 
-def _pairs(rows: Mapping[Row, str | None]) -> Iterator[tuple[Side, Side]]:
-    first_of: dict[str, Row] = {}
+def _pairs(rows: Mapping[Series, str | None], subject: Series | None) -> Iterator[tuple[Side, Side]]:
+    first_of: dict[str, Series] = {}
     for method, placement in rows:
         first_of.setdefault(method, (method, placement))
     trained = [row for row, start in rows.items() if start is not None]
     for outcome in OUTCOMES:
-        if SUBJECT in rows:
+        if subject is not None:
             for row in rows:
-                if row != SUBJECT:
-                    yield Side(*SUBJECT, outcome), Side(*row, outcome)
+                if row != subject:
+                    yield Side(*subject, outcome), Side(*row, outcome)
         for row in trained:
             if (start := first_of.get(rows[row] or "")) is not None:
                 yield Side(*row, outcome), Side(*start, outcome)
@@ -49,12 +51,12 @@ def _pairs(rows: Mapping[Row, str | None]) -> Iterator[tuple[Side, Side]]:
         yield Side(*row, "readapted"), Side(*row, "drifted")
 
 
-def _primary(one: Side, other: Side) -> bool:
-    if (one.method, one.placement) != SUBJECT:
+def _primary(subject: Series | None, one: Side, other: Side) -> bool:
+    if subject is None or (one.method, one.placement) != subject:
         return False
     if one.outcome != other.outcome:
         return True
-    return (other.method, other.placement) == RIVAL and one.outcome in PRIMARY_OUTCOMES
+    return (other.method, other.placement) == rivals_of(subject)[0] and one.outcome in PRIMARY_OUTCOMES
 
 
 def find(report: Mapping[str, Any], shots: int, one: Side, other: Side) -> Mapping[str, Any] | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError, unknown_name
+from .records import FIELDS, Field
+from .records.spec import ARRAYS, Total
 from .schema import ReportError
 
 _TOLERANCE = 1e-9
@@ -16,28 +18,32 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class _Total:
-    """Where a total stands and what it is made of. `counts` None: the arrays of the device."""
+    """Where a total stands and what it is made of. `place`: "record", or the object of the report that holds it."""
 
-    place: str  # "record", or the object of the report that holds it
-    field: str
-    counts: str | None
-    quantity: str
-    part: str = ""
+    place: str
+    field: Field
+    said: Total
+
+    @property
+    def name(self) -> str:
+        return self.field.name if self.place in ("record", "device") else f"{self.place}_{self.field.name}"
+
+    @property
+    def quantity(self) -> str:
+        return {"J": "energy", "s": "time", "m²": "area"}[self.field.unit]
 
 
-_ACTS = ("adaptation", "readaptation", "compensation", "inference")
-TOTALS: Mapping[str, _Total] = {
-    **{
-        f"{act}_{quantity}": _Total("record", f"{act}_{quantity}", f"{act}_event_counts", quantity.partition("_")[0])
-        for act in _ACTS
-        for quantity in ("energy_joules", "time_seconds")
-    },
-    "write_energy_joules": _Total("record", "write_energy_joules", "adaptation_event_counts", "energy", "write"),
-    "write_time_seconds": _Total("record", "write_time_seconds", "adaptation_event_counts", "time", "write"),
-    "programming_energy_joules": _Total("programming", "energy_joules", "event_counts", "energy"),
-    "programming_time_seconds": _Total("programming", "time_seconds", "event_counts", "time"),
-    "area_square_meters": _Total("device", "area_square_meters", None, "area"),
-}
+def _totals() -> Mapping[str, _Total]:
+    """Those of the records first."""
+    found = []
+    for field in FIELDS:
+        if field.total is not None:
+            place = field.path.rpartition(".")[0]
+            found.append(_Total("record" if place == "results[]" else place, field, field.total))
+    return {total.name: total for total in sorted(found, key=lambda total: total.place != "record")}
+
+
+TOTALS: Mapping[str, _Total] = _totals()
 """The totals that can be explained."""
 
 
@@ -107,7 +113,7 @@ def available(report: Mapping[str, Any], record: Mapping[str, Any] | None) -> di
         if total.place != "record" or record is not None:
             value = _value(report, record, total)
             if value is not None:
-                found[name] = (value, _unit(total))
+                found[name] = (value, total.field.unit)
     return found
 
 
@@ -132,7 +138,7 @@ def explain(report: Mapping[str, Any], name: str, record: Mapping[str, Any] | No
     if value is None:
         raise UsageError(f"{name} is unknown in this report")
     lines = _lines(report, record, total)
-    explanation = Explanation(name, _subject(record, total), _unit(total), value, lines, _references(report, lines))
+    explanation = Explanation(name, _subject(record, total), total.field.unit, value, lines, _references(report, lines))
     added = math.fsum(explanation.by_component().values())
     if not math.isclose(added, value, rel_tol=_TOLERANCE, abs_tol=1e-300):
         raise ReportError(f"the events of {name} add up to {added:.12g}, but the report says {value:.12g}")
@@ -141,25 +147,20 @@ def explain(report: Mapping[str, Any], name: str, record: Mapping[str, Any] | No
 
 def _value(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> float | None:
     holder: Any = record if total.place == "record" else report[total.place]
-    value = holder.get(total.field)
+    value = holder.get(total.field.name)
     return value.get("total") if isinstance(value, Mapping) else value
 
 
-def _unit(total: _Total) -> str:
-    return {"energy": "J", "time": "s", "area": "m²"}[total.quantity]
-
-
 def _lines(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> tuple[Line, ...]:
-    if total.counts is None:
+    if total.said.counts == ARRAYS:
         counts: Mapping[str, float] = {"arrays": report["device"]["array"]["arrays_used"]}
     else:
         holder: Any = record if total.place == "record" else report[total.place]
-        counts = holder.get(total.counts)
+        counts = holder.get(total.said.counts)
     if counts is None or "costs" not in report["device"]:
         raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
-    costs = [
-        c for c in report["device"]["costs"] if c["quantity"] == total.quantity and total.part in ("", c["part"])
-    ]  # fmt: skip
+    wanted, part = total.quantity, total.said.part
+    costs = [c for c in report["device"]["costs"] if c["quantity"] == wanted and part in ("", c["part"])]
     lines = [line for line in (_line(cost, counts) for cost in costs) if line.events or line.total]
     sums: dict[str, float] = {}
     for line in lines:

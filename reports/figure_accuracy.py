@@ -56,14 +56,7 @@ def energy_panels(
     """Accuracy on the chip against the energy of one adaptation with the frontier, a panel per group of rows; None
     without data. `errors` give the error bars, and say whether one row is better than another.
     """
-    known = {
-        panel: [
-            r
-            for r in rows
-            if r.stat("accuracy_chip").mean is not None and r.stat("adaptation_energy_joules").mean is not None
-        ]
-        for panel, rows in panels.items()
-    }
+    known = {panel: _with_energy(rows) for panel, rows in panels.items()}
     groups = {
         panel: adapting
         for panel, rows in known.items()
@@ -95,17 +88,7 @@ def energy_panels(
             quiet_axes(axes)
             si_axis(axes.xaxis, "J", most_ticks=9 if is_wide(width) else 5)
         axes_of[-1].set_xlabel("energy of one adaptation (logarithmic)")
-        spoken = "; ".join(
-            f"{r.title}, {panel}: {percent(r.stat('accuracy_chip'))} % for "
-            f"{si(r.stat('adaptation_energy_joules').mean, 'J')}"
-            for panel, rows in known.items()
-            for r in rows
-        )
-        on_it = "; ".join(
-            f"{panel}: {', '.join(row.title for row in front)}" if len(fronts) > 1 else
-            ", ".join(row.title for row in front)
-            for panel, front in fronts.items()
-        )  # fmt: skip
+        spoken, on_it = _energy_words(known), _frontier_words(fronts)
         return finish(
             figure,
             name,
@@ -117,6 +100,26 @@ def energy_panels(
             f"Scatter plot of accuracy on the chip against adaptation energy. {spoken}. On the frontier: {on_it}.",
             labels_of(drawn),
         )
+
+
+def _with_energy(rows: Sequence[Row]) -> list[Row]:
+    """The rows that have a place in the figure."""
+    names = ("accuracy_chip", "adaptation_energy_joules")
+    return [row for row in rows if None not in (row.stat(name).mean for name in names)]
+
+
+def _energy_words(known: Mapping[str, Sequence[Row]]) -> str:
+    return "; ".join(
+        f"{r.title}, {panel}: {percent(r.stat('accuracy_chip'))} % for "
+        f"{si(r.stat('adaptation_energy_joules').mean, 'J')}"
+        for panel, rows in known.items()
+        for r in rows
+    )
+
+
+def _frontier_words(fronts: Mapping[str, Sequence[Row]]) -> str:
+    titles = {panel: ", ".join(row.title for row in front) for panel, front in fronts.items()}
+    return "; ".join(f"{panel}: {rows}" if len(fronts) > 1 else rows for panel, rows in titles.items())
 
 
 def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str], width: float = WIDE_INCHES) -> Drawing | None:

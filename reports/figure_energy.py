@@ -6,7 +6,7 @@ expensive. So: totals as points on a logarithmic axis, and beside them each tota
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .canvas import (
     COMPONENT_COLOURS,
@@ -27,6 +27,10 @@ from .canvas import (
 from .rows import Row, component_title, labels_of
 from .values import si
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _ROW_INCHES = 0.36
 _OTHER_COLOURS = ("#e0c0e0", "#c0e0e0", "#e0e0c0")
 
@@ -40,8 +44,6 @@ def energy_by_component(
         rows: rows of one number of shots.
         colours: colour of each method.
     """
-    from matplotlib.patches import Patch
-
     total_name, parts_name = f"{what}_energy_joules", f"{what}_energy_by_component_joules"
     known = [row for row in rows if row.stat(total_name).mean]
     if not known:
@@ -50,8 +52,7 @@ def energy_by_component(
     totals = [row.stat(total_name).mean or 0.0 for row in known]
     found = dict.fromkeys(name for row in known for name, v in row.components(parts_name).items() if v > 0)
     names = [n for n in COMPONENT_COLOURS if n in found] + [n for n in found if n not in COMPONENT_COLOURS]
-    extra = iter(_OTHER_COLOURS * len(names))
-    fills = {name: COMPONENT_COLOURS.get(name) or next(extra) for name in names}
+    fills = _fills(names)
     wide = is_wide(width)
     columns = 5 if wide else 3
     top = 0.46 + 0.17 * -(-len(names) // columns)
@@ -62,13 +63,9 @@ def energy_by_component(
         shape: dict[str, Any] = {"ncols": 2, "width_ratios": [1.0, 1.55]} if wide else {"nrows": 2}
         left, right = figure.subplots(sharey=True, **shape)
         figure.subplots_adjust(
-            left=margin / width,
-            right=1 - 0.14 / width,
-            top=1 - top / height,
-            bottom=0.5 / height,
-            wspace=0.07,
+            left=margin / width, right=1 - 0.14 / width, top=1 - top / height, bottom=0.5 / height, wspace=0.07,
             hspace=0.5 / panel,
-        )
+        )  # fmt: skip
         left.set_yticks(range(len(known)), [row.short_title for row in known])
         left.set_ylim(-0.6, len(known) - 0.4)
         left.set_xscale("log")
@@ -78,46 +75,13 @@ def energy_by_component(
         right.set_xlabel("share of this energy, % (linear)")
         right.set_xlim(0, 100)
         for y, (row, total) in enumerate(zip(known, totals, strict=True)):
-            colour = colours[row.method]
-            left.plot(
-                total,
-                y,
-                marker=marker_of(row.placement),
-                markersize=7,
-                color=colour,
-                markerfacecolor=PAPER if row.estimated else colour,
-                fillstyle=fill_of(row.method, colours),
-                markerfacecoloralt=PAPER,
-                markeredgewidth=1.4,
-            )
-            left.annotate(
-                si(total, "J"), (total, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5
-            )
-            edge, parts = 0.0, row.components(parts_name)
-            whole = sum(parts.values())
-            for name in names:
-                share = 100 * parts.get(name, 0.0) / whole if whole else 0.0
-                right.barh(y, share, left=edge, height=0.66, color=fills[name], edgecolor=PAPER, linewidth=0.5)
-                if share >= 6:
-                    right.text(edge + share / 2, y, f"{share:.0f}", ha="center", va="center", fontsize=8, color=ON_FILL)
-                edge += share
+            _total(left, y, row, total, colours)
+            _shares(right, y, row.components(parts_name), fills)
         quiet_axes(left, "x")
         quiet_axes(right, "none")
         si_axis(left.xaxis, "J", most_ticks=5)
         right.spines["left"].set_visible(False)
-        handles = [Patch(facecolor=fills[name], edgecolor=MUTED, linewidth=0.4) for name in names]
-        figure.legend(
-            handles,
-            [component_title(name) for name in names],
-            loc="upper left",
-            ncols=columns,
-            frameon=False,
-            fontsize=8.5,
-            bbox_to_anchor=(0.0, 1 - 0.16 / height),
-            borderaxespad=0,
-            handlelength=1,
-            columnspacing=1.4,
-        )
+        _legend(figure, fills, columns, 1 - 0.16 / height)
         spoken = "; ".join(
             f"{row.title} {si(total, 'J')}: "
             + ", ".join(f"{component_title(n)} {si(v, 'J')}" for n, v in row.components(parts_name).items() if v > 0)
@@ -134,3 +98,42 @@ def energy_by_component(
             f"Energy of {words} by component. {spoken}.",
             labels_of(known),
         )
+
+
+def _fills(names: Sequence[str]) -> dict[str, str]:
+    """The colour of each component."""
+    extra = iter(_OTHER_COLOURS * len(names))
+    return {name: COMPONENT_COLOURS.get(name) or next(extra) for name in names}
+
+
+def _total(axes: "Axes", y: float, row: Row, total: float, colours: Mapping[str, str]) -> None:
+    """The point of a row, with its value."""
+    colour = colours[row.method]
+    axes.plot(
+        total, y, marker=marker_of(row.placement), markersize=7, color=colour,
+        markerfacecolor=PAPER if row.estimated else colour, fillstyle=fill_of(row.method, colours),
+        markerfacecoloralt=PAPER, markeredgewidth=1.4,
+    )  # fmt: skip
+    axes.annotate(si(total, "J"), (total, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
+
+
+def _shares(axes: "Axes", y: float, parts: Mapping[str, float], fills: Mapping[str, str]) -> None:
+    """The bar of a row, cut into its components."""
+    edge, whole = 0.0, sum(parts.values())
+    for name, fill in fills.items():
+        share = 100 * parts.get(name, 0.0) / whole if whole else 0.0
+        axes.barh(y, share, left=edge, height=0.66, color=fill, edgecolor=PAPER, linewidth=0.5)
+        if share >= 6:
+            axes.text(edge + share / 2, y, f"{share:.0f}", ha="center", va="center", fontsize=8, color=ON_FILL)
+        edge += share
+
+
+def _legend(figure: "Figure", fills: Mapping[str, str], columns: int, top: float) -> None:
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        [Patch(facecolor=fill, edgecolor=MUTED, linewidth=0.4) for fill in fills.values()],
+        [component_title(name) for name in fills],
+        loc="upper left", ncols=columns, frameon=False, fontsize=8.5, bbox_to_anchor=(0.0, top), borderaxespad=0,
+        handlelength=1, columnspacing=1.4,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ from .values import count, duration, percent, si
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _MARKERS = "osD^vPXp"
 _LINE_INCHES, _GAP_INCHES, _TOP_INCHES, _BOTTOM_INCHES = 0.088, 0.085, 0.62, 0.3
@@ -56,8 +57,6 @@ def metrics_by_device(
     width: float = WIDE_INCHES,
 ) -> Drawing | None:
     """A dot plot: rows of every device (device -> its rows, one task), one panel per metric that has any value."""
-    from matplotlib.lines import Line2D
-
     every = list({(r.method, r.placement): r for rows in groups.values() for r in rows}.values())
     metrics = [m for m in _METRICS if any(_value(r, m) for rows in groups.values() for r in rows)]
     if not every or not metrics:
@@ -91,15 +90,7 @@ def metrics_by_device(
             axes.tick_params(axis="y", labelsize=8)
             for label, row in zip(axes.get_yticklabels(), every, strict=True):
                 label.set_color(colours[row.method])
-        handles = [
-            Line2D([], [], linestyle="none", marker=_MARKERS[n % len(_MARKERS)], color=INK, markersize=4.6)
-            for n in range(len(groups))
-        ]
-        figure.legend(
-            handles, list(groups), loc="upper left", ncols=8 if wide else 4, frameon=False, fontsize=8.5,
-            borderaxespad=0, bbox_to_anchor=(0.0, 1 - 0.04 / height), handlelength=1, handletextpad=0.3,
-            columnspacing=1.6,
-        )  # fmt: skip
+        _legend(figure, list(groups), 8 if wide else 4, 1 - 0.04 / height)
         spoken = "; ".join(
             f"{row.title} on {device}: " + ", ".join(f"{m.title} {_words(row, m)}".replace("\n", " ") for m in metrics)
             for device, rows in groups.items()
@@ -118,6 +109,20 @@ def metrics_by_device(
             f"Dot plot of {title}. {spoken}.",
             labels_of(every),
         )
+
+
+def _legend(figure: "Figure", devices: Sequence[str], columns: int, top: float) -> None:
+    """The marker of each device."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="none", marker=_MARKERS[n % len(_MARKERS)], color=INK, markersize=4.6)
+        for n in range(len(devices))
+    ]
+    figure.legend(
+        handles, list(devices), loc="upper left", ncols=columns, frameon=False, fontsize=8.5, borderaxespad=0,
+        bbox_to_anchor=(0.0, top), handlelength=1, handletextpad=0.3, columnspacing=1.6,
+    )  # fmt: skip
 
 
 def _value(row: Row, metric: Metric) -> float | None:

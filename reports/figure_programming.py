@@ -7,6 +7,7 @@ from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, is_wide, new_figur
 from .values import count, digits, si
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
 
 _BAR_COLOUR, _LINE_COLOUR = "#2b6fea", "#b84a00"  # both have a light and a dark value in the page
@@ -24,9 +25,6 @@ def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) ->
         return None
     last = int(np.flatnonzero(counts)[-1])
     counts = counts[: last + 1]
-    width = -(-len(counts) // _MOST_BARS)
-    binned = np.add.reduceat(counts, np.arange(0, len(counts), width))
-    left_over = 1 - np.cumsum(counts) / cells
     wide = is_wide(width_inches)
     with new_figure(2.75 if wide else 5.1, width_inches) as figure:
         bars, tail = figure.subplots(1, 2, width_ratios=[1.35, 1]) if wide else figure.subplots(2, 1)
@@ -34,37 +32,9 @@ def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) ->
             left=0.65 / width_inches, right=1 - 0.11 / width_inches, top=0.86 if wide else 0.925,
             bottom=0.19 if wide else 0.1, wspace=0.27, hspace=0.46,
         )  # fmt: skip
-        edges = np.arange(len(binned) + 1) * width - 0.5
-        bars.stairs(100 * binned / cells, edges, fill=True, color=_BAR_COLOUR)
-        bars.set_ylim(bottom=0)
-        bars.set_xlim(-0.5 - last / 60, last + 0.5 + last / 60)
-        bars.set_title("pulses per cell")
-        bars.set_xlabel("program-and-verify pulses" + (f", bins of {width}" if width > 1 else ""))
-        bars.set_ylabel("cells, %")
-        _mark(bars, "mean", programming["pulses_mean"], 0.97)
-        _mark(bars, "95th percentile", programming["pulses_p95"], 0.82)
-        tail.step(
-            np.arange(last + 1), 100 * np.clip(left_over, 0, None), where="post", color=_BAR_COLOUR, linewidth=1.6
-        )
-        tail.set_title("cells that need more")
-        tail.set_xlabel("pulses given")
         failed = programming["failed_cells"]
-        floor = [100 * float(v) for v in left_over if v > 0] + ([100 * failed / cells] if failed else [])
-        tail.set_yscale("log" if floor else "linear")  # no cell needed a pulse: nothing to put on a logarithmic axis
-        tail.set_ylabel(f"cells not yet done, %{' (log.)' if floor else ''}")
-        tail.set_ylim(min(floor) / 4 if floor else 0, 150)
-        tail.yaxis.set_major_formatter(lambda value, _: digits(value, 1) if value >= 1e-4 else f"{value:.0e}")
-        if failed:
-            tail.axhline(100 * failed / cells, color=_LINE_COLOUR, linewidth=1.2, linestyle=(0, (5, 3)))
-            tail.annotate(
-                f"out of tolerance at the end: {digits(100 * failed / cells, 2)} %",
-                (0, 100 * failed / cells),
-                xycoords=("axes fraction", "data"),
-                xytext=(5, -11),
-                textcoords="offset points",
-                fontsize=8,
-                color=_LINE_COLOUR,
-            )
+        _histogram(bars, counts, programming)
+        _tail(tail, counts, failed)
         for axes in (bars, tail):
             quiet_axes(axes, "y")
         mean = programming["pulses_mean"]
@@ -79,6 +49,51 @@ def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) ->
             "many pulses, logarithmic, to show the tail.",
             f"Histogram of write pulses per cell and the share of cells not yet done after k pulses. {words}.",
             programming["label"],
+        )
+
+
+def _histogram(axes: "Axes", counts: "np.ndarray", programming: Mapping[str, Any]) -> None:
+    """The share of cells by the number of pulses; counts: cells that took k pulses."""
+    import numpy as np
+
+    last, cells = len(counts) - 1, int(counts.sum())
+    width = -(-len(counts) // _MOST_BARS)
+    binned = np.add.reduceat(counts, np.arange(0, len(counts), width))
+    edges = np.arange(len(binned) + 1) * width - 0.5
+    axes.stairs(100 * binned / cells, edges, fill=True, color=_BAR_COLOUR)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(-0.5 - last / 60, last + 0.5 + last / 60)
+    axes.set_title("pulses per cell")
+    axes.set_xlabel("program-and-verify pulses" + (f", bins of {width}" if width > 1 else ""))
+    axes.set_ylabel("cells, %")
+    _mark(axes, "mean", programming["pulses_mean"], 0.97)
+    _mark(axes, "95th percentile", programming["pulses_p95"], 0.82)
+
+
+def _tail(axes: "Axes", counts: "np.ndarray", failed: int) -> None:
+    """The share of cells that needed more than k pulses."""
+    import numpy as np
+
+    last, cells = len(counts) - 1, int(counts.sum())
+    left_over = 1 - np.cumsum(counts) / cells
+    axes.step(np.arange(last + 1), 100 * np.clip(left_over, 0, None), where="post", color=_BAR_COLOUR, linewidth=1.6)
+    axes.set_title("cells that need more")
+    axes.set_xlabel("pulses given")
+    floor = [100 * float(v) for v in left_over if v > 0] + ([100 * failed / cells] if failed else [])
+    axes.set_yscale("log" if floor else "linear")  # no cell needed a pulse: nothing to put on a logarithmic axis
+    axes.set_ylabel(f"cells not yet done, %{' (log.)' if floor else ''}")
+    axes.set_ylim(min(floor) / 4 if floor else 0, 150)
+    axes.yaxis.set_major_formatter(lambda value, _: digits(value, 1) if value >= 1e-4 else f"{value:.0e}")
+    if failed:
+        axes.axhline(100 * failed / cells, color=_LINE_COLOUR, linewidth=1.2, linestyle=(0, (5, 3)))
+        axes.annotate(
+            f"out of tolerance at the end: {digits(100 * failed / cells, 2)} %",
+            (0, 100 * failed / cells),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, -11),
+            textcoords="offset points",
+            fontsize=8,
+            color=_LINE_COLOUR,
         )
 
 

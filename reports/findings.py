@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .rows import SUBJECT, Row, by_shots, rows_of, series_title
+from .rows import Row, Series, by_shots, rows_of, series_title, subject_of
 from .values import JOIN, count, duration, percent, si, signed
 
 Comparison = Mapping[str, Any]
@@ -66,8 +66,12 @@ def _adapting(rows: list[Row]) -> list[Row]:
 
 
 def points(comparison: Comparison, sign: bool = True) -> str:
-    """ "+3.2 ± 1.4 points"; without its error where that is not known, without its sign where words say it."""
-    difference, error = comparison["difference_points"], comparison["standard_error_points"]
+    """ "+3.2 ± 1.4 points", as `points_of`."""
+    return points_of(comparison["difference_points"], comparison["standard_error_points"], sign)
+
+
+def points_of(difference: float, error: float | None, sign: bool = True) -> str:
+    """A difference and its error, where that is known; without its sign where words say it."""
     text = signed(difference) if sign else f"{abs(difference):.1f}"
     return f"{text}{JOIN}points" if error is None else f"{text}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
 
@@ -82,6 +86,11 @@ class _Told:
     @property
     def shots(self) -> int:
         return self.rows[0].shots
+
+    @property
+    def subject(self) -> Series | None:
+        """What the report is about, where it is."""
+        return subject_of((row.method, row.placement) for row in self.rows)
 
     @property
     def age(self) -> str:
@@ -168,11 +177,13 @@ class _Told:
 
     def against_others(self) -> Iterator[Finding]:
         """The subject against every other row on the chip, by what the errors allow to say."""
-        method, placement = SUBJECT
+        if self.subject is None:
+            return
+        method, placement = self.subject
         mine = self._comparisons(method=method, placement=placement, outcome="chip", against_outcome="chip")
         if not mine:
             return
-        subject = self._row(*SUBJECT)
+        subject = self._row(method, placement)
         groups: dict[str, list[str]] = {}
         for comparison in mine:
             other = self._row(comparison["against_method"], comparison["against_placement"])
@@ -218,7 +229,7 @@ class _Told:
     def drift(self) -> Iterator[Finding]:
         """What time takes from the subject, or from the first row that adapts, and what adapting again gives back."""
         known = _known(_adapting(list(self.rows)), "accuracy_chip", "accuracy_drifted")
-        row = next((row for row in known if (row.method, row.placement) == SUBJECT), known[0] if known else None)
+        row = next((row for row in known if (row.method, row.placement) == self.subject), known[0] if known else None)
         if row is None:
             return
         text = (
@@ -242,8 +253,7 @@ class _Told:
             _span([100 * chip[name] for chip in chips], "%")
             for name in ("weight_error_relative", "weight_error_rms_relative")
         ]
-        method, placement = SUBJECT
-        row = next((row for row in self.rows if (row.method, row.placement) == (method, placement)), self.rows[0])
+        row = next((row for row in self.rows if (row.method, row.placement) == self.subject), self.rows[0])
         shares = [100 * record["accuracy_chip"] for record in row.records if record["accuracy_chip"] is not None]
         spread = (
             f" Of the runs, each on a chip of its own, {row.title} has {_span(shares, '%')} right." if shares else ""

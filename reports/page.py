@@ -6,9 +6,9 @@ from typing import Any
 
 from . import tables
 from .canvas import Drawing, colours_of, page_colours
-from .fields import LABELS
 from .findings import findings
 from .headlines import headlines
+from .records import LABELS
 from .rows import by_shots, rows_of
 from .unknown import unknown_components, without
 from .values import duration, readable, si

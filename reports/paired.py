@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .records.conclusions import Comparison
 from .student import mcnemar, t_quantile
 
 PRIOR_RUNS = 5
@@ -53,19 +54,6 @@ class Difference:
         if self.error is None or self.degrees is None:
             return None
         return self.error * t_quantile(self.degrees)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields of the report."""
-        return {
-            "difference_points": self.points,
-            "standard_error_points": self.error,
-            "degrees_of_freedom": self.degrees,
-            "interval_points": self.interval,
-            "error_of": self.error_of,
-            "runs": self.runs,
-            "examples": self.examples,
-            "verdict": self.verdict,
-        }
 
 
 def of_answers(differences: Sequence[np.ndarray], shared: bool) -> Difference:
@@ -123,9 +111,7 @@ class Side:
     outcome: str
 
 
-def compared(
-    report: Mapping[str, Any], shots: int, one: Side, other: Side, primary: bool = False
-) -> dict[str, Any] | None:
+def compared(report: Mapping[str, Any], shots: int, one: Side, other: Side, primary: bool = False) -> Comparison | None:
     """An entry of the report's `comparisons`, from its `results`, `test_sets` and `task.metric`.
 
     None where the two have no run in common, or one of them has no value.
@@ -142,16 +128,24 @@ def compared(
         difference = of_answers([_answers(a) - _answers(b) for a, b in rights], shared=len(found) == 1)
     else:
         difference = of_scores([a - b for a, b in values], len({n for examples in found for n in examples}))
-    return {
-        "primary": primary,
-        "shots": shots,
-        "outcome": one.outcome,
-        "method": one.method,
-        "placement": one.placement,
-        "against_method": other.method,
-        "against_placement": other.placement,
-        "against_outcome": other.outcome,
-    } | difference.as_dict()
+    return Comparison(
+        primary=primary,
+        shots=shots,
+        outcome=one.outcome,
+        method=one.method,
+        placement=one.placement,
+        against_method=other.method,
+        against_placement=other.placement,
+        against_outcome=other.outcome,
+        difference_points=difference.points,
+        standard_error_points=difference.error,
+        degrees_of_freedom=difference.degrees,
+        interval_points=difference.interval,
+        error_of=difference.error_of,
+        runs=difference.runs,
+        examples=difference.examples,
+        verdict=difference.verdict,
+    )
 
 
 def _by_seed(report: Mapping[str, Any], shots: int, side: Side) -> dict[int, Mapping[str, Any]]:

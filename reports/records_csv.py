@@ -5,20 +5,19 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from .fields import FIELDS
+from .records import fields_of
+from .records.results import Result
 
 _PLAIN = ("text", "integer", "number", "amount", "fraction")  # answers to single examples stay in report.json
 
 
 def columns() -> dict[str, str]:
     """Field of a record -> heading with its unit, for every field that is one value."""
-    found = {}
-    for field in FIELDS:
-        name = field.path.removeprefix("results[].")
-        if name == field.path or "." in name or field.kind not in _PLAIN:
-            continue
-        found[name] = f"{name} [{field.unit}]" if field.unit not in ("", "1") else name
-    return found
+    return {
+        field.name: f"{field.name} [{field.unit}]" if field.unit not in ("", "1") else field.name
+        for field in fields_of(Result)
+        if field.kind.name in _PLAIN
+    }
 
 
 def records_csv(report: Mapping[str, Any]) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .fields import LABELS
+from .records import LABELS
 from .values import Statistic
 
-SUBJECT, RIVAL = ("lorafusion", "DIGITAL"), ("lora", "DIGITAL")
-"""Method and placement of the row that a report is about, where it has it, and of the one it is held against first."""
+Series = tuple[str, str]
+"""Method and placement."""
 
 PLACEMENT_TITLES = {
     "NVM_FROZEN": "cells, never rewritten",
@@ -72,6 +72,24 @@ def series_title(method: str, placement: str) -> str:
 def component_title(component: str) -> str:
     """A component in words."""
     return COMPONENT_TITLES.get(component, component.replace("_", " "))
+
+
+def subject_of(found: Iterable[Series]) -> Series | None:
+    """The one that a report with these is about: the first whose method names rivals, where it is placed first."""
+    from ..methods import METHODS
+
+    for method, placement in found:
+        known = METHODS.get(method)
+        if known is not None and known.rivals and placement == known.placements[0].value:
+            return method, placement
+    return None
+
+
+def rivals_of(subject: Series, placement: str = "") -> list[Series]:
+    """What it is held against, the nearest first: its rivals in its own placement, or another."""
+    from ..methods import METHODS
+
+    return [(rival, placement or subject[1]) for rival in METHODS[subject[0]].rivals]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,14 @@
-"""Checks a report against the fields of `fields.py`."""
+"""Checks a report against the records of `records/`."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import EdgeAdaptError, unknown_name
-from .fields import FIELDS, KINDS, OUTCOMES, Field
+from .records import OUTCOMES, Field, SimulateReport, fields_of
+from .records.kinds import LIST, OBJECT
+from .records.results import Result
 
-#: total field -> the components that must add up to it
-_SUMS = {
-    "adaptation_energy_joules": "adaptation_energy_by_component_joules",
-    "inference_energy_joules": "inference_energy_by_component_joules",
-}
 _SUM_TOLERANCE = 1e-3
 
 
@@ -30,8 +26,8 @@ def validate(report: Mapping[str, Any]) -> None:
         ReportError: with the path of the first wrong or missing field, e.g. `results[3].accuracy_chip`.
     """
     if not isinstance(report, Mapping):
-        raise ReportError(f"a report is {KINDS['object']}, got {_shown(report)}")
-    _check_object(report, "", "")
+        raise ReportError(f"a report is {OBJECT.words}, got {_shown(report)}")
+    check_record(SimulateReport, report)
     _check_records(report["results"])
     _check_answers(report)
     if (tile := report["conductance_map"]) is not None:
@@ -50,25 +46,18 @@ def validate_parts(parts: Mapping[str, Any]) -> None:
     Raises:
         ReportError: see `validate`.
     """
-    known = dict(_children(""))
+    known = {field.name: field for field in fields_of(SimulateReport)}
     for name, value in parts.items():
         _check_field(value, known[name], name)
 
 
-def _children(prefix: str) -> Iterator[tuple[str, Field]]:
-    for field in FIELDS:
-        head, _, name = field.path.rpartition(".")
-        if head == prefix:
-            yield name, field
-
-
-def _check_object(value: Mapping[str, Any], pattern: str, where: str) -> None:
-    """Check the fields under `pattern` (schema path) in the object found at `where` (report path)."""
-    known = dict(_children(pattern))
+def check_record(cls: type, value: Mapping[str, Any], where: str = "") -> None:
+    """Check the fields of a record in the object found at `where`, a path of the report."""
+    known = {field.name: field for field in fields_of(cls)}
     for name, field in known.items():
         path = f"{where}.{name}" if where else name
         if name not in value:
-            raise ReportError(f"report field {path} is missing: {field.meaning} ({KINDS[field.kind]})")
+            raise ReportError(f"report field {path} is missing: {field.meaning} ({field.kind.words})")
         _check_field(value[name], field, path)
     for name in value:
         if name not in known:
@@ -76,24 +65,22 @@ def _check_object(value: Mapping[str, Any], pattern: str, where: str) -> None:
 
 
 def _check_field(value: Any, field: Field, path: str) -> None:
-    if value is None:
-        if not field.nullable:
-            raise ReportError(f"report field {path} is null: it must be {KINDS[field.kind]} ({field.meaning})")
+    if value is None and field.nullable:
         return
-    if not _CHECKS[field.kind](value):
+    if value is None or not field.kind.allows(value):
         null = ", or null" if field.nullable else ""
-        raise ReportError(
-            f"report field {path} is {_shown(value)}: it must be {KINDS[field.kind]}{null} ({field.meaning})"
-        )
+        shown = "null" if value is None else _shown(value)
+        raise ReportError(f"report field {path} is {shown}: it must be {field.kind.words}{null} ({field.meaning})")
     if field.choices and value not in field.choices:
         raise ReportError(f"report field {path}: {unknown_name('value', value, field.choices)}")
     if field.at_least and len(value) < field.at_least:
         raise ReportError(f"report field {path} has {len(value)} entries: it needs at least {field.at_least}")
-    if field.kind == "object":
-        _check_object(value, field.path, path)
-    elif field.kind == "list":
-        for index, entry in enumerate(value):
-            _check_object(entry, f"{field.path}[]", f"{path}[{index}]")
+    if field.record is not None:
+        if field.kind is LIST:
+            for index, entry in enumerate(value):
+                check_record(field.record, entry, f"{path}[{index}]")
+        else:
+            check_record(field.record, value, path)
 
 
 def _check_records(results: list[dict[str, Any]]) -> None:
@@ -106,16 +93,22 @@ def _check_records(results: list[dict[str, Any]]) -> None:
                 f"{key[1]!r}, {key[2]} shots, seed {key[3]}; every record must differ in one of these"
             )
         first[key] = index
-        for total_name, parts_name in _SUMS.items():
-            total, parts = record[total_name], record[parts_name]
-            if total is None or parts is None or None in parts.values():
-                continue
-            added = math.fsum(parts.values())
-            if not math.isclose(added, total, rel_tol=_SUM_TOLERANCE, abs_tol=1e-30):
-                raise ReportError(
-                    f"report field results[{index}].{parts_name} adds up to {added:.6g}, "
-                    f"but results[{index}].{total_name} is {total:.6g}: they must agree"
-                )
+        _check_sums(record, index)
+
+
+def _check_sums(record: Mapping[str, Any], index: int) -> None:
+    for field in fields_of(Result):
+        if field.total is None or not field.total.components:
+            continue
+        total, parts = record[field.name], record[field.total.components]
+        if total is None or parts is None or None in parts.values():
+            continue
+        added = math.fsum(parts.values())
+        if not math.isclose(added, total, rel_tol=_SUM_TOLERANCE, abs_tol=1e-30):
+            raise ReportError(
+                f"report field results[{index}].{field.total.components} adds up to {added:.6g}, "
+                f"but results[{index}].{field.name} is {total:.6g}: they must agree"
+            )
 
 
 def _check_answers(report: Mapping[str, Any]) -> None:
@@ -131,65 +124,6 @@ def _check_answers(report: Mapping[str, Any]) -> None:
                     f"report field results[{index}].right_{name} has {len(bits)} answers: the test set of its run has "
                     f"{wanted} examples"
                 )
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_amount(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _is_map(value: Any, check: Callable[[Any], bool]) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(k, str) and check(v) for k, v in value.items())
-
-
-def _is_grid(value: Any) -> bool:
-    if not isinstance(value, list) or not 1 <= len(value) <= 64 or not all(isinstance(row, list) for row in value):
-        return False
-    width = len(value[0])
-    return 1 <= width <= 64 and all(len(row) == width and all(_is_number(v) for v in row) for row in value)
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return _is_map(value, _is_json)
-    if isinstance(value, list | tuple):
-        return all(_is_json(entry) for entry in value)
-    return value is None or isinstance(value, str | bool) or _is_number(value)
-
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "text": lambda v: isinstance(v, str),
-    "time": _is_time,
-    "integer": _is_integer,
-    "number": _is_number,
-    "amount": _is_amount,
-    "fraction": lambda v: _is_number(v) and 0 <= v <= 1,
-    "object": lambda v: isinstance(v, Mapping),
-    "list": lambda v: isinstance(v, list) and all(isinstance(entry, Mapping) for entry in v),
-    "texts": lambda v: isinstance(v, list) and all(isinstance(entry, str) for entry in v),
-    "integers": lambda v: isinstance(v, list) and all(_is_integer(entry) for entry in v),
-    "grid": _is_grid,
-    "amounts": lambda v: _is_map(v, lambda entry: entry is None or _is_amount(entry)),
-    "words": lambda v: _is_map(v, lambda entry: isinstance(entry, str)),
-    "flag": lambda v: isinstance(v, bool),
-    "bits": lambda v: isinstance(v, str) and bool(v) and not v.strip("01"),
-    "free": lambda v: isinstance(v, Mapping) and _is_json(v),
-}
 
 
 def _shown(value: Any) -> str:

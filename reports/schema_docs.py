@@ -1,11 +1,16 @@
-"""The documentation of the schema: `python -m edge_adapt.reports.schema_docs` prints `docs/report-schema.md`."""
+"""The documentation of the schemas: `python -m edge_adapt.reports.schema_docs report` prints `docs/report-schema.md`,
+`... compare` prints `docs/compare-schema.md`.
+"""
 
-from .fields import FIELDS, KINDS, LABELS, SCHEMA
+import sys
+from collections.abc import Iterable
 
-_INTRODUCTION = f"""# The schema of `report.json`
+from .records import COMPARE_FIELDS, COMPARE_SCHEMA, FIELDS, LABELS, SCHEMA, Field
+
+_REPORT = f"""# The schema of `report.json`
 
 `edge-adapt simulate` writes `report.json`, and `--json` prints the same object. Schema: `{SCHEMA}`.
-Made by `python -m edge_adapt.reports.schema_docs > docs/report-schema.md`; a test keeps the two in step.
+Made by `python -m edge_adapt.reports.schema_docs report > docs/report-schema.md`; a test keeps the two in step.
 
 - All values are SI, with the unit in the key (`_joules`, `_seconds`, `_siemens`, `_square_meters`); accuracies are
   fractions from 0 to 1. The file is strict JSON: no NaN, no infinity.
@@ -17,22 +22,52 @@ Made by `python -m edge_adapt.reports.schema_docs > docs/report-schema.md`; a te
 - `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The
   components are `cells_read`, `cells_write`, `lines`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `router`,
   `digital`, `sram` and `leakage`. `edge-adapt explain` prints the multiplication behind a total (docs/energy.md).
+"""
 
+_COMPARE = f"""# The schema of `compare.json`
+
+`edge-adapt compare` writes `compare.json`, and `--json` prints the same object. Schema: `{COMPARE_SCHEMA}`.
+Made by `python -m edge_adapt.reports.schema_docs compare > docs/compare-schema.md`; a test keeps the two in step.
+
+- Units, kinds and labels are those of [report-schema.md](report-schema.md); so are the fields of `model`, `pool`,
+  `results[]`, `tasks[]` and `references[]` that are not listed here.
+- Every field is present. The file is strict JSON: no NaN, no infinity.
+- `cells/DEVICE-TASK-HASH.json` beside it holds each finished simulation: `report` is its whole `report.json`. It is
+  used again as long as everything that decides its result is the same, which its `key` lists: the options; the contents
+  of the chip (with its cell, its periphery and `--set`), the model, the pool, the task and the methods' settings; the
+  code and the version of edge-adapt; the versions of the packages that compute; how the processor multiplies. Where the
+  files lie, and when they were written, does not count.
+"""
+
+_HEADING = """
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|
 """
 
 
-def markdown() -> str:
+def report_schema() -> str:
     """The text of `docs/report-schema.md`."""
+    return _REPORT + _HEADING + _rows(FIELDS)
+
+
+def compare_schema() -> str:
+    """The text of `docs/compare-schema.md`."""
+    return _COMPARE + _HEADING + _rows(COMPARE_FIELDS)
+
+
+def _rows(fields: Iterable[Field]) -> str:
     lines = []
-    for field in FIELDS:
-        kind = KINDS[field.kind] + (" or null" if field.nullable else "")
+    for field in fields:
+        kind = field.kind.words + (" or null" if field.nullable else "")
         meaning = field.meaning + (f"; one of {', '.join(f'`{c}`' for c in field.choices)}" if field.choices else "")
         cells = (f"`{field.path}`", kind, field.unit or "–", field.label, meaning)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return _INTRODUCTION + "\n".join(lines) + "\n"
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(lines)
 
+
+_PAGES = {"report": report_schema, "compare": compare_schema}
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    if len(sys.argv) != 2 or sys.argv[1] not in _PAGES:
+        sys.exit(f"give one of {', '.join(_PAGES)}")
+    print(_PAGES[sys.argv[1]](), end="")

@@ -5,14 +5,13 @@ Everything goes into a hidden folder beside the destination first; a rename puts
 
 import errno
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
-from ..folders import nearest, try_place, whole_folder
-from .fields import SCHEMA
+from ..folders import nearest, try_place, whole_folder, write_synced
+from .records import SCHEMA
 
 _FAMILY = SCHEMA.split("/", maxsplit=1)[0] + "/"
 _OURS = {"report.json", "report.html", "results.csv", "figures"}
@@ -109,17 +108,9 @@ def write_folder(out: Path, files: Mapping[str, str]) -> None:
     try:
         with whole_folder(out) as new:
             for name, text in files.items():
-                _write_file(new / name, text)
+                write_synced(new / name, text)
     except OSError as error:
         raise _failure(error, out, sum(len(text.encode()) for text in files.values())) from error
-
-
-def _write_file(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def _failure(error: OSError, out: Path, size_bytes: int = 0) -> EdgeAdaptError:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .canvas import COMPONENT_COLOURS, fill_of
-from .fields import OUTCOMES
+from .records import OUTCOMES, Field, fields_of
+from .records.header import Environment, Inputs
+from .records.results import Result
 from .rows import (
     Row,
     component_title,
@@ -287,52 +289,33 @@ def silicon(areas: Mapping[str, float | None]) -> Table:
     )
 
 
-_RUN_FIELDS: tuple[tuple[str, str, Form], ...] = (
-    ("trained numbers", "trained_parameters", count),
-    ("head", "head_parameters", count),
-    ("cells held", "cells_in_placement", count),
-    ("cell writes", "cells_written", count),
-    ("of which first", "initial_cells_written", count),
-    ("before, exact", "accuracy_exact_before", lambda v: percent(Statistic.of([v]))),
-    ("before, chip", "accuracy_chip_before", lambda v: percent(Statistic.of([v]))),
-    ("validation", "validation_accuracy_exact", lambda v: percent(Statistic.of([v]))),
-    ("exact", "accuracy_exact", lambda v: percent(Statistic.of([v]))),
-    ("chip", "accuracy_chip", lambda v: percent(Statistic.of([v]))),
-    ("30 days later", "accuracy_drifted", lambda v: percent(Statistic.of([v]))),
-    ("adapted again", "accuracy_readapted", lambda v: percent(Statistic.of([v]))),
-    ("write energy", "write_energy_joules", _joules),
-    ("of which first", "initial_write_energy_joules", _joules),
-    ("write time", "write_time_seconds", duration),
-    ("adaptation energy", "adaptation_energy_joules", _joules),
-    ("adaptation time", "adaptation_time_seconds", duration),
-    ("energy again", "readaptation_energy_joules", _joules),
-    ("time again", "readaptation_time_seconds", duration),
-    ("cell writes again", "readaptation_cells_written", count),
-    ("energy per example", "inference_energy_joules", _joules),
-    ("time per example", "inference_time_seconds", duration),
-    ("endurance used", "endurance_share_per_task", lambda v: "–" if v is None else "0" if v == 0 else f"{v:.2e}"),
-    ("tasks until worn out", "tasks_until_worn_out", count),
-    ("steps", "train_steps", count),
-    ("forward pairs", "forward_pairs", count),
-    ("tokens", "train_tokens", count),
-)
+def _form_of(field: Field) -> Form:
+    """How values of a field of a record are printed."""
+    if field.kind.name == "fraction":
+        return lambda value: percent(Statistic.of([value]))
+    if field.unit in ("J", "B"):
+        return lambda value: si(value, field.unit)
+    if field.unit == "s":
+        return duration
+    return lambda value: f"{value:.2e}" if value is not None and 0 < abs(value) < 1 else count(value)
 
 
 def runs(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
     """Every record, one line each."""
+    columns = [(field.heading, field.name, _form_of(field)) for field in fields_of(Result) if field.heading]
     lines = [
         [
             _name(row, colours),
             Cell(str(row.shots), row.shots),
             Cell(str(record["seed"]), record["seed"]),
-            *(Cell(form(record[name]), record[name]) for _, name, form in _RUN_FIELDS),
+            *(Cell(form(record[name]), record[name]) for _, name, form in columns),
         ]
         for row in rows
         for record in row.records
     ]
     return Table(
         f"Every run. {HEAD_WORDS}",
-        ("method, placement", "shots", "seed", *(title for title, _, _ in _RUN_FIELDS)),
+        ("method, placement", "shots", "seed", *(title for title, _, _ in columns)),
         lines,
     )
 
@@ -374,29 +357,13 @@ def mapping(caption: str, values: Mapping[str, Any]) -> Table:
     return Table(caption, ("name", "value"), lines, frozenset(range(2)))
 
 
-#: where a report says what it was made of: (section, field, what it is)
-_IDENTITY = (
-    ("environment", "commit", "commit"),
-    ("environment", "processor", "processor"),
-    ("environment", "cores", "cores"),
-    ("environment", "operating_system", "operating system"),
-    ("environment", "python", "Python"),
-    ("environment", "product_arithmetic", "arithmetic of products"),
-    ("environment", "processes", "processes"),
-    ("environment", "wall_seconds", "wall time"),
-    ("inputs", "chip_sha256", "SHA-256 of the chip"),
-    ("inputs", "model_sha256", "SHA-256 of the model"),
-    ("inputs", "pool_sha256", "SHA-256 of the pool"),
-    ("inputs", "task_sha256", "SHA-256 of the data"),
-)
-
-
 def identity(report: Mapping[str, Any]) -> Table:
     """What made the numbers: code, machine, contents of the inputs, and the digest of the results."""
     lines = [[Cell("digest of the results"), Cell(report["results_digest"])]]
     lines += [[Cell("configuration"), Cell(report["config_hash"])], [Cell("ended"), Cell(report["created"])]]
-    for section, name, title in _IDENTITY:
-        value = report[section][name]
-        text = duration(value) if name == "wall_seconds" and value is not None else str("–" if value is None else value)
-        lines.append([Cell(title), Cell(text)])
+    for section, cls in (("environment", Environment), ("inputs", Inputs)):
+        for said in fields_of(cls):
+            value = report[section][said.name]
+            text = duration(value) if said.unit == "s" else "–" if value is None else str(value)
+            lines.append([Cell(said.heading), Cell(text)])
     return Table("Who gets the same digest has the same results.", ("what", "value"), lines, frozenset(range(2)))

@@ -119,6 +119,31 @@ def require_programmable(cell: Cell) -> None:
         )
 
 
+def _wanted_and_present(
+    target_siemens: np.ndarray, initial_siemens: np.ndarray | None, cell: Cell
+) -> tuple[np.ndarray, np.ndarray]:
+    """(wanted conductance, conductance before the write), checked; the second is written in place."""
+    target = np.ascontiguousarray(real_numbers(target_siemens, "target_siemens"), dtype=np.float64)
+    if initial_siemens is None:
+        conductance = np.full(target.shape, cell.g_min_siemens, np.float64)
+    else:
+        given = real_numbers(initial_siemens, "initial_siemens")
+        conductance = np.array(given, dtype=np.float64, order="C")  # written in place, as a flat view
+    if conductance.shape != target.shape:
+        raise UsageError(
+            f"initial_siemens has shape {conductance.shape}, target_siemens {target.shape}; they must be equal"
+        )
+    for name, values in (("target_siemens", target), ("initial_siemens", conductance)):
+        # One pass each: comparisons with NaN are false.
+        if values.size and not (values.min() >= 0.0 and values.max() < np.inf):
+            raise UsageError(f"{name} must be finite and not negative; conductances are in siemens")
+    if target.size and target.max() > cell.g_max_siemens * (1.0 + 1e-6):
+        raise UsageError(
+            f"target_siemens goes up to {target.max():g} S; cells of {cell.name!r} to {cell.g_max_siemens:g} S"
+        )
+    return target, conductance
+
+
 def program_cells(
     target_siemens: np.ndarray,
     cell: Cell,
@@ -151,24 +176,7 @@ def program_cells(
     require_generator(rng)
     require_programmable(cell)
     announce()
-    target = np.ascontiguousarray(real_numbers(target_siemens, "target_siemens"), dtype=np.float64)
-    if initial_siemens is None:
-        conductance = np.full(target.shape, cell.g_min_siemens, np.float64)
-    else:
-        given = real_numbers(initial_siemens, "initial_siemens")
-        conductance = np.array(given, dtype=np.float64, order="C")  # written in place, as a flat view
-    if conductance.shape != target.shape:
-        raise UsageError(
-            f"initial_siemens has shape {conductance.shape}, target_siemens {target.shape}; they must be equal"
-        )
-    for name, values in (("target_siemens", target), ("initial_siemens", conductance)):
-        # One pass each: comparisons with NaN are false.
-        if values.size and not (values.min() >= 0.0 and values.max() < np.inf):
-            raise UsageError(f"{name} must be finite and not negative; conductances are in siemens")
-    if target.size and target.max() > cell.g_max_siemens * (1.0 + 1e-6):
-        raise UsageError(
-            f"target_siemens goes up to {target.max():g} S; cells of {cell.name!r} to {cell.g_max_siemens:g} S"
-        )
+    target, conductance = _wanted_and_present(target_siemens, initial_siemens, cell)
     # The kernel looks at both by the number of the cell, and checks nothing.
     stuck = _of_cells(stuck, "stuck", target, np.uint8)
     index = _of_cells(index, "index", target, np.uint32)

@@ -1,46 +1,48 @@
 """Words and figures that compare results: break-even of the pool, wear, write-to-read ratios."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..devices import Chip
+from ..reports.records.conclusions import Versus
+from ..reports.records.results import Result
 from ..simulator import WriteLog
 
 
-def break_even(pool_joules: float, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def break_even(pool_joules: float, results: Sequence[Result]) -> list[Versus]:
     """After how many tasks, and how many optimiser steps, programming the pool once has cost less than rewriting.
 
     One row for each method x placement that rewrites cells. Tasks: pool_joules over the mean write energy of a task.
     Steps of one adaptation: what of pool_joules the write of the initial values leaves, over the mean of a step.
     """
     rows = []
-    for key in dict.fromkeys((r["method"], r["placement"]) for r in results):
-        mine = [r for r in results if (r["method"], r["placement"]) == key and r["write_energy_joules"] > 0]
+    for key in dict.fromkeys((r.method, r.placement) for r in results):
+        mine = [r for r in results if (r.method, r.placement) == key and (r.write_energy_joules or 0.0) > 0]
         if not mine:
             continue
-        task_joules = float(np.mean([r["write_energy_joules"] for r in mine]))
-        initial_joules = float(np.mean([r["initial_write_energy_joules"] for r in mine]))
+        task_joules = float(np.mean([r.write_energy_joules for r in mine]))
+        initial_joules = float(np.mean([r.initial_write_energy_joules for r in mine]))
         each = [
-            (r["write_energy_joules"] - r["initial_write_energy_joules"]) / r["train_steps"]
-            for r in mine if r["train_steps"] > 0
+            ((r.write_energy_joules or 0.0) - (r.initial_write_energy_joules or 0.0)) / r.train_steps
+            for r in mine if r.train_steps > 0
         ]  # fmt: skip
         at_steps = key[1] == "NVM_STEP"
         step_joules = max(0.0, float(np.mean(each))) if at_steps and each else None
         note = "rewritten at every optimiser step" if at_steps else "rewritten once a task"
         rows.append(
-            {
-                "method": key[0],
-                "placement": key[1],
-                "tasks": math.ceil(pool_joules / task_joules),
-                "steps": _steps(pool_joules - initial_joules, step_joules) if at_steps else None,
-                "write_energy_joules_per_task": task_joules,
-                "write_energy_joules_per_step": step_joules,
-                "initial_write_energy_joules": initial_joules,
-                "note": f"{note}, after a write of the initial values" if initial_joules else note,
-            }
+            Versus(
+                method=key[0],
+                placement=key[1],
+                tasks=math.ceil(pool_joules / task_joules),
+                steps=_steps(pool_joules - initial_joules, step_joules) if at_steps else None,
+                write_energy_joules_per_task=task_joules,
+                write_energy_joules_per_step=step_joules,
+                initial_write_energy_joules=initial_joules,
+                note=f"{note}, after a write of the initial values" if initial_joules else note,
+            )
         )
     return rows
 

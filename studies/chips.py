@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reports.records.programming import ChipFacts
 from ..simulator import ProgrammedModel
 from .workbench import Workbench
 
@@ -47,14 +48,14 @@ class WeightError:
         return WeightError(float(wrong / right), float(np.sqrt(wrong_squares / right_squares)))
 
 
-def facts(bench: Workbench, number: int, chip: ProgrammedModel) -> dict[str, Any]:
+def facts(bench: Workbench, number: int, chip: ProgrammedModel) -> ChipFacts:
     """What the report says of every chip."""
     log, error = chip.write_log, WeightError.of(bench, chip)
-    return {
-        "chip_seed": number,
-        "seeds": bench.config.chip_numbers[number],
-        "weight_error_relative": error.mean,
-        "weight_error_rms_relative": error.rms,
-        "failed_cells": int(log.failed.sum()),
-        "energy_joules": log.energy_joules,
-    }
+    return ChipFacts(
+        chip_seed=number,
+        seeds=bench.config.chip_numbers[number],
+        weight_error_relative=error.mean,
+        weight_error_rms_relative=error.rms,
+        failed_cells=int(log.failed.sum()),
+        energy_joules=log.energy_joules,
+    )

@@ -11,6 +11,8 @@ import numpy as np
 
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError
+from ..reports.records import plain
+from ..reports.records.compare import LeftOut
 from ..workloads.pools import default_pool, load_pool
 from ..workloads.tasks import load_task
 from .compare_cells import CellStore, FinishedCell
@@ -18,6 +20,7 @@ from .compare_config import CompareConfig
 from .compare_keys import InputKeys, Key, changes
 from .compare_report import CellOutcome, assemble
 from .config import SimulateConfig
+from .parts import AS_IT_IS
 from .progress import Estimate, Progress, Work
 from .simulate import simulate
 from .workbench import Variant, choose_variants, require_trainer
@@ -53,7 +56,7 @@ def compare(
             outcomes.append(CellOutcome(job.cell, placed(job.done, job.cell, keys), kept=True))
             continue
         outcomes.append(_attempt(job, store, _CellProgress(whole, job.cell, waiting.index(job) + 1), jobs))
-    return assemble(config, outcomes, left_out, command)
+    return plain(assemble(config, outcomes, left_out, command))
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def placed(done: FinishedCell, cell: SimulateConfig, keys: InputKeys) -> Finishe
     return FinishedCell(done.seconds, {**report, **here, "task": task, "pool": pool})
 
 
-def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], InputKeys]:
+def check(config: CompareConfig) -> tuple[list[Variant], list[LeftOut], InputKeys]:
     """Load every device, task, the model and the pool once: what is wrong with them ends the run before it starts.
 
     Returns the methods to compare; of those that `all` stands for the ones that do not fit the model, each with the
@@ -129,17 +132,15 @@ def check(config: CompareConfig) -> tuple[list[Variant], list[dict[str, str]], I
         except UsageError as error:
             if variant.title in by_name:
                 raise
-            left_out.append(
-                {"method": variant.method.name, "placement": variant.placement.value, "message": str(error)}
-            )
+            left_out.append(LeftOut(method=variant.method.name, placement=variant.placement.value, message=str(error)))
         else:
             fitting.append(variant)
     return fitting, left_out, keys
 
 
 def _without_all(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The methods that were asked for by name; `frozen`, which fits everything, where there are none."""
-    return tuple(name for name in names if name != "all") or ("frozen",)
+    """The methods that were asked for by name; the one that fits everything where there are none."""
+    return tuple(name for name in names if name != "all") or (AS_IT_IS,)
 
 
 def _check_task(name: str, study: SimulateConfig) -> None:

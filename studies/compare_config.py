@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, unknown_name
-from ..options_file import read_options
-from .config import SimulateConfig, checked_option
+from ..errors import UsageError
+from ..option_types import kinds_of
+from ..options_file import read_options, typed
+from .config import SimulateConfig
 
 LISTS = ("devices", "tasks", "methods")
 #: options of `SimulateConfig` that a comparison sets itself
@@ -60,27 +62,12 @@ class CompareConfig:
 
 
 def read_compare_config(path: Path) -> dict[str, Any]:
-    """The options in a YAML file (`out` and `jobs` too), with their types checked. UsageError names file and key."""
-    options = {}
-    for key, value, where in read_options(path):
-        if key in LISTS:
-            options[key] = _names(key, value, where)
-        elif key in _OWN:
-            near = next(name for name in LISTS if name.startswith(key))
-            raise UsageError(f"{where}: {unknown_name('option', key, [near])}")
-        else:
-            name, checked = checked_option(key, value, where)
-            options[name] = checked
-    return options
+    """The options in a YAML file (`out` and `jobs` too), with their types checked. UsageError names file and line."""
+    lists = dict.fromkeys(LISTS, tuple[str, ...])
+    options = typed(read_options(path), lists | kinds_of(SimulateConfig, *_OWN, out=Path, jobs=int))
+    return options | {name: split_names(options[name]) for name in LISTS if name in options}
 
 
-def _names(key: str, value: Any, where: str) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str) for item in items):
-        raise UsageError(f"{where}: `{key}` takes names; got {value!r}")
-    return split_names(items)
-
-
-def split_names(items: list[str]) -> tuple[str, ...]:
+def split_names(items: Iterable[str]) -> tuple[str, ...]:
     """Names given one by one or joined by commas."""
     return tuple(name for item in items for part in item.split(",") if (name := part.strip()))

@@ -9,7 +9,7 @@ from typing import Any
 from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError
-from ..reports.fields import FIELDS
+from ..reports.records import FIELDS
 from ..workloads.models import load_backbone
 from ..workloads.pools import default_pool, load_pool
 from ..workloads.tasks import Task, load_task

@@ -1,19 +1,23 @@
-"""From the simulations of a comparison to one object: plain data, every figure with its unit in the key."""
+"""From the simulations of a comparison to one object, typed (`reports/records/compare.py`)."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .._version import __version__
+from ..reports.records import COMPARE_SCHEMA, from_plain
+from ..reports.records.compare import Compared, ComparedCell, ComparedDevice, ComparedResult, ComparedTask, LeftOut
+from ..reports.records.conclusions import Reference
+from ..reports.records.workload import Model, Pool
 from .compare_cells import FinishedCell
 from .compare_config import CompareConfig
 from .config import SimulateConfig
 
-COMPARE_SCHEMA = "edge-adapt/compare/1"
-_PROGRAMMING = ("cells", "pulses_mean", "pulses_p95", "failed_cells", "energy_joules", "time_seconds",
-                "weight_error_relative", "backbone", "pool", "label")  # fmt: skip
-_DEVICE = ("title", "cell", "periphery", "technology")
+#: what of `programming` is left to the report of each simulation
+_NOT_COMPARED = {"chip_seed", "weight_error_rms_relative", "pulses_histogram", "event_counts", "chips",
+                 "write_read_ratio"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,54 +33,49 @@ class CellOutcome:
     seconds: float = 0.0
     changed: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for the report."""
-        return {
-            "device": self.config.device,
-            "task": self.config.task,
-            "status": "done" if self.done else "failed",
-            "message": self.message,
-            "seconds": self.done.seconds if self.done else round(self.seconds, 3),
-            "kept": self.kept,
-            "changed": list(self.changed),
-            "config_hash": self.config.digest(),
-            "created": self.done.report["created"] if self.done else None,
-        }
+    def record(self) -> ComparedCell:
+        """What the comparison says of it."""
+        return ComparedCell(
+            device=self.config.device,
+            task=self.config.task,
+            status="done" if self.done else "failed",
+            message=self.message,
+            seconds=self.done.seconds if self.done else round(self.seconds, 3),
+            kept=self.kept,
+            changed=list(self.changed),
+            config_hash=self.config.digest(),
+            created=self.done.report["created"] if self.done else None,
+        )
 
 
-def assemble(
-    config: CompareConfig, outcomes: list[CellOutcome], left_out: list[dict[str, str]], command: str
-) -> dict[str, Any]:
+def assemble(config: CompareConfig, outcomes: list[CellOutcome], left_out: list[LeftOut], command: str) -> Compared:
     """The comparison (docs/compare-schema.md), all but its findings."""
     done = [(outcome.config, outcome.done.report) for outcome in outcomes if outcome.done]
-    versions = done[0][1]["versions"] if done else {"edge_adapt": __version__}  # of all: others run again
-    return {
-        "schema": COMPARE_SCHEMA,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "config": config.as_dict(),
-        "config_hash": config.digest(),
-        "versions": versions,
-        "seeds": list(config.study.seed_numbers),
-        "model": done[0][1]["model"] if done else None,
-        "pool": done[0][1]["pool"] if done else None,
-        "tasks": [{"task": given} | found for given, found in _first(done, "task").items()],
-        "devices": [_device(given, found) for given, found in _first_reports(done).items()],
-        "cells": [outcome.as_dict() for outcome in outcomes],
-        "results": [
-            {"device": cell.device, "task": cell.task} | record for cell, report in done for record in report["results"]
-        ],
-        "left_out": left_out,
-        "messages": messages(done),
-        "references": references(report["references"] for _, report in done),
-    }
-
-
-def _first(done: list[tuple[SimulateConfig, dict[str, Any]]], name: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    first: dict[str, Any] = done[0][1] if done else {"versions": {"edge_adapt": __version__}}
+    tasks: dict[str, dict[str, Any]] = {}
     for cell, report in done:
-        found.setdefault(getattr(cell, name), report[name])
-    return found
+        tasks.setdefault(cell.task, report["task"])
+    return Compared(
+        schema=COMPARE_SCHEMA,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=command,
+        config=config.as_dict(),
+        config_hash=config.digest(),
+        versions=first["versions"],
+        seeds=list(config.study.seed_numbers),
+        model=from_plain(Model, first["model"]) if done else None,
+        pool=from_plain(Pool, first["pool"]) if done and first["pool"] else None,
+        tasks=[from_plain(ComparedTask, {"task": given} | found) for given, found in tasks.items()],
+        devices=[_device(given, found) for given, found in _first_reports(done).items()],
+        cells=[outcome.record() for outcome in outcomes],
+        results=[
+            from_plain(ComparedResult, {"device": cell.device, "task": cell.task} | found)
+            for cell, report in done for found in report["results"]
+        ],
+        left_out=left_out,
+        messages=messages(done),
+        references=references(report["references"] for _, report in done),
+    )  # fmt: skip
 
 
 def _first_reports(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -87,16 +86,19 @@ def _first_reports(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> dict[st
     return found
 
 
-def _device(given: str, report: dict[str, Any]) -> dict[str, Any]:
+def _device(given: str, report: dict[str, Any]) -> ComparedDevice:
     device = report["device"]
-    return {
-        "device": given,
-        **{name: device[name] for name in _DEVICE},
-        "arrays_used": device["array"]["arrays_used"],
-        "area_square_meters": device["area_square_meters"].get("total"),
-        "unknown": device["unknown"],
-        "programming": {name: report["programming"][name] for name in _PROGRAMMING},
-    }
+    return ComparedDevice(
+        device=given,
+        title=device["title"],
+        cell=device["cell"],
+        periphery=device["periphery"],
+        technology=device["technology"],
+        arrays_used=device["array"]["arrays_used"],
+        area_square_meters=device["area_square_meters"].get("total"),
+        unknown=device["unknown"],
+        programming={name: value for name, value in report["programming"].items() if name not in _NOT_COMPARED},
+    )
 
 
 def messages(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> list[str]:
@@ -114,11 +116,12 @@ def messages(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> list[str]:
     ]
 
 
-def references(lists: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def references(lists: Iterable[list[dict[str, Any]]]) -> list[Reference]:
     """All references once, each with everything it is used for."""
-    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    merged: dict[tuple[str, str], Reference] = {}
     for entries in lists:
-        for entry in entries:
-            known = merged.setdefault((entry["key"], entry["citation"]), {**entry, "used_for": []})
-            known["used_for"] += [use for use in entry["used_for"] if use not in known["used_for"]]
+        for found in (from_plain(Reference, entry) for entry in entries):
+            known = merged.get((found.key, found.citation), dataclasses.replace(found, used_for=[]))
+            uses = list(dict.fromkeys([*known.used_for, *found.used_for]))
+            merged[found.key, found.citation] = dataclasses.replace(known, used_for=uses)
     return list(merged.values())

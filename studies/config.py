@@ -9,7 +9,8 @@ from typing import Any
 
 from ..defaults import DEFAULT_METHODS, DEFAULT_READAPT, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from ..errors import UsageError, unknown_name
-from ..options_file import read_options
+from ..option_types import kinds_of
+from ..options_file import read_options, typed
 from ..runtime.examples import Reading
 
 __all__ = ["DEFAULT_METHODS", "SimulateConfig", "parse_age", "parse_settings", "read_config"]
@@ -158,40 +159,8 @@ class SimulateConfig:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The options in a YAML file, with their types checked. UsageError names the file and the line."""
-    return dict(checked_option(*option) for option in read_options(path))
-
-
-def checked_option(key: str, value: Any, where: str) -> tuple[str, Any]:
-    """One option of a config file as (name, value); UsageError for an unknown name or a value of another type.
-
-    `where` is the file and the line that the option stands in.
-    """
-    kinds = {f.name: f for f in dataclasses.fields(SimulateConfig)}
-    names = [*kinds, "set", "out", "jobs"]
-    if key not in names or key == "settings":
-        raise UsageError(
-            f"{where}: {unknown_name('option', key, [n.replace('_', '-') for n in names if n != 'settings'])}"
-        )
-    if key == "set":
-        return "settings", tuple(value.items())
-    if key in ("method", "shots", "ages", "readapt"):
-        items = value if isinstance(value, list) else [value]
-        wanted: type = int if key == "shots" else str
-        if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in items):
-            kinds_wanted = "whole numbers" if wanted is int else "texts"
-            raise UsageError(f"{where}: `{key}` takes {kinds_wanted}; got {value!r}")
-        return key, tuple(items)
-    if key == "out":
-        if not isinstance(value, str):
-            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
-        return key, Path(value)
-    default = 1 if key == "jobs" else kinds[key].default
-    allowed = (int, float) if isinstance(default, float) else (int,) if isinstance(default, int) else (str,)
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        kind = {int: "a whole number", float: "a number", str: "a text"}[allowed[-1]]
-        raise UsageError(f"{where}: `{key}` takes {kind}; got {value!r}")
-    return key, value
+    """The options in a YAML file (`out` and `jobs` too), with their types checked. UsageError names file and line."""
+    return typed(read_options(path), kinds_of(SimulateConfig, out=Path, jobs=int))
 
 
 def parse_age(text: str) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError
 from ..methods.plan import Size
-from ..options_file import read_options
+from ..option_types import kinds_of
+from ..options_file import read_options, typed
 from .method_settings import is_of_method
 
 
@@ -69,28 +70,5 @@ class CountConfig:
 
 
 def read_count_config(path: Path) -> dict[str, Any]:
-    """The options in a YAML file (`out` too), with their types checked. UsageError names the file and the key."""
-    return dict(_option(*option) for option in read_options(path))
-
-
-def _option(key: str, value: Any, where: str) -> tuple[str, Any]:
-    defaults = {f.name: f.default for f in dataclasses.fields(CountConfig) if f.name != "settings"}
-    names = [*defaults, "set", "out"]
-    if key not in names:
-        raise UsageError(f"{where}: {unknown_name('option', key, [name.replace('_', '-') for name in names])}")
-    if key == "out":
-        if not isinstance(value, str):
-            raise UsageError(f"{where}: `out` takes the name of a folder; got {value!r}")
-        return key, Path(value)
-    if key == "set":
-        return "settings", tuple(value.items())
-    if key == "method":
-        items = value if isinstance(value, list) else [value]
-        if not all(isinstance(item, str) for item in items):
-            raise UsageError(f"{where}: `method` takes names; got {value!r}")
-        return key, tuple(items)
-    kind = float if key == "changed_share" else str if isinstance(defaults[key], str) else int
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        words = {float: "a number", int: "a whole number", str: "a text"}
-        raise UsageError(f"{where}: `{key.replace('_', '-')}` takes {words[kind]}; got {value!r}")
-    return key, value
+    """The options in a YAML file (`out` too), with their types checked. UsageError names the file and the line."""
+    return typed(read_options(path), kinds_of(CountConfig, out=Path))

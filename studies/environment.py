@@ -9,23 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..reports.records.header import Environment
 from . import inputs
 
 DIGITS = 9  # of a float in the digest
 
 
-def environment(wall_seconds: float, processes: int) -> dict[str, Any]:
+def environment(wall_seconds: float, processes: int) -> Environment:
     """The report's `environment`."""
-    return {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "operating_system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "commit": commit(Path(__file__).parent.parent),
-        "product_arithmetic": inputs.arithmetic(),
-        "wall_seconds": round(wall_seconds, 1),
-        "processes": processes,
-    }
+    return Environment(
+        processor=processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        operating_system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        commit=commit(Path(__file__).parent.parent),
+        product_arithmetic=inputs.arithmetic(),
+        wall_seconds=round(wall_seconds, 1),
+        processes=processes,
+    )
 
 
 def processor() -> str:

@@ -11,6 +11,7 @@ from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, get_method
 from ..methods.recipes import KEYS, Recipe, belongs_to, with_optimiser
 from ..methods.regularisers import L1
+from ..yamlfile import leading_zero
 
 RECIPE, RATES = "recipe.", "recipe.learning_rates"
 
@@ -109,6 +110,8 @@ def _parse(text: str, like: Any, key: str) -> Any:
         if text.lower() in ("false", "no", "off", "0"):
             return False
         raise UsageError(f"{key} is on or off; got {text!r}")
+    if doubt := leading_zero(text):
+        raise UsageError(f"{key}: {doubt}; write it without")
     try:
         value = type(like)(text)
         if math.isfinite(value):

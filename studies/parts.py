@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from ..methods import Placement, get_method
+from ..methods import Method, Placement, get_method
 from ..methods.placement import BackwardNeed
+from ..reports.records.programming import ChipFacts
+from ..reports.records.results import Result
 from ..simulator import ProgrammedModel
 from ..workloads.tasks import VALIDATION_SHARE
 from . import expected
@@ -25,6 +27,9 @@ from .trial import ChipTrial
 from .wiring import prepare_wires
 from .workbench import Variant, Workbench
 
+AS_IT_IS = Method.start
+"""The method that leaves the model as it is: what others are before they adapt."""
+
 
 class Before(NamedTuple):
     """Accuracy before any adaptation."""
@@ -36,7 +41,7 @@ class Before(NamedTuple):
 class OnChip(NamedTuple):
     """Of a chip part: a record for each variant, and what was found by the way with exact weights, by method."""
 
-    records: list[dict[str, Any]]
+    records: list[Result]
     exact: dict[str, ExactResult]
 
 
@@ -157,7 +162,7 @@ class FoldsPart(Part):
 
 
 class BeforePart(Part):
-    """`frozen`, where it is not among the methods."""
+    """The model as it is, where that is not among the methods."""
 
     def reads(self, bench: Workbench) -> dict[str, float]:
         return {expected.TESTING: expected.testing(bench)}
@@ -168,7 +173,7 @@ class BeforePart(Part):
     def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> Before:
         data, held_out = self.examples(bench)
         progress.stage(f"{self.where}: before adaptation")
-        frozen = Variant(get_method("frozen"), Placement.DIGITAL)
+        frozen = Variant(get_method(AS_IT_IS), Placement.DIGITAL)
         base = at_start(chips, bench.config.chip_of(self.seed), progress)
         prepare_wires(base, progress, self.where)
         trial = ChipTrial(bench, frozen, base, self.shots, self.seed)
@@ -184,7 +189,7 @@ class BeforePart(Part):
 class FactsPart(Part):
     """What the report says of the chip of a run alone."""
 
-    def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> dict[str, Any]:
+    def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> ChipFacts:
         number = bench.config.chip_of(self.seed)
         return facts(bench, number, at_start(chips, number, progress))
 
@@ -220,7 +225,7 @@ def parts_of(bench: Workbench) -> list[Part]:
                 for group in groups(bench.variants)
             ]
             parts += [ExactPart(shots, seed, (n,)) for name, n in methods.items() if name not in found_on_chip]
-            if "frozen" not in methods:
+            if AS_IT_IS not in methods:
                 parts.append(BeforePart(shots, seed))
             if config.check_pool:
                 parts += [FoldsPart(shots, seed, (methods[name],)) for name in checked(list(methods))]

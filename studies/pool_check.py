@@ -1,4 +1,4 @@
-"""Whether the pool fits a task: LoRAFusion against methods without a pool, on labelled examples held out of training.
+"""Whether the pool fits a task: a method that needs it against its rivals without, on examples held out of training.
 
 The test set has no part in it: it is a question that a device can answer with the examples it has. By default the
 answers are those on the fifth of the shots that every run holds back, which are there anyway; `--check-pool K` trains
@@ -6,23 +6,26 @@ K times more, with exact weights, so that every shot is held out once: five time
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..methods import METHODS
+from ..reports.records.conclusions import PoolFit, PoolTest
 from ..reports.rows import method_title
 from ..reports.student import mcnemar
 
-POOLED, RIVALS, CLASSIFIER = "lorafusion", ("lora", "full"), "probe"
 LEVEL = 0.05
 
 
 def checked(methods: Sequence[str]) -> list[str]:
-    """The methods that are compared, of those that run: LoRAFusion first; none without it."""
-    if POOLED not in methods:
+    """The methods that are compared, of those that run: the first that needs a pool and names rivals, its nearest
+    rival, and a classifier alone; none without the first.
+    """
+    pooled = next((name for name in methods if METHODS[name].needs_pool and METHODS[name].rivals), None)
+    if pooled is None:
         return []
-    rival = [name for name in RIVALS if name in methods][:1]
-    return [POOLED, *rival, *([CLASSIFIER] if CLASSIFIER in methods else [])]
+    rival = [name for name in METHODS[pooled].rivals if name in methods][:1]
+    return [pooled, *rival, *[name for name in methods if METHODS[name].family == "head"][:1]]
 
 
 def folds(labels: Sequence[int], number: int) -> list[np.ndarray]:
@@ -31,38 +34,36 @@ def folds(labels: Sequence[int], number: int) -> list[np.ndarray]:
     return [np.sort(by_class[first::number]) for first in range(number)]
 
 
-def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0) -> dict[str, Any]:
-    """The report's `pool_fit`. `right`: for each method, its held-out answers of every run ("0110"), the same examples
-    for all; `cross_validated`: the number of folds they come from.
+def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0) -> PoolFit:
+    """The report's `pool_fit`. `right`: for each method of `checked`, in that order, its held-out answers of every run
+    ("0110"), the same examples for all; `cross_validated`: the number of folds they come from.
 
-    The pool fits where LoRAFusion is better than every other method by McNemar's exact test, and does not where it is
+    The pool fits where the method with it is better than every other by McNemar's exact test, and does not where it is
     worse than one.
     """
-    pooled = _joined(right.get(POOLED, ()))
-    tests = [_test(pooled, _joined(given), name) for name, given in right.items() if name != POOLED]
+    first, *others = right or [""]
+    pooled = _joined(right.get(first, ()))
+    tests = [_test(pooled, _joined(right[name]), name) for name in others]
     if not pooled or not tests:
-        what = "LoRAFusion, another method and answers of one example each"
-        return {"verdict": "too few answers", "folds": cross_validated, "tests": [], "text": f"That needs {what}."}
-    verdicts = {test["verdict"] for test in tests}
+        what = f"{method_title(first) or 'a method with a pool'}, another method and answers of one example each"
+        return PoolFit(verdict="too few answers", folds=cross_validated, tests=[], text=f"That needs {what}.")
+    verdicts = {test.verdict for test in tests}
     if "worse" in verdicts:
         verdict = "does not fit"
     elif verdicts == {"better"}:
         verdict = "fits"
     else:
         verdict = "too few answers" if verdicts == {"too few answers"} else "cannot tell"
-    return {
-        "verdict": verdict,
-        "folds": cross_validated,
-        "tests": tests,
-        "text": _text(tests, verdict, cross_validated),
-    }
+    return PoolFit(
+        verdict=verdict, folds=cross_validated, tests=tests, text=_text(first, tests, verdict, cross_validated)
+    )
 
 
 def _joined(runs: Sequence[str | None]) -> str:
     return "" if None in runs else "".join(bits for bits in runs if bits)
 
 
-def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
+def _test(pooled: str, other: str, name: str) -> PoolTest:
     mine = sum(a > b for a, b in zip(pooled, other, strict=True))
     theirs = sum(a < b for a, b in zip(pooled, other, strict=True))
     probability = mcnemar(mine, theirs)
@@ -72,26 +73,26 @@ def _test(pooled: str, other: str, name: str) -> dict[str, Any]:
         verdict = "cannot tell"
     else:
         verdict = "better" if mine > theirs else "worse"
-    return {
-        "against": name,
-        "answers": len(pooled),
-        "only_pool_right": mine,
-        "only_other_right": theirs,
-        "probability": probability,
-        "verdict": verdict,
-    }
+    return PoolTest(
+        against=name,
+        answers=len(pooled),
+        only_pool_right=mine,
+        only_other_right=theirs,
+        probability=probability,
+        verdict=verdict,
+    )
 
 
-def _text(tests: Sequence[Mapping[str, Any]], verdict: str, cross_validated: int) -> str:
+def _text(pooled: str, tests: Sequence[PoolTest], verdict: str, cross_validated: int) -> str:
     parts = [
-        f"{test['only_pool_right']} right that {method_title(test['against'])} got wrong, and "
-        f"{test['only_other_right']} wrong that {method_title(test['against'])} got right "
-        f"(p = {test['probability']:.2g})"
+        f"{test.only_pool_right} right that {method_title(test.against)} got wrong, and "
+        f"{test.only_other_right} wrong that {method_title(test.against)} got right "
+        f"(p = {test.probability:.2g})"
         for test in tests
     ]
-    answers = tests[0]["answers"]
+    answers = tests[0].answers
     held = f"{cross_validated}-fold cross-validation" if cross_validated else "the held-back fifth"
-    text = f"Of {answers} answers of {held}, with exact weights, LoRAFusion got {'. It got '.join(parts)}."
+    text = f"Of {answers} answers of {held}, with exact weights, {method_title(pooled)} got {'. It got '.join(parts)}."
     if verdict in ("cannot tell", "too few answers") and not cross_validated:
         text += " --check-pool 5 gets five times the answers, for about five times the training."
     elif verdict == "does not fit":

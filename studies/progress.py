@@ -1,24 +1,15 @@
-"""What a long run tells about itself, and how long it will still take."""
+"""How long a run will still take."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-Work = Mapping[str, tuple[float, float | None]]
-"""Kind of work -> (units of it, seconds that one is expected to take; None: nobody knows)."""
+from ..progress import Progress, Work
+
+__all__ = ["Estimate", "Progress", "Work"]
 
 _TRUST_SECONDS = 5.0  # of measured work weigh as much as what was expected
 _OVERDUE = 0.1  # of the time since the last news: what is left at least
-
-
-class Progress:
-    """Silent; commands give one that shows. `start` names the work, `advance` what of it has been done."""
-
-    def start(self, work: Work | float) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def advance(self, units: float = 1, kind: str = "") -> None: ...
-    def say(self, text: str) -> None:
-        """A line that stays."""
 
 
 @dataclass

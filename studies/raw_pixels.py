@@ -5,7 +5,6 @@ model only where it is well above.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import EdgeAdaptError
+from ..reports.records.workload import RawPixels
 from ..runtime.images import read_image
 from ..workloads.tasks import Example, Task
 
@@ -23,7 +23,7 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Weights of the squared norm, of which the validation examples choose."""
 
 
-def raw_pixels(task: Task, shots: Iterable[int], tests: Mapping[int, Sequence[Example]]) -> list[dict[str, Any]]:
+def raw_pixels(task: Task, shots: Iterable[int], tests: Mapping[int, Sequence[Example]]) -> list[RawPixels]:
     """What the regression makes of the examples of every run, for a report; nothing for texts. `tests`: the test
     examples of each seed.
     """
@@ -32,11 +32,7 @@ def raw_pixels(task: Task, shots: Iterable[int], tests: Mapping[int, Sequence[Ex
     draws = [(number, seed, task.few_shot(number, seed)) for number in shots for seed in tests]
     classes = len(task.labels)
     return [
-        {
-            "shots": number,
-            "seed": seed,
-            "accuracy": raw_pixel_accuracy(few.train, few.validation, tests[seed], classes),
-        }
+        RawPixels(shots=number, seed=seed, accuracy=raw_pixel_accuracy(few.train, few.validation, tests[seed], classes))
         for number, seed, few in draws
     ]
 

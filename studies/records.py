@@ -1,92 +1,92 @@
 """What the report says of a variant on the chip: its events, priced."""
 
-from typing import Any
+from typing import NamedTuple
 
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
-from ..simulator import CostTable
+from ..reports.records.results import AgePoint, Result
+from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
+from ..simulator.costs import Breakdown
 from ..simulator.counting import input_cycles
 from . import amortise
 from .life import ChipResult
 from .workbench import Variant, Workbench
 
 
-def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> dict[str, Any]:
+class _Priced(NamedTuple):
+    """Events, and what they cost."""
+
+    counts: EventCounts
+    cost: Breakdown
+
+    @staticmethod
+    def of(table: CostTable, counts: EventCounts, arrays: int) -> "_Priced":
+        powered = table.powered(counts, arrays)
+        return _Priced(powered, table.cost(powered))
+
+
+def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    table = CostTable.of(bench.chip)
-    adaptation, model = result.trial.adaptation, result.trial.model
-    share, tasks = amortise.wear(bench.chip, result.cost.writes_max)
-    assert result.inference is not None and result.adapted is not None and result.drifted is not None
-    method = result.variant.method
-    starts = method.start if not method.warm_start else ""
-    written = [n for n in result.trial.trained_cells if n in model]
+    method, cost, again = result.variant.method, result.cost, result.again
+    table, adaptation, model = CostTable.of(bench.chip), result.trial.adaptation, result.trial.model
+    assert result.inference and result.adapted and result.drifted
+    share, tasks = amortise.wear(bench.chip, cost.writes_max)
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
-    counts, inference_counts = (table.powered(c, arrays) for c in (result.cost.counts, result.inference))
-    cost, inference = table.cost(counts), table.cost(inference_counts)
-    looks = table.powered(result.compensation, arrays) if compensates(bench.chip) else None
-    looked = looks and table.cost(looks)
-    return {
-        "method": method.name,
-        "placement": result.variant.placement.value,
-        "optimiser": adaptation.recipe.optimiser.name,
-        "forward_pairs": result.cost.forward_pairs,
-        "forward_passes": result.cost.forward_passes,
-        "backward_need": (BackwardNeed.NONE if result.cost.forward_passes else adaptation.backward_need).value,
-        "shots": shots,
-        "seed": seed,
-        "chip_seed": bench.config.chip_of(seed),
-        "start": starts or None,
-        "trained_parameters": adaptation.trained_parameters,
-        "head_parameters": adaptation.head_parameters if adaptation.groups["head"] else 0,
-        "cells_written": result.cost.cells_written,
-        "initial_cells_written": result.cost.initial_cells_written,
-        "cells_in_placement": sum(model.matrix(n).layout.cells for n in written),
-        "accuracy_chip": result.adapted.score,
-        "accuracy_drifted": result.drifted.score,
-        "right_chip": result.adapted.right,
-        "right_drifted": result.drifted.right,
-        "drift": result.drift,
-        "write_energy_joules": table.write_joules(counts),
-        "initial_write_energy_joules": table.write_joules(result.cost.initial_counts),
-        "write_time_seconds": cost.seconds["writes"],
-        "adaptation_energy_joules": cost.total_joules,
-        "adaptation_time_seconds": cost.total_seconds,
-        "adaptation_energy_by_component_joules": cost.joules,
-        "adaptation_time_by_component_seconds": cost.seconds,
-        "adaptation_event_counts": counts.as_dict(),
-        **_again(result, table, arrays),
-        "compensation_energy_joules": looked and looked.total_joules,
-        "compensation_time_seconds": looked and looked.total_seconds,
-        "compensation_event_counts": looks and looks.as_dict(),
-        "training_memory_bytes": result.cost.memory_bytes,
-        "inference_energy_joules": inference.total_joules,
-        "inference_time_seconds": inference.total_seconds,
-        "inference_interval_seconds": _interval(bench, seed, table, inference.seconds["digital"]),
-        "inference_energy_by_component_joules": inference.joules,
-        "inference_event_counts": inference_counts.as_dict(),
-        "endurance_share_per_task": share,
-        "tasks_until_worn_out": tasks,
-        "train_steps": result.cost.steps,
-        "train_tokens": result.cost.tokens,
-        "label": "simulated",
-        "note": _note(result.variant, result.cost.forward_passes > 0),
-    }
-
-
-def _again(result: ChipResult, table: CostTable, arrays: int) -> dict[str, Any]:
-    """What adapting again came to; null where that was not asked for."""
-    again, graded = result.again, result.readapted
-    counts = again and table.powered(again.counts, arrays)
-    cost = counts and table.cost(counts)
-    return {
-        "accuracy_readapted": graded and graded.score,
-        "right_readapted": graded and graded.right,
-        "readaptation_energy_joules": cost and cost.total_joules,
-        "readaptation_time_seconds": cost and cost.total_seconds,
-        "readaptation_event_counts": counts and counts.as_dict(),
-        "readaptation_cells_written": again and again.cells_written,
-    }
+    first, answer = (_Priced.of(table, counts, arrays) for counts in (cost.counts, result.inference))
+    second = _Priced.of(table, again.counts, arrays) if again else None
+    look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
+    return Result(
+        method=method.name,
+        placement=result.variant.placement.value,
+        optimiser=adaptation.recipe.optimiser.name,
+        forward_pairs=cost.forward_pairs,
+        forward_passes=cost.forward_passes,
+        backward_need=(BackwardNeed.NONE if cost.forward_passes else adaptation.backward_need).value,
+        shots=shots,
+        seed=seed,
+        chip_seed=bench.config.chip_of(seed),
+        start=None if method.warm_start else method.start or None,
+        trained_parameters=adaptation.trained_parameters,
+        head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
+        cells_written=cost.cells_written,
+        initial_cells_written=cost.initial_cells_written,
+        cells_in_placement=sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model),
+        accuracy_chip=result.adapted.score,
+        accuracy_drifted=result.drifted.score,
+        accuracy_readapted=result.readapted.score if result.readapted else None,
+        right_chip=result.adapted.right,
+        right_drifted=result.drifted.right,
+        right_readapted=result.readapted.right if result.readapted else None,
+        drift=[AgePoint(**point) for point in result.drift],
+        write_energy_joules=table.write_joules(first.counts),
+        initial_write_energy_joules=table.write_joules(cost.initial_counts),
+        write_time_seconds=first.cost.seconds["writes"],
+        adaptation_energy_joules=first.cost.total_joules,
+        adaptation_time_seconds=first.cost.total_seconds,
+        adaptation_energy_by_component_joules=first.cost.joules,
+        adaptation_time_by_component_seconds=first.cost.seconds,
+        adaptation_event_counts=first.counts.as_dict(),
+        readaptation_energy_joules=second and second.cost.total_joules,
+        readaptation_time_seconds=second and second.cost.total_seconds,
+        readaptation_event_counts=second and second.counts.as_dict(),
+        readaptation_cells_written=again.cells_written if again else None,
+        compensation_energy_joules=look and look.cost.total_joules,
+        compensation_time_seconds=look and look.cost.total_seconds,
+        compensation_event_counts=look and look.counts.as_dict(),
+        training_memory_bytes=cost.memory_bytes,
+        inference_energy_joules=answer.cost.total_joules,
+        inference_time_seconds=answer.cost.total_seconds,
+        inference_interval_seconds=_interval(bench, seed, table, answer.cost.seconds["digital"]),
+        inference_energy_by_component_joules=answer.cost.joules,
+        inference_event_counts=answer.counts.as_dict(),
+        endurance_share_per_task=share,
+        tasks_until_worn_out=tasks,
+        train_steps=cost.steps,
+        train_tokens=cost.tokens,
+        label="simulated",
+        note=_note(result.variant, cost.forward_passes > 0),
+    )
 
 
 def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:

@@ -1,8 +1,9 @@
-"""From what a simulation found to the report: plain data, every figure with its unit in the key."""
+"""From what a simulation found to the report: typed records (`reports/records`), which become plain data at the end."""
 
+import dataclasses
 import datetime
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,13 @@ from ..defaults import DEFAULT_READAPT
 from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
 from ..reports.comparisons import comparisons
-from ..reports.fields import SCHEMA
+from ..reports.records import SCHEMA, SimulateReport, from_plain, plain
+from ..reports.records.conclusions import BreakEven, PoolFit, Reference
+from ..reports.records.device import Cost, CrossbarArray, Device
+from ..reports.records.header import Inputs, TestSet
+from ..reports.records.programming import ChipFacts, Programming, Share, Tile
+from ..reports.records.results import Result
+from ..reports.records.workload import Model, Pool, PoolModule, Task
 from ..simulator import CostTable, ProgrammedModel, WriteLog, area
 from ..simulator.costs import described
 from ..simulator.counting import conducting_seconds, most_pulses, write_events
@@ -33,9 +40,9 @@ VERSIONED = ("numpy", "torch", "numba", "transformers", "tokenizers", "safetenso
 class FirstChip:
     """What the report says of the chip of the first run, as it was programmed. cells: of each matrix."""
 
-    programming: dict[str, Any]
-    facts: dict[str, Any]
-    tile: dict[str, Any]
+    programming: Programming
+    facts: ChipFacts
+    tile: Tile
     log: WriteLog
     cells: dict[str, int]
     arrays: int
@@ -43,39 +50,43 @@ class FirstChip:
     @staticmethod
     def of(bench: Workbench, number: int, base: ProgrammedModel, logs: Mapping[str, WriteLog]) -> "FirstChip":
         """`logs`: the write log of each matrix."""
-        total, found = base.write_log, facts(bench, number, base)
-
-        def part(names: list[str]) -> dict[str, Any]:
-            return {
-                "cells": sum(logs[n].pulses.size for n in names),
-                "energy_joules": sum(logs[n].energy_joules for n in names),
-                "time_seconds": sum(logs[n].time_seconds for n in names),
-            }
-
-        programming = {
-            "chip_seed": number,
-            "cells": int(total.pulses.size),
-            "pulses_mean": float(total.pulses.mean()),
-            "pulses_p95": float(np.percentile(total.pulses, 95)),
-            "failed_cells": int(total.failed.sum()),
-            "energy_joules": total.energy_joules,
-            "time_seconds": total.time_seconds,
-            "weight_error_relative": found["weight_error_relative"],
-            "weight_error_rms_relative": found["weight_error_rms_relative"],
-            "pulses_histogram": np.bincount(total.pulses, minlength=(bench.chip.cell.pulses_max or 0) + 1).tolist(),
-            "backbone": part(bench.backbone.linear_names()),
-            "pool": part(bench.pool_tensor_names()),
-            "event_counts": write_events(total).as_dict(),
-        }
+        found = facts(bench, number, base)
         layouts = {name: base.matrix(name).layout for name in base.names}
         return FirstChip(
-            programming,
+            _programming(bench, base.write_log, found, logs),
             found,
             conductance_map(base, bench.backbone.linear_names()[0]),
-            total,
+            base.write_log,
             {name: layout.cells for name, layout in layouts.items()},
             sum(layout.arrays for layout in layouts.values()),
         )
+
+
+def _programming(bench: Workbench, total: WriteLog, found: ChipFacts, logs: Mapping[str, WriteLog]) -> Programming:
+    """Without what is known at the end of the simulation."""
+    return Programming(
+        chip_seed=found.chip_seed,
+        cells=int(total.pulses.size),
+        pulses_mean=float(total.pulses.mean()),
+        pulses_p95=float(np.percentile(total.pulses, 95)),
+        failed_cells=int(total.failed.sum()),
+        energy_joules=total.energy_joules,
+        time_seconds=total.time_seconds,
+        weight_error_relative=found.weight_error_relative,
+        weight_error_rms_relative=found.weight_error_rms_relative,
+        pulses_histogram=np.bincount(total.pulses, minlength=(bench.chip.cell.pulses_max or 0) + 1).tolist(),
+        backbone=_share([logs[name] for name in bench.backbone.linear_names()]),
+        pool=_share([logs[name] for name in bench.pool_tensor_names()]),
+        event_counts=write_events(total).as_dict(),
+    )
+
+
+def _share(logs: Sequence[WriteLog]) -> Share:
+    return Share(
+        cells=sum(log.pulses.size for log in logs),
+        energy_joules=sum(log.energy_joules for log in logs),
+        time_seconds=sum(log.time_seconds for log in logs),
+    )
 
 
 @dataclass(frozen=True)
@@ -83,56 +94,71 @@ class Found:
     """What a simulation found. chips: facts of all chips but the first; fit: the report's `pool_fit`."""
 
     first: FirstChip
-    chips: list[dict[str, Any]]
-    results: list[dict[str, Any]]
-    fit: dict[str, Any]
+    chips: list[ChipFacts]
+    results: list[Result]
+    fit: PoolFit
 
 
-def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, processes: int) -> dict[str, Any]:
+def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, processes: int) -> SimulateReport:
     """The report (docs/report-schema.md)."""
     config, chip, first, results = bench.config, bench.chip, found.first, found.results
-    pool_names = bench.pool_tensor_names()
-    pool_part = first.programming["pool"]
-    report: dict[str, Any] = {
-        "schema": SCHEMA,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "config": config.as_dict() | resolved(bench),
-        "config_hash": config.digest(),
-        "versions": {"edge_adapt": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
-        "environment": environment(wall_seconds, processes),
-        "inputs": {
-            "chip_sha256": inputs.chip_sha256(chip),
-            "model_sha256": inputs.model_sha256(bench.backbone),
-            "pool_sha256": None if bench.pool is None else inputs.pool_sha256(bench.pool),
-            "task_sha256": inputs.task_sha256(bench.task),
-        },
-        "seeds": list(config.seed_numbers),
-        "ages_seconds": list(config.age_seconds),
-        "test_sets": [
-            {"seed": seed, "examples": list(test.numbers), "sha256": test.sha256}
-            for seed, test in bench.test_sets.items()
-        ],
-        "device": _device(chip, first.arrays),
-        **workload(bench),
-        "raw_pixels": raw_pixels(bench.task, config.shots, {s: t.examples for s, t in bench.test_sets.items()}),
-        "programming": first.programming | {
-            "chips": [first.facts, *found.chips],
-            "write_read_ratio": amortise.write_read_ratios(first.log, _read_joules(results, bench, first.cells)),
-            "label": "simulated",
-        },
-        "conductance_map": first.tile,
-        "results": results,
-        "break_even": {
-            "pool_programming_energy_joules": pool_part["energy_joules"],
-            "versus": amortise.break_even(pool_part["energy_joules"], results) if pool_names else [],
-        },
-        "comparisons": [],
-        "pool_fit": found.fit if pool_names else None,
-        "references": references(chip, bench),
-        "messages": messages(chip, bench),
-    }  # fmt: skip
-    return report | {"comparisons": comparisons(report), "results_digest": results_digest(report)}
+    test_sets = [
+        TestSet(seed=seed, examples=list(test.numbers), sha256=test.sha256) for seed, test in bench.test_sets.items()
+    ]
+    programming = dataclasses.replace(
+        first.programming,
+        chips=[first.facts, *found.chips],
+        write_read_ratio=amortise.write_read_ratios(first.log, _read_joules(results, bench, first.cells)),
+        label="simulated",
+    )
+    pixels = raw_pixels(bench.task, config.shots, {s: t.examples for s, t in bench.test_sets.items()})
+    parts = workload(bench)
+    outcome = {"results": plain(results), "test_sets": plain(test_sets), "raw_pixels": plain(pixels),
+               "programming": plain(programming)}  # fmt: skip
+    return SimulateReport(
+        schema=SCHEMA,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=command,
+        config=config.as_dict() | resolved(bench),
+        config_hash=config.digest(),
+        versions={"edge_adapt": __version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
+        environment=environment(wall_seconds, processes),
+        inputs=_inputs(bench),
+        seeds=list(config.seed_numbers),
+        ages_seconds=list(config.age_seconds),
+        test_sets=test_sets,
+        device=_device(chip, first.arrays),
+        **parts,
+        raw_pixels=pixels,
+        programming=programming,
+        conductance_map=first.tile,
+        results=results,
+        break_even=_break_even(bench, first, results),
+        comparisons=comparisons(outcome | {"task": plain(parts["task"])}),
+        pool_fit=found.fit if bench.pool_tensor_names() else None,
+        references=references(chip, bench),
+        messages=messages(chip, bench),
+        results_digest=results_digest(outcome),
+    )
+
+
+def _inputs(bench: Workbench) -> Inputs:
+    return Inputs(
+        chip_sha256=inputs.chip_sha256(bench.chip),
+        model_sha256=inputs.model_sha256(bench.backbone),
+        pool_sha256=None if bench.pool is None else inputs.pool_sha256(bench.pool),
+        task_sha256=inputs.task_sha256(bench.task),
+    )
+
+
+def _break_even(bench: Workbench, first: FirstChip, results: Sequence[Result]) -> BreakEven:
+    share = first.programming.pool
+    assert share is not None and share.energy_joules is not None
+    joules = share.energy_joules
+    return BreakEven(
+        pool_programming_energy_joules=joules,
+        versus=amortise.break_even(joules, results) if bench.pool_tensor_names() else [],
+    )
 
 
 def resolved(bench: Workbench) -> dict[str, Any]:
@@ -146,82 +172,84 @@ def resolved(bench: Workbench) -> dict[str, Any]:
 
 def workload(bench: Workbench) -> dict[str, Any]:
     """What the report says of model, task and pool: known before the work, and checked then."""
+    backbone, task, pool = bench.backbone, bench.task, bench.pool
+    in_cells = lambda names: sum(bench.frozen_tensors[name].size for name in names)
     return {
-        "model": {
-            "name": bench.backbone.name,
-            "parameters": sum(p.numel() for p in bench.backbone.module.parameters()),
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.backbone.linear_names()),
-            "hidden_size": bench.backbone.hidden_size,
-            "blocks": bench.backbone.blocks,
-        },
-        "task": {
-            "name": bench.task.name,
-            "labels": list(bench.task.labels),
-            "train_examples": len(bench.task.train),
-            "test_examples": len(bench.test.ids),
-            "test_pool": len(bench.task.test),
-            "source": bench.task.source,
-            "metric": bench.task.metric,
-        },
-        "pool": None if bench.pool is None else {
-            "path": bench.config.pool or f"the shipped pool of {bench.backbone.name}",
-            "modules": [{"name": m.name, "task": m.task, "rank": m.rank} for m in bench.pool.modules],
-            "weights_in_cells": sum(bench.frozen_tensors[n].size for n in bench.pool_tensor_names()),
-        },
+        "model": Model(
+            name=backbone.name,
+            parameters=sum(p.numel() for p in backbone.module.parameters()),
+            weights_in_cells=in_cells(backbone.linear_names()),
+            hidden_size=backbone.hidden_size,
+            blocks=backbone.blocks,
+        ),
+        "task": Task(
+            name=task.name,
+            labels=list(task.labels),
+            train_examples=len(task.train),
+            test_examples=len(bench.test.ids),
+            test_pool=len(task.test),
+            source=task.source,
+            metric=task.metric,
+        ),
+        "pool": None if pool is None else Pool(
+            path=bench.config.pool or f"the shipped pool of {backbone.name}",
+            modules=[PoolModule(name=m.name, task=m.task, rank=m.rank) for m in pool.modules],
+            weights_in_cells=in_cells(bench.pool_tensor_names()),
+        ),
     }  # fmt: skip
 
 
 _READING = ("cells_read", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router")
 
 
-def _read_joules(results: list[dict[str, Any]], bench: Workbench, cells_of: Mapping[str, int]) -> float:
+def _read_joules(results: Sequence[Result], bench: Workbench, cells_of: Mapping[str, int]) -> float:
     """Energy of reading one cell with its share of all that is around it, for one token: from the inference of a
     variant that reads only what is programmed once, where there is one.
     """
-    record = next((r for r in results if r["cells_in_placement"] == 0), results[0])
-    names = set(bench.tensors_of(record["method"]))
+    record = next((r for r in results if r.cells_in_placement == 0), results[0])
+    names = set(bench.tensors_of(record.method))
     cells = sum(cells_of[name] for name in names)
     # Those that rewrite the backbone have no cells beside it.
-    if METHODS[record["method"]].backward_need is not BackwardNeed.FULL:
-        cells += record["cells_in_placement"]
-    parts = record["inference_energy_by_component_joules"]
+    if METHODS[record.method].backward_need is not BackwardNeed.FULL:
+        cells += record.cells_in_placement
+    parts = record.inference_energy_by_component_joules or {}
     size = bench.test.size()
-    return float(sum(parts[name] for name in _READING) * size.sequences / size.tokens / cells)
+    return float(sum(parts[name] or 0.0 for name in _READING) * size.sequences / size.tokens / cells)
 
 
-def _device(chip: Chip, arrays: int) -> dict[str, Any]:
-    return {
-        "name": chip.name,
-        "title": chip.title,
-        "cell": chip.cell.name,
-        "periphery": chip.periphery.name,
-        "technology": chip.cell.technology,
-        "array": {
-            "rows": chip.array.rows, "columns": chip.array.columns, "slices": chip.array.slices, "arrays_used": arrays
-        },
-        "area_square_meters": area(chip, arrays),
-        "costs": described(chip),
-        "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
-    }  # fmt: skip
+def _device(chip: Chip, arrays: int) -> Device:
+    return Device(
+        name=chip.name,
+        title=chip.title,
+        cell=chip.cell.name,
+        periphery=chip.periphery.name,
+        technology=chip.cell.technology,
+        array=CrossbarArray(
+            rows=chip.array.rows, columns=chip.array.columns, slices=chip.array.slices, arrays_used=arrays
+        ),
+        area_square_meters=area(chip, arrays),
+        costs=[from_plain(Cost, cost) for cost in described(chip)],
+        unknown=[f"{key}: {note}" for key, note in unknown_numbers(chip)],
+    )
 
 
-def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> dict[str, Any]:
+def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> Tile:
     """A corner of the first array of a matrix: wanted and programmed conductance, pairs in neighbouring columns."""
     matrix = base.matrix(name)
     lines = lambda g: np.moveaxis(g[:, :, :size, :size], 2, 0).transpose(0, 3, 1, 2).reshape(min(size, g.shape[2]), -1)
     target, programmed = lines(matrix.target_siemens()), lines(matrix.cells.programmed)
-    return {
-        "tensor": name,
-        "target_siemens": target[:, :size].tolist(),
-        "programmed_siemens": programmed[:, :size].astype(float).tolist(),
-    }
+    return Tile(
+        tensor=name,
+        target_siemens=target[:, :size].tolist(),
+        programmed_siemens=programmed[:, :size].astype(float).tolist(),
+    )
 
 
-def references(chip: Chip, bench: Workbench) -> list[dict[str, Any]]:
+def references(chip: Chip, bench: Workbench) -> list[Reference]:
     """The papers behind the numbers of this report: the chip's, and those of the methods that ran."""
-    found: list[dict[str, Any]] = list(references_used(chip))
+    found = [from_plain(Reference, entry) for entry in references_used(chip)]
     for name, source in {v.method.name: v.method.source for v in bench.variants}.items():
-        found.append({"key": name, "citation": source, "doi": None, "used_for": [f"method {name}"]})
+        found.append(Reference(key=name, citation=source, doi=None, used_for=[f"method {name}"]))
     return found
 
 

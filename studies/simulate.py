@@ -1,9 +1,13 @@
 """The main job: adapt a frozen Transformer on a simulated chip by several methods, and account for all of it."""
 
+import dataclasses
 import time
 from collections import Counter
 from typing import Any
 
+from ..reports.records import plain
+from ..reports.records.conclusions import PoolFit
+from ..reports.records.results import Result
 from ..reports.schema import validate_parts
 from ..simulator.compiling import prepare
 from . import expected
@@ -11,7 +15,7 @@ from .chips import Chips
 from .config import SimulateConfig
 from .crew import executor
 from .exact import ExactResult
-from .parts import BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
+from .parts import AS_IT_IS, BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
 from .pool_check import checked, pool_fit
 from .progress import Progress
 from .report import FirstChip, Found, assemble, workload
@@ -32,7 +36,8 @@ def simulate(
     with executor(jobs, progress) as crew:
         progress.stage("loading model and data")
         bench = load_workbench(config)
-        validate_parts(workload(bench))  # what no report can say ends the run before the work
+        # What no report can say ends the run before the work.
+        validate_parts({name: plain(part) for name, part in workload(bench).items()})
         for message in bench.task.messages:
             progress.say(message)
         prepare(bench.chip, config.fidelity)
@@ -61,29 +66,33 @@ def simulate(
         record for shots in config.shots for seed in config.seed_numbers for record in gather(bench, done, shots, seed)
     ]
     found = Found(first, [done[part] for part in of_kind(FactsPart, parts)], results, fit_of(bench, done))
-    return assemble(bench, found, command, time.monotonic() - start, processes)
+    return plain(assemble(bench, found, command, time.monotonic() - start, processes))
 
 
-def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> list[dict[str, Any]]:
+def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> list[Result]:
     """Result records of one draw of examples."""
     mine = _of_draw(done, shots, seed)
     exact = exact_of(bench, mine)
-    records: dict[int, dict[str, Any]] = {}
+    records: dict[int, Result] = {}
     for part in of_kind(ChipPart, list(mine)):
         records.update(zip(part.variants, mine[part].records, strict=True))
-    frozen = next((record for record in records.values() if record["method"] == "frozen"), None)
+    frozen = next((record for record in records.values() if record.method == AS_IT_IS), None)
     if frozen is None:
         (before,) = of_kind(BeforePart, list(mine))
         before_exact, before_chip = mine[before]
     else:
-        before_exact, before_chip = exact["frozen"].test.score, frozen["accuracy_chip"]
-    for record in records.values():
-        record["accuracy_exact_before"] = before_exact
-        record["accuracy_chip_before"] = before_chip
-        record["accuracy_exact"] = exact[record["method"]].test.score
-        record["right_exact"] = exact[record["method"]].test.right
-        record["validation_accuracy_exact"] = exact[record["method"]].held_out.score
-    return [records[n] for n in sorted(records)]
+        before_exact, before_chip = exact[AS_IT_IS].test.score, frozen.accuracy_chip
+    return [
+        dataclasses.replace(
+            record,
+            accuracy_exact_before=before_exact,
+            accuracy_chip_before=before_chip,
+            accuracy_exact=exact[record.method].test.score,
+            right_exact=exact[record.method].test.right,
+            validation_accuracy_exact=exact[record.method].held_out.score,
+        )
+        for _, record in sorted(records.items())
+    ]
 
 
 def _of_draw(done: dict[Part, Any], shots: int, seed: int) -> dict[Part, Any]:
@@ -99,7 +108,7 @@ def exact_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, ExactResult]:
     return found
 
 
-def fit_of(bench: Workbench, done: dict[Part, Any]) -> dict[str, Any]:
+def fit_of(bench: Workbench, done: dict[Part, Any]) -> PoolFit:
     """Whether the pool fits, by the cross-validation that was asked for, or by the examples held back anyway."""
     config = bench.config
     names = checked([variant.method.name for variant in bench.variants])

@@ -49,6 +49,7 @@ class LoRAFusion(Method):
     source = "Guo et al., LoRAFusion, GLSVLSI 2025, doi:10.1145/3716368.3735213"
     needs_pool = True
     start = "pool"
+    rivals: ClassVar[tuple[str, ...]] = ("lora", "full")
     groups: ClassVar[tuple[str, ...]] = ("coefficients", "magnitudes")
     # The variance of a difference of two losses grows with the numbers it is spread over, so only the coefficients
     # move. One of two recipes tried, on one draw of `amazon` and `nyt` with their own modules left out, from a poor

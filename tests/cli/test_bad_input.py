@@ -104,7 +104,7 @@ def test_more_shots_than_examples(cli: Callable, local) -> None:
         ("just words\n", ["expected `option: value` lines"]),
         ("shots: many\n", ["shots", "'many'"]),
         ("seeds: 1.5\n", ["seeds", "1.5"]),
-        ("test-examples: yes\n", ["config.yaml:1: ", "test_examples", "'yes'"]),
+        ("test-examples: yes\n", ["config.yaml:1: ", "test-examples", "'yes'"]),
         ("seeds: 1\nseeds: 2\n", ["config.yaml:2: ", "'seeds' stands twice"]),
         ("set: adc.bits=6\n", ["`set` holds"]),
         ("set: {adc.bitz: 6}\n", ["bitz"]),
@@ -177,7 +177,7 @@ def test_no_space_left_for_the_report(cli: Callable, here: Path, local, monkeypa
         path.write_text(text[:10])
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(store, "_write_file", full)
+    monkeypatch.setattr(store, "write_synced", full)
     words = local.words("--method", "frozen", "--test-examples", "4", "--out", "deep/report")
     cli(*words).assert_refused(FAILURE, "no space left", "--out")
     assert not list(here.iterdir())

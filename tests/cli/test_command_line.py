@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -85,9 +86,19 @@ def test_wrong_words(words: str, message: str, capsys: pytest.CaptureFixture[str
     assert message in capsys.readouterr().err
 
 
-def test_beginnings_of_options_are_options() -> None:
-    args = build_parser().parse_args(["simulate", "--dev", "pcm", "--shots=8", "--test-ex", "4"])
-    assert (args.device, args.shots, args.test_examples) == ("pcm", [8], 4)
+@pytest.mark.parametrize("parser", [build_parser(), *GROUPS, *LEAVES], ids=lambda p: p.prog)
+def test_beginnings_of_options_are_refused_and_answered(parser: Parser, capsys: pytest.CaptureFixture[str]) -> None:
+    """`compare --device X` is not `--devices X`, and starts no long run."""
+    for option in [o for a in parser._actions for o in a.option_strings if len(o) > 5]:
+        for given in (option[:-1], option[:4], f"{option[:-1]}=1"):
+            name = given.partition("=")[0]
+            if name in parser._option_string_actions:  # `--text` of `--text-column`, say
+                continue
+            with pytest.raises(SystemExit) as stop:
+                main([*parser.prog.split()[1:], given])
+            assert stop.value.code == 2
+            err = capsys.readouterr().err
+            assert re.search(rf"unknown option {re.escape(name)}; did you mean '{re.escape(name)}", err), err
 
 
 def test_the_lists_of_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from edge_adapt.cli import build_parser
 from edge_adapt.devices.presets import find
 from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.reports.records import plain
 from edge_adapt.studies import compare, compare_keys, inputs
 from edge_adapt.studies.compare_config import CompareConfig
 from edge_adapt.studies.config import SimulateConfig
@@ -120,7 +121,7 @@ def test_whatever_changes_a_result_makes_it_run_again_and_nothing_else_does(
     seen: list[dict[str, Any]] = []
 
     def assembled(config: Any, outcomes: list[Any], *_more: Any) -> dict[str, Any]:
-        seen[:] = [outcome.as_dict() | {"report": outcome.done.report} for outcome in outcomes]
+        seen[:] = [plain(outcome.record()) | {"report": outcome.done.report} for outcome in outcomes]
         return {"results": [1]}
 
     monkeypatch.setattr(compare, "simulate", made_up)
@@ -256,8 +257,8 @@ def test_a_method_of_all_that_does_not_fit_is_left_out(cli, here, local, words, 
     """This tokenizer has no special token, so `pasta` has nothing to train; without a pool there is no lorafusion."""
     study = SimulateConfig(model=str(local.model), method=("all",), shots=(8,))
     variants, left_out, _ = compare.check(compare.CompareConfig(("reram",), (str(local.task),), study))
-    assert {entry["method"] for entry in left_out} >= {"pasta", "lorafusion"}
-    assert all(entry["message"] for entry in left_out)
+    assert {entry.method for entry in left_out} >= {"pasta", "lorafusion"}
+    assert all(entry.message for entry in left_out)
     assert {variant.method.name for variant in variants} >= {"frozen", "probe", "lora", "full"}
     cli(*words("--methods", "all,pasta")).assert_refused(2, "special token", "pasta")
     assert ran == []

@@ -31,7 +31,7 @@ sys.exit(main({words!r}))
     [
         ("edge_adapt.studies.simulate", "load_workbench"),
         ("edge_adapt.studies.parts", "at_start"),
-        ("edge_adapt.reports.store", "_write_file"),
+        ("edge_adapt.reports.store", "write_synced"),
     ],
     ids=lambda place: place[1],
 )

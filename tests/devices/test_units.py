@@ -35,7 +35,6 @@ from hypothesis import strategies as st
         ("1_000 uS", "S", 1e-3),
         (".5 uS", "S", 5e-7),
         ("5. uS", "S", 5e-6),
-        ("010", "", 10.0),
     ],
 )
 def test_what_is_written_is_read(text: str, unit: str, value: float) -> None:
@@ -60,6 +59,12 @@ def test_what_is_written_is_read(text: str, unit: str, value: float) -> None:
         ("12:30 s", "s", "unknown unit ':30 s'"),
         ("0x10 uS", "S", "unknown unit 'x10 uS'"),
         ("1__0 uS", "S", "is not a number"),
+        ("020", "", "the number 020 starts with 0 (octal or decimal?); write it without"),
+        ("-01.5 V", "V", "the number -01.5 starts with 0"),
+        ("0_5", "", "the number 0_5 starts with 0"),
+        ("0o17", "", "unknown unit 'o17'"),
+        ("12:30", "", "unknown unit ':30'"),
+        ("1,000", "", "has a comma"),
         ("1_ uS", "S", "is not a number"),
         ("40 KOhm", "ohm", "unknown unit 'KOhm'"),
     ],

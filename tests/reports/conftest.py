@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edge_adapt.reports.comparisons import comparisons
+from edge_adapt.reports.records import plain
 
 # fmt: off
 HOUR, DAY = 3600, 86400
@@ -206,7 +207,7 @@ def build_report(
         "messages": ["The accuracy of full fine-tuning uses the noise of the sampled tiles."],
         "comparisons": [],
     }
-    return report | {"comparisons": comparisons(report)}
+    return report | {"comparisons": plain(comparisons(report))}
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.reports.compare import check_folder, with_findings, write_comparison
-from edge_adapt.reports.compare_fields import COMPARE_FIELDS, documented, markdown
 from edge_adapt.reports.compare_page import draw_all
 from edge_adapt.reports.compare_rows import common_tasks, rows_on
+from edge_adapt.reports.records import COMPARE_FIELDS, FIELDS, CompareReport, plain
+from edge_adapt.reports.schema import check_record
+from edge_adapt.reports.schema_docs import compare_schema
 from edge_adapt.reports.values import percent, si
 from edge_adapt.studies.compare_cells import FinishedCell
 from edge_adapt.studies.compare_config import CompareConfig
@@ -46,7 +48,7 @@ def comparison(
         outcomes.append(
             CellOutcome(cell, message=FAILURE, seconds=1.0) if broken else CellOutcome(cell, FinishedCell(9.0, report))
         )
-    return with_findings(assemble(config, outcomes, [], "edge-adapt compare"))
+    return with_findings(plain(assemble(config, outcomes, [], "edge-adapt compare")))
 
 
 def texts(found: dict[str, Any], topic: str) -> str:
@@ -187,13 +189,22 @@ def test_the_devices_stay_apart_in_the_dot_plot(make_report):
 
 def test_the_documentation_is_in_step(make_report):
     text = (ROOT / "docs" / "compare-schema.md").read_text(encoding="utf-8")
-    assert text == markdown(), "run: python -m edge_adapt.reports.compare_fields > docs/compare-schema.md"
+    assert text == compare_schema(), "run: python -m edge_adapt.reports.schema_docs compare > docs/compare-schema.md"
     found = comparison(make_report, failed=(("pcm", "tweets"),))
-    assert set(found) == documented("")
-    for prefix in ("devices[].", "cells[].", "results[].", "tasks[].", "findings[].", "references[]."):
-        for entry in found[prefix.removesuffix("[].")]:
-            assert set(entry) == documented(prefix), prefix
-    assert len({field.path for field in COMPARE_FIELDS}) == len(COMPARE_FIELDS)
+    check_record(CompareReport, found)
+    here, there = ({field.path for field in fields} for fields in (COMPARE_FIELDS, FIELDS))
+    assert len(here) == len(COMPARE_FIELDS)
+    assert set(found) == {path for path in here if "." not in path}
+    for name, elsewhere in (
+        ("results[]", "results[]"),
+        ("tasks[]", "task"),
+        ("references[]", "references[]"),
+        ("devices[]", ""),
+        ("cells[]", ""),
+        ("findings[]", ""),
+    ):
+        for entry in found[name.removesuffix("[]")]:
+            assert all(f"{name}.{key}" in here or f"{elsewhere}.{key}" in there for key in entry), name
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from edge_adapt.reports.comparisons import comparisons, find
 from edge_adapt.reports.paired import Side
+from edge_adapt.reports.records import plain
 
 
 def names(entry):
@@ -9,7 +10,7 @@ def names(entry):
 
 
 def test_the_subject_meets_every_row_and_every_trained_row_its_start(report):
-    found = comparisons(report)
+    found = plain(comparisons(report))
     on_chip = {names(c) for c in found if c["shots"] == 100 and c["outcome"] == c["against_outcome"] == "chip"}
     rows = {(r["method"], r["placement"]) for r in report["results"]}
     assert {pair[2:] for pair in on_chip if pair[0] == "lorafusion"} == rows - {("lorafusion", "DIGITAL")}
@@ -40,7 +41,7 @@ def test_a_comparison_can_be_found(report):
 def test_without_the_subject_there_are_only_gains_and_recoveries(make_report):
     report = make_report(shots=(100,), seeds=2)
     report["results"] = [r for r in report["results"] if r["method"] in ("probe", "frozen")]
-    found = comparisons(report)
+    found = plain(comparisons(report))
     assert {(c["outcome"], c["against_outcome"]) for c in found} == {
         ("exact", "exact"), ("chip", "chip"), ("drifted", "drifted"), ("readapted", "drifted"),
     }  # fmt: skip

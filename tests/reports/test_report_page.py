@@ -13,6 +13,8 @@ import pytest
 from edge_adapt.reports import write_report
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.page import render
+from edge_adapt.reports.records import fields_of
+from edge_adapt.reports.records.results import Result
 from edge_adapt.reports.records_csv import records_csv
 from edge_adapt.reports.rows import rows_of
 from edge_adapt.reports.tables import link_of
@@ -255,12 +257,10 @@ def test_only_known_kinds_of_address_become_links():
 
 
 def _nullable_results(report: dict[str, Any]) -> None:
-    from edge_adapt.reports.fields import FIELDS
-
-    for field in FIELDS:
-        if field.path.startswith("results[].") and field.nullable and field.path.count(".") == 1:
+    for field in fields_of(Result):
+        if field.nullable:
             for record in report["results"]:
-                record[field.path.split(".")[1]] = None
+                record[field.name] = None
 
 
 def _no_pool(report: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ CHIP = load_chip("reram")
 
 
 def record(method, placement, joules, steps, initial=0.0):
-    return {"method": method, "placement": placement, "write_energy_joules": joules, "train_steps": steps,
-            "initial_write_energy_joules": initial}  # fmt: skip
+    return SimpleNamespace(method=method, placement=placement, write_energy_joules=joules, train_steps=steps,
+                           initial_write_energy_joules=initial)  # fmt: skip
 
 
 def test_break_even_is_the_pools_energy_over_that_of_a_task_and_a_step():
@@ -28,7 +28,7 @@ def test_break_even_is_the_pools_energy_over_that_of_a_task_and_a_step():
             record("lora", "NVM_STEP", 12.0, 60),
         ],
     )
-    assert [(r["method"], r["placement"], r["tasks"], r["steps"]) for r in rows] == [
+    assert [(r.method, r.placement, r.tasks, r.steps) for r in rows] == [
         ("lora", "NVM_TASK", 4, None),
         ("lora", "NVM_STEP", 1, 50),
     ]
@@ -40,13 +40,13 @@ def test_break_even_is_the_pools_energy_over_that_of_a_task_and_a_step():
 def test_steps_come_after_the_write_of_the_initial_values(pool, steps):
     """4 J of initial values and 40 steps of 0.2 J: of a pool of 10 J they leave 6 J, or 30 steps."""
     (row,) = break_even(pool, [record("lora", "NVM_STEP", 12.0, 40, initial=4.0)])
-    assert (row["steps"], row["write_energy_joules_per_step"]) == (steps, pytest.approx(0.2))
-    assert row["initial_write_energy_joules"] == 4.0 and row["write_energy_joules_per_task"] == 12.0
+    assert (row.steps, row.write_energy_joules_per_step) == (steps, pytest.approx(0.2))
+    assert row.initial_write_energy_joules == 4.0 and row.write_energy_joules_per_task == 12.0
 
 
 def test_an_adaptation_without_steps_has_no_energy_of_a_step():
     (row,) = break_even(10.0, [record("lora", "NVM_STEP", 4.0, 0, initial=4.0)])
-    assert (row["tasks"], row["steps"], row["write_energy_joules_per_step"]) == (3, None, None)
+    assert (row.tasks, row.steps, row.write_energy_joules_per_step) == (3, None, None)
 
 
 def test_wear_is_writes_over_endurance():

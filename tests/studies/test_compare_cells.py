@@ -97,7 +97,8 @@ def test_options_from_a_file(tmp_path):
     config = CompareConfig.of(options)
     assert (config.devices, config.tasks, config.study.seeds) == (("reram", "pcm", "sram"), ("movie",), 2)
     assert (config.study.shots, config.study.settings) == ((50,), (("adc.bits", "6"),))
-    for text, message in (("device: pcm", "did you mean 'devices'"), ("devices: 3", "takes names"), ("x: 1", "option")):
+    wrong = {"device: pcm": "did you mean 'devices'", "devices: 3": "`devices` takes a text; got 3", "x: 1": "option"}
+    for text, message in wrong.items():
         path.write_text(text)
         with pytest.raises(UsageError, match=message):
             read_compare_config(path)
@@ -134,5 +135,5 @@ def test_messages_and_references_come_once():
     reports = [{"messages": ["both", "one"]}, {"messages": ["both"]}]
     assert messages(list(zip(cells, reports, strict=True))) == ["both", "reram: one"]
     merged = references([[entry], [entry | {"used_for": ["x", "y"]}, entry | {"citation": "B"}]])
-    assert [(r["citation"], r["used_for"]) for r in merged] == [("A", ["x", "y"]), ("B", ["x"])]
+    assert [(r.citation, r.used_for) for r in merged] == [("A", ["x", "y"]), ("B", ["x"])]
     assert entry["used_for"] == ["x"]

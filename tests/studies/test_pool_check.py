@@ -33,35 +33,35 @@ def fit(lora, probe=None, number=0):
 )
 def test_the_split_decides(split, verdict, probability):
     found = fit(split)
-    (test,) = found["tests"]
-    assert (found["verdict"], test["answers"]) == (verdict, sum(split) + 10)
-    assert (test["only_pool_right"], test["only_other_right"]) == split
-    assert test["probability"] == pytest.approx(probability)
+    (test,) = found.tests
+    assert (found.verdict, test.answers) == (verdict, sum(split) + 10)
+    assert (test.only_pool_right, test.only_other_right) == split
+    assert test.probability == pytest.approx(probability)
 
 
 def test_it_fits_where_it_beats_all_and_does_not_where_it_loses_to_one():
     beaten, level, lost = set(range(9)), {0}, set(range(9, 19))
-    assert fit((9, 0), beaten)["verdict"] == "fits"
-    assert fit((9, 0), level)["verdict"] == "cannot tell"
-    assert fit((9, 0, 10), set())["verdict"] == "cannot tell"
+    assert fit((9, 0), beaten).verdict == "fits"
+    assert fit((9, 0), level).verdict == "cannot tell"
+    assert fit((9, 0, 10), set()).verdict == "cannot tell"
     pooled, other = answers(9, 0, 0)
     worse = pool_fit({"lorafusion": [pooled + "0" * 9], "lora": [other + "0" * 9], "probe": [pooled + "1" * 9]})
-    assert worse["verdict"] == "does not fit" and lost
+    assert worse.verdict == "does not fit" and lost
 
 
 def test_twenty_answers_no_longer_decide_on_a_gap_of_twenty_points():
     """Five of 20 answers better and one worse: +20 points, called a fit before."""
     found = fit((5, 1, 14))
-    assert found["verdict"] == "cannot tell" and "p = 0.22" in found["text"]
-    assert "--check-pool 5 gets five times the answers" in found["text"]
+    assert found.verdict == "cannot tell" and "p = 0.22" in found.text
+    assert "--check-pool 5 gets five times the answers" in found.text
 
 
 def test_runs_are_taken_together():
     pooled, other = answers(3, 0)
-    assert pool_fit({"lorafusion": [pooled], "lora": [other]})["verdict"] == "too few answers"
+    assert pool_fit({"lorafusion": [pooled], "lora": [other]}).verdict == "too few answers"
     found = pool_fit({"lorafusion": [pooled] * 2, "lora": [other] * 2}, 5)
-    assert (found["verdict"], found["folds"], found["tests"][0]["answers"]) == ("fits", 5, 26)
-    assert found["text"].startswith(
+    assert (found.verdict, found.folds, found.tests[0].answers) == ("fits", 5, 26)
+    assert found.text.startswith(
         "Of 26 answers of 5-fold cross-validation, with exact weights, LoRAFusion got 6 right that LoRA got wrong"
     )
 
@@ -69,7 +69,7 @@ def test_runs_are_taken_together():
 @pytest.mark.parametrize("right", [{}, {"lorafusion": ["01"]}, {"lorafusion": [None], "lora": [None]}])
 def test_without_answers_nothing_is_judged(right):
     found = pool_fit(right)
-    assert (found["verdict"], found["tests"]) == ("too few answers", [])
+    assert (found.verdict, found.tests) == ("too few answers", [])
 
 
 def test_who_is_compared():
@@ -88,13 +88,13 @@ def test_pools_that_do_not_matter_are_rarely_judged():
             differ = rng.random(count) < 0.3
             pooled = "".join("01"[int(a)] for a in better)
             other = "".join("01"[int(a ^ d)] for a, d in zip(better, differ, strict=True))
-            judged += pool_fit({"lorafusion": [pooled], "lora": [other]})["verdict"] in ("fits", "does not fit")
+            judged += pool_fit({"lorafusion": [pooled], "lora": [other]}).verdict in ("fits", "does not fit")
         assert judged / 400 <= 0.05 + 3 * 0.011, count
 
 
 def test_a_pool_that_harms_is_found_by_cross_validation():
     """Wrong in 20 of 100 answers where LoRA is right, and the other way round in 5."""
-    assert fit((5, 20, 75), number=5)["verdict"] == "does not fit"
+    assert fit((5, 20, 75), number=5).verdict == "does not fit"
 
 
 @pytest.mark.parametrize("number", [2, 3, 5])

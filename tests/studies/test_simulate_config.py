@@ -37,11 +37,11 @@ def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):
     ("text", "message"),
     [
         ("devise: pcm", "did you mean 'device'"),
-        ("shots: many", "`shots` takes whole numbers; got 'many'"),
+        ("shots: many", "`shots` takes a whole number; got 'many'"),
         ("seeds: 1.5", "`seeds` takes a whole number; got 1.5"),
         ("readapt-share: half", "takes a number; got 'half'"),
         ("task: 3", "takes a text; got 3"),
-        ("method: [3]", "takes texts"),
+        ("method: [3]", "`method` takes a text; got 3"),
         ("- device", "option: value"),
         ("device: [", "not valid YAML"),
     ],
@@ -141,6 +141,8 @@ def test_options_and_recipes_of_a_method_can_be_set():
     assert (method.rank, method.recipe.epochs, method.recipe.learning_rates["head"]) == (4, 2, 0.01)
     with pytest.raises(UsageError, match="rank"):
         with_settings(get_method("lora"), {"rnak": "4"})
+    with pytest.raises(UsageError, match=r"rank: the number 08 starts with 0 \(octal or decimal\?\); write it without"):
+        with_settings(get_method("lora"), {"rank": "08"})
     with pytest.raises(UsageError, match="on or off"):
         with_settings(get_method("lorafusion"), {"cross_terms": "perhaps"})
 

@@ -1,0 +1,35 @@
+"""What `report.json` and `compare.json` hold, as typed records: a file for each section.
+
+A new field is one line in its class, with kind, meaning, unit and label (`spec.py`), and the value where the record is
+made (`studies/`). The check of reports, docs/report-schema.md, `results.csv` and, with `heading` or `total`, the tables
+and `edge-adapt explain` follow from that line.
+"""
+
+from .compare import COMPARE_SCHEMA, CompareReport
+from .results import OUTCOMES
+from .simulate import SCHEMA, SimulateReport
+from .spec import LABELS, Field, fields_of, from_plain, plain, walk
+
+__all__ = [
+    "COMPARE_FIELDS",
+    "COMPARE_SCHEMA",
+    "FIELDS",
+    "LABELS",
+    "OUTCOMES",
+    "SCHEMA",
+    "CompareReport",
+    "Field",
+    "SimulateReport",
+    "fields_of",
+    "from_plain",
+    "plain",
+    "walk",
+]
+
+FIELDS: tuple[Field, ...] = tuple(walk(SimulateReport))
+"""Every field of `report.json`, with its path."""
+
+_DOCUMENTED = frozenset(field.record for field in FIELDS if field.record is not None)
+
+COMPARE_FIELDS: tuple[Field, ...] = tuple(walk(CompareReport, known=_DOCUMENTED))
+"""Every field of `compare.json` that is not one of `report.json`."""
