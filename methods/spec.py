@@ -241,6 +241,8 @@ def methods_for(shape: ModelShape) -> list[str]:
 
 def require_in_bundles(method: Method) -> None:
     """Raise `UsageError` for a method whose training a bundle cannot hold, by the name of the part."""
+    if method.backward_need is BackwardNeed.SIDE:
+        raise UsageError(f"a bundle cannot hold the side network of {method.name}; simulate it, with --trainer torch")
     for strategy in method.recipe.strategies:
         if not strategy.in_bundles:
             key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])

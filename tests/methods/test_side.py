@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from edge_adapt import load_chip
-from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import BackwardNeed, Placement
 from edge_adapt.methods.attaching import Built
 from edge_adapt.methods.costs import DigitalWork, matrix_forward, matrix_gradient, scale_backward, scale_forward
 from edge_adapt.methods.layers import CellLinear
 from edge_adapt.methods.plan import Part, Side, Size, TensorPlan
 from edge_adapt.methods.recipes import Recipe
-from edge_adapt.methods.spec import Method
+from edge_adapt.methods.spec import Method, require_in_bundles
 from edge_adapt.methods.training.trainer import train
 from edge_adapt.simulator import program
 from edge_adapt.studies.count import Counter, adaptation_events, result
@@ -404,3 +404,8 @@ def test_a_side_network_goes_with_its_gradient(backbone, need):
 
     with pytest.raises(ValueError, match="SIDE goes with a side network"):
         Wrong(recipe=RECIPE).plan(backbone.shape)
+
+
+def test_a_bundle_refuses_it_by_name():
+    with pytest.raises(UsageError, match="a bundle cannot hold the side network of ladder"):
+        require_in_bundles(Ladder(recipe=RECIPE))
