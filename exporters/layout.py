@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from .attention import soften_masks, unfold_attention
 from .cleanup import forget_origins, simplify, tidy
+from .lookups import scatter_by_products
 from .products import fold_sums, place_weights
 from .rows import pack_rows
 from .rules import shorten_gradients
@@ -13,6 +14,7 @@ from .sums import read_in_place
 def optimise(model: ir.Model) -> None:
     """All passes in their order, in place."""
     forget_origins(model)
+    scatter_by_products(model)
     simplify(model)
     pack_rows(model)
     simplify(model)

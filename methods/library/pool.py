@@ -30,6 +30,7 @@ class UntrainedPool(LoRAFusion):
     start = ""
     untrained = "lorafusion"
     groups = ()
+    is_lora = False
     forward_only: ClassVar[Mapping[str, Any]] = {}
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
