@@ -166,8 +166,10 @@ FAMILIES: Mapping[str, Family] = {
     "mpnet": _bert("MPNet", _ANGLED, linears=_MPNET),
     "deberta": _bert("DeBERTa", linears=_DEBERTA),
     "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2, exported=True),
-    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP),
-    "eurobert": Family("EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>", exported=True),
+    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP, exported=True),
+    "eurobert": Family(
+        "EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>", exported=True
+    ),
     "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP),
     "esm": _bert("ESM-2 (proteins)", "<cls> sequence <eos>"),
     "big_bird": _bert("BigBird"),
