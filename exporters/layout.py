@@ -1,4 +1,9 @@
-"""Rewrite a traced graph for the processor it will run on. The result is plain ONNX and computes the same numbers."""
+"""Rewrite a traced graph for the processor it will run on. The result is plain ONNX and computes the same numbers.
+
+Of onnxscript's rewriter no use is made: its patterns look at one place of a graph, and most passes here go by what is
+known of the whole: which values are gradients, which have a row for each real token, which matrix is another's
+transpose, what else is summed up. The two rules that are local (`rules`) share the editor of the others.
+"""
 
 import onnx_ir as ir
 

@@ -27,18 +27,27 @@ def _by_product(edit: Editor, node: ir.Node) -> None:
     if shape is None or given is None or index is None or attribute(node, "axis", 0) not in (-1, len(shape) - 1):
         return
     rows, places = shape[-1], _without_batch(index)
-    if not isinstance(rows, int) or not _is_zero(start):
+    if start is None or not _is_zero(start):
         return
     found = extents(places) or given
     column = edit.add(node, "Unsqueeze", [places, edit.constant([-1])], [*found, 1], dtype=index.dtype)
-    kind = index.dtype.numpy() if index.dtype is not None else np.int64
-    equal = edit.add(
-        node, "Equal", [column, edit.constant(np.arange(rows), kind)], [*found, rows], dtype=ir.DataType.BOOL
-    )
+    kind: type = index.dtype.numpy().type if index.dtype is not None else np.int64
+    numbers = edit.constant(np.arange(rows), kind) if isinstance(rows, int) else _numbers(edit, node, start, kind)
+    equal = edit.add(node, "Equal", [column, numbers], [*found, rows], dtype=ir.DataType.BOOL)
     ones = edit.add(node, "Cast", [equal], [*found, rows], {"to": ir.DataType.FLOAT})
     row = edit.add(node, "Unsqueeze", [values, edit.constant([-2])], [*given[:-1], 1, given[-1]])
     product = edit.add(node, "MatMul", [row, ones], [*given[:-1], 1, rows])
     replace(node.outputs[0], edit.add(node, "Squeeze", [product, edit.constant([-2])], shape))
+
+
+def _numbers(edit: Editor, node: ir.Node, value: ir.Value, kind: type) -> ir.Value:
+    """0, 1, ... below the last extent of a value, which depends on the batch."""
+    integer = ir.DataType.INT64
+    count = edit.add(node, "Shape", [value], [1], {"start": -1}, integer)
+    scalar = edit.add(node, "Squeeze", [count], [], dtype=integer)
+    numbers = edit.add(node, "Range", [edit.constant(0), scalar, edit.constant(1)], [None], dtype=integer)
+    same = ir.DataType.from_numpy(np.dtype(kind))
+    return edit.add(node, "Cast", [numbers], [None], {"to": same}, same)
 
 
 def _without_batch(index: ir.Value) -> ir.Value:

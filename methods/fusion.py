@@ -73,7 +73,8 @@ class FusedLinear(CellLinear):
             raise RuntimeError("a FusedLinear runs only inside its FusionModel, which hands the coefficients in")
         coefficients = self.handover.coefficients[:, self.column]
         if self._summed is not None:
-            y = self.read(x) + self._summed(x, self.scales * coefficients)
+            a, b = self._summed.matrices(self.scales * coefficients)
+            y = self.read(x) + (x @ a.T) @ b.T
         else:
             factor = self.spread @ coefficients
             drive = factor * self.reader(f"{self.cell_name}.pool_a", x, self.pool_a)
@@ -115,11 +116,9 @@ class SummedModules:
         if isinstance(shared, Tensor) and torch.equal(self.b, shared):
             self.b = shared  # one tensor: the row norm adds the same matrices up as well; not so after programming
 
-    def __call__(self, x: Tensor, factors: Tensor) -> Tensor:
-        """x (..., in), a factor for each module (K,) -> (..., out)."""
-        a = torch.einsum("k,kri->ri", factors, self.a)
-        b = torch.einsum("k,kor->or", factors, self.b)
-        return (x @ a.T) @ b.T
+    def matrices(self, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """A (rank, in) and B (out, rank), for a factor of each module (K,)."""
+        return torch.einsum("k,kri->ri", factors, self.a), torch.einsum("k,kor->or", factors, self.b)
 
 
 class FusionModel(AdaptedModel):

@@ -184,9 +184,9 @@ FAMILIES: Mapping[str, Family] = {
         "CLIP of texts", "text", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="last",
         mask="causal", special="<|startoftext|> text <|endoftext|>", exported=True,
     ),
-    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,)),
+    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True),
     "dinov2": Family(
-        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,)
+        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True
     ),
     "dinov2_with_registers": Family(
         "DINOv2 with registers", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls",

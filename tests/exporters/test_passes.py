@@ -80,14 +80,15 @@ def test_weighted_sums_read_constants_where_they_lie() -> None:
     assert gradient.input[1] != "g"
 
 
+@pytest.mark.parametrize("width", [6, "distances"], ids=["fixed", "free"])
 @pytest.mark.parametrize("repeated", [True, False], ids=["one index for all", "an index for each"])
-def test_sums_by_index_are_products(repeated: bool) -> None:
+def test_sums_by_index_are_products(repeated: bool, width: int | str) -> None:
     """The gradient of a lookup along the last extent; several values have the same index."""
     rng = np.random.default_rng(2)
     rows = "1" if repeated else "batch"
     spread = "index = Expand(places, all)" if repeated else "index = Identity(places)"
     text = f"""graph (int64[{rows},4,5] places, float[batch,4,5] values, int64[3] all, int64[3] shape)
-      => (float[batch,4,6] y) {{
+      => (float[batch,4,{width}] y) {{
         {spread}
         start = Expand(zero, shape)
         y = ScatterElements<axis = -1, reduction = "add">(start, index, values)
@@ -100,8 +101,7 @@ def test_sums_by_index_are_products(repeated: bool) -> None:
     def known(model: ir.Model) -> None:  # as a tracer knows it
         for node in model.graph:
             if node.op_type == "Expand":
-                width = 6 if node.outputs[0].name == "start" else 5
-                node.outputs[0].shape = ir.Shape(["batch", 4, width])
+                node.outputs[0].shape = ir.Shape(["batch", 4, width if node.outputs[0].name == "start" else 5])
         scatter_by_products(model)
 
     (before,), (after,), nodes = both(text, constants, feeds, [known])
