@@ -155,7 +155,7 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta-xl": _bert("XLM-R XL", _ANGLED),
     "layoutlm": _bert("LayoutLM (texts alone)"),
     "distilbert": Family(
-        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP
+        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP, exported=True
     ),
     "albert": Family(
         "ALBERT", "text", ("encoder.albert_layer_groups.*.albert_layers",), _ALBERT, _WITH_POSITIONS,
@@ -164,7 +164,7 @@ FAMILIES: Mapping[str, Family] = {
     "electra": _bert("ELECTRA"),
     "ernie": _bert("ERNIE"),
     "mpnet": _bert("MPNet", _ANGLED, linears=_MPNET),
-    "deberta": _bert("DeBERTa", linears=_DEBERTA),
+    "deberta": _bert("DeBERTa", linears=_DEBERTA, exported=True),
     "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2, exported=True),
     "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP, exported=True),
     "eurobert": Family(
@@ -199,7 +199,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "siglip_vision_model": Family(
         "SigLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="patches",
-        front=(0,), settings={"vision_use_head": False},
+        front=(0,), settings={"vision_use_head": False}, exported=True,
     ),
     "clip_vision_model": Family(
         "CLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="cls",
