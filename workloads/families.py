@@ -159,7 +159,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "albert": Family(
         "ALBERT", "text", ("encoder.albert_layer_groups.*.albert_layers",), _ALBERT, _WITH_POSITIONS,
-        special=_CLS_SEP, shared="num_hidden_groups",
+        special=_CLS_SEP, shared="num_hidden_groups", exported=True,
     ),
     "electra": _bert("ELECTRA"),
     "ernie": _bert("ERNIE"),
@@ -170,7 +170,7 @@ FAMILIES: Mapping[str, Family] = {
     "eurobert": Family(
         "EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>", exported=True
     ),
-    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP),
+    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP, exported=True),
     "esm": _bert("ESM-2 (proteins)", "<cls> sequence <eos>"),
     "big_bird": _bert("BigBird"),
     "roformer": _bert("RoFormer", positions="encoder.embed_positions"),
@@ -203,7 +203,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "clip_vision_model": Family(
         "CLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="cls",
-        front=(1,), norm="post_layernorm",
+        front=(1,), norm="post_layernorm", exported=True,
     ),
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),
