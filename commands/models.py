@@ -2,9 +2,12 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .listing import add_list, print_list
+
+if TYPE_CHECKING:
+    from ..workloads.families import Family
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add_list(actions, "name, kind, size, licence, package, and whether it is fetched", run,
              ["edge-adapt models list", "edge-adapt models list --json"])  # fmt: skip
-    text = "families of models: what each reads, its matrices by role, and what a head sees"
+    text = "families of models: what each reads, its matrices by role, whether it can be exported, and what a head sees"
     families = actions.add_parser(
         "families", help=text, description=f"{text[0].upper()}{text[1:]}. `model_type` is what config.json says.",
         examples=["edge-adapt models families", "edge-adapt models families --json"],
@@ -50,13 +53,19 @@ def run_families(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("model_type", "family", "reads", "runs", "head sees", "roles of its matrices"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("model_type", "reads", "runs"))
+    for heading in ("model_type", "family", "reads", "runs", "bundles", "head sees", "roles of its matrices"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("model_type", "reads", "runs", "bundles"))
     for record in records:
         runs = "yes" if record["runs"] else "counted"
         roles = ", ".join(record["roles"])
         table.add_row(
-            f"[bold]{record['model_type']}[/]", record["family"], record["reads"], runs, record["head_sees"], roles
+            f"[bold]{record['model_type']}[/]",
+            record["family"],
+            record["reads"],
+            runs,
+            record["bundles"],
+            record["head_sees"],
+            roles,
         )
     print_table(console, table, listing=True)
     return 0
@@ -72,6 +81,7 @@ def known_families() -> list[dict[str, Any]]:
             "family": entry.title,
             "reads": entry.reads,
             "runs": not entry.counted_only,
+            "bundles": _bundles(entry),
             "attention": entry.mask,
             "head_sees": POOLING_WORDS[entry.pooling],
             "special_tokens": entry.special,
@@ -82,6 +92,13 @@ def known_families() -> list[dict[str, Any]]:
         }
         for name, entry in sorted(FAMILIES.items())
     ]
+
+
+def _bundles(entry: "Family") -> str:
+    """Whether models of a family can be exported: "yes" where graphs of one have been held against torch."""
+    if entry.counted_only or entry.no_bundle:
+        return "no"
+    return "yes" if entry.exported else "tried"
 
 
 def shipped_models() -> list[dict[str, Any]]:

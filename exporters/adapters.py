@@ -1,8 +1,5 @@
-"""The trained state of a bundle as a `peft` adapter, for the methods whose mathematics is one of `peft`'s.
-
-lora is LoRA. lorafusion is, with its coefficients multiplied in, LoRA as well: with cross terms the fused B times the
-fused A, of the rank of one module; without them the modules side by side, of the sum of their ranks. Its magnitudes are
-those of DoRA (Liu et al., ICML 2024, arXiv:2402.09353), whose weight norm is the same row norm.
+"""The trained state of a bundle as a `peft` adapter, for the methods whose mathematics is one of `peft`'s: they say so
+themselves (`Method.lora_form`). Row norms that one trains are the magnitudes of DoRA.
 """
 
 import hashlib
@@ -17,7 +14,8 @@ from safetensors.numpy import load_file, save
 
 from ..errors import UsageError
 from ..folders import whole_folder, writing
-from ..methods import Method, get_method
+from ..methods import METHODS, Method, get_method
+from ..methods.lora_form import LoraForm, State
 from ..runtime.manifest import Manifest
 from ..workloads.families import POOLING_WORDS
 from ..workloads.models import load_backbone
@@ -27,9 +25,6 @@ from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.shapes import ModelShape
 
 HEAD_FILE = "head.safetensors"
-FORMATS = ("lora", "lorafusion")
-
-State = Mapping[str, np.ndarray]
 
 
 def origin(method: Method, model: str, pool: Pool | None, pooling: str = "mean") -> dict[str, Any]:
@@ -85,11 +80,13 @@ def write_peft(
 
 def as_lora(
     manifest: Manifest, state: State, model: str | None = None, pool: str | None = None
-) -> tuple[LoraModule, dict[str, np.ndarray]]:
+) -> tuple[LoraModule, Mapping[str, np.ndarray]]:
     """The state as one LoRA module, and the magnitudes (out,) of the linears that have some. Raises `UsageError`."""
-    if manifest.method not in FORMATS:
+    kept = METHODS.get(manifest.method)
+    if kept is None or not kept.is_lora:
+        able = sorted(name for name, method in METHODS.items() if method.is_lora)
         raise UsageError(
-            f"peft has no adapter that computes what {manifest.method} does; only {' and '.join(FORMATS)} can be "
+            f"peft has no adapter that computes what {manifest.method} does; only {' and '.join(able)} can be "
             "written as one (--format onnx-adapter takes any state)"
         )
     if manifest.weights.get("source") != "exact" or manifest.weights.get("dtype") != "float32":
@@ -99,53 +96,18 @@ def as_lora(
         )
     if "options" not in manifest.origin:
         raise UsageError("the bundle does not say with which options it was exported; export it again")
-    options = dict(manifest.origin["options"])
-    if manifest.method == "lora":
-        return _of_lora(state, options["alpha"] / options["rank"], manifest), {}
-    get_method(manifest.method, **options)  # refuses what this version does not know
-    return _of_fusion(state, options, *_pool_of(manifest, model, pool), manifest)
+    method = get_method(manifest.method, **manifest.origin["options"])  # refuses what this version does not know
+    form = method.lora_form(state, *(_pool_of(manifest, model, pool) if method.needs_pool else (None, None)))
+    return _module(form, manifest), form.magnitudes
 
 
-def _of_lora(state: State, scale: float, manifest: Manifest) -> LoraModule:
-    a = {name.removesuffix(".lora_a"): value for name, value in state.items() if name.endswith(".lora_a")}
-    b = {name.removesuffix(".lora_b"): value for name, value in state.items() if name.endswith(".lora_b")}
-    return _module(a, b, scale, manifest)
-
-
-def _of_fusion(
-    state: State, options: Mapping[str, Any], pool: Pool, shape: ModelShape, manifest: Manifest
-) -> tuple[LoraModule, dict[str, np.ndarray]]:
-    """Sums in float64, so that nothing but the last rounding is lost."""
-    places = {name: shape.block_of(name) for name in pool.target_names}
-    columns = {block: column for column, block in enumerate(sorted(set(places.values())))}
-    a, b = {}, {}
-    for name in pool.target_names:
-        coefficients = state["coefficients"][:, columns[places[name]]].astype(np.float64)
-        scales = np.array([module.scale for module in pool.modules])
-        parts = [(module.a[name].astype(np.float64), module.b[name].astype(np.float64)) for module in pool.modules]
-        if options["cross_terms"]:
-            factors, rank = coefficients * np.sqrt(scales), max(len(part_a) for part_a, _ in parts)
-            a[name] = sum(f * _padded(part_a, rank) for f, (part_a, _) in zip(factors, parts, strict=True))
-            b[name] = sum(f * _padded(part_b.T, rank).T for f, (_, part_b) in zip(factors, parts, strict=True))
-        else:
-            a[name] = np.concatenate([part_a for part_a, _ in parts])
-            factors = coefficients * scales
-            b[name] = np.concatenate([f * part_b for f, (_, part_b) in zip(factors, parts, strict=True)], axis=1)
-    magnitudes = {name: state[f"{name}.magnitude"] for name in pool.target_names} if options["magnitude"] else {}
-    return _module(a, b, 1.0, manifest), magnitudes
-
-
-def _padded(matrix: np.ndarray, rank: int) -> np.ndarray:
-    return np.pad(matrix, ((0, rank - len(matrix)), (0, 0)))
-
-
-def _module(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: float, manifest: Manifest) -> LoraModule:
+def _module(form: LoraForm, manifest: Manifest) -> LoraModule:
     return LoraModule(
         name=manifest.method,
-        rank=max(len(matrix) for matrix in a.values()),
-        scale=scale,
-        a={name: matrix.astype(np.float32) for name, matrix in a.items()},
-        b={name: matrix.astype(np.float32) for name, matrix in b.items()},
+        rank=max(len(matrix) for matrix in form.a.values()),
+        scale=form.scale,
+        a={name: matrix.astype(np.float32) for name, matrix in form.a.items()},
+        b={name: matrix.astype(np.float32) for name, matrix in form.b.items()},
         task=manifest.task,
         base_model=manifest.model.name,
         base_fingerprint=manifest.model.fingerprint,

@@ -18,7 +18,7 @@ from .._version import __version__
 from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..folders import nearest, try_place, whole_folder, writing
-from ..methods import METHODS, Adaptation, Method, Placement
+from ..methods import Adaptation, Method, Placement
 from ..methods.spec import require_in_bundles
 from ..paths import expanded
 from ..progress import Progress
@@ -36,8 +36,9 @@ from .adapters import origin
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
-from .probe import require_exportable
+from .probe import require_exportable, require_exportable_family
 from .sources import ChipWeights
+from .torch_insides import require_proven_torch
 from .weights import FILE, write_weights
 
 log = logging.getLogger(__name__)
@@ -86,12 +87,6 @@ class ExportConfig:
         if self.chip is not None and self.weights != "float32":
             raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
         require_in_bundles(self.method)
-        if Placement.DIGITAL not in self.method.placements:
-            digital = sorted(name for name, method in METHODS.items() if Placement.DIGITAL in method.placements)
-            raise UsageError(
-                f"{self.method.name} trains matrices that sit in cells ({', '.join(self.method.placements)}); a bundle "
-                f"trains a state that is held digitally: {', '.join(digital)}"
-            )
 
 
 # Seconds that the stages take for all-MiniLM-L6-v2; for other models and processors in about the same proportions.
@@ -115,16 +110,8 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     stages = _STAGES if config.chip is not None else {n: s for n, s in _STAGES.items() if n != _PROGRAMMING}
     progress.start({name: (1, seconds) for name, seconds in stages.items()})
     progress.stage("loading model, pool and task")
-    task = load_task(config.task, reading=config.reading)
-    require_single_texts(task)
     chip = chip_of(config)
-    backbone = load_backbone(config.model, config.image_size)
-    if backbone.kind != task.kind:
-        raise UsageError(
-            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
-            f"a --model of {task.kind}s or a --task of {backbone.kind}s"
-        )
-    backbone = backbone.reading(task)
+    backbone, task = load_inputs(config)
     added = config.method.extra_tokens
     cut = backbone.cut_message(config.max_tokens, added)
     config = replace(config, max_tokens=backbone.within(config.max_tokens, added))
@@ -161,6 +148,27 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         "parity": dict(manifest.parity),
         "messages": [*backbone.messages, *([cut] if cut else []), *task.messages],
     }
+
+
+def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
+    """Model and task, of which everything is refused that can be refused before any work.
+
+    Raises:
+        UsageError: a model, a task or a method that do not go together, or that no bundle takes.
+        EdgeAdaptError: a family of models that cannot be exported.
+    """
+    task = load_task(config.task, reading=config.reading)
+    require_single_texts(task)
+    backbone = load_backbone(config.model, config.image_size)
+    if backbone.kind != task.kind:
+        raise UsageError(
+            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give "
+            f"a --model of {task.kind}s or a --task of {backbone.kind}s"
+        )
+    require_proven_torch()
+    require_exportable_family(backbone)
+    config.method.require_kind(backbone.kind, backbone.name)
+    return backbone.reading(task), task
 
 
 def require_single_texts(task: Task) -> None:

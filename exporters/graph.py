@@ -4,30 +4,21 @@ torch.export traces the loss, its joint export adds the backward pass by autogra
 the result. Autograd prunes by itself: only gradients of the trained state come out, and nothing below the first trained
 tensor is traversed.
 
-The joint export is experimental in torch (hence the pinned range of versions) and needs help in four places:
-
-- The ONNX exporter emits only outputs marked as the user's: loss and gradients are marked as such.
-- The call signature of the joint program still says one output: it is given the right number.
-- Trained tensors are constants to the optimiser, which would fold them away: they become inputs before it runs.
-- Fused attention has no translation for its backward pass: attention is traced in its plain form.
+Trained tensors are constants to the ONNX optimiser, which would fold them away: they become inputs before it runs.
+Fused attention has no translation for its backward pass: attention is traced in its plain form. What the joint export
+needs beside that is in `torch_insides`.
 """
 
 import contextlib
 import logging
 import re
-import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
-from unittest import mock
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.export.experimental import _export_forward_backward
-from torch.export.graph_signature import OutputKind, OutputSpec
-from torch.utils import _pytree as pytree
 from transformers import PreTrainedModel
 
 from ..errors import EdgeAdaptError
@@ -36,6 +27,7 @@ from ..methods.layers import AdaptedModel
 from ..methods.training.objectives import Objective
 from ..workloads.vision import native_side
 from .forms import processor_forms
+from .torch_insides import with_gradients, without_mask
 
 TEXT_INPUTS = ("input_ids", "attention_mask")
 IMAGE_INPUTS = ("pixel_values",)
@@ -91,8 +83,7 @@ def training_graph(adaptation: Adaptation) -> ir.Model:
     """
     wrapped = _Loss(adaptation.module, adaptation.recipe.objective)
     with _tracing(adaptation), processor_forms(wrapped):
-        joint = _export_forward_backward(_traced(wrapped, adaptation, labels=True), joint_loss_index=0)
-        trained = _mark_outputs(joint)
+        joint, trained = with_gradients(_traced(wrapped, adaptation, labels=True))
         program = _translate(joint)
         names = _state_names(wrapped, adaptation)
         _name_outputs(program.model, [LOSS, *(GRADIENT + names[parameter] for parameter in trained)])
@@ -122,10 +113,7 @@ def with_defaults(model: ir.Model, adaptation: Adaptation) -> None:
 
 @contextlib.contextmanager
 def _tracing(adaptation: Adaptation) -> Iterator[None]:
-    """Plain attention, of images without a mask, and torch's remarks about its own experimental state kept to itself.
-
-    Plain attention is given a mask of all the tokens that the encoder began with: prompts would not fit it.
-    """
+    """Plain attention, of images without a mask, and torch's remarks about its own experiments kept to itself."""
     encoder = adaptation.module.encoder
     if isinstance(encoder, PreTrainedModel):
         encoder.set_attn_implementation("eager")
@@ -136,7 +124,7 @@ def _tracing(adaptation: Adaptation) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _without_mask(encoder) if adaptation.module.of_images else contextlib.nullcontext():
+            with without_mask(encoder) if adaptation.module.of_images else contextlib.nullcontext():
                 yield
     except EdgeAdaptError:
         raise
@@ -166,14 +154,6 @@ def _cannot_be_exported(encoder: nn.Module, error: Exception) -> EdgeAdaptError:
     )
 
 
-def _without_mask(encoder: nn.Module) -> Any:
-    """A context in which an encoder of transformers makes no mask."""
-    code = sys.modules[type(encoder).__module__]
-    if not hasattr(code, "create_bidirectional_mask"):
-        return contextlib.nullcontext()  # it makes none of images anyway
-    return mock.patch.object(code, "create_bidirectional_mask", return_value=None)
-
-
 def _traced(wrapped: nn.Module, adaptation: Adaptation, labels: bool) -> ExportedProgram:
     arguments: tuple[Tensor, ...]
     extents: tuple[dict[int, object], ...]
@@ -187,23 +167,6 @@ def _traced(wrapped: nn.Module, adaptation: Adaptation, labels: bool) -> Exporte
     if labels:
         arguments, extents = (*arguments, torch.zeros(_BATCH, dtype=torch.int64)), (*extents, {0: Dim.DYNAMIC})
     return torch.export.export(wrapped, arguments, dynamic_shapes=(extents,), strict=False)
-
-
-def _mark_outputs(joint: ExportedProgram) -> list[str]:
-    """Mark loss and gradients as the program's own outputs; returns the parameters the gradients belong to."""
-    specs = joint.graph_signature.output_specs
-    trained = [spec.target for spec in specs if spec.kind is OutputKind.GRADIENT_TO_PARAMETER]
-    if len(trained) + 1 != len(specs) or specs[0].kind is not OutputKind.LOSS_OUTPUT:
-        raise EdgeAdaptError(
-            f"torch {torch.__version__} exports a training graph with other outputs than loss and gradients; "
-            "this version is not supported"
-        )
-    for place, spec in enumerate(specs):
-        specs[place] = OutputSpec(OutputKind.USER_OUTPUT, spec.arg, None)
-    signature = joint.module_call_graph[0].signature
-    assert signature is not None
-    signature.out_spec = pytree.tree_structure(tuple(range(len(specs))))
-    return [str(name) for name in trained]
 
 
 def _translate(program: ExportedProgram) -> torch.onnx.ONNXProgram:

@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..methods import Placement, get_method
+from ..errors import EdgeAdaptError
+from ..methods import METHODS, Placement
+from ..workloads.families import FAMILIES
 from ..workloads.models import Backbone
 from .graph import training_graph
+
+
+def require_exportable_family(backbone: Backbone) -> None:
+    """Raise `EdgeAdaptError` for a family that its entry says cannot be exported, with the reason."""
+    kind = str(backbone.module.config.model_type)  # type: ignore[union-attr]
+    if why := FAMILIES[kind].no_bundle:
+        raise EdgeAdaptError(
+            f"a model of the family {kind!r} cannot be exported: {why}; simulate it instead, with --trainer torch; "
+            "edge-adapt models families shows which can be"
+        )
 
 
 def require_exportable(backbone: Backbone) -> None:
@@ -25,7 +37,8 @@ def require_exportable(backbone: Backbone) -> None:
         return
     shape = replace(backbone.shape, blocks=backbone.shape.blocks[:1])
     short = replace(backbone, module=_first_block(backbone), shape=shape)
-    adaptation = get_method("probe").attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
+    simplest = next(method for method in METHODS.values() if method.family == "head")
+    adaptation = simplest.attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
     adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder))
     training_graph(adaptation)
 

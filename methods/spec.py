@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..workloads.pools import Pool
     from .attaching import Built, Site
     from .base import Adaptation, BackboneLike
+    from .lora_form import LoraForm, State
 
 FAMILIES = {
     "none": "No training",
@@ -94,6 +95,8 @@ class Method(ABC):
     """For a method of one kind of model: what to take for the other kind."""
     for_images: ClassVar[Mapping[str, Any]] = {}
     forward_only: ClassVar[Mapping[str, Any]] = {}
+    is_lora: ClassVar[bool] = False
+    """Whether what is trained can be written as a LoRA of other libraries: `lora_form`."""
 
     recipe: Recipe = field(kw_only=True)
     warm_start: str = field(default="", kw_only=True)
@@ -118,6 +121,25 @@ class Method(ABC):
     def extra_tokens(self) -> int:
         """Tokens that the method puts into every sequence."""
         return 0
+
+    @property
+    def no_bundle(self) -> str:
+        """Why no bundle can train what the method trains, as the end of a sentence about it; "" where one can.
+
+        A bundle holds what is trained digitally, and has no cells to write to.
+        """
+        if self.backward_need is BackwardNeed.SIDE:
+            return "trains a network beside the backbone"
+        if Placement.DIGITAL in self.placements:
+            return ""
+        return f"trains matrices that sit in cells ({', '.join(self.placements)})"
+
+    def lora_form(self, state: "State", pool: "Pool | None", shape: ModelShape | None) -> "LoraForm":
+        """What has been trained, as a LoRA, for methods that say so (`is_lora`).
+
+        A method that needs a pool is given the pool, and the shape of its model; others are given neither.
+        """
+        raise NotImplementedError(f"{self.name} is no LoRA")
 
     def plan(self, shape: ModelShape, size: Size | None = None, placement: Placement | str | None = None) -> Plan:
         """What the method trains, reads and computes on a model; `placement` None is the first one it offers.
@@ -241,8 +263,9 @@ def methods_for(shape: ModelShape) -> list[str]:
 
 def require_in_bundles(method: Method) -> None:
     """Raise `UsageError` for a method whose training a bundle cannot hold, by the name of the part."""
-    if method.backward_need is BackwardNeed.SIDE:
-        raise UsageError(f"a bundle cannot hold the side network of {method.name}; simulate it, with --trainer torch")
+    if why := method.no_bundle:
+        able = sorted(name for name, other in METHODS.items() if not other.no_bundle)
+        raise UsageError(f"{method.name} {why}; a bundle trains a state that is held digitally: {', '.join(able)}")
     for strategy in method.recipe.strategies:
         if not strategy.in_bundles:
             key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])

@@ -45,6 +45,8 @@ class Family:
     tokens is then fixed. `norm`: path of the norm that the last hidden states still pass, where the model leaves that
     to its pooler. `smooth`: whether the table of positions of an image is smoothed (antialiased)
     when it is resized. `settings`: values of the configuration that leave parts out that features do not use.
+    `exported`: whether bundles of its models have been held against torch; those of others are tried. `no_bundle`: why
+    there can be none.
     """
 
     title: str
@@ -63,6 +65,8 @@ class Family:
     norm: str = ""
     smooth: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    exported: bool = False
+    no_bundle: str = ""
 
     def front_tokens(self, config: Any) -> int:
         """Tokens of an image in front of its patches."""
@@ -142,45 +146,47 @@ def _decoder(title: str) -> Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "bert": _bert("BERT"),
-    "roberta": _bert("RoBERTa", _ANGLED),
-    "xlm-roberta": _bert("XLM-R", _ANGLED),
-    "camembert": _bert("CamemBERT", _ANGLED),
+    "bert": _bert("BERT", exported=True),
+    "roberta": _bert("RoBERTa", _ANGLED, exported=True),
+    "xlm-roberta": _bert("XLM-R", _ANGLED, exported=True),
+    "camembert": _bert("CamemBERT", _ANGLED, exported=True),
     "data2vec-text": _bert("Data2Vec of texts", _ANGLED),
     "roberta-prelayernorm": _bert("RoBERTa with norms in front", _ANGLED),
     "xlm-roberta-xl": _bert("XLM-R XL", _ANGLED),
     "layoutlm": _bert("LayoutLM (texts alone)"),
     "distilbert": Family(
-        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP
+        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP, exported=True
     ),
     "albert": Family(
         "ALBERT", "text", ("encoder.albert_layer_groups.*.albert_layers",), _ALBERT, _WITH_POSITIONS,
-        special=_CLS_SEP, shared="num_hidden_groups",
+        special=_CLS_SEP, shared="num_hidden_groups", exported=True,
     ),
     "electra": _bert("ELECTRA"),
     "ernie": _bert("ERNIE"),
     "mpnet": _bert("MPNet", _ANGLED, linears=_MPNET),
-    "deberta": _bert("DeBERTa", linears=_DEBERTA),
-    "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2),
-    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP),
-    "eurobert": Family("EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>"),
-    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP),
+    "deberta": _bert("DeBERTa", linears=_DEBERTA, exported=True),
+    "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2, exported=True),
+    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP, exported=True),
+    "eurobert": Family(
+        "EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>", exported=True
+    ),
+    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP, exported=True),
     "esm": _bert("ESM-2 (proteins)", "<cls> sequence <eos>"),
     "big_bird": _bert("BigBird"),
     "roformer": _bert("RoFormer", positions="encoder.embed_positions"),
     "rembert": _bert("RemBERT"),
     "megatron-bert": _bert("Megatron-BERT"),
     "t5": Family("T5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
-                 made_by="T5EncoderModel"),
+                 made_by="T5EncoderModel", exported=True),
     "mt5": Family("mT5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
                   made_by="MT5EncoderModel"),
     "clip_text_model": Family(
         "CLIP of texts", "text", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="last",
-        mask="causal", special="<|startoftext|> text <|endoftext|>",
+        mask="causal", special="<|startoftext|> text <|endoftext|>", exported=True,
     ),
-    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,)),
+    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True),
     "dinov2": Family(
-        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,)
+        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True
     ),
     "dinov2_with_registers": Family(
         "DINOv2 with registers", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls",
@@ -193,11 +199,11 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "siglip_vision_model": Family(
         "SigLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="patches",
-        front=(0,), settings={"vision_use_head": False},
+        front=(0,), settings={"vision_use_head": False}, exported=True,
     ),
     "clip_vision_model": Family(
         "CLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="cls",
-        front=(1,), norm="post_layernorm",
+        front=(1,), norm="post_layernorm", exported=True,
     ),
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),

@@ -20,7 +20,9 @@ from ..spec import Method, Targeted, register
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ...workloads.pools import Pool
     from ..attaching import Built, Site
+    from ..lora_form import LoraForm, State
 
 
 def _updated(linear: Any, x: "Tensor", scale: float, in_cells: bool) -> "Tensor":
@@ -44,6 +46,7 @@ class LoRA(Targeted, Method):
     source = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685"
     placements = (Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL)
     groups = ("matrices",)
+    is_lora = True
     for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"matrices": 1e-3}, "epochs": 10}
 
     rank: int = 16
@@ -81,6 +84,11 @@ class LoRA(Targeted, Method):
             training_work=DigitalWork() if by_step else digital,
             backward_work=matrix_gradient(weights) + (DigitalWork() if by_step else matrix_forward(passed)),
         )
+
+    def lora_form(self, state: "State", pool: "Pool | None", shape: ModelShape | None) -> "LoraForm":
+        from ..lora_form import trained_pair
+
+        return trained_pair(state, self.alpha / self.rank)
 
     def build(self, site: "Site") -> "Built":
         import torch

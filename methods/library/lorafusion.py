@@ -28,7 +28,9 @@ from ..regularisers import L1, Regulariser
 from ..spec import Method, register
 
 if TYPE_CHECKING:
+    from ...workloads.pools import Pool
     from ..attaching import Built, Site
+    from ..lora_form import LoraForm, State
 
 
 def _columns(shape: ModelShape, adapted: set[str]) -> dict[str, int]:
@@ -50,6 +52,7 @@ class LoRAFusion(Method):
     needs_pool = True
     start = "pool"
     rivals: ClassVar[tuple[str, ...]] = ("lora", "full")
+    is_lora = True
     groups: ClassVar[tuple[str, ...]] = ("coefficients", "magnitudes")
     # The variance of a difference of two losses grows with the numbers it is spread over, so only the coefficients
     # move. One of two recipes tried, on one draw of `amazon` and `nyt` with their own modules left out, from a poor
@@ -106,6 +109,12 @@ class LoRAFusion(Method):
         magnitudes = [TensorPlan(f"{x.name}.magnitude", (x.out_features,), group="magnitudes") for x in pool]
         coefficients = TensorPlan("coefficients", (modules, columns), group="coefficients")
         return [coefficients, *(magnitudes if self.magnitude else ())]
+
+    def lora_form(self, state: "State", pool: "Pool | None", shape: ModelShape | None) -> "LoraForm":
+        from ..lora_form import fused_pool
+
+        assert pool is not None and shape is not None
+        return fused_pool(state, shape, pool, self.cross_terms, self.magnitude)
 
     def build(self, site: "Site") -> "Built":
         import torch

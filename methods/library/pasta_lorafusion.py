@@ -28,6 +28,7 @@ class PastaLoRAFusion(LoRAFusion):
     summary = "special-token vectors, fusion coefficients and magnitudes; no cell is written"
     source = "Yang et al., PASTA, EACL 2023, arXiv:2210.04382; Guo et al., LoRAFusion, GLSVLSI 2025"
     groups = ("coefficients", "magnitudes", "vectors")
+    is_lora = False
     forward_only: ClassVar[Mapping[str, Any]] = {}
 
     special_tokens: int = 0

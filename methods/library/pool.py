@@ -31,6 +31,7 @@ class UntrainedPool(LoRAFusion):
     start = ""
     untrained = "lorafusion"
     groups = ()
+    is_lora = False
     forward_only: ClassVar[Mapping[str, Any]] = {}
 
     @property

@@ -1,12 +1,14 @@
 """The form in which fused linears are exported computes what the method computes, gradients included."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from edge_adapt.exporters.forms import has_form, processor_forms
+from edge_adapt.exporters.forms import processor_forms
 from edge_adapt.methods import get_method
 from edge_adapt.methods.fusion import FusedLinear
 from edge_adapt.workloads.models import load_backbone
@@ -40,11 +42,15 @@ def test_same_numbers(inputs: Path, magnitude: bool, programmed: bool) -> None:
                 tensor.data = tensor + 0.1 * torch.randn(tensor.shape, generator=generator)
     expected = outputs(adaptation)
     linears = [module for module in adaptation.module.modules() if isinstance(module, FusedLinear)]
-    assert linears and all(map(has_form, linears))
+    assert linears and all(linear.can_be_summed for linear in linears)
+    reads = []
+    for linear in linears:
+        linear.reader = lambda name, x, weight: (reads.append(name), torch.nn.functional.linear(x, weight))[1]
     with processor_forms(adaptation.module):
-        assert all("forward" in vars(linear) for linear in linears)
         found = outputs(adaptation)
-    assert not any("forward" in vars(linear) for linear in linears)
+    assert reads and not any(".pool_" in name for name in reads)  # tokens pass the sums, not the modules
+    outputs(adaptation)
+    assert any(".pool_" in name for name in reads)
     assert len(found) == 2 + 2 * magnitude
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() <= 2e-5 * other.abs().max()
@@ -58,5 +64,30 @@ def test_what_cannot_be_added_up_stays_as_it_is(inputs: Path) -> None:
         adaptation_of(inputs, replace(pool, modules=(shorter, *pool.modules[1:]))),
         adaptation_of(inputs, pool, cross_terms=False),
     ):
+        assert not any(m.can_be_summed for m in adaptation.module.modules() if isinstance(m, FusedLinear))
+        expected = outputs(adaptation)
         with processor_forms(adaptation.module):
-            assert not any("forward" in vars(m) for m in adaptation.module.modules() if isinstance(m, FusedLinear))
+            found = outputs(adaptation)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+class Doubled(torch.nn.Module):
+    """Any layer may have a form: twice x, as a sum or, for processors, as a product."""
+
+    product = False
+
+    @contextlib.contextmanager
+    def processor_form(self) -> Iterator[None]:
+        self.product = True
+        yield
+        self.product = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x if self.product else x + x
+
+
+def test_a_layer_of_any_method_is_asked_for_its_form() -> None:
+    layer = Doubled()
+    with processor_forms(torch.nn.Sequential(torch.nn.Identity(), layer)):
+        assert layer.product
+    assert not layer.product

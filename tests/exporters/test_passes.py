@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from edge_adapt.exporters.lookups import scatter_by_products
 from edge_adapt.exporters.products import fold_sums, place_weights
 from edge_adapt.exporters.sums import read_in_place
 from onnx import parser
@@ -77,3 +78,37 @@ def test_weighted_sums_read_constants_where_they_lie() -> None:
                                atol=1e-4)  # fmt: skip
     (gradient,) = (node for node in nodes if node.op_type == "MatMul" and node.input[0].startswith("P"))
     assert gradient.input[1] != "g"
+
+
+@pytest.mark.parametrize("width", [6, "distances"], ids=["fixed", "free"])
+@pytest.mark.parametrize("repeated", [True, False], ids=["one index for all", "an index for each"])
+def test_sums_by_index_are_products(repeated: bool, width: int | str) -> None:
+    """The gradient of a lookup along the last extent; several values have the same index."""
+    rng = np.random.default_rng(2)
+    rows = "1" if repeated else "batch"
+    spread = "index = Expand(places, all)" if repeated else "index = Identity(places)"
+    text = f"""graph (int64[{rows},4,5] places, float[batch,4,5] values, int64[3] all, int64[3] shape)
+      => (float[batch,4,{width}] y) {{
+        {spread}
+        start = Expand(zero, shape)
+        y = ScatterElements<axis = -1, reduction = "add">(start, index, values)
+    }}"""
+    places = rng.integers(0, 6, (1 if repeated else 3, 4, 5))
+    values = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    constants = {"zero": np.zeros(1, np.float32)}
+    feeds = {"places": places, "values": values, "all": np.array([3, 4, 5]), "shape": np.array([3, 4, 6])}
+
+    def known(model: ir.Model) -> None:  # as a tracer knows it
+        for node in model.graph:
+            if node.op_type == "Expand":
+                node.outputs[0].shape = ir.Shape(["batch", 4, width if node.outputs[0].name == "start" else 5])
+        scatter_by_products(model)
+
+    (before,), (after,), nodes = both(text, constants, feeds, [known])
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    expected = np.zeros((3, 4, 6))
+    for b, i, j in np.ndindex(3, 4, 5):
+        expected[b, i, places[0 if repeated else b, i, j]] += values[b, i, j]
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
+    (product,) = (node for node in nodes if node.op_type == "MatMul")
+    assert product.output[0] in {node.input[0] for node in nodes if node.op_type == "Squeeze"}

@@ -1,23 +1,25 @@
 """A model that no graph can be made of is refused before anything is trained, with the operator in the way."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.exporters import bundle as bundles
-from edge_adapt.exporters import graph
+from edge_adapt.exporters import graph, probe
 from edge_adapt.exporters.bundle import ExportConfig, export_bundle
 from edge_adapt.exporters.probe import _first_block
 from edge_adapt.methods import get_method
 from edge_adapt.runtime.manifest import read_manifest
+from edge_adapt.workloads.families import FAMILIES
 from edge_adapt.workloads.models import Backbone, load_backbone
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel, EuroBertConfig, EuroBertModel
+from transformers import BertConfig, BertModel
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "plot", "cast", "the", "was", "very", "so"]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
@@ -31,21 +33,44 @@ def _folder(folder: Path, module: torch.nn.Module) -> Path:
     return folder
 
 
-def test_a_gated_model_is_refused_first(
+def _three_blocks(folder: Path) -> Path:
+    return _folder(folder, BertModel(BertConfig(**SIZES, vocab_size=len(WORDS))))
+
+
+def test_what_the_exporter_cannot_translate_is_refused_first(
     inputs: Path, tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gradient of its gate asks for an operator that the exporter lacks."""
-    shape = EuroBertConfig(
-        **SIZES, vocab_size=len(WORDS), num_key_value_heads=2, head_dim=8,
-        pad_token_id=0, bos_token_id=2, eos_token_id=3, mask_token_id=1,
-    )  # fmt: skip
-    model = _folder(tmp_path / "gated", EuroBertModel(shape))
+    def untranslated(program: Any) -> None:
+        raise RuntimeError("No decompositions registered for aten.some_op.default")
+
+    monkeypatch.setattr(graph, "with_gradients", untranslated)
     monkeypatch.setattr(bundles, "attach", lambda *_: pytest.fail("work went on"))
-    config = ExportConfig(get_method("probe"), str(model), str(inputs / "reviews.csv"))
-    with pytest.raises(EdgeAdaptError, match=r"'eurobert' cannot be exported .* aten.empty_permuted") as caught:
+    config = ExportConfig(get_method("probe"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    with pytest.raises(EdgeAdaptError, match=r"'bert' cannot be exported .* aten.some_op") as caught:
         export_bundle(config, tmp_path / "bundle", silent)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_family_that_the_table_rules_out_is_refused_without_tracing(
+    inputs: Path, tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruled_out = replace(FAMILIES["bert"], exported=False, no_bundle="its heads are counted at random")
+    monkeypatch.setattr(probe, "FAMILIES", {**FAMILIES, "bert": ruled_out})
+    monkeypatch.setattr(bundles, "require_exportable", lambda *_: pytest.fail("it was tried"))
+    config = ExportConfig(get_method("probe"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    with pytest.raises(EdgeAdaptError, match="'bert' cannot be exported: its heads are counted at random") as caught:
+        export_bundle(config, tmp_path / "bundle", silent)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_of_images_is_refused_before_a_text_model_is_tried(
+    inputs: Path, tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "require_exportable", lambda *_: pytest.fail("it was tried"))
+    config = ExportConfig(get_method("vpt"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    with pytest.raises(UsageError, match="vpt is for models of images"):
+        export_bundle(config, tmp_path / "bundle", silent)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import copy
 import inspect
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -44,14 +45,14 @@ class Tiny(NamedTuple):
     """A model of a family.
 
     `linears`: in cells. `longest`: input in tokens. The tables of positions have 34 rows, of which RoBERTa's kind
-    leaves those up to the padding index out. `exported`: whether torch's exporter makes graphs of it, where that is
-    tried.
+    leaves those up to the padding index out. `exported`: whether its graph is held against torch here: one model for
+    each kind of operator, for a graph takes some ten seconds to make. EDGE_ADAPT_ALL_FAMILIES=1 asks for all of them.
     """
 
     config: Callable[[], Any]
     linears: int
     longest: int | None = None
-    exported: Literal["", "yes", "refused"] = ""
+    exported: bool = False
 
 
 TEXTS: dict[str, Tiny] = {
@@ -80,21 +81,23 @@ TEXTS: dict[str, Tiny] = {
     "deberta-v3": Tiny(
         lambda: hf.DebertaV2Config(
             **SIZES, **RELATIVE, share_att_key=True, norm_rel_ebd="layer_norm", position_buckets=8
-        ), 12,
+        ), 12, exported=True,
     ),
     "modernbert": Tiny(
         lambda: hf.ModernBertConfig(
             **SIZES | {"num_hidden_layers": 3}, **IDS, local_attention=4, global_attn_every_n_layers=3
         ), 12,
     ),
-    "eurobert": Tiny(lambda: hf.EuroBertConfig(**SIZES, **IDS, mask_token_id=3, num_key_value_heads=1), 14),
+    "eurobert": Tiny(
+        lambda: hf.EuroBertConfig(**SIZES, **IDS, mask_token_id=3, num_key_value_heads=1), 14, exported=True
+    ),
     "nomic_bert": Tiny(lambda: hf.NomicBertConfig(**SIZES, **IDS), 14),
     "esm": Tiny(lambda: hf.EsmConfig(**SIZES, pad_token_id=1, mask_token_id=3), 12, 32),
     "big_bird": Tiny(lambda: hf.BigBirdConfig(**SIZES), 12, 34),
     "roformer": Tiny(lambda: hf.RoFormerConfig(**SIZES, embedding_size=16), 12, 34),
     "rembert": Tiny(lambda: hf.RemBertConfig(**SIZES, input_embedding_size=8), 12, 34),
     "megatron-bert": Tiny(lambda: hf.MegatronBertConfig(**SIZES), 12, 34),
-    "t5": Tiny(lambda: hf.T5Config(**T5), 12),
+    "t5": Tiny(lambda: hf.T5Config(**T5), 12, exported=True),
     "t5, gated": Tiny(lambda: hf.T5Config(**T5, feed_forward_proj="gated-gelu"), 14),
     "mt5": Tiny(lambda: hf.MT5Config(**T5), 14),
     "clip_text_model": Tiny(lambda: hf.CLIPTextConfig(**SIZES, pad_token_id=0, bos_token_id=1, eos_token_id=2), 12, 34),
@@ -310,11 +313,19 @@ def test_a_pool_in_the_format_of_peft(loaded: Loaded, tmp_path: Path) -> None:
     assert float((changed - untouched).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("loaded", [name for name, tiny in EVERY.items() if tiny.exported], indirect=True)
-def test_the_graph_gives_the_loss_and_the_gradients_of_torch(loaded: Loaded, request: pytest.FixtureRequest) -> None:
-    """Where the exporter can; elsewhere it says in one line that it cannot."""
+EXPORTED = [
+    name
+    for name, tiny in EVERY.items()
+    if FAMILIES[tiny.config().model_type].exported and (tiny.exported or os.environ.get("EDGE_ADAPT_ALL_FAMILIES"))
+]
+
+
+@pytest.mark.parametrize("loaded", EXPORTED, indirect=True)
+def test_the_graph_gives_the_loss_and_the_gradients_of_torch_for_ten_steps(loaded: Loaded) -> None:
+    """In a padded batch; the parity of an export compares many shapes, and examples alone."""
     ort, ir = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx_ir")
     from edge_adapt.exporters.graph import training_graph
+    from edge_adapt.exporters.layout import optimise
 
     adaptation = get_method("lora", rank=2).attach(
         loaded.backbone, 2, np.random.default_rng(0), placement=Placement.DIGITAL
@@ -322,25 +333,38 @@ def test_the_graph_gives_the_loss_and_the_gradients_of_torch(loaded: Loaded, req
     with torch.no_grad():
         for parameter in adaptation.state.values():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    if EVERY[request.node.callspec.params["loaded"]].exported == "refused":
-        with pytest.raises(EdgeAdaptError, match="cannot be exported") as caught:
-            training_graph(adaptation)
-        assert "\n" not in str(caught.value)
-        return
     inputs, mask = loaded.batch()
     labels, names = torch.tensor([0, 1, 1, 0]), adaptation.trained_names
-    loss = torch.nn.functional.cross_entropy(adaptation.module(inputs, mask), labels)
-    slopes = torch.autograd.grad(loss, [adaptation.state[name] for name in names])
-    feeds = {name: value.detach().numpy() for name, value in adaptation.state.items()} | {"labels": labels.numpy()}
+    feeds = {name: value.detach().numpy().copy() for name, value in adaptation.state.items()}
+    feeds |= {"labels": labels.numpy()}
     feeds |= {"pixel_values": inputs.numpy()} if loaded.backbone.kind == "image" else {
         "input_ids": inputs.numpy(), "attention_mask": mask.numpy()
     }  # fmt: skip
-    session = ort.InferenceSession(ir.to_proto(training_graph(adaptation)).SerializeToString())
+    graph = training_graph(adaptation)
+    optimise(graph)
+    assert {node.domain for node in graph.graph.all_nodes()} <= {"", "ai.onnx"}
+    session = ort.InferenceSession(ir.to_proto(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
-    found = dict(zip(outputs, session.run(None, feeds), strict=True))
-    assert float(found["loss"]) == pytest.approx(float(loss), rel=1e-4)
-    for name, slope in zip(names, slopes, strict=True):
-        np.testing.assert_allclose(found[f"grad/{name}"], slope, atol=2e-4 * float(slope.abs().max()))
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(adaptation.module(inputs, mask), labels)
+        slopes = torch.autograd.grad(loss, [adaptation.state[name] for name in names])
+        found = dict(zip(outputs, session.run(None, feeds), strict=True))
+        assert float(found["loss"]) == pytest.approx(float(loss.detach()), rel=1e-3)
+        largest = max(float(slope.abs().max()) for slope in slopes)
+        for name, slope in zip(names, slopes, strict=True):
+            tolerance = 1e-3 * max(float(slope.abs().max()), 1e-3 * largest)
+            np.testing.assert_allclose(found[f"grad/{name}"], slope, rtol=0, atol=tolerance, err_msg=name)
+            feeds[name] -= 0.05 / largest * found[f"grad/{name}"]
+            with torch.no_grad():
+                adaptation.state[name].sub_(slope, alpha=0.05 / largest)
+    for name in names:
+        np.testing.assert_allclose(feeds[name], adaptation.state[name].detach(), rtol=0, atol=1e-3, err_msg=name)
+
+
+def test_every_model_of_the_battery_whose_graph_is_compared_is_said_to_be_exported() -> None:
+    for name, tiny in EVERY.items():
+        assert FAMILIES[tiny.config().model_type].exported or not tiny.exported, name
+    assert not [kind for kind, entry in FAMILIES.items() if entry.exported and (entry.no_bundle or entry.counted_only)]
 
 
 @pytest.mark.parametrize("loaded", [name for name, tiny in TEXTS.items() if tiny.longest], indirect=True)
