@@ -407,5 +407,5 @@ def test_a_side_network_goes_with_its_gradient(backbone, need):
 
 
 def test_a_bundle_refuses_it_by_name():
-    with pytest.raises(UsageError, match="a bundle cannot hold the side network of ladder"):
+    with pytest.raises(UsageError, match="ladder trains a network beside the backbone"):
         require_in_bundles(Ladder(recipe=RECIPE))
