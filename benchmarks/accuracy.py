@@ -38,7 +38,8 @@ from edge_adapt.methods.training.trainer import extract_features, train
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
-from edge_adapt.workloads.tasks import Task, load_task
+from edge_adapt.workloads.task import Task
+from edge_adapt.workloads.tasks import load_task
 from measure import commit, machine, paired
 from recipe_search import skip_padding, without
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from edge_adapt import load_chip
 from edge_adapt.simulator import WriteLog, program, program_cells, reference
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 from measure import interleaved, publish
 
 TARGET_SECONDS = 20.0

@@ -39,7 +39,8 @@ from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, default_pool, load_pool
-from edge_adapt.workloads.tasks import Task, load_task
+from edge_adapt.workloads.task import Task
+from edge_adapt.workloads.tasks import load_task
 from measure import RESULTS, commit, machine, paired
 
 HEADS = RESULTS / "head_rates.json"

@@ -25,7 +25,8 @@ from edge_adapt.methods.training.trainer import evaluate, extract_features, trai
 from edge_adapt.studies.raw_pixels import PENALTIES, accuracy, fit, raw_pixel_accuracy
 from edge_adapt.workloads.models import Backbone, load_backbone
 from edge_adapt.workloads.pools import Pool, load_pool
-from edge_adapt.workloads.tasks import Example, Task, load_task
+from edge_adapt.workloads.task import Example, Task
+from edge_adapt.workloads.tasks import load_task
 from recipe_search import without
 
 OUT = Path(__file__).parent / "results" / "vision.json"

@@ -88,7 +88,7 @@ def run_as_simulation(args: argparse.Namespace, options: Mapping[str, Any]) -> i
     from ..errors import UsageError
     from ..options_file import one_value
     from ..studies.config import parse_settings
-    from ..workloads.tasks import VALIDATION_SHARE
+    from ..workloads.task import VALIDATION_SHARE
 
     given = {**options, **{name: value for name, value in vars(args).items() if value is not None}}
     useless = ("task", "pool", "seeds", "first_seed", "chip_seed", "test_examples", "image_size", "readapt",

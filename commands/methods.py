@@ -81,7 +81,7 @@ def count_parameters(
     `rank`: default the method's own, 16 for one without. `options` of the method replace its own.
     """
     from ..methods import get_method
-    from ..workloads.shapes import load_shape
+    from ..workloads.named_shapes import load_shape
 
     chosen = get_method(method, **options)
     shape = load_shape(model)

@@ -30,7 +30,8 @@ from ..workloads.batches import PAD_ID
 from ..workloads.images import ImageReader
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
-from ..workloads.tasks import Task, load_task
+from ..workloads.task import Task
+from ..workloads.tasks import load_task
 from . import int8
 from .adapters import origin
 from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults

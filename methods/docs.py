@@ -3,7 +3,7 @@
 import inspect
 import sys
 
-from ..workloads.shapes import load_shape
+from ..workloads.named_shapes import load_shape
 from . import METHODS
 from .recipes import KEYS, Recipe
 from .spec import Method

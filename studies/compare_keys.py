@@ -12,7 +12,8 @@ from ..errors import EdgeAdaptError, UsageError
 from ..reports.records import FIELDS
 from ..workloads.models import load_backbone
 from ..workloads.pools import default_pool, load_pool
-from ..workloads.tasks import Task, load_task
+from ..workloads.task import Task
+from ..workloads.tasks import load_task
 from . import inputs
 from .config import SimulateConfig
 from .workbench import choose_variants

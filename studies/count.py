@@ -28,7 +28,8 @@ from ..simulator.costs import described
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
 from ..simulator.writing import require_programmable
-from ..workloads.shapes import ModelShape, load_shape
+from ..workloads.named_shapes import load_shape
+from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
 from .digital import inference_events, training_events

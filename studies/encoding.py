@@ -10,7 +10,7 @@ from ..workloads.batches import IGNORED, Labels, batches, by_length, encode_word
 from ..workloads.images import Images
 from ..workloads.models import Backbone
 from ..workloads.scores import SCORES, entity_f1
-from ..workloads.tasks import Example, Task
+from ..workloads.task import Example, Task
 from .test_sets import answers_in_order
 
 

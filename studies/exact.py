@@ -8,7 +8,7 @@ import torch
 from ..methods import Adaptation, Placement
 from ..methods.training.trainer import extract_features, train
 from ..simulator.autograd import ExactReader
-from ..workloads.tasks import Example
+from ..workloads.task import Example
 from .encoding import Encoded, Graded
 from .pool_check import folds
 from .workbench import Variant, Workbench

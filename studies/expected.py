@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
 from ..methods.recipes import Recipe
-from ..workloads.tasks import VALIDATION_SHARE
+from ..workloads.task import VALIDATION_SHARE
 from .progress import Work
 from .workbench import Variant, Workbench
 

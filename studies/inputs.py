@@ -22,7 +22,7 @@ from ..errors import UsageError
 from ..paths import expanded
 from ..workloads.models import Backbone
 from ..workloads.pools import Pool
-from ..workloads.tasks import Example, Task
+from ..workloads.task import Example, Task
 
 if TYPE_CHECKING:
     from .workbench import Variant

@@ -14,7 +14,7 @@ from ..methods.placement import BackwardNeed
 from ..reports.records.programming import ChipFacts
 from ..reports.records.results import Result
 from ..simulator import ProgrammedModel
-from ..workloads.tasks import VALIDATION_SHARE
+from ..workloads.task import VALIDATION_SHARE
 from . import expected
 from .chips import Chips, facts
 from .encoding import Encoded

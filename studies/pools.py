@@ -23,7 +23,8 @@ from ..runtime.examples import Reading
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import POOL_FILE, LoraModule, save_module, save_pool_info
 from ..workloads.shapes import parse_roles
-from ..workloads.tasks import Task, load_task, without_effect
+from ..workloads.task import Task
+from ..workloads.tasks import load_task, without_effect
 from .encoding import Encoded
 
 SCHEMA = "edge-adapt/pool/1"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import EdgeAdaptError
 from ..reports.records.workload import RawPixels
 from ..runtime.images import read_image
-from ..workloads.tasks import Example, Task
+from ..workloads.task import Example, Task
 
 SIDE = 28
 """Pictures are made this large, as those of MNIST and its followers are; colours are kept."""

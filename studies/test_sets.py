@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..workloads.tasks import Example, Task
+from ..workloads.task import Example, Task
 
 
 @dataclass(frozen=True)

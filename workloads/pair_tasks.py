@@ -7,7 +7,7 @@ from pathlib import Path
 from .datasets import bbc_headlines
 from .fetch import fetch
 from .packages import PACKAGES
-from .tasks import Example, Task, make_task
+from .task import Example, Task, make_task
 
 Pair = tuple[str, str]
 

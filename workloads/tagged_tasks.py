@@ -11,7 +11,7 @@ from .datasets import conll
 from .fetch import fetch
 from .packages import PACKAGES
 from .scores import entity_type
-from .tasks import OWN, Example, Task, make_task, own_task
+from .task import OWN, Example, Task, make_task, own_task
 
 NO_ENTITY = "no entity"
 STRATUM_MIN = 10

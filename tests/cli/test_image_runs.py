@@ -11,7 +11,8 @@ from edge_adapt.reports import validate
 from edge_adapt.studies import raw_pixels
 from edge_adapt.studies.raw_pixels import fit, raw_pixel_accuracy
 from edge_adapt.studies.test_sets import with_pool
-from edge_adapt.workloads.tasks import Example, load_task
+from edge_adapt.workloads.task import Example
+from edge_adapt.workloads.tasks import load_task
 from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 

@@ -6,7 +6,7 @@ from edge_adapt.devices.presets import list_presets
 from edge_adapt.errors import UsageError, nearest, unknown_name
 from edge_adapt.methods import METHODS
 from edge_adapt.workloads.image_tasks import IMAGE_TASKS
-from edge_adapt.workloads.shapes import list_shapes
+from edge_adapt.workloads.named_shapes import list_shapes
 from edge_adapt.workloads.tasks import TASKS
 
 NAMES = sorted(

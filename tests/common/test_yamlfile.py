@@ -13,7 +13,7 @@ from edge_adapt.options_file import one_value, read_options
 from edge_adapt.studies.compare_config import read_compare_config
 from edge_adapt.studies.config import SimulateConfig, read_config
 from edge_adapt.studies.count_config import read_count_config
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 from edge_adapt.yamlfile import read, read_or_empty, switch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

@@ -2,7 +2,7 @@
 
 import pytest
 from edge_adapt.methods import get_method
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 
 
 def count(model: str, method: str, **options):

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.methods import METHODS, BackwardNeed, Placement, exact_reader, get_method
 from edge_adapt.methods.layers import CellLinear, ChangedLinear
-from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
+from edge_adapt.workloads.named_shapes import load_shape
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AlbertConfig, AlbertModel
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
 from edge_adapt.workloads.family_shapes import module_shape
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 from torch import nn
 from transformers import (
     DistilBertConfig,

@@ -8,7 +8,7 @@ import torch
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
 from edge_adapt.methods.library.tinylora import directions, mixtures
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 
 
 def attach(backbone, **options):

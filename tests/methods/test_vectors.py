@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
 from edge_adapt.methods.library.vera import projection
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 
 FEED_FORWARD = r"encoder\.layer\.\d+\.output\.dense"
 

@@ -12,7 +12,7 @@ from edge_adapt.methods import Placement, get_method
 from edge_adapt.methods.recipes import Recipe
 from edge_adapt.methods.training.optimisers.mezo import Mezo
 from edge_adapt.methods.training.trainer import train
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 
 PROMPTS, WIDTH, BLOCKS, TOKENS = 3, 16, 2, 5
 

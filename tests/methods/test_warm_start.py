@@ -6,7 +6,7 @@ import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.methods import METHODS, get_method, warm_start
 from edge_adapt.methods.training.trainer import train
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 from safetensors.torch import load_file, save_file
 
 TEXT = {name: method for name, method in METHODS.items() if "text" in method.kinds}

@@ -19,7 +19,8 @@ from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.workbench import choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
-from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, load_shape
+from edge_adapt.workloads.named_shapes import load_shape
+from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

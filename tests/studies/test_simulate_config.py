@@ -21,7 +21,7 @@ from edge_adapt.studies.method_settings import with_settings
 from edge_adapt.studies.report import conducting_message
 from edge_adapt.studies.workbench import choose_variants, require_chosen, unseen
 from edge_adapt.workloads.pools import LoraModule, Pool
-from edge_adapt.workloads.tasks import Task
+from edge_adapt.workloads.task import Task
 
 
 def test_a_file_gives_the_same_options_as_the_command_line(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.studies.test_sets import answers_in_order, draw, with_pool
-from edge_adapt.workloads.tasks import make_task
+from edge_adapt.workloads.task import make_task
 
 
 def task_of(sizes, test_examples=10):

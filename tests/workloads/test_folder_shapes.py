@@ -13,7 +13,7 @@ from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.studies.count import count
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.workloads.models import load_backbone
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 
 SMALL: dict[str, Any] = {
     "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,

@@ -24,7 +24,7 @@ from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.models import Backbone, load_backbone, weights_fingerprint
 from edge_adapt.workloads.peft_folder import LoraModule, save_module
 from edge_adapt.workloads.pools import load_pool
-from edge_adapt.workloads.tasks import Example
+from edge_adapt.workloads.task import Example
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel
 

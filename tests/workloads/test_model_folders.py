@@ -13,7 +13,7 @@ import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.workloads.models import load_backbone
-from edge_adapt.workloads.shapes import load_shape
+from edge_adapt.workloads.named_shapes import load_shape
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM

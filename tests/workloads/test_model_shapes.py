@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from edge_adapt.errors import UsageError
-from edge_adapt.workloads.shapes import ModelShape, list_shapes, load_shape
+from edge_adapt.workloads.named_shapes import list_shapes, load_shape
+from edge_adapt.workloads.shapes import ModelShape
 from transformers import (
     BertConfig,
     BertModel,

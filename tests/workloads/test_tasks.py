@@ -12,7 +12,8 @@ import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime.examples import Reading
 from edge_adapt.workloads.fetch import is_cached
-from edge_adapt.workloads.tasks import TASKS, Example, Task, load_task
+from edge_adapt.workloads.task import Example, Task
+from edge_adapt.workloads.tasks import TASKS, load_task
 from edge_adapt.workloads.texts import normalise, overlap
 from hypothesis import assume, given
 from hypothesis import strategies as st

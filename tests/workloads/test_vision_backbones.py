@@ -11,7 +11,7 @@ from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.workloads.fetch import fetch, is_cached
 from edge_adapt.workloads.images import ImageReader
 from edge_adapt.workloads.models import MODELS, load_backbone
-from edge_adapt.workloads.tasks import Example
+from edge_adapt.workloads.task import Example
 from edge_adapt.workloads.vision import read_onnx_dinov2
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn

@@ -9,7 +9,7 @@ import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.workloads import vocabulary
 from edge_adapt.workloads.models import load_backbone
-from edge_adapt.workloads.tasks import Example
+from edge_adapt.workloads.task import Example
 from edge_adapt.workloads.vocabulary import FILES, load_tokenizer, require_known, unknown_share
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram, WordLevel, WordPiece
