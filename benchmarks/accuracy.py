@@ -119,10 +119,14 @@ def one_run(args: argparse.Namespace, name: str, entry: str, shots: int, seed: i
 
 
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each task and number of shots the mean and spread of each method, and the difference of every two."""
+    """For each task, number of shots and choice of modules the mean and spread of each method, and the difference of
+    every two.
+    """
     found = []
-    for task, shots in dict.fromkeys((run["task"], run["shots"]) for run in runs):
-        here = [run for run in runs if (run["task"], run["shots"]) == (task, shots)]
+    key = lambda run: (run["task"], run["shots"], run["modules"])
+    for task, shots, modules in dict.fromkeys(map(key, runs)):
+        here = [run for run in runs if key(run) == (task, shots, modules)]
+        what = {"task": task, "shots": shots, "modules": modules}
         of = {
             name: {r["seed"]: r for r in here if r["method"] == name}
             for name in dict.fromkeys(r["method"] for r in here)
@@ -130,14 +134,14 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name, mine in of.items():
             values = [run["accuracy"] for run in mine.values()]
             spread = statistics.stdev(values) if len(values) > 1 else None
-            found.append({"task": task, "shots": shots, "method": name, "draws": len(values),
-                          "mean": statistics.fmean(values), "standard_deviation": spread})  # fmt: skip
+            found.append(what | {"method": name, "draws": len(values), "mean": statistics.fmean(values),
+                                 "standard_deviation": spread})  # fmt: skip
         for first, second in itertools.combinations(of, 2):
             both = [seed for seed in of[first] if seed in of[second] and "right" in of[first][seed]]
             if both:
                 points, error = paired([(of[first][seed]["right"], of[second][seed]["right"]) for seed in both])
-                found.append({"task": task, "shots": shots, "method": first, "minus": second, "draws": len(both),
-                              "points": points, "standard_error": error})  # fmt: skip
+                found.append(what | {"method": first, "minus": second, "draws": len(both), "points": points,
+                                     "standard_error": error})  # fmt: skip
     return found
 
 

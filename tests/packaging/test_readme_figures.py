@@ -322,31 +322,41 @@ def test_few_shots_are_those_of_the_recorded_runs(results: str, root: Path) -> N
 
 
 def test_tasks_far_from_the_pool_are_those_of_the_recorded_runs(results: str, root: Path) -> None:
-    plain = results.replace("**", "")
-    runs = recorded(root, "far.json")["runs"]
+    """Means from the runs themselves, and paired differences from their answers."""
+    plain = results.replace("**", "").replace("−", "-")
+    record = recorded(root, "far.json")
+    runs = {(run["task"], run["method"], run["modules"], run["seed"]): run for run in record["runs"]}
+    seeds = range(4)
 
     def points(task: str, method: str, modules: str | None = None) -> float:
-        found = [r["accuracy"] for r in runs if (r["task"], r["method"], r["modules"]) == (task, method, modules)]
-        assert len(found) == 2
-        return 100 * mean(found)
+        return 100 * mean([runs[task, method, modules, seed]["accuracy"] for seed in seeds])
+
+    def minus(task: str, method: str) -> str:
+        answers = [[runs[task, name, None, seed]["right"] for name in ("lorafusion", method)] for seed in seeds]
+        each = [mean([int(a) - int(b) for a, b in zip(*both, strict=True)]) for both in answers]
+        entry = next(
+            e for e in record["summary"]
+            if (e["task"], e["modules"]) == (task, None) and {e["method"], e.get("minus")} == {"lorafusion", method}
+        )  # fmt: skip
+        assert abs(entry["points"]) == pytest.approx(abs(100 * mean(each)))
+        return f"{100 * mean(each):+.1f} ± {entry['standard_error']:.1f}"
 
     gaps, magnitudes, crossed = [], [], []
     for task, title in (("election", "election author"), ("r8", "Reuters R8"), ("bbc", "BBC news")):
         fused, few = points(task, "lorafusion"), points(task, "lorafusion", "tweets,amazon,nyt")
         plainer = [points(task, f"lorafusion:{part}=false") for part in ("magnitude", "cross_terms")]
-        cells = (points(task, "lora"), points(task, "probe"), fused, few, *plainer)
-        (row,) = re.findall(rf"^\| {title} \| (.*) \|$", plain, flags=re.MULTILINE)
+        cells = (*(points(task, name) for name in ("lora", "probe", "pool")), fused, few, *plainer)
+        row, differences = re.findall(rf"^\| {title} \| (.*) \|$", plain, flags=re.MULTILINE)
         for cell, value in zip(row.split(" | "), cells, strict=True):
             assert float(cell) == pytest.approx(value, abs=0.051), (title, row)
+        assert differences.split(" | ") == [minus(task, name) for name in ("lora", "probe", "pool")]
         gaps.append(fused - few)
         magnitudes.append(fused - plainer[0])
-        crossed.append(fused - plainer[1])
+        crossed.append(plainer[1] - fused)
     text = " ".join(plain.split())
     assert f"by up to {max(gaps):.0f} points." in text
-    assert f"magnitudes add {min(magnitudes):.0f} to {max(magnitudes):.0f} points" in text
-    low, high = sorted(map(abs, crossed))[0], max(map(abs, crossed))
-    assert f"change {low:.1f} to {high:.1f} points in either direction" in text
-    assert min(crossed) < 0 < max(crossed)
+    assert f"magnitudes add {min(magnitudes):.1f} to {max(magnitudes):.1f} points" in text
+    assert f"Cross terms take {min(crossed) - 1e-9:.1f} to {max(crossed):.1f} points away" in text
 
 
 def test_scales_of_the_mapping_are_those_of_the_recorded_run(root: Path) -> None:
