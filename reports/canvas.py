@@ -266,7 +266,8 @@ def percent_axis(axis: Any, limits: tuple[float, float], most_ticks: int = 8) ->
     from matplotlib.ticker import MaxNLocator
 
     low, high = max(min(limits), 0.0), min(max(limits), 100.0)
-    known = [tick for tick in MaxNLocator(most_ticks).tick_values(low, high) if low <= tick <= high]
+    ticks = [round(float(tick), 6) for tick in MaxNLocator(most_ticks, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    known = [tick for tick in ticks if low <= tick <= high]  # rounded first: 100 may come as 100.00000000000001
     axis.set_ticks(known, [f"{tick:.6g}" for tick in known])
 
 
