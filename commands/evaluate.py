@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .on_device import add_bundle, add_data_options, open_bundle, read_labelled, reading_of
+from .on_device import add_bundle, add_data_options, open_bundle, read_labelled, reading_of, say_if_untrained
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
         examples = read_labelled(session, args.data, reading)
+        say_if_untrained(session)
         found = session.evaluate([e.text for e in examples], [e.label for e in examples])
     if args.json:
         by_label = {name: {"examples": n, "right": right} for name, (n, right) in found.by_label.items()}

@@ -52,6 +52,16 @@ def open_bundle(folder: Path, threads: int | None = None, options: Any = None) -
     return Session(folder, threads=threads or 0, options=options)
 
 
+def say_if_untrained(session: "Session") -> None:
+    """Say on stderr that labels mean nothing yet: the head of a fresh or reset bundle is zero for every class."""
+    if not session.state["head.weight"].any():
+        print(
+            f"edge-adapt: the head of this bundle is not trained: every class is as likely as any other, and the label "
+            f"means nothing; train it first: edge-adapt train {session.folder} FILE",
+            file=sys.stderr,
+        )
+
+
 def remarks_to_stderr() -> None:
     """Print what the runtime has to say, one line each."""
     logging.getLogger(f"{__package__.partition('.')[0]}.runtime").handlers = [_Remarks()]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .on_device import add_bundle, add_data_options, open_bundle, reading_of
+from .on_device import add_bundle, add_data_options, open_bundle, reading_of, say_if_untrained
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
             if sys.stdin.isatty():
                 print("edge-adapt: type texts, one a line; Ctrl-D ends", file=sys.stderr)
             examples = read_lines(sys.stdin.buffer.read(), "standard input", reading)
+        say_if_untrained(session)
         predictions = session.predict([example.text for example in examples])
         if args.json:
             rows = [

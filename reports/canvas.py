@@ -249,6 +249,28 @@ def si_axis(axis: Any, unit: str, most_ticks: int = 9) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: si(value, unit, significant=1)))
 
 
+def percent_limits(values: Iterable[float], margin: float) -> tuple[float, float]:
+    """Ends of an axis that holds these per cents, with a margin on both sides as a share of their range.
+
+    The range is two points at least, so that equal accuracies are not drawn as if hundredths of a point counted.
+    """
+    known = list(values)
+    middle, span = (min(known) + max(known)) / 2, max(max(known) - min(known), 2.0)
+    return middle - (0.5 + margin) * span, middle + (0.5 + margin) * span
+
+
+def percent_axis(axis: Any, limits: tuple[float, float], most_ticks: int = 8) -> None:
+    """Ticks of an axis (`axes.xaxis` or `axes.yaxis`) of accuracies in per cent: plain numbers, none outside 0 to 100,
+    where the axis may go on to make room for marks and labels.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = max(min(limits), 0.0), min(max(limits), 100.0)
+    ticks = [round(float(tick), 6) for tick in MaxNLocator(most_ticks, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    known = [tick for tick in ticks if low <= tick <= high]  # rounded first: 100 may come as 100.00000000000001
+    axis.set_ticks(known, [f"{tick:.6g}" for tick in known])
+
+
 def quiet_axes(axes: "Axes", grid: str = "both") -> None:
     """No tick marks, and grid lines on one axis (`x`, `y`), both or `none`."""
     axes.tick_params(length=0, which="both")

@@ -18,9 +18,13 @@ from .compare_rows import (
 )
 from .findings import Finding, points_of
 from .frontier import frontier
+from .paired import FEWEST_EXAMPLES
 from .rows import Row
 from .uncertainty import Errors
 from .values import JOIN, count, digits, si, signed, times
+
+_FEWEST_RARER = 5
+"""Fewer wrong answers, or right ones, and the normal standard error of their share is far too small."""
 
 
 def compare_findings(comparison: Comparison) -> list[Finding]:
@@ -208,16 +212,26 @@ def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _precision(comparison: Comparison) -> Iterator[Finding]:
-    """What the size of the test sets alone leaves open: the binomial standard error of the best accuracy."""
+    """What the size of the test sets alone leaves open: the binomial standard error of the best accuracy.
+
+    It needs some right and some wrong answers: a method that gets 12 of 12 right has no error of 0 points.
+    """
     known = [r["accuracy_chip"] for r in comparison["results"] if r["accuracy_chip"] is not None]
     examples = min((task["test_examples"] for task in comparison["tasks"]), default=0)
     if known and examples:
-        error = 100 * math.sqrt(max(known) * (1 - max(known)) / examples)
-        yield Finding(
-            "precision",
-            f"Methods and devices answer the same {examples:,} test examples of a task. The standard error of sampling "
-            f"near {100 * max(known):.0f}{JOIN}% is {error:.1f} points, which the spread over seeds does not contain.",
-        )
+        best = max(known)
+        rarer = round(min(best, 1 - best) * examples)
+        near = f"near {100 * best:.0f}{JOIN}%"
+        if examples < FEWEST_EXAMPLES or rarer < _FEWEST_RARER:
+            kind = "answers" if examples < FEWEST_EXAMPLES else "wrong answers" if best > 0.5 else "right answers"
+            said = f"The {kind} are too few to tell the standard error of sampling {near}."
+        else:
+            error = 100 * math.sqrt(best * (1 - best) / examples)
+            said = (
+                f"The standard error of sampling {near} is {error:.1f} points, which the spread over seeds does not "
+                "contain."
+            )
+        yield Finding("precision", f"Methods and devices answer the same {examples:,} test examples of a task. {said}")
 
 
 def _programming(comparison: Comparison) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ from .canvas import (
     is_wide,
     marker_of,
     new_figure,
+    percent_axis,
+    percent_limits,
     quiet_axes,
     si_axis,
     text_size,
@@ -78,6 +80,7 @@ def energy_panels(
             axes.set_xscale("log")
             axes.set_xlim(min(energies) / 4, max(energies) * 4)
             axes.set_ylim(low, high)
+            percent_axis(axes.yaxis, (low, high))
             axes.set_title(panel)
             axes.set_ylabel("accuracy on the chip, %")
             line = _front(axes, fronts[panel])
@@ -145,6 +148,7 @@ def accuracy_over_time(rows: Sequence[Row], colours: Mapping[str, str], width: f
             axes.set_ylabel("accuracy on the chip, %")
             axes.set_xlim(slots[0.0] - 0.35, again + 0.72 + room)
             axes.set_ylim(low, high)
+            percent_axis(axes.yaxis, (low, high))
             axes.axvspan(slots[ages[-1]] + 0.6, again + 0.6, color=GRID, alpha=0.45, linewidth=0)
             _courses(axes, group, colours, slots, again)
             quiet_axes(axes, "y")
@@ -181,9 +185,7 @@ def _margins(figure: Any) -> None:
 
 
 def _limits(values: Sequence[float | None], margin: float) -> tuple[float, float]:
-    percents = [100 * v for v in values if v is not None]
-    span = max(max(percents) - min(percents), 2.0)
-    return min(percents) - margin * span, max(percents) + margin * span
+    return percent_limits([100 * v for v in values if v is not None], margin)
 
 
 def _spread_words(rows: Sequence[Row]) -> str:

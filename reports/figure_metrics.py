@@ -15,6 +15,8 @@ from .canvas import (
     finish,
     is_wide,
     new_figure,
+    percent_axis,
+    percent_limits,
     quiet_axes,
     si_axis,
     text_size,
@@ -143,17 +145,14 @@ def _words(row: Row, metric: Metric) -> str:
 
 def _scale(axes: "Axes", metric: Metric, groups: Mapping[str, Sequence[Row]]) -> None:
     """Limits and ticks of a panel, the same for all rows."""
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_title(metric.title, fontsize=8.5, fontweight="normal", pad=4)
     axes.tick_params(axis="x", labelsize=7.5)
     rows = [row for group in groups.values() for row in group]
     if metric.unit == "%":
         ends = [row.stat(name).mean for row in rows for name in ("accuracy_chip", "accuracy_drifted")]
         known = [100 * end for end in ends if end is not None]
-        room = 0.08 * max(max(known) - min(known), 1.0)
-        axes.set_xlim(min(known) - room, max(known) + room)
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.set_xlim(*percent_limits(known, 0.08))
+        percent_axis(axes.xaxis, axes.get_xlim(), most_ticks=3)
         return
     positive = [value for row in rows if (value := _value(row, metric))]
     low, high = min(positive), max(positive)

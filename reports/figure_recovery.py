@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, new_figure, quiet_axes, text_size
+from .canvas import (
+    INK,
+    MUTED,
+    WIDE_INCHES,
+    Drawing,
+    finish,
+    new_figure,
+    percent_axis,
+    percent_limits,
+    quiet_axes,
+    text_size,
+)
 from .rows import Row, labels_of
 from .values import JOIN, duration, percent, signed
 
@@ -55,10 +66,10 @@ def recovery(
         )
         values = [100 * (row.stat(f"accuracy_{name}").mean or 0) for row in drawn for name in _NAMES]
         changed = {row: changes(row, errors) for row in drawn}
-        room = max(_bar(difference) for pair in changed.values() for difference in pair) + 0.06 * max(
-            max(values) - min(values), 2.0
-        )
-        axes.set_xlim(min(values) - room, max(values) + room)
+        bar = max(_bar(difference) for pair in changed.values() for difference in pair)
+        low, high = percent_limits(values, 0.06)
+        axes.set_xlim(low - bar, high + bar)
+        percent_axis(axes.xaxis, axes.get_xlim())
         axes.set_ylim(len(drawn), 0)
         axes.set_yticks([])
         axes.set_xlabel("accuracy on the chip, %")

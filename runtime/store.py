@@ -55,6 +55,7 @@ class StateStore:
         self.disk = disk
         self._lock: Lock | None = None
         self._counters: dict[str, int] | None = None
+        self._said: set[tuple[str, str]] = set()
 
     @property
     def most_bytes(self) -> int:
@@ -103,7 +104,7 @@ class StateStore:
         return [self._view(name) for name in SLOTS]
 
     def read(self) -> Snapshot:
-        """The newest valid state. A damaged slot is said in the log.
+        """The newest valid state. A damaged slot is said in the log, once.
 
         Raises:
             BundleError: no slot is valid, or one belongs to another bundle or another version.
@@ -120,7 +121,10 @@ class StateStore:
             )
         newest = max(valid, key=lambda snapshot: snapshot.header.counter)
         for view in views:
-            if view.snapshot is None and (self.folder / view.name).exists():
+            if view.snapshot is not None or not (self.folder / view.name).exists():
+                continue
+            if (said := (view.name, view.problem)) not in self._said:
+                self._said.add(said)
                 log.warning(
                     "%s is damaged (%s); going on from the other slot, counter %d",
                     self.folder / view.name, view.problem, newest.header.counter,

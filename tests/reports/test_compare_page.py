@@ -1,6 +1,7 @@
 """The comparison's page, words and files, on the real assembly of synthetic reports."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.reports.compare import check_folder, with_findings, write_comparison
+from edge_adapt.reports.compare_findings import _precision
 from edge_adapt.reports.compare_page import draw_all
 from edge_adapt.reports.compare_rows import common_tasks, rows_on
 from edge_adapt.reports.records import COMPARE_FIELDS, FIELDS, CompareReport, plain
@@ -69,6 +71,27 @@ def test_the_words_say_who_wins_under_which_budget(make_report):
     cheapest = texts(found, "cheapest device")
     assert "of one adaptation is least on reram for 3 of 3 methods and placements" in cheapest
     assert "LoRA" in texts(found, "lifetime on pcm") and "The other 3 write no cell." in texts(found, "lifetime on pcm")
+
+
+@pytest.mark.parametrize(
+    ("examples", "best", "words"),
+    [
+        (12, 1.0, "The answers are too few to tell the standard error of sampling near 100 %"),
+        (400, 1.0, "The wrong answers are too few to tell"),
+        (400, 0.99, "The wrong answers are too few to tell"),
+        (400, 0.01, "The right answers are too few to tell"),
+        (400, 0.75, "near 75 % is 2.2 points"),
+    ],
+)
+def test_too_few_answers_have_no_error_of_nothing(make_report, examples, best, words):
+    """12 of 12 right is not an accuracy of 100 ± 0 %."""
+    found = comparison(make_report)
+    for record in found["results"]:
+        record["accuracy_chip"] = best
+    for task in found["tasks"]:
+        task["test_examples"] = examples
+    said = texts({"findings": [vars(f) for f in _precision(found)]}, "precision")
+    assert words in said and ("too few" in words or f"{100 * math.sqrt(best * (1 - best) / examples):.1f}" in said)
 
 
 def test_no_method_is_called_more_accurate_inside_the_error(make_report):

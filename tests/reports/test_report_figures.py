@@ -18,6 +18,7 @@ from edge_adapt.reports.canvas import (
     colours_of,
     fill_of,
     page_colours,
+    percent_limits,
 )
 from edge_adapt.reports.figure_programming import pulses
 from edge_adapt.reports.figures import draw_all
@@ -67,6 +68,31 @@ def test_the_narrow_form_can_be_read_on_a_telephone(drawings):
         assert np.median(sizes) >= 9.5
         wide, narrow = (set(re.findall(r' id="([^"]*)"', text)) for text in (drawing.inline, drawing.narrow))
         assert not wide & narrow, "both forms stand in one page"
+
+
+def test_accuracies_that_are_all_equal_have_plain_ticks(make_report):
+    """Small runs get everything right: no tick stands above 100 % or below 0 %, none counts from an offset (+1e2)."""
+    report, accuracy = make_report(), 1.0
+    for record in report["results"]:
+        record |= {name: accuracy for name in record if name.startswith("accuracy_") and record[name] is not None}
+        for point in record["drift"]:
+            point["accuracy"] = accuracy
+    drawn = draw_all(report)
+    for name, axis in (("accuracy-energy", "ytick"), ("drift-recovery", "xtick"), ("accuracy-drift", "ytick")):
+        groups = ElementTree.fromstring(drawn[name].svg).iter(f"{SVG}g")
+        labels = ["".join(g.itertext()).strip() for g in groups if re.fullmatch(rf".*{axis}_\d+", g.get("id", ""))]
+        ticks = [float(label.replace("\N{MINUS SIGN}", "-")) for label in labels if label]
+        assert ticks and min(ticks) >= 0 and max(ticks) <= 100
+        assert 100 * accuracy in ticks, "a tick stands at the accuracy itself"
+        assert max(ticks) - min(ticks) >= 0.5, "hundredths of a point are not drawn"
+        assert not any("1e" in text for text in texts(drawn[name]))
+
+
+@pytest.mark.parametrize("values", [[100.0, 100.0], [0.2, 99.7], [57.0, 57.5, 61.0]])
+def test_limits_of_per_cents_hold_them_with_a_margin(values):
+    low, high = percent_limits(values, 0.1)
+    assert high - low == pytest.approx(1.2 * max(max(values) - min(values), 2.0))
+    assert min(values) - low == pytest.approx(high - max(values)) and low < min(values)
 
 
 def test_the_same_report_gives_the_same_bytes(make_report):

@@ -247,12 +247,26 @@ def test_a_damaged_slot_is_said_and_work_goes_on(bundle: Path, data: Path, cli: 
     done = cli("evaluate", bundle, data)
     assert done.code == 0
     assert f"{path} is damaged (the checksum does not match); going on from the other slot" in done.err
+    assert cli("train", bundle, data).err.count("is damaged") == 1, "said once a command"
+    path.write_bytes(content)
     assert "the checksum does not match" in cli("state", "show", bundle).out
     for name in "ab":
         (bundle / "state" / name).write_bytes(b"")
     refused(cli("predict", bundle, data), 1, "no state can be read", "state reset")
     assert cli("state", "reset", bundle).code == 0
     assert cli("predict", bundle, data).code == 0
+
+
+def test_labels_of_an_untrained_head_are_said_to_mean_nothing(bundle: Path, data: Path, cli: Callable) -> None:
+    """A fresh bundle would else answer with its first label, 0.5000 each, as if that were known."""
+    for command in ("predict", "evaluate"):
+        done = cli(command, bundle, data)
+        assert done.code == 0 and "is not trained" in done.err and "is not trained" not in done.out
+    cli("train", bundle, data)
+    for command in ("predict", "evaluate"):
+        assert "is not trained" not in cli(command, bundle, data).err
+    cli("state", "reset", bundle)
+    assert "is not trained" in cli("predict", bundle, data).err
 
 
 def test_a_second_writer_and_a_read_only_folder(bundle: Path, data: Path, cli: Callable, texts) -> None:
