@@ -1,8 +1,7 @@
-"""Methods on the chip over seeds: what the README tells of the reports, in `results/onchip.json`.
+"""Methods on the chip over many answers: what docs/results.md tells of a report, in `results/onchip.json`.
 
-edge-adapt simulate --method lorafusion lora:DIGITAL --seeds 5 --shots 100 --out A
-edge-adapt simulate --method lorafusion lora:DIGITAL --seeds 5 --shots 400 --out B
-python benchmarks/on_chip.py A/report.json B/report.json
+edge-adapt simulate --device reram --method lorafusion lora:DIGITAL pool --seeds 4 --test-examples 600 --out A
+python benchmarks/on_chip.py A/report.json
 """
 
 import json
@@ -12,48 +11,54 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "onchip.json"
+OUTCOMES = {"exact": "exact weights", "chip": "on the chip", "drifted": "30 days later", "readapted": "adapted again"}
 KEPT = (
-    "method", "placement", "shots", "seed", "accuracy_exact", "accuracy_chip_before", "accuracy_chip",
-    "accuracy_drifted", "accuracy_readapted", "adaptation_energy_joules",
-)  # fmt: skip
+    "method",
+    "placement",
+    "shots",
+    "seed",
+    *(f"{what}_{name}" for name in OUTCOMES for what in ("accuracy", "right")),
+)
 
 
-def short(report: dict[str, Any], shots: int) -> dict[str, Any]:
-    """What is kept of a report, and the command that makes it again."""
-    results = [{key: record[key] for key in KEPT} for record in report["results"]]
-    seeds = len({record["seed"] for record in results})
-    methods = " ".join(dict.fromkeys(f"{r['method']}:{r['placement']}" for r in results))
+def short(report: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a report: the answers, paired differences of methods in one outcome, and where it was made."""
+    made = {name: report["environment"][name] for name in ("processor", "commit", "wall_seconds", "processes")}
     return {
-        "command": f"edge-adapt simulate --method {methods} --seeds {seeds} --shots {shots}",
+        "command": report["command"].replace(" --json", "").rpartition(" --out")[0],
         "label": "simulated",
-        "results": results,
+        "results_digest": report["results_digest"],
+        **made,
+        "results": [{key: record[key] for key in KEPT} for record in report["results"]],
+        "comparisons": [c for c in report["comparisons"] if c["outcome"] == c["against_outcome"]],
     }
 
 
-def cell(runs: list[dict[str, Any]], method: str, key: str) -> str:
-    """Mean and sample standard deviation over seeds, in %."""
-    found = [100.0 * record[key] for run in runs for record in run["results"] if record["method"] == method]
-    return f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}"
-
-
-def rows(runs: list[dict[str, Any]]) -> list[str]:
-    """The lines of the README's table, without marks: on the chip and after 30 days, for each number of shots."""
+def rows(run: dict[str, Any]) -> list[str]:
+    """The lines of the table: for each outcome the methods' means in %, and what the first has more than the others."""
+    methods = list(dict.fromkeys(record["method"] for record in run["results"]))
     lines = []
-    for run in runs:
-        shots, seeds = run["results"][0]["shots"], len({record["seed"] for record in run["results"]})
-        for what, key in (("200 test examples", "accuracy_chip"), ("after 30 days", "accuracy_drifted")):
-            methods = dict.fromkeys(record["method"] for record in run["results"])
-            each = " | ".join(cell([run], method, key) for method in methods)
-            lines.append(f"| on the chip, {what} | {shots} | {seeds} | {each} |")
+    for outcome, words in OUTCOMES.items():
+        means = [
+            f"{100 * statistics.fmean(r[f'accuracy_{outcome}'] for r in run['results'] if r['method'] == method):.1f}"
+            for method in methods
+        ]
+        more = {
+            c["against_method"]: c for c in run["comparisons"] if (c["method"], c["outcome"]) == (methods[0], outcome)
+        }
+        signs = [
+            f"{more[name]['difference_points']:+.1f} ± {more[name]['standard_error_points']:.1f}".replace("-", "−")
+            for name in methods[1:]
+        ]
+        lines.append(f"| {words} | **{means[0]}** | {' | '.join((*means[1:], *signs))} |")
     return lines
 
 
 def main() -> None:
-    """Keep the reports named on the command line, and print the lines."""
-    reports = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
-    runs = [short(report, report["results"][0]["shots"]) for report in reports]
-    RESULT.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(rows(runs)))
+    """Keep the report named on the command line, and print the lines."""
+    run = short(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    RESULT.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(rows(run)))
 
 
 if __name__ == "__main__":
