@@ -74,6 +74,12 @@ class Recipe:
         return (self.objective, self.sampler, self.optimiser, *self.hooks)
 
     @property
+    def unusual(self) -> tuple[Strategy, ...]:
+        """Those that are not what a recipe has unless told otherwise."""
+        usual = [field.default for field in fields(self)]
+        return tuple(strategy for strategy in self.strategies if strategy not in usual)
+
+    @property
     def options(self) -> dict[str, Any]:
         """Every option that can be set, by its key: the recipe's own, then those of its strategies."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in KEYS.values()}
@@ -119,8 +125,7 @@ class Recipe:
 
     def recorded(self) -> dict[str, Any]:
         """The recipe as plain data: rates and options, and those strategies that are not the usual ones by name."""
-        usual = [field.default for field in fields(self)]
-        names = {KEYS[s.kind]: s.name for s in self.strategies if s.kind != "hook" and s not in usual}
+        names = {KEYS[s.kind]: s.name for s in self.unusual if s.kind != "hook"}
         hooks = {"hooks": [hook.name for hook in self.hooks]} if self.hooks else {}
         return {"learning_rates": dict(self.learning_rates)} | self.options | names | hooks
 

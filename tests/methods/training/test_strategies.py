@@ -107,6 +107,8 @@ def test_options_go_where_they_belong():
     assert recipe.options["smoothing"] == 0.2 and recipe.options["queries"] == 1
     assert recipe.recorded()["objective"] == "label-smoothing" and recipe.recorded()["optimiser"] == "mezo"
     assert {"objective", "optimiser", "sampler", "hooks"}.isdisjoint(Recipe({}).recorded())
+    assert [strategy.words for strategy in recipe.unusual] == ["label-smoothing (smoothing 0.2)", "mezo"]
+    assert Recipe({}).unusual == ()
     assert belongs_to("smoothing") == "; smoothing belongs to the objective label-smoothing: set recipe.objective"
     with pytest.raises(ValueError, match="a recipe of cross-entropy, epochs, adamw has no 'smoothing'"):
         Recipe({}).with_options(smoothing=0.1)
