@@ -29,8 +29,7 @@ class _Priced(NamedTuple):
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
     method, cost, again = result.variant.method, result.cost, result.again
-    adaptation, model = result.trial.adaptation, result.trial.model
-    recipe, table = adaptation.recipe, CostTable.of(bench.chip)
+    adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
     first, answer, second, look = _prices(bench, table, result)
@@ -52,7 +51,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
         cells_written=cost.cells_written,
         initial_cells_written=cost.initial_cells_written,
-        cells_in_placement=sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model),
+        cells_in_placement=_cells_held(result),
         accuracy_chip=result.adapted.score,
         accuracy_drifted=result.drifted.score,
         accuracy_readapted=result.readapted.score if result.readapted else None,
@@ -88,6 +87,12 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         label="simulated",
         note=_note(result.variant, cost.forward_passes > 0),
     )
+
+
+def _cells_held(result: ChipResult) -> int:
+    """Cells that the trained matrices occupy."""
+    model = result.trial.model
+    return sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model)
 
 
 def _prices(
