@@ -58,11 +58,11 @@ class Recipe:
         if self.batch_size < 1:
             raise UsageError(f"batch_size of a recipe must be at least 1; got {self.batch_size}")
         for name in ("epochs", "min_steps", "weight_decay", "l1", "head_margin"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} of a recipe must not be negative; got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} of a recipe must not be negative, nor infinite; got {getattr(self, name)}")
         if not 0 < self.head_shrinkage <= 1:
             raise UsageError(f"head_shrinkage of a recipe must be above 0, and 1 at most; got {self.head_shrinkage}")
-        if self.clip_norm <= 0:
+        if not self.clip_norm > 0:
             raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
         for group, rate in self.learning_rates.items():
             if not 0 <= rate < math.inf:
