@@ -58,11 +58,11 @@ class Recipe:
         if self.batch_size < 1:
             raise UsageError(f"batch_size of a recipe must be at least 1; got {self.batch_size}")
         for name in ("epochs", "min_steps", "weight_decay", "l1", "head_margin"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} of a recipe must not be negative; got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} of a recipe must not be negative, nor infinite; got {getattr(self, name)}")
         if not 0 < self.head_shrinkage <= 1:
             raise UsageError(f"head_shrinkage of a recipe must be above 0, and 1 at most; got {self.head_shrinkage}")
-        if self.clip_norm <= 0:
+        if not self.clip_norm > 0:
             raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
         for group, rate in self.learning_rates.items():
             if not 0 <= rate < math.inf:
@@ -72,6 +72,12 @@ class Recipe:
     def strategies(self) -> tuple[Strategy, ...]:
         """All of them: one of each kind, and the hooks."""
         return (self.objective, self.sampler, self.optimiser, *self.hooks)
+
+    @property
+    def unusual(self) -> tuple[Strategy, ...]:
+        """Those that are not what a recipe has unless told otherwise."""
+        usual = [field.default for field in fields(self)]
+        return tuple(strategy for strategy in self.strategies if strategy not in usual)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -119,8 +125,7 @@ class Recipe:
 
     def recorded(self) -> dict[str, Any]:
         """The recipe as plain data: rates and options, and those strategies that are not the usual ones by name."""
-        usual = [field.default for field in fields(self)]
-        names = {KEYS[s.kind]: s.name for s in self.strategies if s.kind != "hook" and s not in usual}
+        names = {KEYS[s.kind]: s.name for s in self.unusual if s.kind != "hook"}
         hooks = {"hooks": [hook.name for hook in self.hooks]} if self.hooks else {}
         return {"learning_rates": dict(self.learning_rates)} | self.options | names | hooks
 

@@ -85,11 +85,11 @@ def _recipe_with(method: Method, recipe: Recipe, option: str, text: str) -> Reci
             raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
         rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, RECIPE + option)}
         return dataclasses.replace(recipe, learning_rates=rates)
-    if option == L1.name and L1.name not in {regulariser.name for regulariser in method.regularisers}:
+    known, weighs = recipe.options, L1.name in {regulariser.name for regulariser in method.regularisers}
+    if option == L1.name and not weighs:
         raise UsageError(f"recipe.l1 of {method.name}: this method has no coefficients that it could weigh")
-    known = recipe.options
     if option not in known:
-        names = [*known, *KEYS.values()]
+        names = [name for name in (*known, *KEYS.values()) if weighs or name != L1.name]
         raise UsageError(unknown_name(f"recipe option of {method.name}", option, names) + belongs_to(option))
     return recipe.with_options(**{option: _parse(text, known[option], option)})
 

@@ -29,17 +29,17 @@ class _Priced(NamedTuple):
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
     method, cost, again = result.variant.method, result.cost, result.again
-    table, adaptation, model = CostTable.of(bench.chip), result.trial.adaptation, result.trial.model
-    assert result.inference and result.adapted and result.drifted
+    adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
+    assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
-    arrays = sum(model.matrix(n).layout.arrays for n in model.names)
-    first, answer = (_Priced.of(table, counts, arrays) for counts in (cost.counts, result.inference))
-    second = _Priced.of(table, again.counts, arrays) if again else None
-    look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
+    first, answer, second, look = _prices(bench, table, result)
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
-        optimiser=adaptation.recipe.optimiser.name,
+        objective=recipe.objective.name,
+        sampler=recipe.sampler.name,
+        optimiser=recipe.optimiser.name,
+        hooks=",".join(hook.name for hook in recipe.hooks),
         forward_pairs=cost.forward_pairs,
         forward_passes=cost.forward_passes,
         backward_need=(BackwardNeed.NONE if cost.forward_passes else adaptation.backward_need).value,
@@ -51,7 +51,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
         cells_written=cost.cells_written,
         initial_cells_written=cost.initial_cells_written,
-        cells_in_placement=sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model),
+        cells_in_placement=_cells_held(result),
         accuracy_chip=result.adapted.score,
         accuracy_drifted=result.drifted.score,
         accuracy_readapted=result.readapted.score if result.readapted else None,
@@ -87,6 +87,27 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         label="simulated",
         note=_note(result.variant, cost.forward_passes > 0),
     )
+
+
+def _cells_held(result: ChipResult) -> int:
+    """Cells that the trained matrices occupy."""
+    model = result.trial.model
+    return sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model)
+
+
+def _prices(
+    bench: Workbench, table: CostTable, result: ChipResult
+) -> tuple[_Priced, _Priced, _Priced | None, _Priced | None]:
+    """What adapting, an answer, adapting again and finding the factors of drift compensation cost; None for what there
+    was none of.
+    """
+    model, again = result.trial.model, result.again
+    arrays = sum(model.matrix(n).layout.arrays for n in model.names)
+    assert result.inference
+    first, answer = (_Priced.of(table, counts, arrays) for counts in (result.cost.counts, result.inference))
+    second = _Priced.of(table, again.counts, arrays) if again else None
+    look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
+    return first, answer, second, look
 
 
 def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:

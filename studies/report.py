@@ -13,6 +13,7 @@ from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip, references_used, unknown_numbers
 from ..methods import METHODS, BackwardNeed
+from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.records import SCHEMA, SimulateReport, from_plain, plain
 from ..reports.records.conclusions import BreakEven, PoolFit, Reference
@@ -248,8 +249,21 @@ def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> Tile:
 def references(chip: Chip, bench: Workbench) -> list[Reference]:
     """The papers behind the numbers of this report: the chip's, and those of the methods that ran."""
     found = [from_plain(Reference, entry) for entry in references_used(chip)]
-    for name, source in {v.method.name: v.method.source for v in bench.variants}.items():
-        found.append(Reference(key=name, citation=source, doi=None, used_for=[f"method {name}"]))
+    sources = {(f"method {v.method.name}", v.method.name): v.method.source for v in bench.variants}
+    for strategy in unusual_strategies(bench):
+        sources[f"{strategy.kind} {strategy.name}", strategy.name] = strategy.source
+    return found + [
+        Reference(key=key, citation=source, doi=None, used_for=[use])
+        for (use, key), source in sources.items() if source
+    ]  # fmt: skip
+
+
+def unusual_strategies(bench: Workbench) -> dict[Strategy, list[str]]:
+    """How methods were trained other than usual, each with the names of those that were."""
+    found: dict[Strategy, list[str]] = {}
+    for method in {variant.method.name: variant.method for variant in bench.variants}.values():
+        for strategy in method.recipe.unusual if method.recipe.epochs else ():
+            found.setdefault(strategy, []).append(method.name)
     return found
 
 
@@ -295,7 +309,10 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
 def told_of_runs(bench: Workbench) -> list[str]:
     """What runs have of their own, where that is less than everything."""
     config, sets = bench.config, list(bench.test_sets.values())
-    notes = []
+    notes = [
+        f"{', '.join(names)}: trained with the {strategy.kind} {strategy.words}"
+        for strategy, names in unusual_strategies(bench).items()
+    ]
     if len(sets) > 1 and len({test.numbers for test in sets}) == 1:
         notes.append(
             f"all {len(sets)} runs share the same {len(sets[0].numbers)} test examples: the task has too few for sets "

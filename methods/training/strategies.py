@@ -37,6 +37,13 @@ class Strategy:
         """Options by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    @property
+    def words(self) -> str:
+        """Its name, with those options that are not at their defaults."""
+        usual = {field.name: field.default for field in fields(self)}
+        other = [f"{name} {value}" for name, value in self.options.items() if value != usual[name]]
+        return f"{self.name} ({', '.join(other)})" if other else self.name
+
 
 _KNOWN: dict[str, dict[str, type[Strategy]]] = {kind: {} for kind in KINDS}
 S = TypeVar("S", bound=type[Strategy])

@@ -28,7 +28,10 @@ class Result:
 
     method: Text = says("adaptation method")
     placement: Text = says("where its trained matrices live")
+    objective: Text = says("what the steps of training made smaller; its options stand in `config.settings`")
+    sampler: Text = says("which examples training saw, and in which order")
     optimiser: Text = says("what trained it: adamw, sgd or mezo (forward passes only)")
+    hooks: Text = says("what else happened in training, by name with commas between; empty for nothing")
     forward_pairs: Integer = says(
         "random directions gone along; 0 with gradients", "1", "counted", heading="forward pairs"
     )

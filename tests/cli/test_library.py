@@ -34,6 +34,28 @@ def test_simulate_is_the_command(run, local, cli):
     assert printed["config"] == run.data["config"]
 
 
+def test_a_report_says_how_methods_were_trained(run, local):
+    """Strategies that are not the usual ones: in every record, in a message with their options, with their source."""
+    for record in run.results:
+        assert [record[name] for name in ("objective", "sampler", "optimiser", "hooks")] == [
+            "cross-entropy", "epochs", "adamw", ""
+        ]  # fmt: skip
+    assert not any("trained with" in message for message in run.data["messages"])
+    settings = {"recipe.objective": "label-smoothing", "recipe.smoothing": 0.3, "probe.recipe.epochs": 1,
+                "bitfit.recipe.epochs": 1, "bitfit.recipe.optimiser": "sgd"}  # fmt: skip
+    smoothed = edge_adapt.simulate(
+        "sram", model=local.model, task=local.task, pool=str(local.pool), method=["probe", "bitfit:DIGITAL"], shots=8,
+        seeds=1, test_examples=10, jobs=1, settings=settings,
+    )  # fmt: skip
+    found = {record["method"]: (record["objective"], record["optimiser"]) for record in smoothed.results}
+    assert found == {"probe": ("label-smoothing", "adamw"), "bitfit": ("label-smoothing", "sgd")}
+    messages = smoothed.data["messages"]
+    assert "probe, bitfit: trained with the objective label-smoothing (smoothing 0.3)" in messages
+    assert "bitfit: trained with the optimiser sgd" in messages
+    (source,) = [r for r in smoothed.data["references"] if r["key"] == "label-smoothing"]
+    assert "1512.00567" in source["citation"] and source["used_for"] == ["objective label-smoothing"]
+
+
 def test_a_report_says_what_it_holds(run):
     assert len(run.results) == 2
     assert repr(run) == "Report(simulate on sram: lorafusion, probe; 2 records)"

@@ -75,7 +75,8 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
     record = {
         "method": method, "placement": placement, "chip_seed": seed, "start": STARTS.get(method, "frozen"),
         "backward_need": "FULL" if method == "full" else "NONE",
-        "optimiser": "adamw", "forward_pairs": 0, "forward_passes": 0,
+        "objective": "cross-entropy", "sampler": "epochs", "optimiser": "adamw", "hooks": "",
+        "forward_pairs": 0, "forward_passes": 0,
         "shots": shots, "seed": seed,
         "trained_parameters": trained, "head_parameters": 770, "cells_written": write_cells,
         "cells_in_placement": cells,

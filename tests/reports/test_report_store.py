@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from edge_adapt import folders
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.reports import check_destination
 from edge_adapt.reports.compare import check_folder
@@ -118,19 +119,26 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, monkeypatch, failure, 
         assert contents(out) == OLD
 
 
-def test_a_failure_while_swapping_brings_the_old_report_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchanged", "moved"])
+def test_a_failure_while_swapping_brings_the_old_report_back(tmp_path, monkeypatch, exchanges):
     out = tmp_path / "out"
     write_folder(out, OLD)
-    real = os.replace
+    real, refused = os.replace, []
 
     def replace(source: Path, target: Path) -> None:
         if Path(source).name == "new":
-            raise OSError(errno.EACCES, "Permission denied")
+            refuse(source, target)
         real(source, target)
 
+    def refuse(one: Path, other: Path) -> bool:
+        refused.append(one)
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(folders, "_exchanged", refuse if exchanges else lambda one, other: False)
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(EdgeAdaptError, match="Permission denied"):
         write_folder(out, FILES)
+    assert len(refused) == 1
     assert contents(out) == OLD
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 

@@ -166,8 +166,10 @@ def test_methods_are_their_recipes_and_what_they_start_from(tmp_path):
     assert digest(("lora",)) == digest(("lora",))
     assert digest(("lora",)) != digest(("lora:DIGITAL",))
     for change in ({"lora.rank": "4"}, {"lora.recipe.epochs": "3"}, {"lora.recipe.learning_rates.head": "0.01"},
-                   {"lora.recipe.optimiser": "mezo"}):  # fmt: skip
+                   {"lora.recipe.optimiser": "mezo"}, {"recipe.objective": "label-smoothing"}):  # fmt: skip
         assert digest(("lora",), **change) != digest(("lora",))
+    smoothed = {share: {"recipe.objective": "label-smoothing", "recipe.smoothing": share} for share in ("0.1", "0.2")}
+    assert digest(("lora",), **smoothed["0.1"]) != digest(("lora",), **smoothed["0.2"])
     for n, name in enumerate(("one", "two", "three")):
         (tmp_path / name).write_bytes(b"%d" % (n // 2))
     of_file = lambda name: digest(("vpt",), **{"vpt.warm_start": str(tmp_path / name)})

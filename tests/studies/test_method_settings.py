@@ -39,6 +39,10 @@ def test_recipes_are_no_chips(kind):
         ({"recipe.sampler": "epoch"}, "unknown sampler 'epoch'; did you mean 'epochs'"),
         ({"recipe.hooks": "mask"}, "unknown hook 'mask': no hook is shipped yet"),
         ({"recipe.epoks": "4"}, "unknown recipe option of lora 'epoks'; did you mean 'epochs'"),
+        (
+            {"recipe.loss": "mse"},
+            "allowed: batch_size, clip_norm, epochs, head_margin, head_shrinkage, hooks, min_steps",
+        ),
         ({"recipe.learning_rates.head": "0.1"}, "rates are a method's own; set METHOD.recipe.learning_rates.head"),
         ({"lora.recipe.l1": "0.1"}, "recipe.l1 of lora: this method has no coefficients"),
     ],

@@ -100,6 +100,13 @@ def test_choices_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", ["epochs", "min_steps", "weight_decay", "l1", "head_margin", "clip_norm"])
+def test_numbers_that_no_training_can_have_are_refused(name):
+    for value in (float("nan"), -1.0):
+        with pytest.raises(UsageError, match=f"{name} of a recipe must"):
+            Recipe({}).with_options(**{name: value})
+
+
 def test_options_go_where_they_belong():
     recipe = Recipe({"head": 0.1}).with_options(objective="label-smoothing", smoothing=0.2, epochs=3, optimiser="mezo")
     assert (recipe.objective.smoothing, recipe.epochs, recipe.optimiser) == (0.2, 3, Mezo())
@@ -107,6 +114,8 @@ def test_options_go_where_they_belong():
     assert recipe.options["smoothing"] == 0.2 and recipe.options["queries"] == 1
     assert recipe.recorded()["objective"] == "label-smoothing" and recipe.recorded()["optimiser"] == "mezo"
     assert {"objective", "optimiser", "sampler", "hooks"}.isdisjoint(Recipe({}).recorded())
+    assert [strategy.words for strategy in recipe.unusual] == ["label-smoothing (smoothing 0.2)", "mezo"]
+    assert Recipe({}).unusual == ()
     assert belongs_to("smoothing") == "; smoothing belongs to the objective label-smoothing: set recipe.objective"
     with pytest.raises(ValueError, match="a recipe of cross-entropy, epochs, adamw has no 'smoothing'"):
         Recipe({}).with_options(smoothing=0.1)
