@@ -80,6 +80,7 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     write_synced(temporary, text)
     temporary.replace(path)
+    _sync_folder(path.parent)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def simulate(
         bench = load_workbench(config)
         # What no report can say ends the run before the work.
         validate_parts({name: plain(part) for name, part in workload(bench).items()})
-        for message in bench.task.messages:
+        for message in (*bench.task.messages, *(() if bench.pool is None else bench.pool.messages)):
             progress.say(message)
         prepare(bench.chip, config.fidelity)
         parts = parts_of(bench)
