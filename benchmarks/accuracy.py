@@ -126,7 +126,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     key = lambda run: (run["task"], run["shots"], run["modules"])
     for task, shots, modules in dict.fromkeys(map(key, runs)):
         here = [run for run in runs if key(run) == (task, shots, modules)]
-        what = {"task": task, "shots": shots, "modules": modules}
+        what = {"task": task, "shots": shots} | ({"modules": modules} if modules else {})
         of = {
             name: {r["seed"]: r for r in here if r["method"] == name}
             for name in dict.fromkeys(r["method"] for r in here)

@@ -29,15 +29,15 @@ def _noise() -> None:
 def test_nothing_but_the_document(
     words: tuple[str, ...], cli: Callable, local: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_adapt.workloads import shapes
+    from edge_adapt.workloads import named_shapes
 
-    real = shapes.load_shape
+    real = named_shapes.load_shape
 
     def noisy(name: str | Path) -> Any:
         _noise()
         return real(name)
 
-    monkeypatch.setattr(shapes, "load_shape", noisy)
+    monkeypatch.setattr(named_shapes, "load_shape", noisy)
     monkeypatch.setattr(counting, "load_shape", noisy)
     done = cli(*(str(local.model) if word == "MODEL" else word for word in words))
     assert done.code == 0, done.err

@@ -222,7 +222,7 @@ def test_what_is_not_built_as_planned_is_refused(backbone):
 
 def test_plans_need_no_torch():
     code = (
-        "import sys; from edge_adapt.methods import METHODS; from edge_adapt.workloads.shapes import load_shape; "
+        "import sys; from edge_adapt.methods import METHODS; from edge_adapt.workloads.named_shapes import load_shape; "
         "[METHODS[n].plan(load_shape('vit-s' if 'image' in METHODS[n].kinds else 'minilm')) for n in METHODS]; "
         "print([m for m in ('torch', 'transformers', 'numba', 'rich') if m in sys.modules])"
     )

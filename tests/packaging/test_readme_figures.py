@@ -351,7 +351,7 @@ def test_tasks_far_from_the_pool_are_those_of_the_recorded_runs(results: str, ro
         each = [mean([int(a) - int(b) for a, b in zip(*both, strict=True)]) for both in answers]
         entry = next(
             e for e in record["summary"]
-            if (e["task"], e["modules"]) == (task, None) and {e["method"], e.get("minus")} == {"lorafusion", method}
+            if (e["task"], e.get("modules")) == (task, None) and {e["method"], e.get("minus")} == {"lorafusion", method}
         )  # fmt: skip
         assert abs(entry["points"]) == pytest.approx(abs(100 * mean(each)))
         return f"{100 * mean(each):+.1f} ± {entry['standard_error']:.1f}"
