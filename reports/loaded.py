@@ -1,7 +1,6 @@
 """A report as an object: what `edge_adapt.simulate`, `compare`, `count` and `load_report` give."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from ..errors import UsageError, require
 
 #: what a report is of, by the name of its schema
 KINDS = ("simulate", "compare", "count")
-_FILES = ("report.json", "compare.json")
 
 
 class Report:
@@ -22,15 +20,14 @@ class Report:
 
     def __init__(self, data: Mapping[str, Any]):
         """Raises `UsageError` for an object of another schema, `ReportError` for one that does not follow its own."""
+        from .schema import validate
+
         schema = str(data.get("schema", "")) if isinstance(data, Mapping) else ""
         family, _, rest = schema.partition("/")
         kind = rest.partition("/")[0]
         if family != "edge-adapt" or kind not in KINDS:
             raise UsageError(f"this is no report of edge-adapt simulate, compare or count: its schema is {schema!r}")
-        if kind == "simulate":
-            from .schema import validate
-
-            validate(data)
+        validate(data)
         self.kind = kind
         self.data: Mapping[str, Any] = data
 
@@ -125,17 +122,9 @@ def load_report(path: str | Path) -> Report:
         UsageError: there is none, or it is of something else.
         ReportError: a field is missing or wrong; the message names it.
     """
-    path = Path(path).expanduser()
-    files = [path / name for name in _FILES if (path / name).exists()] if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"there is no report in {str(path)!r}: it holds neither {' nor '.join(_FILES)}")
-    try:
-        data = json.loads(files[0].read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no report {str(path)!r}; give a report folder or its report.json") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the report {str(files[0])!r}: {error}") from None
-    return Report(data)
+    from .reading import read_report
+
+    return Report(read_report(Path(path).expanduser()))
 
 
 def _table(kind: str, data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
