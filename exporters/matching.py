@@ -31,7 +31,7 @@ def first_node_first() -> Iterator[None]:
             return MatchResult().fail("another operator")
         return real(self, model, graph, node, **options)
 
-    SimplePatternMatcher.match = match  # type: ignore[method-assign]
+    SimplePatternMatcher.match = match  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
