@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     add("--weights", metavar="W,W,...", type=weights, help="weight of each state [examples its last run trained on]")
     add("--clip", metavar="NORM", type=above_zero, help="shorten each device's update to this L2 norm [as it is]")
     add("--noise", metavar="Z", type=above_zero,
-        help="add Gaussian noise, deviation Z x NORM x largest weight / sum of weights; needs --clip [none]")  # fmt: skip
+        help="add Gaussian noise of Z x NORM x largest weight / sum of weights; needs --clip [none]")  # fmt: skip
     add("--seed", metavar="N", type=whole, help="of the noise, for tests: who knows it can take the noise off [random]")
     add("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)

@@ -25,7 +25,7 @@ def first_node_first() -> Iterator[None]:
         return
 
     def match(self: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
-        ends = getattr(self.pattern, "output_nodes", ())
+        ends: Any = getattr(self.pattern, "output_nodes", ())
         first = ends[0].op_identifier() if len(ends) > 1 else None
         if first is not None and first != node.op_identifier():
             return MatchResult().fail("another operator")

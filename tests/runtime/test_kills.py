@@ -37,6 +37,8 @@ def used(tmp_path_factory: pytest.TempPathFactory, pristine: Path, texts) -> Pat
     (home / "data.jsonl").write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
     for _ in range(KEPT_STATES + 1):
         train(home)
+        if not (home / "given").exists():
+            command("state", "export", bundle, home / "given")
     assert len(store_of(bundle).history()) == KEPT_STATES + 1
     return home
 
@@ -78,6 +80,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], int]] = {
     "train": (train, 20),
     "rollback": (lambda home: command("state", "rollback", home / "bundle"), 12),
     "reset": (lambda home: command("state", "reset", home / "bundle"), 12),
+    "import": (lambda home: command("state", "import", home / "bundle", home / "given"), 12),
 }
 """The command, and how many calls it makes at least."""
 
@@ -109,7 +112,7 @@ def test_the_state_is_the_old_or_the_new_one(prepared: Prepare, killed_at_every_
         assert any(same_state(snapshot, old) for snapshot in kept)
         numbers = {f"state/history/{snapshot.header.counter:06d}" for snapshot in kept}
         own = {"manifest.json", *store.manifest.files, "state/a", "state/b", "state/lock"}
-        assert files_in(home) == {"data.jsonl", *(f"bundle/{file}" for file in own | numbers)}
+        assert files_in(home) == {"data.jsonl", "given", *(f"bundle/{file}" for file in own | numbers)}
         shutil.rmtree(home)
     assert count >= at_least
 
@@ -217,7 +220,7 @@ def test_the_bundle_is_the_old_or_the_new_one(
     assert seen == ({0, old.header.step} if had else {0})
 
 
-ORDERED = ("train", "rollback", "reset", "state export")
+ORDERED = ("train", "rollback", "reset", "import", "state export")
 
 
 @pytest.mark.parametrize("name", ORDERED)
