@@ -32,6 +32,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "state",
+    "merge-states",
     "plan",
     "completion",
 )
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edge-adapt {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name in COMMANDS:
-        importlib.import_module(f".commands.{name}", __package__).add_parser(subparsers)
+        importlib.import_module(f".commands.{name.replace('-', '_')}", __package__).add_parser(subparsers)
     printing_help(parser)
     return parser
 

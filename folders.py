@@ -21,6 +21,9 @@ from pathlib import Path
 
 from .errors import EdgeAdaptError
 
+TEMPORARY = ".tmp"
+"""Ends the name of a file that is being written."""
+
 _NEW, _OLD = "new", "old"  # in a folder in the making: what is to come, and what was there
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -30,7 +33,11 @@ def try_place(out: Path) -> None:
 
     Permissions alone do not tell (of root, of /proc, of a disk that is mounted read-only).
     """
-    os.rmdir(tempfile.mkdtemp(prefix=_prefix(out), dir=nearest(out)))
+    above = nearest(out)
+    _clear(above, out)
+    made = tempfile.mkdtemp(prefix=_prefix(out), dir=above)
+    with contextlib.suppress(FileNotFoundError):  # another process took it for a leftover
+        os.rmdir(made)
 
 
 def nearest(out: Path) -> Path:
@@ -47,7 +54,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     missing = [above for above in out.parents if not above.exists()]  # nearest first
     work, lock, whole = None, None, False
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(out.parent)
         clear_leftovers(out)
         work, lock = _locked_folder(out)
         new = work / _NEW
@@ -68,7 +75,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def write_synced(path: Path, text: str) -> None:
     """Write a file, and the folders above it, through to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(path.parent)
     with path.open("w", encoding="utf-8", newline="\n") as handle:
         handle.write(text)
         handle.flush()
@@ -76,11 +83,24 @@ def write_synced(path: Path, text: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that takes the place of a former one when it is complete."""
-    temporary = path.with_name(path.name + ".tmp")
-    write_synced(temporary, text)
-    temporary.replace(path)
+    """Write a file that takes the place of a former one when it is complete. What is left of it otherwise is `path`
+    with `TEMPORARY` behind its name, where the process is killed, until the next write to the same place.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        write_synced(temporary, text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
+
+
+def clear_temporary(folder: Path) -> None:
+    """Take away the files of a folder that killed processes were writing; for one that alone writes there."""
+    for left in folder.glob(f"*{TEMPORARY}"):
+        if left.is_file() or left.is_symlink():
+            left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,8 +132,12 @@ def put_in_place(new: Path, out: Path, old: Path) -> None:
 
 def clear_leftovers(out: Path) -> None:
     """Take away what killed processes left beside `out`, and put back what such a one had moved from there."""
+    _clear(out.parent, out)
+
+
+def _clear(folder: Path, out: Path) -> None:
     left = re.compile(re.escape(_prefix(out)) + "[a-z0-9_]{8}")  # as `tempfile` names them
-    for work in sorted(path for path in out.parent.iterdir() if left.fullmatch(path.name)):
+    for work in sorted(path for path in folder.iterdir() if left.fullmatch(path.name)):
         lock = _lock(work)
         if lock is None:
             continue  # another process is at work there, or has just ended
@@ -134,6 +158,13 @@ def sync_tree(folder: Path) -> None:
             if not os.path.islink(path):
                 _sync(path, os.O_RDONLY)
         _sync_folder(Path(where))
+
+
+def _make_folders(path: Path) -> None:
+    """Make a folder and those above it that are not there, so that they last."""
+    for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        missing.mkdir(exist_ok=True)
+        _sync_folder(missing.parent)
 
 
 def _prefix(out: Path) -> str:

@@ -1,4 +1,4 @@
-"""`edge-adapt state`: look at the state of a bundle, go back, take it out."""
+"""`edge-adapt state`: look at the state of a bundle, go back, take it out, put one in."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     """Describe the command and its parts."""
     parser = subparsers.add_parser(
         "state",
-        help="show, roll back, reset or export the state of a bundle",
+        help="show, roll back, reset, export or import the state of a bundle",
         description="The adaptable state of a bundle: what is current, what was before, how to go back.",
         examples=["edge-adapt state show bundle", "edge-adapt state rollback bundle"],
     )
@@ -27,12 +27,16 @@ def add_parser(subparsers: Any) -> None:
         ("reset", "go back to the exported state", _reset, ("reset bundle",)),
         ("export", "write the current state as a file, or as an adapter of another library", _export,
          ("export bundle state.safetensors", "export bundle my-adapter --format peft")),
+        ("import", "make the state of a file current, one exported or merged from a copy of this bundle", _import,
+         ("import bundle merged.safetensors",)),
     ):  # fmt: skip
         lines = [f"edge-adapt state {example}" for example in examples]
         part = parts.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", examples=lines)
         part.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `edge-adapt export` wrote")
         if name == "rollback":
             part.add_argument("--to", metavar="N", type=int, help="number of a state in the history [the newest other]")
+        if name == "import":
+            part.add_argument("file", metavar="FILE", type=Path, help="file of `state export` or `merge-states`")
         if name == "export":
             part.add_argument("out", metavar="FILE", type=Path, help="file to write, with peft a folder")
             part.add_argument(
@@ -125,17 +129,23 @@ def _reset(store: "StateStore", args: argparse.Namespace) -> None:
     _changed(store.reset(), args)
 
 
+def _import(store: "StateStore", args: argparse.Namespace) -> None:
+    from ..paths import expanded
+    from ..runtime.state_file import read_state_file
+
+    given = read_state_file(expanded(args.file), store).snapshot
+    store.lock()
+    _changed(store.take_over(given), args)
+
+
 def _export(store: "StateStore", args: argparse.Namespace) -> None:
     from ..errors import UsageError, require
-    from ..paths import expanded
     from ..runtime.state import CURRENT
+    from .files_out import outside
 
     current = store.read()
     tensors, header = current.part(CURRENT), current.header
-    args.out = expanded(args.out)
-    bundle, out = args.bundle.resolve(), args.out.resolve()
-    if out == bundle or bundle in out.parents:
-        raise UsageError(f"{args.out} lies in the bundle, which holds its own files only; give a path outside of it")
+    args.out = outside(args.out, args.bundle)
     if args.format != "safetensors" and args.pairs:
         raise UsageError("--pairs go into a safetensors file only")
     if args.format == "peft":
@@ -162,22 +172,17 @@ def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.
     from ..errors import UsageError
     from ..runtime.files import write_durably
     from ..runtime.state import CURRENT, prefixed
+    from ..runtime.state_file import PAIRS, examples_of, metadata
     from ..runtime.tensor_file import tensor_file
 
     tensors, header = current.part(CURRENT), current.header
-    metadata = {
-        "model": store.manifest.model.name,
-        "fingerprint": store.manifest.model.fingerprint,
-        "method": store.manifest.method,
-        "labels": json.dumps([*store.manifest.labels, *header.taught], ensure_ascii=False),
-        "step": str(header.step),
-    }
+    told = metadata(store.manifest, (*store.manifest.labels, *header.taught), header.step, examples_of(header))
     if args.pairs:
         if not header.mezo_rates:
             raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
-        tensors |= prefixed("mezo/", current.part("mezo/"))
-        metadata["mezo_rates"] = json.dumps(header.mezo_rates)
-    write_durably(args.out, tensor_file(tensors, metadata))
+        tensors |= prefixed(PAIRS, current.part(PAIRS))
+        told["mezo_rates"] = json.dumps(header.mezo_rates)
+    write_durably(args.out, tensor_file(tensors, told))
     return tensors
 
 

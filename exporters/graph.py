@@ -27,6 +27,7 @@ from ..methods.layers import AdaptedModel
 from ..methods.training.objectives import Objective
 from ..workloads.vision import native_side
 from .forms import processor_forms
+from .matching import first_node_first
 from .torch_insides import with_gradients, without_mask
 
 TEXT_INPUTS = ("input_ids", "attention_mask")
@@ -212,7 +213,8 @@ def _finished(
     for value, name in zip(program.model.graph.inputs, inputs, strict=True):
         value.name = name
     _state_as_inputs(program.model, adaptation, names)
-    program.optimize()
+    with first_node_first():
+        program.optimize()
     model = program.model
     _name_extents(model.graph)
     return model

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
-from ..folders import write_whole
+from ..folders import TEMPORARY, clear_temporary, write_whole
 from .store import check_parent
 
 _FILES = {"compare.json", "compare.html"}
@@ -50,9 +50,9 @@ def _foreign(out: Path) -> list[str]:
             found += [
                 f"{entry.name}/{file.name}"
                 for file in sorted(entry.iterdir())
-                if not file.is_file() or not file.name.endswith((end, f"{end}.tmp"))
+                if not file.is_file() or not file.name.endswith((end, end + TEMPORARY))
             ]
-        elif entry.name.removesuffix(".tmp") not in _FILES or (
+        elif entry.name.removesuffix(TEMPORARY) not in _FILES or (
             entry.name == "compare.json" and not _is_comparison(entry)
         ):
             found.append(entry.name)
@@ -69,9 +69,11 @@ def _is_comparison(path: Path) -> bool:
 
 def write_files(out: Path, files: Mapping[str, str]) -> None:
     """Write `files` (relative path -> text) one by one, each all or nothing, in their order; figures that are not among
-    them are removed. Raises EdgeAdaptError when one cannot be written.
+    them are removed, and so is what killed processes left. Raises EdgeAdaptError when one cannot be written.
     """
     try:
+        for folder in (out, *(out / name for name in _FOLDERS)):
+            clear_temporary(folder)
         for name, text in files.items():
             write_whole(out / name, text)
         for figure in (out / "figures").glob("*.svg"):

@@ -19,7 +19,7 @@ class Disk:
     """The file operations that a save is made of, one method each, so that tests can make any of them fail."""
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -71,6 +71,13 @@ def require_own_folder(path: Path) -> None:
         )
 
 
+def make_folders(path: Path, disk: Disk = DISK) -> None:
+    """Make a folder and those above it that are not there, so that they survive a power cut, too."""
+    for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+        disk.make_folder(missing)
+        disk.sync_folder(missing.parent)
+
+
 def write_durably(path: Path, content: bytes, disk: Disk = DISK) -> None:
     """Make `content` the contents of `path`, all or nothing: temporary file, sync, rename, sync of the folder.
 
@@ -79,9 +86,7 @@ def write_durably(path: Path, content: bytes, disk: Disk = DISK) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        if not path.parent.is_dir():
-            disk.make_folder(path.parent)
-            disk.sync_folder(path.parent.parent)
+        make_folders(path.parent, disk)
         _write_synced(temporary, content, disk)
         disk.replace(temporary, path)
         disk.sync_folder(path.parent)
@@ -113,7 +118,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises `EdgeAdaptError` when another writer has it or the folder cannot be written."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise EdgeAdaptError(f"the state cannot be changed: {path} cannot be written ({error.strerror})") from error

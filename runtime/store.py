@@ -209,6 +209,14 @@ class StateStore:
         initial = self.initial()
         return self.replace_current(current, Snapshot(replace(initial.header, note="reset"), initial.tensors))
 
+    def take_over(self, given: Snapshot) -> Snapshot:
+        """Make a state from outside, one that fits, current."""
+        try:
+            current = self.read()
+        except BundleError:
+            current = None
+        return self.replace_current(current, Snapshot(replace(given.header, note="imported"), given.tensors))
+
     def replace_current(self, former: Snapshot | None, new: Snapshot) -> Snapshot:
         """Keep `former` in the history, then save `new`, then let the oldest of the history go.
 
@@ -241,11 +249,11 @@ class StateStore:
         if owner != self.owner:
             given, mine = (f"{o.model}, {o.method}, manifest {o.bundle[:12]}" for o in (owner, self.owner))
             raise BundleError(f"{path} belongs to another bundle ({given}), not to this one ({mine}); take it away")
-        if problem := self._misfit(snapshot):
+        if problem := self.misfit(snapshot):
             raise DamagedStateError(problem)
         return snapshot
 
-    def _misfit(self, snapshot: Snapshot) -> str:
+    def misfit(self, snapshot: Snapshot) -> str:
         """What keeps a sound snapshot from being a state of this bundle; "" where nothing does."""
         shapes = {tensor.name: tensor.shape for tensor in self.manifest.state}
         current = snapshot.part(CURRENT)

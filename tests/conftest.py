@@ -6,9 +6,10 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,24 +49,32 @@ def killed_at_every_call() -> Callable[..., Iterator[Path]]:
     return _killed
 
 
-_CALLS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "ctypes.get_errno"}
-"""Audit events of Python that a change of files begins with (and the one that follows an exchange of two folders)."""
+@pytest.fixture
+def synced_in_order() -> Callable[..., list[str]]:
+    """synced_in_order(work, home): see `_synced_in_order`."""
+    return _synced_in_order
+
+
+_CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_NAMED = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate"}
+"""Audit events of Python that a change of files begins with; a file that is opened to be changed is one, too."""
+
+_AFTER_EXCHANGE = "ctypes.get_errno"
+_BY_NUMBER = ("write", "fsync")
+"""Calls on an open file, which Python does not tell of: our own go through `os`, where a child takes their place."""
 
 
 def _killed(prepared: Callable[[], Path], work: Callable[[Path], Any], most: int = 1000) -> Iterator[Path]:
     """Do `work(folder)` again and again, each time in a child and on a new `prepared()` folder. The child is killed
-    before its first call of the file system, then before its second, and so on until it comes to the end; yields each
-    folder as it was left.
+    before the first call that changes a file or makes a change last, then before the second, and so on until it comes
+    to the end; a write is half done when it is killed. Yields each folder as it was left.
     """
     for number in range(1, most):
         folder = prepared()
         child = os.fork()
         if child == 0:
             _die_at(number, str(folder))
-            try:
-                work(folder)
-            finally:
-                os._exit(0 if sys.exc_info()[0] is None else 1)
+            _work_and_end(work, folder)
         _, status = os.waitpid(child, 0)
         yield folder
         if not os.WIFSIGNALED(status):
@@ -75,17 +84,152 @@ def _killed(prepared: Callable[[], Path], work: Callable[[Path], Any], most: int
     raise AssertionError(f"no end after {most} calls")
 
 
+def _work_and_end(work: Callable[[Path], Any], folder: Path) -> NoReturn:
+    try:
+        work(folder)
+    finally:
+        failed = sys.exc_info()[1]
+        if failed is not None:
+            traceback.print_exception(failed)
+        os._exit(failed is not None)
+
+
 def _die_at(number: int, home: str) -> None:
     left = number
 
-    def count(event: str, arguments: tuple[Any, ...]) -> None:
+    def is_last() -> bool:
         nonlocal left
-        if event not in _CALLS:
-            return
-        named = [str(os.fspath(a)) for a in arguments if isinstance(a, str | os.PathLike)]
-        if event == "ctypes.get_errno" or any(name.startswith(home) for name in named):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return left == 0
 
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(descriptor: int, *arguments: Any) -> Any:
+            if os.path.isabs(path := _path_of(descriptor)) and path.startswith(home) and is_last():
+                if name == "write":
+                    real(descriptor, arguments[0][: len(arguments[0]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(descriptor, *arguments)
+
+        return call
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        if (event == _AFTER_EXCHANGE or _changes(event, arguments, home)) and is_last():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for name in _BY_NUMBER:
+        setattr(os, name, counted(name))
     sys.addaudithook(count)
+
+
+def _path_of(descriptor: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
+
+
+def _changes(event: str, arguments: tuple[Any, ...], home: str) -> bool:
+    """Whether an audit event is a change of something in `home`; `shutil.rmtree` names what it removes by folder."""
+    if event == "open":
+        return isinstance(arguments[2], int) and bool(arguments[2] & _CHANGING) and _below(arguments[0], home)
+    by_folder = event in ("os.remove", "os.rmdir") and arguments[1] >= 0
+    return event in _NAMED and (by_folder or any(_below(name, home) for name in arguments))
+
+
+def _below(name: Any, home: str) -> bool:
+    return isinstance(name, str | os.PathLike) and str(os.fspath(name)).startswith(home)
+
+
+def _synced_in_order(work: Callable[[], Any], home: Path, *exchanges: tuple[Any, str]) -> list[str]:
+    """Do `work()` in a child, and return what is wrong with the order in which it changes what is in `home`, where the
+    power may go at any instant: a name given to, or something removed before, what is not on the disk yet, and what is
+    not there at the end. `exchanges`: (module, name) of functions that let two paths change places, given those.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        order = _Order(str(home))
+        order.listen(exchanges)
+        try:
+            work()
+            order.ends()
+        except BaseException as failure:
+            traceback.print_exception(failure)
+            order.wrong.append(repr(failure))
+        finally:
+            order.deaf = True
+            os.write(write_end, "\n".join([*order.wrong, f"{order.names} names"]).encode()[: 1 << 15])
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as told:
+        *wrong, last = told.read().decode().splitlines()
+    os.waitpid(child, 0)
+    assert last != "0 names", "nothing was written at all"
+    return wrong
+
+
+class _Order:
+    """Files that are written and not synced, and folders whose new names are not; what is wrong with their order.
+
+    A lock has no content, and what lies in a folder in the making (.tmp-...) need not last under its name there.
+    """
+
+    def __init__(self, home: str) -> None:
+        self.home, self.deaf = home, False
+        self.files: set[str] = set()
+        self.folders: set[str] = set()
+        self.wrong: list[str] = []
+        self.names = 0
+
+    def listen(self, exchanges: tuple[tuple[Any, str], ...]) -> None:
+        real = os.fsync
+
+        def sync(descriptor: int) -> None:
+            real(descriptor)
+            self.files.discard(path := _path_of(descriptor))
+            self.folders.discard(path)
+
+        os.fsync = sync
+        for module, name in exchanges:
+            setattr(module, name, self._exchanging(getattr(module, name)))
+        sys.addaudithook(self._hear)
+
+    def ends(self) -> None:
+        self.wrong += [f"{path} is not on the disk at the end" for path in self._open() if os.path.lexists(path)]
+
+    def _exchanging(self, real: Callable[[Path, Path], bool]) -> Callable[[Path, Path], bool]:
+        def exchanged(one: Path, other: Path) -> bool:
+            self._named(str(one), str(other))
+            return real(one, other)
+
+        return exchanged
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.deaf or not _changes(event, arguments, self.home):
+            return
+        if event == "open":
+            path = str(os.fspath(arguments[0]))
+            if not path.endswith("/lock"):
+                self.files.add(path)
+                self.folders.add(os.path.dirname(path))
+        elif event == "os.mkdir":
+            path = str(os.fspath(arguments[0]))
+            if not os.path.exists(path) and "/.tmp-" not in path:
+                self.folders.add(os.path.dirname(path))
+        elif event == "os.rename":
+            self._named(*(str(os.fspath(path)) for path in arguments[:2]))
+        elif self.names and (pending := self._open()):
+            self.wrong.append(f"{arguments[0]} is removed before {pending[0]} is on the disk")
+
+    def _named(self, source: str, target: str) -> None:
+        self.names += 1
+        inside = [path for path in (*self.files, *self.folders) if path == source or path.startswith(source + "/")]
+        if inside:
+            self.wrong.append(f"{target} is the name of something not on the disk yet: {inside[0]}")
+        self.files -= set(inside)
+        self.folders.add(os.path.dirname(target))
+
+    def _open(self) -> list[str]:
+        return sorted(path for path in self.files | self.folders if "/.tmp-" not in path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError
+from ..folders import write_whole
 from ..paths import expanded
 from .peft_folder import LoraModule, load_module, save_module
 from .peft_layout import adapter_folders
@@ -92,10 +93,8 @@ def save_pool_info(folder: str | Path, info: Mapping[str, Any]) -> None:
         EdgeAdaptError: the folder cannot be written.
     """
     target = Path(folder) / POOL_FILE
-    temporary = target.with_name(f".tmp-{POOL_FILE}")
     try:
-        temporary.write_text(json.dumps(dict(info), indent=2) + "\n", encoding="utf-8")
-        temporary.replace(target)
+        write_whole(target, json.dumps(dict(info), indent=2) + "\n")
     except OSError as error:
         raise EdgeAdaptError(f"cannot write {target}: {error}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from edge_adapt import folders
 from edge_adapt.errors import EdgeAdaptError
-from edge_adapt.folders import try_place, whole_folder, writing
+from edge_adapt.folders import try_place, whole_folder, write_whole, writing
 
 
 def fill(out: Path, text: str) -> None:
@@ -138,3 +138,58 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
     with pytest.raises(NotADirectoryError):
         try_place(Path(os.devnull) / "out")
+
+
+def test_a_file_is_the_old_or_the_new_one_and_the_next_write_leaves_nothing_beside(
+    tmp_path: Path, killed_at_every_call
+) -> None:
+    numbers = iter(range(1000))
+
+    def prepared() -> Path:
+        home = tmp_path / str(next(numbers))
+        home.mkdir()
+        write_whole(home / "deep" / "a", "old")
+        return home
+
+    seen = []
+    for home in killed_at_every_call(prepared, lambda home: write_whole(home / "deep" / "a", "new")):
+        seen.append((home / "deep" / "a").read_text())
+        write_whole(home / "deep" / "a", "newer")
+        assert (home / "deep" / "a").read_text() == "newer" and os.listdir(home / "deep") == ["a"]
+    assert seen == ["old"] * 3 + ["new"] * 2
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside(tmp_path: Path, monkeypatch) -> None:
+    write_whole(tmp_path / "a", "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "a", "new")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_the_folders_made_for_something_are_on_the_disk_before_it(tmp_path: Path, synced_in_order) -> None:
+    assert synced_in_order(lambda: write_whole(tmp_path / "deep" / "er" / "a", "text"), tmp_path) == []
+    assert synced_in_order(lambda: fill(tmp_path / "very" / "deep" / "out", "text"), tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out", "deep/out"])
+def test_a_place_that_was_being_tried_is_cleared_by_the_next_try(
+    tmp_path: Path, killed_at_every_call, name: str
+) -> None:
+    numbers = iter(range(1000))
+
+    def prepared() -> Path:
+        home = tmp_path / str(next(numbers))
+        home.mkdir()
+        return home
+
+    left = 0
+    for home in killed_at_every_call(prepared, lambda home: try_place(home / name)):
+        left += len(os.listdir(home))
+        try_place(home / name)
+        assert not os.listdir(home)
+    assert left == 1

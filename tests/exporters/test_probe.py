@@ -33,8 +33,8 @@ def _folder(folder: Path, module: torch.nn.Module) -> Path:
     return folder
 
 
-def _three_blocks(folder: Path) -> Path:
-    return _folder(folder, BertModel(BertConfig(**SIZES, vocab_size=len(WORDS))))
+def _small(folder: Path, blocks: int = 3) -> Path:
+    return _folder(folder, BertModel(BertConfig(**SIZES | {"num_hidden_layers": blocks}, vocab_size=len(WORDS))))
 
 
 def test_what_the_exporter_cannot_translate_is_refused_first(
@@ -45,7 +45,7 @@ def test_what_the_exporter_cannot_translate_is_refused_first(
 
     monkeypatch.setattr(graph, "with_gradients", untranslated)
     monkeypatch.setattr(bundles, "attach", lambda *_: pytest.fail("work went on"))
-    config = ExportConfig(get_method("probe"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    config = ExportConfig(get_method("probe"), str(_small(tmp_path / "m", 7)), str(inputs / "reviews.csv"))
     with pytest.raises(EdgeAdaptError, match=r"'bert' cannot be exported .* aten.some_op") as caught:
         export_bundle(config, tmp_path / "bundle", silent)
     assert "\n" not in str(caught.value)
@@ -58,7 +58,7 @@ def test_a_family_that_the_table_rules_out_is_refused_without_tracing(
     ruled_out = replace(FAMILIES["bert"], exported=False, no_bundle="its heads are counted at random")
     monkeypatch.setattr(probe, "FAMILIES", {**FAMILIES, "bert": ruled_out})
     monkeypatch.setattr(bundles, "require_exportable", lambda *_: pytest.fail("it was tried"))
-    config = ExportConfig(get_method("probe"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    config = ExportConfig(get_method("probe"), str(_small(tmp_path / "m")), str(inputs / "reviews.csv"))
     with pytest.raises(EdgeAdaptError, match="'bert' cannot be exported: its heads are counted at random") as caught:
         export_bundle(config, tmp_path / "bundle", silent)
     assert "\n" not in str(caught.value)
@@ -68,9 +68,32 @@ def test_a_method_of_images_is_refused_before_a_text_model_is_tried(
     inputs: Path, tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundles, "require_exportable", lambda *_: pytest.fail("it was tried"))
-    config = ExportConfig(get_method("vpt"), str(_three_blocks(tmp_path / "m")), str(inputs / "reviews.csv"))
+    config = ExportConfig(get_method("vpt"), str(_small(tmp_path / "m")), str(inputs / "reviews.csv"))
     with pytest.raises(UsageError, match="vpt is for models of images"):
         export_bundle(config, tmp_path / "bundle", silent)
+
+
+@pytest.mark.parametrize(("blocks", "chip", "tried"), [(6, None, False), (7, None, True), (3, "reram", True)])
+def test_where_tracing_follows_soon_nothing_is_tried_before(
+    inputs: Path,
+    tmp_path: Path,
+    silent: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    blocks: int,
+    chip: str | None,
+    tried: bool,
+) -> None:
+    class Stop(Exception):
+        pass
+
+    seen = []
+    monkeypatch.setattr(bundles, "require_exportable", lambda backbone: seen.append(backbone.blocks))
+    monkeypatch.setattr(bundles, "attach", lambda *_: (_ for _ in ()).throw(Stop))
+    model = str(_small(tmp_path / "m", blocks))
+    config = ExportConfig(get_method("probe"), model, str(inputs / "reviews.csv"), chip=chip)
+    with pytest.raises(Stop):
+        export_bundle(config, tmp_path / "bundle", silent)
+    assert seen == ([blocks] if tried else [])
 
 
 @pytest.fixture

@@ -250,7 +250,10 @@ def test_what_a_comparison_leaves_is_accepted(make_report, tmp_path, monkeypatch
     (out / "cells" / "pcm-movie-0123.json.tmp").write_text("{")
     write_comparison(comparison(make_report), out)
     (out / "figures" / "pareto-9.svg").write_text("<svg/>")
+    (out / "figures" / "pareto-9.svg.tmp").write_text("<svg")
+    check_folder(out)
     write_comparison(comparison(make_report), out)
+    assert not list(out.rglob("*.tmp")), "of processes that were killed"
     assert not (out / "figures" / "pareto-9.svg").exists(), "a figure of the former comparison"
     assert (out / "cells" / "reram-movie-0123.json").read_text() == "{}"
     monkeypatch.chdir(out)
