@@ -1,10 +1,11 @@
 """`edge-adapt state`: look at the state of a bundle, go back, take it out."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..inputs import json_text
 
 if TYPE_CHECKING:
     from ..runtime.state import Snapshot
@@ -86,7 +87,7 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
         "slots": slots,
     }
     if args.json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json_text(data))
         return
     print(f"state {data['state']}: {data['note']}, {data['step']} updates since export, saved {_when(current)}")
     print(f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers")
@@ -106,7 +107,7 @@ def _history(store: "StateStore", args: argparse.Namespace) -> None:
     current, kept = store.read(), store.history()
     if args.json:
         rows = [_described(snapshot) | {"is_current": same_state(snapshot, current)} for snapshot in kept]
-        print(json.dumps({"current": current.header.counter, "history": rows}, ensure_ascii=False))
+        print(json_text({"current": current.header.counter, "history": rows}))
         return
     for snapshot in [*kept, current]:
         figures = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in snapshot.header.results.items())
@@ -152,7 +153,7 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
     else:
         tensors = _write_safetensors(store, current, args)
     if args.json:
-        print(json.dumps({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
+        print(json_text({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
     else:
         print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
 
@@ -169,21 +170,21 @@ def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.
         "model": store.manifest.model.name,
         "fingerprint": store.manifest.model.fingerprint,
         "method": store.manifest.method,
-        "labels": json.dumps([*store.manifest.labels, *header.taught], ensure_ascii=False),
+        "labels": json_text([*store.manifest.labels, *header.taught]),
         "step": str(header.step),
     }
     if args.pairs:
         if not header.mezo_rates:
             raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
         tensors |= prefixed("mezo/", current.part("mezo/"))
-        metadata["mezo_rates"] = json.dumps(header.mezo_rates)
+        metadata["mezo_rates"] = json_text(header.mezo_rates)
     write_durably(args.out, tensor_file(tensors, metadata))
     return tensors
 
 
 def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:
     if args.json:
-        print(json.dumps(_described(saved)))
+        print(json_text(_described(saved)))
     else:
         print(f"state {saved.header.counter} is current: {saved.header.note}, {saved.header.step} updates since export")
 

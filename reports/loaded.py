@@ -1,13 +1,13 @@
 """A report as an object: what `edge_adapt.simulate`, `compare`, `count` and `load_report` give."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..display import html_table
 from ..errors import UsageError, require
+from ..inputs import NotJsonError, read_json
 
 #: what a report is of, by the name of its schema
 KINDS = ("simulate", "compare", "count")
@@ -130,11 +130,12 @@ def load_report(path: str | Path) -> Report:
     if not files:
         raise UsageError(f"there is no report in {str(path)!r}: it holds neither {' nor '.join(_FILES)}")
     try:
-        data = json.loads(files[0].read_text(encoding="utf-8"))
+        data = read_json(files[0])
     except FileNotFoundError:
         raise UsageError(f"there is no report {str(path)!r}; give a report folder or its report.json") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the report {str(files[0])!r}: {error}") from None
+    except (OSError, NotJsonError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read the report {str(files[0])!r}: {said}") from None
     return Report(data)
 
 

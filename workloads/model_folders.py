@@ -6,12 +6,14 @@ on the terminal. A configuration is built by transformers' own class for its `mo
 
 import contextlib
 import inspect
-import json
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import inputs
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import NotJsonError
 from .families import Pooling, family
 from .vision import check_vision_config
 
@@ -47,9 +49,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         require_content(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
+        content = inputs.read_json(path, finite=False)
+    except (OSError, NotJsonError) as error:
+        raise EdgeAdaptError(f"{path}: {getattr(error, 'strerror', None) or one_line(error)}") from error
     if not isinstance(content, dict):
         raise EdgeAdaptError(f"{path}: expected an object, found {type(content).__name__}")
     return content
@@ -57,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def require_content(path: Path) -> None:
     """Raise `EdgeAdaptError` for a file that is Git LFS's pointer to what should be there."""
-    with open(path, "rb") as file:
+    with inputs.open_file(path, sys.maxsize) as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
 

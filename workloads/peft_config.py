@@ -1,6 +1,5 @@
 """Read `adapter_config.json` of a LoRA adapter in `peft` format, and refuse what would change the maths unseen."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import NotJsonError, read_json
 from .peft_values import ALPHA, CONFIG_FILE, FINITE, RANK, Targets, Values, shown
 
 _READ = {
@@ -106,10 +106,10 @@ def read_config(folder: Path) -> AdapterConfig:
     """
     path = folder / CONFIG_FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except OSError as error:
         raise EdgeAdaptError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except NotJsonError as error:
         raise EdgeAdaptError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise EdgeAdaptError(f"{path} is not a JSON object")
