@@ -94,18 +94,21 @@ def _die_at(number: int, home: str) -> None:
 
 
 EXTREMES = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 10**299, -(10**30), 0.5, -0.0, 1e308, 1e-308, "", " ", "x" * 3000, "[/bold]",
-    "\x1b[2J", "../../etc/passwd", "/dev/zero", "\ud83d\ude00", "NaN", [], {}, [[]], [0] * 200, {"": None}, "\u202e", "%s{}$",
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 10**299, -(10**30), 0.5, -0.0, 1e308, 1e-308, "", " ",
+    "x" * 3000, "[/bold]", "\x1b[2J", "../../etc/passwd", "/dev/zero", "\ud83d\ude00", "NaN", [], {}, [[]],
+    [0] * 200, {"": None}, "\u202e", "%s{}$",
 )  # fmt: skip
 TOKENS = (
-    b"\0", b"\xff\xfe", b"\x1b[31m", b"1" * 5000, b"NaN", b"Infinity", b"-1", b"1e999", b"[" * 3000, b"{" * 3000, b"*a", b"&a ", b"!!int zz",
-    b"\r", b"\n\n", b"\t", b"'", b'"', b":", b",", b"- ", b"\\ud800", b"2024-99-99", b"\xc3", b"<<: ", b"%", b"|", b"\x80" * 8,
+    b"\0", b"\xff\xfe", b"\x1b[31m", b"1" * 5000, b"NaN", b"Infinity", b"-1", b"1e999", b"[" * 3000,
+    b"{" * 3000, b"*a", b"&a ", b"!!int zz",
+    b"\r", b"\n\n", b"\t", b"'", b'"', b":", b",", b"- ", b"\\ud800",
+    b"2024-99-99", b"\xc3", b"<<: ", b"%", b"|", b"\x80" * 8,
 )  # fmt: skip
 
 
 def _mutants(content: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """`count` spoilt copies of a file, the same ones each time: bits turned, parts cut out, doubled, swapped or replaced;
-    of JSON half of them with the value of some field changed, doubled, or gone.
+    """`count` spoilt copies of a file, the same ones each time: bits turned, parts cut out, doubled, swapped or
+    replaced; of JSON half of them with the value of some field changed, doubled, or gone.
     """
     try:
         value = json.loads(content)
