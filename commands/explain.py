@@ -28,7 +28,12 @@ def add_parser(subparsers: Any) -> None:
         ],
     )
     add = parser.add_argument
-    add("report", metavar="REPORT", type=Path, help="report.json, or its folder")
+    add(
+        "report",
+        metavar="REPORT",
+        type=Path,
+        help="report.json, its folder, or a file of a comparison's cells",
+    )
     add("total", metavar="TOTAL", nargs="?", help="for example adaptation_energy_joules, programming_time_seconds")
     add("--method", metavar="NAME[:PLACEMENT]", help="whose total; needed where the report has several")
     add("--shots", metavar="N", type=int, help="of the run with so many shots [the first]")
@@ -44,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.json:
         require("rich")
-    report = read_report(args.report)
+    report = read_explainable(args.report)
     if args.total is None:
         several = len({(r["method"], r["placement"]) for r in report["results"]}) > 1
         record = None if args.method is None and several else choose_record(report, args.method, args.shots, args.seed)
@@ -61,34 +66,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_report(path: Path) -> dict[str, Any]:
+def read_explainable(path: Path) -> dict[str, Any]:
     """The report in a file or folder. Raises UsageError where there is none that can be explained."""
     from ..errors import UsageError
-    from ..inputs import NotJsonError, read_json
-    from ..reports.records import SCHEMA
+    from ..reports.reading import read_report
+    from ..reports.records import COMPARE_SCHEMA
 
-    file = path / "report.json" if path.is_dir() else path
-    try:
-        report = read_json(file)
-    except FileNotFoundError:
-        raise UsageError(f"there is no report {file}; `edge-adapt simulate` and `edge-adapt count` write one") from None
-    except (OSError, NotJsonError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read the report {file}: {said}") from None
-    schema = report.get("schema", "") if isinstance(report, dict) else ""
-    if schema == "edge-adapt/simulate/1":
-        raise UsageError(
-            f"{file} is a report of an earlier version (schema {schema!r}), without the answers and chips of each run: "
-            "run its `command` again"
-        )
-    if schema not in (SCHEMA, "edge-adapt/count/1"):
-        raise UsageError(
-            f"{file} is no report of `edge-adapt simulate` or `edge-adapt count`: its schema is {schema!r}"
-        )
-    if schema == SCHEMA:
-        from ..reports import validate
-
-        validate(report)
+    report = read_report(path)
+    if report["schema"] == COMPARE_SCHEMA:
+        folder = path if path.is_dir() else path.parent
+        kept = sorted(map(str, (folder / "cells").glob("*.json")))
+        some = f": {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}" if kept else f" in {str(folder / 'cells')!r}"
+        raise UsageError(f"a comparison has no prices of its own; explain one of its simulations{some}")
     return report
 
 

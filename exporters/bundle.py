@@ -19,7 +19,7 @@ from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..folders import nearest, try_place, whole_folder, writing
 from ..methods import Adaptation, Method, Placement
-from ..methods.spec import require_in_bundles
+from ..methods.spec import require_in_bundles, require_plan_in_bundles
 from ..paths import expanded
 from ..progress import Progress
 from ..runtime import manifest as form
@@ -168,7 +168,7 @@ def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
         )
     require_proven_torch()
     require_exportable_family(backbone)
-    config.method.require_kind(backbone.kind, backbone.name)
+    require_plan_in_bundles(config.method.plan(backbone.shape, placement=Placement.DIGITAL))
     return backbone.reading(task), task
 
 

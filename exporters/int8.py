@@ -88,7 +88,8 @@ def round_pool(pool: Pool) -> Pool:
 def round_beside(adaptation: Adaptation) -> None:
     """Round what a method keeps frozen beside the backbone and its pool, which are rounded already."""
     for name, tensor in adaptation.cell_tensors.items():
-        if adaptation.placements[name] is Placement.NVM_FROZEN and not name.endswith((".pool_a", ".pool_b")):
+        planned = adaptation.plan.tensors[name]
+        if planned.placement is Placement.NVM_FROZEN and not planned.of_pool:
             tensor.data = torch.as_tensor(round_rows(tensor.detach().numpy()))
 
 

@@ -19,6 +19,8 @@ class Head(ABC):
     """One kind of head, on features (n, width), for so many classes."""
 
     name: ClassVar[str]
+    in_bundles: ClassVar[bool] = False
+    """Whether the trainer of bundles knows where it starts, and which numbers of it are a class's."""
 
     @abstractmethod
     def tensors(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -51,6 +53,7 @@ class LinearHead(Head):
     """A matrix and a bias, which start as the classifier by class means (`class_means`)."""
 
     name = "linear"
+    in_bundles = True
 
     def tensors(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
         return {"weight": (classes, width), "bias": (classes,)}

@@ -72,12 +72,15 @@ class Size:
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained)."""
+    """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
+    values are those of a pool's matrices, side by side.
+    """
 
     name: str
     shape: tuple[int, ...]
     placement: Placement = Placement.DIGITAL
     group: str = ""
+    of_pool: bool = False
 
     @property
     def in_cells(self) -> bool:

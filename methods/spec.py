@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
+from .heads import HEADS
 from .placement import BackwardNeed, Placement
 from .plan import Part, Plan, Size, completed, target_linears
 from .recipes import KEYS, Recipe
@@ -277,3 +278,14 @@ def require_in_bundles(method: Method) -> None:
         if not regulariser.in_bundles:
             part = f"regulariser {regulariser.name} of {method.name}"
             raise UsageError(f"a bundle cannot hold the {part}: simulate it instead")
+
+
+def require_plan_in_bundles(plan: Plan) -> None:
+    """Raise `UsageError` for a plan with another head, or other features, than a bundle has."""
+    if not HEADS[plan.head_kind].in_bundles:
+        raise UsageError(f"a bundle cannot hold the head {plan.head_kind} of {plan.method}: simulate it instead")
+    if plan.features:
+        raise UsageError(
+            f"a bundle cannot hold the features {plan.features!r} of {plan.method}, only those that its model is made "
+            "for: simulate it instead"
+        )

@@ -7,11 +7,9 @@ from typing import Any
 
 from ..display import html_table
 from ..errors import UsageError, require
-from ..inputs import NotJsonError, read_json
 
 #: what a report is of, by the name of its schema
 KINDS = ("simulate", "compare", "count")
-_FILES = ("report.json", "compare.json")
 
 
 class Report:
@@ -22,15 +20,14 @@ class Report:
 
     def __init__(self, data: Mapping[str, Any]):
         """Raises `UsageError` for an object of another schema, `ReportError` for one that does not follow its own."""
+        from .schema import validate
+
         schema = str(data.get("schema", "")) if isinstance(data, Mapping) else ""
         family, _, rest = schema.partition("/")
         kind = rest.partition("/")[0]
         if family != "edge-adapt" or kind not in KINDS:
             raise UsageError(f"this is no report of edge-adapt simulate, compare or count: its schema is {schema!r}")
-        if kind == "simulate":
-            from .schema import validate
-
-            validate(data)
+        validate(data)
         self.kind = kind
         self.data: Mapping[str, Any] = data
 
@@ -125,18 +122,9 @@ def load_report(path: str | Path) -> Report:
         UsageError: there is none, or it is of something else.
         ReportError: a field is missing or wrong; the message names it.
     """
-    path = Path(path).expanduser()
-    files = [path / name for name in _FILES if (path / name).exists()] if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"there is no report in {str(path)!r}: it holds neither {' nor '.join(_FILES)}")
-    try:
-        data = read_json(files[0])
-    except FileNotFoundError:
-        raise UsageError(f"there is no report {str(path)!r}; give a report folder or its report.json") from None
-    except (OSError, NotJsonError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read the report {str(files[0])!r}: {said}") from None
-    return Report(data)
+    from .reading import read_report
+
+    return Report(read_report(Path(path).expanduser()))
 
 
 def _table(kind: str, data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -5,11 +5,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import EdgeAdaptError, unknown_name
-from .records import OUTCOMES, Field, SimulateReport, fields_of
+from .records import (
+    COMPARE_SCHEMA,
+    COUNT_SCHEMA,
+    OUTCOMES,
+    SCHEMA,
+    CompareReport,
+    CountReport,
+    Field,
+    SimulateReport,
+    fields_of,
+)
 from .records.kinds import LIST, OBJECT
-from .records.results import Result
 
 _SUM_TOLERANCE = 1e-3
+
+REPORTS: Mapping[str, type] = {SCHEMA: SimulateReport, COMPARE_SCHEMA: CompareReport, COUNT_SCHEMA: CountReport}
+"""The record of a report by the name of its schema."""
+
+_KEYS = ("device", "task", "method", "placement", "shots", "seed")  # of these, those that the records of a report have
 
 
 class ReportError(EdgeAdaptError):
@@ -17,18 +31,29 @@ class ReportError(EdgeAdaptError):
 
 
 def validate(report: Mapping[str, Any]) -> None:
-    """Check every field of a report: present, of its kind, in its range, finite, and no field that is not documented.
+    """Check every field of a report of `simulate`, `compare` or `count`: present, of its kind, in its range, finite,
+    and no field that is not documented.
 
-    Also checked: energies by component add up to their total (0.1 %), and no two records share method, placement,
-    shots and seed.
+    Also checked: energies by component add up to their total (0.1 %), and no two records share device, task, method,
+    placement, shots and seed.
 
     Raises:
         ReportError: with the path of the first wrong or missing field, e.g. `results[3].accuracy_chip`.
     """
     if not isinstance(report, Mapping):
         raise ReportError(f"a report is {OBJECT.words}, got {_shown(report)}")
-    check_record(SimulateReport, report)
-    _check_records(report["results"])
+    schema = report.get("schema")
+    if isinstance(schema, str) and schema not in REPORTS:
+        raise ReportError(f"report field schema: {unknown_name('value', schema, REPORTS)}")
+    cls = REPORTS[schema] if isinstance(schema, str) else SimulateReport
+    check_record(cls, report)
+    _check_records(report["results"], next(f.record for f in fields_of(cls) if f.name == "results"))
+    if cls is SimulateReport:
+        _check_simulated(report)
+
+
+def _check_simulated(report: Mapping[str, Any]) -> None:
+    """What `simulate` alone reports: answers, and the picture of a tile."""
     _check_answers(report)
     if (tile := report["conductance_map"]) is not None:
         shapes = {(len(grid), len(grid[0])) for grid in (tile["target_siemens"], tile["programmed_siemens"])}
@@ -83,21 +108,23 @@ def _check_field(value: Any, field: Field, path: str) -> None:
             check_record(field.record, value, path)
 
 
-def _check_records(results: list[dict[str, Any]]) -> None:
+def _check_records(results: list[dict[str, Any]], cls: Any) -> None:
     first: dict[tuple[Any, ...], int] = {}
+    names = [name for name in _KEYS if name in {field.name for field in fields_of(cls)}]
     for index, record in enumerate(results):
-        key = tuple(record[name] for name in ("method", "placement", "shots", "seed"))
+        key = tuple(record[name] for name in names)
         if key in first:
+            said = ", ".join(f"{name} {value!r}" for name, value in zip(names, key, strict=True))
             raise ReportError(
-                f"report field results[{index}] repeats results[{first[key]}]: method {key[0]!r}, placement "
-                f"{key[1]!r}, {key[2]} shots, seed {key[3]}; every record must differ in one of these"
+                f"report field results[{index}] repeats results[{first[key]}]: {said}; every record must differ in one "
+                "of these"
             )
         first[key] = index
-        _check_sums(record, index)
+        _check_sums(record, index, cls)
 
 
-def _check_sums(record: Mapping[str, Any], index: int) -> None:
-    for field in fields_of(Result):
+def _check_sums(record: Mapping[str, Any], index: int, cls: type) -> None:
+    for field in fields_of(cls):
         if field.total is None or not field.total.components:
             continue
         total, parts = record[field.name], record[field.total.components]

@@ -1,11 +1,11 @@
 """The documentation of the schemas: `python -m edge_adapt.reports.schema_docs report` prints `docs/report-schema.md`,
-`... compare` prints `docs/compare-schema.md`.
+`... compare` prints `docs/compare-schema.md`, `... count` prints `docs/count-schema.md`.
 """
 
 import sys
 from collections.abc import Iterable
 
-from .records import COMPARE_FIELDS, COMPARE_SCHEMA, FIELDS, LABELS, SCHEMA, Field
+from .records import COMPARE_FIELDS, COMPARE_SCHEMA, COUNT_FIELDS, COUNT_SCHEMA, FIELDS, LABELS, SCHEMA, Field
 
 _REPORT = f"""# The schema of `report.json`
 
@@ -39,6 +39,17 @@ Made by `python -m edge_adapt.reports.schema_docs compare > docs/compare-schema.
   files lie, and when they were written, does not count.
 """
 
+_COUNT = f"""# The schema of a count
+
+`edge-adapt count` writes `report.json` with `--out`, and `--json` prints the same object. Schema: `{COUNT_SCHEMA}`.
+Made by `python -m edge_adapt.reports.schema_docs count > docs/count-schema.md`; a test keeps the two in step.
+
+- Units, kinds and labels are those of [report-schema.md](report-schema.md); so are the fields of `device`,
+  `programming.backbone`, `programming.pool` and `references[]`, which are not listed here.
+- Every field is present. The file is strict JSON: no NaN, no infinity.
+- [energy.md](energy.md) says how everything is counted, and what is estimated.
+"""
+
 _HEADING = """
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|
@@ -55,6 +66,11 @@ def compare_schema() -> str:
     return _COMPARE + _HEADING + _rows(COMPARE_FIELDS)
 
 
+def count_schema() -> str:
+    """The text of `docs/count-schema.md`."""
+    return _COUNT + _HEADING + _rows(COUNT_FIELDS)
+
+
 def _rows(fields: Iterable[Field]) -> str:
     lines = []
     for field in fields:
@@ -65,7 +81,7 @@ def _rows(fields: Iterable[Field]) -> str:
     return "".join(lines)
 
 
-_PAGES = {"report": report_schema, "compare": compare_schema}
+_PAGES = {"report": report_schema, "compare": compare_schema, "count": count_schema}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in _PAGES:

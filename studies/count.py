@@ -15,16 +15,18 @@ from typing import Any
 
 from .._version import __version__
 from ..defaults import DEFAULT_METHODS
-from ..devices import Chip, load_chip, references_used, unknown_numbers
+from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, methods_for
 from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
 from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
 from ..methods.plan import Matrix, Plan
-from ..simulator import CostTable, EventCounts, area
+from ..reports.records import COUNT_SCHEMA, CountReport, plain
+from ..reports.records.count import CountedModel, CountedProgramming, CountedResult
+from ..reports.records.programming import Share
+from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import PROBES, compensates, sums
-from ..simulator.costs import described
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
 from ..simulator.writing import require_programmable
@@ -32,12 +34,11 @@ from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
+from .device_record import chip_references, device_record
 from .digital import inference_events, training_events
 from .method_settings import MethodSettings, require_readable
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
-
-SCHEMA = "edge-adapt/count/1"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Passes:
 
 
 def count(config: CountConfig, command: str = "") -> dict[str, Any]:
-    """The whole study; returns the report as plain data (docs/energy.md). Raises UsageError for options that do not
-    fit.
+    """The whole study; returns the report as plain data (docs/count-schema.md). Raises UsageError for options that
+    do not fit.
     """
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
@@ -78,27 +79,28 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
     backbone = {name: plans[0].matrices[name] for name in plans[0].backbone}
     deployed = counter.arrays({**backbone, **once})
     results = [result(config, counter, shape, plan, deployed) for plan in plans]
-    return {
-        "schema": SCHEMA,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "config": config.as_dict(),
-        "config_hash": config.digest(),
-        "versions": {"edge_adapt": __version__, "numpy": importlib.metadata.version("numpy")},
-        "device": _device(chip, deployed),
-        "model": {
-            "name": shape.name,
-            "title": shape.title,
-            "weights_in_cells": shape.weights,
-            "hidden_size": shape.hidden_size,
-            "blocks": len(shape.blocks),
-            "matrices": len(shape.linears),
-        },
-        "programming": programming(counter, backbone, once),
-        "results": results,
-        "references": references_used(chip),
-        "messages": [*notes, *messages(chip, config, plans)],
-    }
+    report = CountReport(
+        schema=COUNT_SCHEMA,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=command,
+        config=config.as_dict(),
+        config_hash=config.digest(),
+        versions={"edge_adapt": __version__, "numpy": importlib.metadata.version("numpy")},
+        device=device_record(chip, deployed),
+        model=CountedModel(
+            name=shape.name,
+            title=shape.title,
+            weights_in_cells=shape.weights,
+            hidden_size=shape.hidden_size,
+            blocks=len(shape.blocks),
+            matrices=len(shape.linears),
+        ),
+        programming=programming(counter, backbone, once),
+        results=results,
+        references=chip_references(chip),
+        messages=[*notes, *messages(chip, config, plans)],
+    )
+    return plain(report)
 
 
 def choose(config: CountConfig, shape: ModelShape) -> list[Plan]:
@@ -218,14 +220,14 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     return counts, steps
 
 
-def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Plan, deployed: int) -> dict[str, Any]:
+def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Plan, deployed: int) -> CountedResult:
     """The record of a method: what one adaptation and one answer cost."""
     table, chip, length = counter.table, counter.chip, config.tokens
     own = {name: method.extra[name] for name in method.rewritten if name in method.extra}
     arrays = deployed + counter.arrays(own)
     happened, steps = adaptation_events(config, counter, method)
     looks = table.powered(counter.looks(method.matrices.values()), arrays) if compensates(chip) else None
-    looked = looks and table.cost(looks)
+    looked = table.cost(looks) if looks else None
     counts = table.powered(happened, arrays)
     driven, matrices = length + method.extra_tokens, method.matrices
     answer = inference_events(method, Passes.of(1, length, 1))
@@ -238,36 +240,36 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
-    return {
-        "method": method.method,
-        "placement": method.placement.value,
-        "backward_need": method.backward_need.value,
-        "trained_parameters": sum(t.numbers for t in method.moving if t.group != "head"),
-        "head_parameters": method.head_numbers if method.tensors["head.weight"].group else 0,
-        "cells_written": round(counts.cells_written),
-        "cells_in_placement": counter.cells(rewritten),
-        "write_energy_joules": table.write_joules(counts),
-        "write_time_seconds": cost.seconds["writes"],
-        "adaptation_energy_joules": cost.total_joules,
-        "adaptation_time_seconds": cost.total_seconds,
-        "adaptation_energy_by_component_joules": cost.joules,
-        "adaptation_time_by_component_seconds": cost.seconds,
-        "adaptation_event_counts": counts.as_dict(),
-        "compensation_energy_joules": looked and looked.total_joules,
-        "compensation_time_seconds": looked and looked.total_seconds,
-        "compensation_event_counts": looks and looks.as_dict(),
-        "inference_energy_joules": inference.total_joules,
-        "inference_time_seconds": inference.total_seconds,
-        "inference_time_pipelined_seconds": line * cycle + inference.seconds["digital"],
-        "inference_interval_seconds": max(busiest * cycle, inference.seconds["digital"]),
-        "inference_energy_by_component_joules": inference.joules,
-        "inference_event_counts": answer.as_dict(),
-        "endurance_share_per_task": share,
-        "tasks_until_worn_out": tasks,
-        "train_steps": steps,
-        "label": "estimated",
-        "note": _note(method, config),
-    }
+    return CountedResult(
+        method=method.method,
+        placement=method.placement.value,
+        backward_need=method.backward_need.value,
+        trained_parameters=sum(t.numbers for t in method.moving if t.group != "head"),
+        head_parameters=method.head_numbers if method.tensors["head.weight"].group else 0,
+        cells_written=round(counts.cells_written),
+        cells_in_placement=counter.cells(rewritten),
+        write_energy_joules=table.write_joules(counts),
+        write_time_seconds=cost.seconds["writes"],
+        adaptation_energy_joules=cost.total_joules,
+        adaptation_time_seconds=cost.total_seconds,
+        adaptation_energy_by_component_joules=cost.joules,
+        adaptation_time_by_component_seconds=cost.seconds,
+        adaptation_event_counts=counts.as_dict(),
+        compensation_energy_joules=looked.total_joules if looked else None,
+        compensation_time_seconds=looked.total_seconds if looked else None,
+        compensation_event_counts=looks.as_dict() if looks else None,
+        inference_energy_joules=inference.total_joules,
+        inference_time_seconds=inference.total_seconds,
+        inference_time_pipelined_seconds=line * cycle + inference.seconds["digital"],
+        inference_interval_seconds=max(busiest * cycle, inference.seconds["digital"]),
+        inference_energy_by_component_joules=inference.joules,
+        inference_event_counts=answer.as_dict(),
+        endurance_share_per_task=share,
+        tasks_until_worn_out=tasks,
+        train_steps=steps,
+        label="estimated",
+        note=_note(method, config),
+    )
 
 
 def max_writes(method: Plan, steps: int) -> int:
@@ -279,53 +281,32 @@ def max_writes(method: Plan, steps: int) -> int:
     return first + changes if method.placement is Placement.NVM_STEP else 1
 
 
-def programming(counter: Counter, backbone: Mapping[str, Matrix], once: Mapping[str, Matrix]) -> dict[str, Any]:
+def programming(counter: Counter, backbone: Mapping[str, Matrix], once: Mapping[str, Matrix]) -> CountedProgramming:
     """The one-time programming of the backbone and of what else is programmed `once` (a pool, VeRA's matrices)."""
     sample, table, frozen = counter.sample, counter.table, {**backbone, **once}
     parts = []
     for matrices in (backbone, once):
         cost = table.cost(counter.programming(matrices.values()))
-        parts.append(
-            {
-                "cells": counter.cells(matrices),
-                "energy_joules": cost.total_joules,
-                "time_seconds": cost.total_seconds,
-            }
-        )
+        cells = counter.cells(matrices)
+        parts.append(Share(cells=cells, energy_joules=cost.total_joules, time_seconds=cost.total_seconds))
     counts = counter.programming(frozen.values())
     cost = table.cost(counts)
     log = sample.programming.log
     read = table.cost(counter.reads(frozen.values(), 1))
-    return {
-        "cells": counter.cells(frozen),
-        "pulses_mean": sample.programming.pulses_mean,
-        "pulses_mean_standard_error": sample.programming.pulses_error,
-        "failed_share": float(log.failed.mean()),
-        "energy_joules": cost.total_joules,
-        "time_seconds": cost.total_seconds,
-        "event_counts": counts.as_dict(),
-        "backbone": parts[0],
-        "pool": parts[1] if once else None,
-        "write_read_ratio": amortise.write_read_ratios(log, read.total_joules / counter.cells(frozen)),
-        "sample_cells": sample.cells,
-        "label": "estimated",
-    }
-
-
-def _device(chip: Chip, arrays: int) -> dict[str, Any]:
-    return {
-        "name": chip.name,
-        "title": chip.title,
-        "cell": chip.cell.name,
-        "periphery": chip.periphery.name,
-        "technology": chip.cell.technology,
-        "array": {
-            "rows": chip.array.rows, "columns": chip.array.columns, "slices": chip.array.slices, "arrays_used": arrays
-        },
-        "area_square_meters": area(chip, arrays),
-        "costs": described(chip),
-        "unknown": [f"{key}: {note}" for key, note in unknown_numbers(chip)],
-    }  # fmt: skip
+    return CountedProgramming(
+        cells=counter.cells(frozen),
+        pulses_mean=sample.programming.pulses_mean,
+        pulses_mean_standard_error=sample.programming.pulses_error,
+        failed_share=float(log.failed.mean()),
+        energy_joules=cost.total_joules,
+        time_seconds=cost.total_seconds,
+        event_counts=counts.as_dict(),
+        backbone=parts[0],
+        pool=parts[1] if once else None,
+        write_read_ratio=amortise.write_read_ratios(log, read.total_joules / counter.cells(frozen)),
+        sample_cells=sample.cells,
+        label="estimated",
+    )
 
 
 def _note(method: Plan, config: CountConfig) -> str:

@@ -11,24 +11,23 @@ import numpy as np
 
 from .._version import __version__
 from ..defaults import DEFAULT_READAPT
-from ..devices import Chip, references_used, unknown_numbers
+from ..devices import Chip
 from ..methods import METHODS, BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
-from ..reports.records import SCHEMA, SimulateReport, from_plain, plain
+from ..reports.records import SCHEMA, SimulateReport, plain
 from ..reports.records.conclusions import BreakEven, PoolFit, Reference
-from ..reports.records.device import Cost, CrossbarArray, Device
 from ..reports.records.header import Inputs, TestSet
 from ..reports.records.programming import ChipFacts, Programming, Share, Tile
 from ..reports.records.results import Result
 from ..reports.records.workload import Model, Pool, PoolModule, Task
-from ..simulator import CostTable, ProgrammedModel, WriteLog, area
-from ..simulator.costs import described
+from ..simulator import CostTable, ProgrammedModel, WriteLog
 from ..simulator.counting import conducting_seconds, most_pulses, write_events
 from ..simulator.effects import messages as messages_of_effects
 from ..workloads.scores import MEANING
 from . import amortise, inputs
 from .chips import facts
+from .device_record import chip_references, device_record
 from .environment import environment, results_digest
 from .raw_pixels import raw_pixels
 from .wiring import wire_message
@@ -128,7 +127,7 @@ def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, 
         seeds=list(config.seed_numbers),
         ages_seconds=list(config.age_seconds),
         test_sets=test_sets,
-        device=_device(chip, first.arrays),
+        device=device_record(chip, first.arrays),
         **parts,
         raw_pixels=pixels,
         programming=programming,
@@ -218,22 +217,6 @@ def _read_joules(results: Sequence[Result], bench: Workbench, cells_of: Mapping[
     return float(sum(parts[name] or 0.0 for name in _READING) * size.sequences / size.tokens / cells)
 
 
-def _device(chip: Chip, arrays: int) -> Device:
-    return Device(
-        name=chip.name,
-        title=chip.title,
-        cell=chip.cell.name,
-        periphery=chip.periphery.name,
-        technology=chip.cell.technology,
-        array=CrossbarArray(
-            rows=chip.array.rows, columns=chip.array.columns, slices=chip.array.slices, arrays_used=arrays
-        ),
-        area_square_meters=area(chip, arrays),
-        costs=[from_plain(Cost, cost) for cost in described(chip)],
-        unknown=[f"{key}: {note}" for key, note in unknown_numbers(chip)],
-    )
-
-
 def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> Tile:
     """A corner of the first array of a matrix: wanted and programmed conductance, pairs in neighbouring columns."""
     matrix = base.matrix(name)
@@ -248,7 +231,7 @@ def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> Tile:
 
 def references(chip: Chip, bench: Workbench) -> list[Reference]:
     """The papers behind the numbers of this report: the chip's, and those of the methods that ran."""
-    found = [from_plain(Reference, entry) for entry in references_used(chip)]
+    found = chip_references(chip)
     sources = {(f"method {v.method.name}", v.method.name): v.method.source for v in bench.variants}
     for strategy in unusual_strategies(bench):
         sources[f"{strategy.kind} {strategy.name}", strategy.name] = strategy.source

@@ -14,7 +14,7 @@ from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, Placement
 from ..methods.attaching import plan_on
-from ..methods.spec import require_in_bundles
+from ..methods.spec import require_in_bundles, require_plan_in_bundles
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
 from ..workloads.image_tasks import IMAGE_TASKS
@@ -155,6 +155,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
         from ..exporters.probe import require_exportable  # onnx takes a second to import
 
         require_exportable(backbone)
+        for method in (v.method for v in methods if Placement.DIGITAL in v.method.placements):
+            require_plan_in_bundles(method.plan(backbone.shape, placement=Placement.DIGITAL))
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)

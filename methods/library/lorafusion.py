@@ -83,8 +83,8 @@ class LoRAFusion(Method):
         for linear, ranks in pool.items():
             rows, outputs = sum(ranks), linear.out_features
             stacks += [
-                TensorPlan(f"{linear.name}.pool_a", (rows, linear.in_features), Placement.NVM_FROZEN),
-                TensorPlan(f"{linear.name}.pool_b", (outputs, rows), Placement.NVM_FROZEN),
+                TensorPlan(f"{linear.name}.pool_a", (rows, linear.in_features), Placement.NVM_FROZEN, of_pool=True),
+                TensorPlan(f"{linear.name}.pool_b", (outputs, rows), Placement.NVM_FROZEN, of_pool=True),
             ]
             forward += fusion_forward(rows, outputs, self.cross_terms, self.magnitude)
             backward += fusion_backward(rows, outputs, self.cross_terms, self.magnitude, linear not in firsts)

@@ -1,4 +1,4 @@
-"""What `report.json` and `compare.json` hold, as typed records: a file for each section.
+"""What `report.json` (of `simulate` and of `count`) and `compare.json` hold, as typed records: a file for each section.
 
 A new field is one line in its class, with kind, meaning, unit and label (`spec.py`), and the value where the record is
 made (`studies/`). The check of reports, docs/report-schema.md, `results.csv` and, with `heading` or `total`, the tables
@@ -6,6 +6,7 @@ and `edge-adapt explain` follow from that line.
 """
 
 from .compare import COMPARE_SCHEMA, CompareReport
+from .count import COUNT_SCHEMA, CountReport
 from .results import OUTCOMES
 from .simulate import SCHEMA, SimulateReport
 from .spec import LABELS, Field, fields_of, from_plain, plain, walk
@@ -13,11 +14,14 @@ from .spec import LABELS, Field, fields_of, from_plain, plain, walk
 __all__ = [
     "COMPARE_FIELDS",
     "COMPARE_SCHEMA",
+    "COUNT_FIELDS",
+    "COUNT_SCHEMA",
     "FIELDS",
     "LABELS",
     "OUTCOMES",
     "SCHEMA",
     "CompareReport",
+    "CountReport",
     "Field",
     "SimulateReport",
     "fields_of",
@@ -33,3 +37,6 @@ _DOCUMENTED = frozenset(field.record for field in FIELDS if field.record is not 
 
 COMPARE_FIELDS: tuple[Field, ...] = tuple(walk(CompareReport, known=_DOCUMENTED))
 """Every field of `compare.json` that is not one of `report.json`."""
+
+COUNT_FIELDS: tuple[Field, ...] = tuple(walk(CountReport, known=_DOCUMENTED))
+"""Every field of `report.json` of `edge-adapt count` that is not one of `FIELDS`."""

@@ -96,7 +96,13 @@ def says(
     return dataclasses.field(default=default, metadata=said)
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(says,))
+def as_in(cls: type, name: str, *, label: str = "") -> Any:
+    """The field of this name of another record, said there; only `label` may differ. Known from the start."""
+    said = next(field for field in dataclasses.fields(typing.cast("Any", cls)) if field.name == name).metadata
+    return dataclasses.field(metadata={**said, "label": label or said["label"]})
+
+
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(says, as_in))
 def record(cls: type[T]) -> type[T]:
     """Makes a class the declaration of a record: every field is given by its name."""
     return dataclass(frozen=True, kw_only=True)(cls)

@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said_in_one_line(function, options, said, here):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "there is no report"), ("{", "cannot read the report"), ("[]", "this is no report"),
+    [(None, "there is no report"), ("{", "cannot read the report"), ("[]", "is no report of"),
      ('{"schema": "other/1"}', "its schema is 'other/1'")],
 )  # fmt: skip
 def test_what_is_no_report_is_refused(text, said, tmp_path):

@@ -13,6 +13,7 @@ from edge_adapt.methods.library.frozen import Frozen
 from edge_adapt.methods.library.vpt import DeepVisualPromptTuning
 from edge_adapt.methods.plan import Size
 from edge_adapt.methods.recipes import Recipe
+from edge_adapt.methods.spec import require_plan_in_bundles
 from edge_adapt.workloads.families import POOLINGS
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -229,3 +230,15 @@ def test_features_and_heads_that_there_are_not(request, options, kind, tagged, m
     shape = request.getfixturevalue("backbone" if kind == "text" else "image_backbone").shape
     with pytest.raises(UsageError, match=message):
         Looking(recipe=RECIPE, **options).plan(shape, Size(classes=CLASSES, tagged=tagged))
+
+
+def test_a_bundle_has_the_features_and_the_head_of_its_model(backbone, monkeypatch):
+    class Unknown(LinearHead):
+        name, in_bundles = "unknown-head", False
+
+    monkeypatch.setitem(HEADS, "unknown-head", Unknown())
+    require_plan_in_bundles(Looking(recipe=RECIPE).plan(backbone.shape))
+    with pytest.raises(UsageError, match="a bundle cannot hold the features 'moments' of frozen"):
+        require_plan_in_bundles(Looking(recipe=RECIPE, features="moments").plan(backbone.shape))
+    with pytest.raises(UsageError, match="a bundle cannot hold the head unknown-head of frozen"):
+        require_plan_in_bundles(Looking(recipe=RECIPE, head="unknown-head").plan(backbone.shape))

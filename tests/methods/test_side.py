@@ -268,7 +268,7 @@ def test_counted_events_are_those_of_a_simulated_run(
     counts, steps = adaptation_events(config, counter, plan)
     assert steps == cost.steps
     assert {n: getattr(counts, n) for n in EXACT} == {n: getattr(cost.counts, n) for n in EXACT}
-    record = result(config, counter, base.shape, plan, deployed=0)["inference_event_counts"]
+    record = result(config, counter, base.shape, plan, deployed=0).inference_event_counts
     assert {n: record[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
     assert set(plan.matrices) == set(trial.model.names)
 
@@ -289,9 +289,9 @@ def test_storing_saves_energy_and_time(counter, base):
         for cached in (True, False)
     ]
     for key in ("adaptation_energy_joules", "adaptation_time_seconds"):
-        assert records[0][key] < 0.7 * records[1][key], key
-    assert records[0]["inference_energy_joules"] == records[1]["inference_energy_joules"]
-    assert records[0]["backward_need"] == "SIDE"
+        assert getattr(records[0], key) < 0.7 * getattr(records[1], key), key
+    assert records[0].inference_energy_joules == records[1].inference_energy_joules
+    assert records[0].backward_need == "SIDE"
 
 
 def test_padding_drives_no_cell_of_the_side_network(chip, backbone, examples):

@@ -165,7 +165,7 @@ def compare(tiny, counter, name, placement, optimiser="adamw", **changes):
     assert steps == cost.steps
     assert {n: getattr(counts, n) for n in EXACT} == {n: getattr(cost.counts, n) for n in EXACT}
     record = result(config, counter, tiny.shape, plan, deployed=0)
-    happened = record["inference_event_counts"]
+    happened = record.inference_event_counts
     assert {n: happened[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
     matrices = plan.matrices
     assert set(matrices) == set(model.names)

@@ -1,12 +1,14 @@
 """`edge-adapt count` as a command: its options, files of options and of shapes, and what it prints and writes."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
-from edge_adapt import cli
+from edge_adapt import cli, load_report
 from edge_adapt.errors import UsageError
+from edge_adapt.reports import ReportError
 from edge_adapt.studies.count import count
 from edge_adapt.studies.count_config import CountConfig, read_count_config
 
@@ -119,3 +121,33 @@ def test_what_cells_cannot_do_is_not_counted():
     settings = (("lora.recipe.optimiser", "mezo"), ("lora.recipe.estimate", "forward-gradient"))
     with pytest.raises(UsageError, match="forward-gradient needs exact reads"):
         count(CountConfig(model="bert-tiny", method=("lora",), settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("results", 0, "adaptation_energy_joules"), None, r"results\[0\]\.adaptation_energy_joules is null"),
+        (
+            ("results", 0, "inference_energy_joules"),
+            1.0,
+            r"results\[0\]\.inference_energy_by_component_joules adds up to",
+        ),
+        (("programming", "backbone"), [], r"programming\.backbone is \[\]"),
+        (("device", "costs", 0, "counts"), "x", r"device\.costs\[0\]\.counts is 'x'"),
+        (("results",), [], "results has 0 entries"),
+        (("unheard",), 1, "'unheard'"),
+    ],
+)
+def test_a_count_that_was_changed_by_hand_is_refused(path, value, said, tmp_path, capsys):
+    report = count(CountConfig(model="bert-tiny", method=("probe", "lora")))
+    *way, last = path
+    holder = report
+    for step in way:
+        holder = holder[step]
+    holder[last] = value
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(report), encoding="utf-8")
+    assert cli.main(["explain", str(file)]) == 1
+    assert re.search(said, capsys.readouterr().err)
+    with pytest.raises(ReportError, match=said):
+        load_report(file)
