@@ -78,7 +78,7 @@ class _Child:
                 "modules in a list, or write it without repeats of repeats"
             ) from None
         self._answers += 1
-        return answer  # type: ignore[no-any-return]
+        return answer
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

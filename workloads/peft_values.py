@@ -61,7 +61,7 @@ class Targets:
         # The first number behind a list; without a name of the list, behind any that is not the model itself.
         rules = [rf"(?:.*?\.)?{pattern}\.(\d+)\." for pattern in self.patterns] or [r".*?\.[^.]*\.(\d+)\."]
         found = next((groups for rule in rules if (groups := match(rule, module))), None)
-        return None if found and int(found[1]) in self.layers else "layers_to_transform"
+        return None if found and int(found[1] or -1) in self.layers else "layers_to_transform"
 
 
 def _matches(rule: str | Sequence[str], module: str) -> bool:
