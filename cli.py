@@ -14,6 +14,7 @@ from typing import Any
 from ._version import __version__
 from .commands.output import safe_streams
 from .commands.parser import Parser, printing_help
+from .display import shown
 from .errors import EdgeAdaptError
 
 COMMANDS = (
@@ -127,7 +128,7 @@ def _stop_behind(error: BaseException) -> BaseException | None:
 
 
 def _say(text: str) -> None:
-    print(f"edge-adapt: {text}", file=sys.stderr)
+    print(f"edge-adapt: {shown(text)}", file=sys.stderr)
 
 
 def _kept(args: Any) -> str:

@@ -1,6 +1,7 @@
 """How objects show themselves: one short line in Python, a small table in a notebook. Imports nothing of ours."""
 
 import html
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 
@@ -16,6 +17,29 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return html_table([(name, str(value)) for name, value in self._facts().items()], type(self).__name__)
+
+
+def shown(text: str) -> str:
+    """A text from a file, a folder or another library, as it may go to a terminal: one line, and every sign that is
+    none (escape sequences, line breaks, half characters, what turns the direction of writing round) by its number.
+
+    >>> shown("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_numbered(sign) if _unseen(sign) else sign for sign in text)
+
+
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _unseen(sign: str) -> bool:
+    return sign in _TURNS or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _numbered(sign: str) -> str:
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 def html_table(rows: Sequence[Sequence[str]], caption: str = "", heading: Sequence[str] = ()) -> str:

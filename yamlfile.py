@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from .errors import UsageError, unknown_name
+from .inputs import read_bytes
 
 _CORE = "tag:yaml.org,2002:"
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -22,6 +23,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _DIGITS_MAX = 300
+_BYTES = 1 << 17
+"""No YAML file that is read here is longer: the longest that comes along has a tenth of it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -139,7 +142,7 @@ class Place:
             return _BOOLEANS[text]
         if _NOT_FINITE.fullmatch(text):
             self.fail(f"{text} is no number that can be worked with; write a finite one")
-        if not _NUMBER.fullmatch(text) or len(text) > _DIGITS_MAX:
+        if len(text) > _DIGITS_MAX or not _NUMBER.fullmatch(text):
             return text
         if doubt := leading_zero(text):
             self.fail(f"{doubt}; write it without, or in quotes as a text")
@@ -177,13 +180,11 @@ def read(path: Path, hint: str = "") -> Place:
 def read_or_empty(path: Path) -> Place | None:
     """As `read`; None for a file that holds nothing but blanks and comments."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, _BYTES).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
-    except ValueError as error:  # a name that no file can have
-        raise UsageError(f"cannot read {str(path)!r}: {error}") from None
     try:
         node = yaml.compose(text, Loader=_Loader)
         root = None if node is None else Place(path, node)

@@ -106,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     else:
-        from rich.console import Console
+        from ..reports.console import console as terminal
 
-        print_comparison(comparison, Console(), paths)
+        print_comparison(comparison, terminal(), paths)
     return 0 if comparison["results"] else 1
 
 

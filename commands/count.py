@@ -142,9 +142,9 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     if as_json:
         print(text, end="")
     else:
-        from rich.console import Console
+        from ..reports.console import console as terminal
 
-        _print(report, out, Console(highlight=False))
+        _print(report, out, terminal())
     return 0
 
 

@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageError, require
+from ..inputs import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_json(data: Any) -> int:
-    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(data, indent=2))
     return 0
 
 
 def _console() -> "Console":
-    from rich.console import Console
+    from ..reports.console import console as terminal
 
-    return Console(highlight=False)
+    return terminal()
 
 
 def _table(title: str, columns: tuple[str, ...], right: tuple[str, ...] = ()) -> "Table":
@@ -183,7 +183,7 @@ def _show(args: argparse.Namespace) -> int:
             print_table(console, _values_table(part, rows, with_notes, not console.is_terminal), listing=True)
     references = _table("References", ("key", "citation", "doi"))
     for item in described["references"]:
-        references.add_row(escape(item["key"]), escape(item["citation"]), item["doi"] or "")
+        references.add_row(escape(item["key"]), escape(item["citation"]), escape(item["doi"] or ""))
     print_table(console, references, listing=True)
     counts = {status: sum(row["status"] == status for row in described["values"]) for status in _STATUS_STYLE}
     console.print(_status_line(counts))

@@ -1,10 +1,10 @@
 """`edge-adapt evaluate`: how many labels of a file a bundle gets right."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from ..inputs import json_text
 from .on_device import add_bundle, add_data_options, open_bundle, read_labelled, reading_of, say_if_untrained
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         by_label = {name: {"examples": n, "right": right} for name, (n, right) in found.by_label.items()}
         data = {"examples": found.examples, "accuracy": found.accuracy, "loss": found.loss, "by_label": by_label}
-        print(json.dumps(data, ensure_ascii=False))
+        print(json_text(data))
         return 0
     print(f"accuracy {100 * found.accuracy:.1f} % of {found.examples}, mean loss {found.loss:.4f}")
     for name, (count, right) in found.by_label.items():

@@ -2,9 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..inputs import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
     record = choose_record(report, args.method, args.shots, args.seed) if needs_record(args.total) else None
     explanation = explain(report, args.total, record)
     if args.json:
-        print(json.dumps(dataclasses.asdict(explanation), indent=1, ensure_ascii=False))
+        print(json_text(dataclasses.asdict(explanation), indent=1))
     else:
-        from rich.console import Console
+        from ..reports.console import console as terminal
 
-        _print(explanation, Console(highlight=False))
+        _print(explanation, terminal())
     return 0
 
 
@@ -87,14 +88,14 @@ def _print_totals(
 
     names = list(dict.fromkeys(f"{r['method']}:{r['placement']}" for r in report["results"]))
     if as_json:
-        print(json.dumps({"totals": {name: value for name, (value, _) in totals.items()}, "methods": names}, indent=1))
+        print(json_text({"totals": {name: value for name, (value, _) in totals.items()}, "methods": names}, indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
+    from ..reports.console import console as terminal
     from ..reports.values import si
 
-    console = Console(highlight=False)
+    console = terminal()
     grid = Table.grid(padding=(0, 2))
     for name, (value, unit) in totals.items():
         grid.add_row(name, f"{value:.4g} m²" if unit == "m²" else si(value, unit, 4))
@@ -102,7 +103,7 @@ def _print_totals(
     if records_left:
         more = [name for name, total in TOTALS.items() if total.place == "record"]
         console.print(f"With --method NAME[:PLACEMENT] also: {', '.join(more)}.")
-    console.print(f"Methods of the report: {', '.join(names)}.")
+    console.print(f"Methods of the report: {', '.join(names)}.", markup=False)
 
 
 def _print(explanation: "Explanation", console: "Console") -> None:
@@ -123,8 +124,8 @@ def _print(explanation: "Explanation", console: "Console") -> None:
     table.add_column("%", "100", justify="right", no_wrap=True)
     above = ""
     for line in explanation.lines:
-        name = component_title(line.component)
-        each = "unknown: 0" if line.each is None else _amount(line.each, line.unit)
+        name = escape(component_title(line.component))
+        each = "unknown: 0" if line.each is None else escape(_amount(line.each, line.unit))
         share = f"{100 * line.total / explanation.total:.1f}" if explanation.total else ""
         product = _amount(line.total, explanation.unit)
         table.add_row(name if name != above else "", escape(line.event), _number(line.events), each, product, share)
@@ -133,7 +134,7 @@ def _print(explanation: "Explanation", console: "Console") -> None:
     console.print("\n[bold]What one costs[/]")
     behind = Table.grid(padding=(0, 1))
     for what, cost in _behind(explanation).items():
-        behind.add_row(what, escape(cost))
+        behind.add_row(escape(what), escape(cost))
     console.print(behind)
     if explanation.references:
         console.print("\n[bold]Sources[/]")

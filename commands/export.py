@@ -1,12 +1,12 @@
 """`edge-adapt export`: write a bundle that trains on a device with onnxruntime alone."""
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..defaults import DEFAULT_EXPORT
+from ..inputs import json_text
 from .on_device import add_data_options, reading_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     with kept_clear(), TerminalProgress("importing torch and onnx") as progress:
         record = _export(args, progress)
-    print(json.dumps(record, indent=2) if args.json else _summary(record))
+    print(json_text(record, indent=2) if args.json else _summary(record))
     return 0
 
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..inputs import json_text
+
 if TYPE_CHECKING:
     from .progress import TerminalProgress
 
@@ -31,7 +33,6 @@ def kept(_args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch and say where everything is."""
-    import json
 
     from ..errors import EdgeAdaptError, UsageError, unknown_name
     from ..workloads.packages import PACKAGES
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with TerminalProgress("looking into the cache") as progress:
         found, failed = _fetch(list(dict.fromkeys(args.packages)), progress)
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json_text(found, indent=1))
     else:
         for name, folder in found.items():
             print(f"{name} {PACKAGES[name].version}: {folder}")

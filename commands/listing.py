@@ -1,9 +1,10 @@
 """What the lists of models and tasks share."""
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from ..inputs import json_text
 
 
 def add_list(
@@ -18,19 +19,19 @@ def add_list(
 def print_list(what: str, records: list[dict[str, Any]], as_json: bool, remark: str) -> int:
     """Print records of `models list` and `tasks list`."""
     if as_json:
-        print(json.dumps({what: records}, indent=2, ensure_ascii=False))
+        print(json_text({what: records}, indent=2))
         return 0
     from ..errors import require
 
     require("rich")
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from ..reports.console import console as terminal
     from ..reports.fitting import print_table
 
-    console = Console(highlight=False)
+    console = terminal()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("name", "kind", "download", "fetched"):
         table.add_column(heading, justify="right" if heading == "download" else "left", no_wrap=True)

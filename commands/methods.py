@@ -1,11 +1,10 @@
 """`edge-adapt methods`: what the adaptation methods are and how many numbers each trains."""
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from ..errors import require
+from ..inputs import json_text
 from .stdout import kept_clear
 
 
@@ -107,12 +106,13 @@ def _list(args: argparse.Namespace) -> int:
 
     records = describe_methods()
     if args.json:
-        print(json.dumps({"methods": records}, indent=2))
+        print(json_text({"methods": records}, indent=2))
         return 0
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.stdout)
+    from ..reports.console import console as terminal
+
+    console = terminal()
     table = Table(title="Adaptation methods", show_lines=True)
     for header in ("method", "what is trained", "placements", "gradient"):
         table.add_column(header, no_wrap=header != "what is trained")
@@ -133,10 +133,11 @@ def _count(args: argparse.Namespace) -> int:
     with kept_clear():
         record = count_parameters(args.model, args.method, args.rank, args.pool_size, **options)
     if args.json:
-        print(json.dumps(record, indent=2))
+        print(json_text(record, indent=2))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from ..reports.console import console as terminal
 
     table = Table(title=f"{args.method} on {args.model}, without the classifier head")
     table.add_column("trained")
@@ -151,7 +152,7 @@ def _count(args: argparse.Namespace) -> int:
         table.add_row(f"{beside}, in cells, programmed once", f"{record['weights_in_cells_frozen']:,}")
     if record["weights_in_cells_rewritten"]:
         table.add_row("weights in cells that training rewrites", f"{record['weights_in_cells_rewritten']:,}")
-    print_table(Console(file=sys.stdout), table)
+    print_table(terminal(), table)
     return 0
 
 

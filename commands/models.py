@@ -1,9 +1,9 @@
 """`edge-adapt models`: the models that come by name, and the families that a model of one's own may be of."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
+from ..inputs import json_text
 from .listing import add_list, print_list
 
 if TYPE_CHECKING:
@@ -40,18 +40,18 @@ def run_families(args: argparse.Namespace) -> int:
     """Print the table of families."""
     records = known_families()
     if args.json:
-        print(json.dumps({"families": records}, indent=2, ensure_ascii=False))
+        print(json_text({"families": records}, indent=2))
         return 0
     from ..errors import require
 
     require("rich")
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from ..reports.console import console as terminal
     from ..reports.fitting import print_table
 
-    console = Console(highlight=False)
+    console = terminal()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("model_type", "family", "reads", "runs", "bundles", "head sees", "roles of its matrices"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("model_type", "reads", "runs", "bundles"))

@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..display import shown
 from .clock import about, clock_time
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def byte_count(text: str) -> int:
 
 class _Remarks(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"edge-adapt: {record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"edge-adapt: {shown(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 class UpdateLine:

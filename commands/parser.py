@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ..display import shown
 from ..errors import nearest
 
 
@@ -27,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("the following arguments are required") and self.examples:
             message += f"; for example: {self.examples[0]}"
-        print(f"edge-adapt: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"edge-adapt: error: {shown(message)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

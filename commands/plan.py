@@ -1,10 +1,10 @@
 """`edge-adapt plan`: how much memory training a bundle will need."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from ..inputs import json_text
 from .on_device import byte_count
 
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.measure:
         data["measured_peak_bytes"] = measured(args.bundle, batch, tokens, args.threads)["peak_bytes"]
     if args.json:
-        print(json.dumps(data))
+        print(json_text(data))
         return 0
     print(f"training on {batch} {manifest.model.kind}s of {tokens} tokens at a time")
     for key, value in data.items():

@@ -1,11 +1,10 @@
 """`edge-adapt pool`: train a pool of LoRA modules, or look into one."""
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from ..errors import require
+from ..inputs import json_text
 from ..paths import expanded
 from .on_device import add_data_options
 
@@ -92,21 +91,23 @@ def _train(args: argparse.Namespace) -> int:
         progress.stage("loading model and tasks")
         record = train_pool(PoolConfig(**values), args.out, progress)
     if args.json:
-        print(json.dumps(record, indent=2))
+        print(json_text(record, indent=2))
         return 0
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Pool for {record['base_model']} in {args.out}")
+    from ..reports.console import console as terminal
+
+    table = Table(title=escape(f"Pool for {record['base_model']} in {args.out}"))
     for header, justify in (("module", "left"), ("trained on", "right"), ("held-out accuracy", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for entry in record["modules"]:
         accuracy = f"{entry['held_out_accuracy']:.3f} of {entry['held_out_examples']}"
-        table.add_row(entry["name"], f"{entry['train_examples']} examples", accuracy)
-    console = Console(file=sys.stdout)
+        table.add_row(escape(entry["name"]), f"{entry['train_examples']} examples", accuracy)
+    console = terminal()
     print_table(console, table, listing=True)
     for message in record["messages"]:
-        console.print(message, highlight=False, markup=False)
+        console.print(message, markup=False)
     return 0
 
 
@@ -116,27 +117,29 @@ def _inspect(args: argparse.Namespace) -> int:
 
     record = inspect_pool(args.path)
     if args.json:
-        print(json.dumps(record, indent=2))
+        print(json_text(record, indent=2))
         return 0
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    from ..reports.console import console as terminal
+
     title = f"{args.path}: {len(record['modules'])} modules for {record['base_model']}, {record['weights']:,} weights"
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for header in ("module", "task", "rank", "scale", "norm of s B A", "held-out accuracy"):
         table.add_column(header, justify="left" if header in ("module", "task") else "right")
     for module in record["modules"]:
         accuracy = module["held_out_accuracy"]
         table.add_row(
-            module["name"],
-            module["task"] or "unknown",
+            escape(module["name"]),
+            escape(module["task"] or "unknown"),
             str(module["rank"]),
             f"{module['scale']:g}",
             f"{module['update_norm']:.2f}",
             "unknown" if accuracy is None else f"{accuracy:.3f}",
         )
-    console = Console(file=sys.stdout)
+    console = terminal()
     print_table(console, table, listing=True)
     for line in (*record["messages"], *([f"made by: {record['command']}"] if record["command"] else [])):
-        console.print(line, highlight=False)
+        console.print(line, markup=False)
     return 0

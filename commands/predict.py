@@ -1,11 +1,11 @@
 """`edge-adapt predict`: the label of each line of a file or of standard input."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from ..inputs import json_text
 from .on_device import add_bundle, add_data_options, open_bundle, reading_of, say_if_untrained
 
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
                 {"line": e.line, "label": p.label, "probability": p.probability, "probabilities": p.probabilities}
                 for e, p in zip(examples, predictions, strict=True)
             ]
-            print(json.dumps({"state": session.snapshot.header.counter, "predictions": rows}, ensure_ascii=False))
+            print(json_text({"state": session.snapshot.header.counter, "predictions": rows}))
         else:
             for prediction in predictions:
                 print(f"{prediction.label}\t{prediction.probability:.4f}")

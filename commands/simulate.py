@@ -167,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(paths.json.read_text(encoding="utf-8"), end="")
     else:
-        from rich.console import Console
+        from ..reports.console import console as terminal
 
-        print_summary(report, Console(), paths)
+        print_summary(report, terminal(), paths)
     return 0

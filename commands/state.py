@@ -1,10 +1,11 @@
 """`edge-adapt state`: look at the state of a bundle, go back, take it out, put one in."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..inputs import json_text
 
 if TYPE_CHECKING:
     from ..runtime.state import Snapshot
@@ -90,7 +91,7 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
         "slots": slots,
     }
     if args.json:
-        print(json.dumps(data, ensure_ascii=False))
+        print(json_text(data))
         return
     print(f"state {data['state']}: {data['note']}, {data['step']} updates since export, saved {_when(current)}")
     print(f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers")
@@ -110,7 +111,7 @@ def _history(store: "StateStore", args: argparse.Namespace) -> None:
     current, kept = store.read(), store.history()
     if args.json:
         rows = [_described(snapshot) | {"is_current": same_state(snapshot, current)} for snapshot in kept]
-        print(json.dumps({"current": current.header.counter, "history": rows}, ensure_ascii=False))
+        print(json_text({"current": current.header.counter, "history": rows}))
         return
     for snapshot in [*kept, current]:
         figures = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in snapshot.header.results.items())
@@ -162,7 +163,7 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
     else:
         tensors = _write_safetensors(store, current, args)
     if args.json:
-        print(json.dumps({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
+        print(json_text({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
     else:
         print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
 
@@ -181,14 +182,14 @@ def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.
         if not header.mezo_rates:
             raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
         tensors |= prefixed(PAIRS, current.part(PAIRS))
-        told["mezo_rates"] = json.dumps(header.mezo_rates)
+        told["mezo_rates"] = json_text(header.mezo_rates)
     write_durably(args.out, tensor_file(tensors, told))
     return tensors
 
 
 def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:
     if args.json:
-        print(json.dumps(_described(saved)))
+        print(json_text(_described(saved)))
     else:
         print(f"state {saved.header.counter} is current: {saved.header.note}, {saved.header.step} updates since export")
 

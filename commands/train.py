@@ -2,13 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..inputs import json_text
 from ..runtime.examples import Reading
 from .on_device import UpdateLine, add_bundle, add_data_options, byte_count, open_bundle, read_labelled
 
@@ -197,10 +197,9 @@ def _print(report: "TrainReport", session: "Session", energy: "Energy | None", a
     header = session.snapshot.header
     if as_json:
         data = dataclasses.asdict(report) | {"state": header.counter, "step": header.step}
-        data["losses"] = [loss if loss == loss else None for loss in report.losses]  # noqa: PLR0124 - NaN
         if energy is not None:
             data["energy"] = {"joules": energy.total_joules, "measured": energy.joules, "problem": energy.problem}
-        print(json.dumps(data))
+        print(json_text(data))
         return
     replayed = f" and {report.replayed} replayed ones" if report.replayed else ""
     resumed = f", resumed at update {report.resumed_at}" if report.resumed_at else ""

@@ -1,11 +1,11 @@
 """Writes the files of a comparison into its folder, beside the finished simulations, which it never touches."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
 from ..folders import TEMPORARY, clear_temporary, write_whole
+from ..inputs import NotJsonError, read_json
 from .store import check_parent
 
 _FILES = {"compare.json", "compare.html"}
@@ -61,8 +61,8 @@ def _foreign(out: Path) -> list[str]:
 
 def _is_comparison(path: Path) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        found = read_json(path)
+    except (OSError, NotJsonError):
         return False
     return isinstance(found, dict) and str(found.get("schema", "")).startswith("edge-adapt/compare/")
 

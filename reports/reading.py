@@ -1,10 +1,10 @@
 """A report from its file or folder, checked."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..inputs import NotJsonError, read_json
 from .schema import REPORTS, validate
 
 _FILES = ("report.json", "compare.json")
@@ -25,14 +25,15 @@ def read_report(path: Path) -> dict[str, Any]:
             raise UsageError(f"there is no report in {str(path)!r}: it holds neither {' nor '.join(_FILES)}")
         file = found[0]
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
     except FileNotFoundError:
         raise UsageError(
             f"there is no report {str(file)!r}; `edge-adapt simulate`, `compare` and `count` write one: give its "
             "folder or its JSON file"
         ) from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the report {str(file)!r}: {error}") from None
+    except (OSError, NotJsonError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read the report {str(file)!r}: {said}") from None
     if isinstance(data, dict) and "key" in data and isinstance(data.get("report"), dict):
         data = data["report"]
     schema = data.get("schema") if isinstance(data, dict) else None

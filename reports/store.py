@@ -4,13 +4,13 @@ Everything goes into a hidden folder beside the destination first; a rename puts
 """
 
 import errno
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EdgeAdaptError, UsageError
 from ..folders import nearest, try_place, whole_folder, write_synced
+from ..inputs import NotJsonError, read_json
 from .records import SCHEMA
 
 _FAMILY = SCHEMA.split("/", maxsplit=1)[0] + "/"
@@ -91,8 +91,8 @@ def _check_destination(out: Path) -> None:
 
 def _is_report(path: Path) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except (OSError, NotJsonError):
         return False
     return isinstance(found, dict) and str(found.get("schema", "")).startswith(_FAMILY)
 

@@ -8,10 +8,13 @@ import numpy as np
 import onnxruntime
 
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import require_file
 from .manifest import BundleError, Graph, Manifest, link_outside
 from .optim import Arrays
 from .tokens import Batch
 
+GRAPH_BYTES = 128 << 20
+"""No graph is longer: weights lie in a file of their own."""
 FATAL = 3
 """onnxruntime's log level for errors: below it, it remarks on every state tensor that a feed replaces."""
 
@@ -64,6 +67,7 @@ def open_graph(folder: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
     for key, value in graph.session.config.items():
         options.add_session_config_entry(key, value)
     try:
+        require_file(folder / graph.file, GRAPH_BYTES)
         return onnxruntime.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, nearest, unknown_name
-from .textfile import check_encoding, decode, lines, lone_surrogate, problem, read_text
+from ..inputs import NotJsonError, parse_json
+from .textfile import FIELDS, LINE_SIGNS, check_encoding, decode, lines, lone_surrogate, problem, read_text
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +187,6 @@ def _guarded(line: int, make: Callable[[], Example]) -> Row:
         return line, make()
     except LineError as error:
         return line, error
-    except RecursionError:
-        return line, LineError("not JSON that can be read (nested too deep)")
 
 
 def _example(text: object, label: object, line: int, labelled: bool) -> Example:
@@ -195,6 +194,8 @@ def _example(text: object, label: object, line: int, labelled: bool) -> Example:
         raise LineError(f"the text must be a string, not {json.dumps(text)[:40]}")
     if not text.strip():
         raise LineError("the text is empty")
+    if len(text) > LINE_SIGNS:
+        raise LineError(f"the text has {len(text)} letters, and one is read up to {LINE_SIGNS}; shorten it")
     if wrong := lone_surrogate(text):
         raise LineError(f"the text is none: {wrong}")
     return Example(text, label_of(label) if labelled else "", line)
@@ -221,14 +222,10 @@ def _from_json(line: str, number: int, reading: Reading, labelled: bool) -> Exam
     if wrong := problem(line, reading.encoding):
         raise LineError(wrong)
     try:
-        item = json.loads(line, object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
+        item = parse_json(line, finite=False)
+    except NotJsonError as error:
         whole = "; each line must be a whole object" if line.strip() in ("[", "{") else ""
-        raise LineError(f"not JSON ({error.msg} at column {error.colno}){whole}") from error
-    except LineError:
-        raise
-    except ValueError as error:  # a number of thousands of digits
-        raise LineError(f"not JSON that can be read ({error})") from error
+        raise LineError(f"{error}{whole}") from error
     columns = reading.columns(labelled)
     if not isinstance(item, dict):
         example = ", ".join(f"{json.dumps(column)}: ..." for column in columns)
@@ -238,14 +235,6 @@ def _from_json(line: str, number: int, reading: Reading, labelled: bool) -> Exam
         if key not in item:
             raise LineError(f"no {key!r}; the object has: {_listed(item)}; another key is named with --{name}-column")
     return _example(item[columns[0]], item[columns[1]] if labelled else None, number, labelled)
-
-
-def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-        raise LineError(f"the key {twice!r} stands twice in an object")
-    return found
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -262,6 +251,8 @@ def _csv_rows(path: Path, text: str, reading: Reading, labelled: bool) -> Iterat
     body = text[excel.end() :] if excel else text
     likely = SUFFIXES[path.suffix.lower()]
     delimiters = (excel[1],) if excel else (likely, *(d for d in DELIMITERS if d != likely))
+    if body.count("\n") + body.count("\r") + max(map(body.count, delimiters)) > FIELDS:
+        raise UsageError(f"{path} has more than {FIELDS} fields; keep the columns that are needed, or fewer lines")
     headers = {delimiter: _header(body, delimiter) for delimiter in delimiters}
     delimiter = next((d for d, header in headers.items() if all(column in header for column in wanted)), None)
     if not any(headers.values()):  # nothing there, or no CSV at all: the line is then named

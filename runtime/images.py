@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..inputs import open_file
 from .manifest import ImageInfo
 from .visible import visible, white_level
 
 LONGEST = 512
 """Files are first reduced until no side is longer: as on the workstation, so that both see the same numbers."""
+
+IMAGE_BYTES, PIXELS = 256 << 20, 50_000_000
+"""No image file that is read here is longer, or has more points: a few bytes may stand for gigabytes of them."""
 
 Picture = np.ndarray | Path | str
 """uint8 (height, width, 3), grey (height, width), or the name of a file that holds an image."""
@@ -109,7 +113,11 @@ def _opened(pillow: Any, path: Path) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files that are odd but can be read
         try:
-            with pillow.Image.open(path) as opened:
+            with open_file(path, IMAGE_BYTES) as file, pillow.Image.open(file) as opened:
+                if opened.width * opened.height > PIXELS:
+                    raise UsageError(
+                        f"it has {opened.width} x {opened.height} points; an image may have {PIXELS:,}: make it smaller"
+                    )
                 yield opened
         except (UsageError, MemoryError) as error:
             raise UsageError(f"{path}: {error or 'too large for the memory of this machine'}") from error

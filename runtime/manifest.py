@@ -6,14 +6,17 @@ form of JSON to check it.
 
 import hashlib
 import json
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import EdgeAdaptError
-from .schema import build, plain
+from ..inputs import open_file, parse_json, read_bytes
+from .schema import Within, build, plain
 
 SCHEMA = "edge-adapt/bundle/1"
 MANIFEST = "manifest.json"
@@ -24,6 +27,12 @@ INITIAL_STATE = "initial.safetensors"
 UNTAUGHT_BIAS = -1e4
 """Bias of a reserved class before it is taught: softmax gives it exactly 0, and its gradient is exactly 0."""
 
+SESSION_ENTRIES = ("session.disable_quant_qdq", "session.intra_op.allow_spinning")
+"""What a bundle may tell onnxruntime: other entries have it write files, or load others than the bundle's."""
+_BYTES = 8 << 20
+_NUMBERS = 1 << 27
+"""No manifest is longer, and no state has more numbers."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"\n}\n\Z')
 _CHUNK = 1 << 20
 _COPY_FILES = "copy the bundle from where its files are, with: cp -rL"
@@ -39,8 +48,8 @@ class ModelInfo:
 
     name: str
     fingerprint: str
-    hidden_size: int
-    blocks: int
+    hidden_size: Annotated[int, Within(1, 1 << 20)]
+    blocks: Annotated[int, Within(0, 10_000)]
     kind: str = "text"
 
 
@@ -49,7 +58,7 @@ class StateTensor:
     """One tensor of the adaptable state, float32. `group` is its optimiser group, None when it is not trained."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Within(0, _NUMBERS)], ...]
     group: str | None = None
     dtype: str = "float32"
 
@@ -69,15 +78,15 @@ class Recipe:
     `head_shrinkage` below 1: the head starts from discriminant analysis (`head.class_mean_head`).
     """
 
-    learning_rates: Mapping[str, float]
-    epochs: int
-    min_steps: int
-    batch_size: int
-    weight_decay: float
-    clip_norm: float
-    l1: float
-    head_margin: float
-    head_shrinkage: float = 1.0
+    learning_rates: Mapping[str, Annotated[float, Within(0, 1000)]]
+    epochs: Annotated[int, Within(0, 100_000)]
+    min_steps: Annotated[int, Within(0, 10_000_000)]
+    batch_size: Annotated[int, Within(1, 100_000)]
+    weight_decay: Annotated[float, Within(0, 1000)]
+    clip_norm: Annotated[float, Within(1e-12, 1e12)]
+    l1: Annotated[float, Within(0, 1e6)]
+    head_margin: Annotated[float, Within(0, 1e6)]
+    head_shrinkage: Annotated[float, Within(0, 1)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,8 @@ class TokenizerInfo:
     """The tokenizer's file, the length at which texts are cut (special tokens counted), and the id used as padding."""
 
     file: str
-    max_tokens: int
-    pad_id: int = 0
+    max_tokens: Annotated[int, Within(1, 1 << 20)]
+    pad_id: Annotated[int, Within(0, 1 << 31)] = 0
 
 
 @dataclass(frozen=True)
@@ -98,12 +107,12 @@ class ImageInfo:
     instead: training sees random crops of `side`, half of them mirrored, and everything else the middle.
     """
 
-    side: int
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-    tokens: int
-    resample: int = 3
-    crop_from: int | None = None
+    side: Annotated[int, Within(1, 8192)]
+    mean: tuple[Annotated[float, Within(-1000, 1000)], ...]
+    deviation: tuple[Annotated[float, Within(1e-6, 1000)], ...]
+    tokens: Annotated[int, Within(1, 1 << 20)]
+    resample: Annotated[int, Within(0, 5)] = 3
+    crop_from: Annotated[int | None, Within(1, 8192)] = None
 
     @property
     def stored(self) -> int:
@@ -137,7 +146,7 @@ class FileDigest:
     """SHA-256 in hexadecimal digits and length of a file."""
 
     sha256: str
-    bytes: int
+    bytes: Annotated[int, Within(0, 1 << 40)]
 
 
 @dataclass(frozen=True)
@@ -154,18 +163,18 @@ class Manifest:
     model: ModelInfo
     task: str
     labels: tuple[str, ...]
-    reserved_classes: int
+    reserved_classes: Annotated[int, Within(0, 100_000)]
     state: tuple[StateTensor, ...]
     l1_names: tuple[str, ...]
     recipe: Recipe
     tokenizer: TokenizerInfo | None
     graphs: Mapping[str, Graph]
-    opset: int
-    ir_version: int
+    opset: Annotated[int, Within(1, 1000)]
+    ir_version: Annotated[int, Within(1, 1000)]
     versions: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
-    plan: Mapping[str, float] = field(default_factory=dict)
+    plan: Mapping[str, Annotated[float, Within(0, 1e15)]] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     images: ImageInfo | None = None
     files: Mapping[str, FileDigest] = field(default_factory=dict)
@@ -183,10 +192,12 @@ class Manifest:
         return tuple(tensor for tensor in self.state if tensor.group is not None)
 
 
-def digest_file(path: Path) -> FileDigest:
-    """SHA-256 and length of a file."""
+def digest_file(path: Path, expected: int | None = None) -> FileDigest:
+    """SHA-256 and length of a file; without the SHA-256 where the length is not the `expected` one."""
     digest, length = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
+    with open_file(path, sys.maxsize) as file:
+        if expected is not None and (size := os.fstat(file.fileno()).st_size) != expected:
+            return FileDigest("", size)
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             length += len(chunk)
@@ -223,9 +234,9 @@ def parse_manifest(content: bytes, where: str = MANIFEST) -> Manifest:
         raise BundleError(f"{where} is damaged: its checksum does not match; copy the bundle again")
     _refuse_newer_schema(content, where)
     try:
-        manifest = build(Manifest, json.loads(content), "the manifest")
+        manifest = build(Manifest, parse_json(content), "the manifest")
         _check(manifest)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{where}: {error}; export the bundle again with this version of edge-adapt") from error
     return manifest
 
@@ -234,12 +245,16 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json`. Raises `BundleError` when there is none, or for a damaged or newer one."""
     path = folder / MANIFEST
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, _BYTES)
     except OSError as error:
         raise BundleError(
             f"{folder} is no bundle: {path} cannot be read ({_broken_link(path) or error.strerror})"
         ) from error
-    return parse_manifest(content, str(path))
+    manifest = parse_manifest(content, str(path))
+    for name in (MANIFEST, *manifest.files):
+        if outside := _link_outside(folder, folder / name):
+            raise BundleError(f"{folder}: {outside}")
+    return manifest
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
@@ -247,7 +262,7 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         try:
-            actual = digest_file(path)
+            actual = digest_file(path, expected.bytes)
         except OSError as error:
             why = _broken_link(path) or f"{error.strerror}; copy the bundle again"
             raise BundleError(f"{path} cannot be read: {why}") from error
@@ -262,13 +277,20 @@ def link_outside(folder: Path) -> str:
 
     onnxruntime reads weights only from the folder that its graph lies in.
     """
-    home = folder.resolve()
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
-            if path.exists():
-                return f"{path.name} is a link out of the folder, to {path.resolve()}; {_COPY_FILES}"
-            return f"{path.name}: {_broken_link(path)}"
+        if outside := _link_outside(folder, path):
+            return outside
+        if broken := _broken_link(path):
+            return f"{path.name}: {broken}"
     return ""
+
+
+def _link_outside(folder: Path, path: Path) -> str:
+    """What is wrong with a file that is there, but by a link out of the bundle; "" where nothing is."""
+    real = os.path.realpath(path)
+    if not os.path.exists(real) or Path(real).is_relative_to(os.path.realpath(folder)):
+        return ""
+    return f"{path.relative_to(folder)} is a link out of the folder, to {real}; {_COPY_FILES}"
 
 
 def _broken_link(path: Path) -> str:
@@ -292,6 +314,7 @@ def _check(manifest: Manifest) -> None:
     if manifest.schema != SCHEMA:
         raise ValueError(f"schema is {manifest.schema!r}, not {SCHEMA!r}")
     _check_reader(manifest)
+    _check_files(manifest)
     shapes = {tensor.name: tensor.shape for tensor in manifest.state}
     for name, shape in (
         ("head.weight", (manifest.classes, manifest.model.hidden_size)),
@@ -309,22 +332,39 @@ def _check(manifest: Manifest) -> None:
         raise ValueError(f"l1_names has {min(unknown)!r}, which is no state tensor")
     if missing := {tensor.group for tensor in manifest.trained} - manifest.recipe.learning_rates.keys():
         raise ValueError(f"the recipe has no learning rate for the group {min(map(str, missing))!r}")
-    needed = {graph.file for graph in manifest.graphs.values()} | {INITIAL_STATE}
-    if manifest.tokenizer:
-        needed.add(manifest.tokenizer.file)
-    if missing_files := needed - manifest.files.keys():
-        raise ValueError(f"the file {min(missing_files)!r} is not in the bundle")
-    if outside := [name for name in manifest.files if name.startswith("/") or ".." in name.split("/")]:
-        raise ValueError(f"the file {outside[0]!r} lies outside the bundle")
+    if sum(tensor.size for tensor in manifest.state) > _NUMBERS:
+        raise ValueError(f"the state has more than {_NUMBERS:,} numbers")
     beyond_head = any(not tensor.name.startswith("head.") for tensor in manifest.trained)
     if "infer" not in manifest.graphs or (beyond_head and "train" not in manifest.graphs):
         raise ValueError("graphs must have 'infer', and 'train' where more than the head is trained")
 
 
+def _check_files(manifest: Manifest) -> None:
+    """Raise `ValueError` for files that are not there, or lie elsewhere, and for foreign ways to open them."""
+    needed = {graph.file for graph in manifest.graphs.values()} | {INITIAL_STATE}
+    if manifest.tokenizer:
+        needed.add(manifest.tokenizer.file)
+    if missing_files := needed - manifest.files.keys():
+        raise ValueError(f"the file {min(missing_files)!r} is not in the bundle")
+    for name, digest in manifest.files.items():
+        parts = name.split("/")
+        if {"", ".", ".."} & set(parts) or "\\" in name or parts[0] in (MANIFEST, STATE_FOLDER):
+            raise ValueError(f"the file {name!r} lies outside the bundle, or in its state")
+        if not _SHA256.fullmatch(digest.sha256):
+            raise ValueError(f"the SHA-256 of {name!r} is no such")
+    for graph in manifest.graphs.values():
+        if foreign := graph.session.config.keys() - set(SESSION_ENTRIES):
+            raise ValueError(f"session entry {min(foreign)!r} is none of {', '.join(SESSION_ENTRIES)}")
+
+
 def _check_reader(manifest: Manifest) -> None:
     """Raise `ValueError` unless it is clear how texts or images are read."""
     images = manifest.images
-    if manifest.tokenizer is not None and images is not None:
-        raise ValueError("tokenizer and images exclude each other")
-    if images is not None and (images.side < 1 or not len(images.mean) == len(images.deviation) == 3):
-        raise ValueError("images need a side above 0, and mean and deviation of three channels")
+    if (manifest.tokenizer is None) == (images is None):
+        raise ValueError("either tokenizer or images must be there, and not both")
+    if images is not None and not len(images.mean) == len(images.deviation) == 3:
+        raise ValueError("images need mean and deviation of three channels")
+    if images is not None and images.stored < images.side:
+        raise ValueError(f"crop_from must be at least the side, {images.side}, not {images.crop_from}")
+    if manifest.model.kind not in ("text", "image"):
+        raise ValueError(f"model.kind must be 'text' or 'image', not {manifest.model.kind!r}")

@@ -3,18 +3,28 @@
 import dataclasses
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class Within(NamedTuple):
+    """The range of a number, ends included: `Annotated[int, Within(1, 9)]`."""
+
+    least: float
+    most: float
 
 
 def build(kind: type[T], data: object, where: str) -> T:
     """An instance of the dataclass `kind` from parsed JSON.
 
-    Fields may be str, int, float, bool, `X | None`, `tuple[X, ...]`, `Mapping[str, X]`, `Any`, or dataclasses of these.
-    Whole numbers pass for float. Raises `ValueError`: what is wrong, and where.
+    Fields may be str, int, float, bool, `X | None`, `tuple[X, ...]`, `Mapping[str, X]`, `Any`, dataclasses of these,
+    and numbers `Within` a range. Whole numbers pass for float. No text may hold control characters. Raises
+    `ValueError`: what is wrong, and where.
     """
+    _require_text(data, where)
     return _convert(kind, data, where)
 
 
@@ -33,6 +43,8 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return data
+    if origin is typing.Annotated:
+        return _limited(_convert(arguments[0], data, where), arguments[1], where)
     if origin in (typing.Union, types.UnionType):
         return None if data is None else _convert(next(a for a in arguments if a is not type(None)), data, where)
     if origin is tuple:
@@ -42,13 +54,18 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         return {
             key: _convert(arguments[1], item, f"{where}.{key}") for key, item in _checked(dict, data, where).items()
         }
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, _checked(dict, data, where), where)
-    return _checked(kind, data, where)
+    return _dataclass(kind, data, where) if dataclasses.is_dataclass(kind) else _checked(kind, data, where)
 
 
-def _dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
+def _limited(value: Any, limit: Within, where: str) -> Any:
+    if value is not None and not limit.least <= value <= limit.most:
+        raise ValueError(f"{where} must be from {limit.least:,} to {limit.most:,}, not {_cut(value)}")
+    return value
+
+
+def _dataclass(kind: Any, given: Any, where: str) -> Any:
+    data = _checked(dict, given, where)
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := sorted(data.keys() - fields.keys()):
         raise ValueError(f"unknown key {unknown[0]!r} in {where}")
@@ -61,8 +78,30 @@ def _dataclass(kind: Any, data: dict[str, Any], where: str) -> Any:
 
 def _checked(kind: type, data: Any, where: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise ValueError(f"{where} is a number that is too large") from None
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         names = {list: "a list", dict: "an object", str: "a string", int: "a whole number", float: "a number"}
         raise ValueError(f"{where} must be {names.get(kind, kind.__name__)}, not {type(data).__name__}")
     return data
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _require_text(data: Any, where: str) -> None:
+    """Raise `ValueError` for a text, wherever in the data, that would do something to the terminal that shows it."""
+    if isinstance(data, str):
+        if not data.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in data):
+            raise ValueError(f"{where} holds a control character: {_cut(data)}")
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            _require_text(key, f"a key of {where}")
+            _require_text(value, f"{where}.{key}")
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            _require_text(value, f"{where}[{number}]")

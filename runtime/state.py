@@ -21,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ..inputs import NotJsonError, parse_json
 from .files import open_regular
 from .manifest import BundleError, Manifest
 from .schema import build, plain
@@ -161,9 +162,9 @@ def decode(content: bytes) -> Snapshot:
     if digest.digest() != content[_HEAD.size : _START]:
         raise DamagedStateError("the checksum does not match")
     try:
-        parsed = json.loads(content[_START : _START + header_length])
-    except (ValueError, RecursionError) as error:
-        raise DamagedStateError("its header is no JSON") from error
+        parsed = parse_json(content[_START : _START + header_length])
+    except NotJsonError as error:
+        raise DamagedStateError(f"its header is no JSON ({error})") from error
     schema = parsed.get("schema") if isinstance(parsed, dict) else None
     if schema != SCHEMA:
         if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0]):
@@ -171,7 +172,7 @@ def decode(content: bytes) -> Snapshot:
         raise DamagedStateError("its header names no schema")
     try:
         return Snapshot(build(Header, parsed, "its header"), load(content[_START + header_length :]))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DamagedStateError(str(error)) from error
     except (SafetensorError, KeyError) as error:
         raise DamagedStateError(f"its tensors are no safetensors file ({error})") from error

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import read_bytes
 from .files import DISK, TEMPORARY, Disk, Lock, require_own_folder, write_durably
 from .manifest import INITIAL_STATE, STATE_FOLDER, BundleError, Manifest
 from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, encode, prefixed, read_slot
@@ -90,7 +91,7 @@ class StateStore:
     def initial(self) -> Snapshot:
         """The state as exported."""
         try:
-            tensors = load_file(self.bundle / INITIAL_STATE)
+            tensors = load(read_bytes(self.bundle / INITIAL_STATE, self.most_bytes))
         except (OSError, SafetensorError) as error:
             said = getattr(error, "strerror", None) or error
             raise BundleError(f"{self.bundle / INITIAL_STATE} cannot be read: {said}; copy the bundle again") from error

@@ -5,6 +5,12 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
+from ..inputs import read_bytes
+
+TEXT_BYTES, LINES, FIELDS = 32 << 20, 500_000, 2_000_000
+"""No file of examples that is read here is longer, or has more lines, or fields of a table."""
+LINE_SIGNS = 1 << 20
+"""No text of an example is longer."""
 
 NO_TEXT = (
     (re.compile(rb"\x1f\x8b"), "compressed by gzip"),
@@ -41,11 +47,9 @@ def check_encoding(name: str) -> None:
 def read_text(path: Path, encoding: str | None = None) -> str:
     """The text of a file; see `decode`. Raises `UsageError` also when it cannot be read."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, TEXT_BYTES)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # a name that no file can have
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     return decode(content, str(path), encoding)
 
 
@@ -95,6 +99,8 @@ def _utf16_without_mark(content: bytes) -> str | None:
 
 def lines(text: str) -> list[str]:
     """The lines without their ends: of Unix, Windows or old Macs, and no others (a JSON text may hold U+2028)."""
+    if text.count("\n") > LINES or text.count("\r") > LINES:
+        raise UsageError(f"a file of examples with more than {LINES} lines; give fewer")
     found = _ENDS.split(text)
     return found[:-1] if found[-1] == "" else found
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ..errors import UsageError
+from .cutting import starts
 from .manifest import BundleError, TokenizerInfo
 from .textfile import lone_surrogate
+from .tokenizer_file import read_tokenizer, working
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,14 @@ class Encoder:
     noun = "text"
 
     def __init__(self, folder: Path, info: TokenizerInfo) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / info.file))
-        except Exception as error:  # the library raises the bare class
-            raise BundleError(f"{folder / info.file} is no tokenizer: {error}") from error
-        self._tokenizer.enable_truncation(info.max_tokens)
-        self._tokenizer.no_padding()
+        self._path = folder / info.file
+        self._tokenizer = read_tokenizer(self._path)
+        with working(self._path):
+            self._tokenizer.no_padding()
+            special = self._tokenizer.num_special_tokens_to_add(False)
+            if info.max_tokens <= special:
+                raise BundleError(f"it adds {special} special tokens, and max_tokens is {info.max_tokens}")
+            self._tokenizer.enable_truncation(info.max_tokens)
         self.info = info
         self.longest = info.max_tokens
         self._said = False
@@ -63,7 +66,8 @@ class Encoder:
         for place, text in enumerate(texts, start=1):
             if wrong := lone_surrogate(text):
                 raise UsageError(f"text {place} of {len(texts)} is none: {wrong}")
-        encodings = self._tokenizer.encode_batch(list(texts))
+        with working(self._path):
+            encodings = self._tokenizer.encode_batch(starts(self._tokenizer, texts, self.info.max_tokens))
         if bare := next((i for i, encoding in enumerate(encodings) if not encoding.ids), -1) + 1:
             raise UsageError(f"text {bare} of {len(texts)} has no token that the model knows")
         if not self._said and (cut := sum(bool(encoding.overflowing) for encoding in encodings)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..inputs import NotJsonError, read_json
 from ..runtime.files import write_durably
 from .compare_keys import Key, changes
 from .config import SimulateConfig
@@ -69,8 +70,8 @@ def _names(config: SimulateConfig) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What a file holds; empty where it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except (OSError, NotJsonError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import NotJsonError, read_json
 from ..methods import Adaptation, Placement, Recipe, get_method
 from ..methods.plan import DEFAULT_TARGETS
 from ..methods.spec import HEAD_OF_IMAGES
@@ -191,8 +192,8 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """What `pool.json` in a pool's folder holds. Raises `UsageError` when there is none, or a broken one."""
     file = Path(folder) / POOL_FILE
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = read_json(file)
+    except (OSError, NotJsonError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     if not isinstance(record, dict):
         raise UsageError(f"{file} is not a JSON object")

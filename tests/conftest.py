@@ -3,7 +3,9 @@ children that are killed at a known call.
 """
 
 import contextlib
+import json
 import os
+import random
 import signal
 import sys
 import traceback
@@ -233,3 +235,89 @@ class _Order:
 
     def _open(self) -> list[str]:
         return sorted(path for path in self.files | self.folders if "/.tmp-" not in path)
+
+
+EXTREMES = (
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 10**299, -(10**30), 0.5, -0.0, 1e308, 1e-308, "", " ",
+    "x" * 3000, "[/bold]", "\x1b[2J", "../../etc/passwd", "/dev/zero", "\ud83d\ude00", "NaN", [], {}, [[]],
+    [0] * 200, {"": None}, "\u202e", "%s{}$",
+)  # fmt: skip
+TOKENS = (
+    b"\0", b"\xff\xfe", b"\x1b[31m", b"1" * 5000, b"NaN", b"Infinity", b"-1", b"1e999", b"[" * 3000,
+    b"{" * 3000, b"*a", b"&a ", b"!!int zz",
+    b"\r", b"\n\n", b"\t", b"'", b'"', b":", b",", b"- ", b"\\ud800",
+    b"2024-99-99", b"\xc3", b"<<: ", b"%", b"|", b"\x80" * 8,
+)  # fmt: skip
+
+
+def _mutants(content: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """`count` spoilt copies of a file, the same ones each time: bits turned, parts cut out, doubled, swapped or
+    replaced; of JSON half of them with the value of some field changed, doubled, or gone.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        if value is not None and number % 2:
+            yield json.dumps(_spoilt(json.loads(content), rng), indent=1).encode()
+        else:
+            yield _garbled(content, rng)
+
+
+def _garbled(content: bytes, rng: random.Random) -> bytes:
+    made = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        a, b, c = sorted(rng.randrange(len(made) + 1) for _ in range(3))
+        b = min(b, a + rng.choice((1, 8, 200)))
+        kind = rng.randrange(6)
+        if kind == 0 and made:
+            made[min(a, len(made) - 1)] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            del made[a : len(made) if rng.random() < 0.3 else b]
+        elif kind == 2:
+            made[a:a] = made[a:b]
+        elif kind == 3:
+            made[a:c] = made[b:c] + made[a:b]
+        elif kind == 4:
+            made[a:a] = rng.choice(TOKENS)
+        else:
+            made[a:b] = rng.choice(TOKENS)
+    return bytes(made)
+
+
+def _spoilt(value: Any, rng: random.Random) -> Any:
+    holders: list[Any] = []
+    level = [value]
+    while level:
+        inner = level.pop()
+        if isinstance(inner, dict | list) and inner:
+            holders.append(inner)
+            level += list(inner.values()) if isinstance(inner, dict) else inner[:20]
+    for _ in range(rng.choice((1, 1, 1, 3))):
+        holder = rng.choice(holders) if holders else [value]
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        if not keys:
+            continue
+        key, kind = rng.choice(keys), rng.randrange(5)
+        if kind == 0:
+            holder.pop(key)
+        elif kind == 1 and isinstance(holder, dict):
+            holder[f"{key}x"] = holder[key]
+        elif kind == 2:
+            other = rng.choice(keys)
+            holder[key], holder[other] = holder[other], holder[key]
+        else:
+            holder[key] = rng.choice(EXTREMES)
+    return value
+
+
+MUTATIONS = int(os.environ.get("EDGE_ADAPT_MUTATIONS", "0"))
+"""How many of each file are tried; without it, as many as take a moment."""
+
+
+@pytest.fixture
+def mutants() -> Callable[[bytes, int], Iterator[bytes]]:
+    """mutants(content, few): see `_mutants`; `few` of them, or as many as EDGE_ADAPT_MUTATIONS says."""
+    return lambda content, few: _mutants(content, MUTATIONS or few, 1)

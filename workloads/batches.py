@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast, overload
 import numpy as np
 
 from ..errors import UsageError
+from ..runtime.cutting import starts
 from .images import ImageBatch, Images
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def encode(tokenizer: "Tokenizer", texts: Sequence[str], max_tokens: int) -> lis
         UsageError: `max_tokens` leaves no room for a token beside the special ones.
     """
     with _cutting(tokenizer, max_tokens):
-        return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+        return [encoding.ids for encoding in tokenizer.encode_batch(starts(tokenizer, texts, max_tokens))]
 
 
 def encode_pairs(tokenizer: "Tokenizer", pairs: Sequence[tuple[str, str]], max_tokens: int) -> list[list[int]]:

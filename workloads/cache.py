@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from ..inputs import read_json
 from ..paths import expanded
 from .packages import Package
 from .unpack import file_sha256
@@ -47,7 +48,7 @@ def damage(folder: Path, package: Package, contents: bool) -> str | None:
     `contents=False` looks at names and sizes only; `contents=True` reads every file and compares checksums.
     """
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(folder / MARKER)
         if marker["archive_sha256"] != package.sha256:
             return "it was unpacked from another file"
         lacking = {pattern: None for pattern in package.members if not fnmatch.filter(marker["files"], pattern)}

@@ -6,12 +6,15 @@ on the terminal. A configuration is built by transformers' own class for its `mo
 
 import contextlib
 import inspect
-import json
+import math
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import inputs
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import NotJsonError
 from .families import Pooling, family
 from .vision import check_vision_config
 
@@ -34,6 +37,9 @@ PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # What would make transformers run code of a folder, or fetch some: the values are left out of a configuration.
 _RUNNING_CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation", "use_kernels")
 _POINTER = b"version https://git-lfs"
+HEADER_BYTES = 16 << 20
+_ROOM = 10_000_000  # numbers that a model may have beside those of its file: tied weights, tables that are computed
+_MOST = {"layer": 1000, "": 1 << 40}  # of whole numbers in config.json, by what is in their key
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _INDICES = ("I64", "I32", "I16", "BOOL")  # of buffers: position ids and the like
 _LEFT_OVER = ("inv_freq", "position_ids", "masked_bias")  # buffers of older versions; computed anew today
@@ -47,9 +53,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         require_content(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
+        content = inputs.read_json(path, finite=False)
+    except (OSError, NotJsonError) as error:
+        raise EdgeAdaptError(f"{path}: {getattr(error, 'strerror', None) or one_line(error)}") from error
     if not isinstance(content, dict):
         raise EdgeAdaptError(f"{path}: expected an object, found {type(content).__name__}")
     return content
@@ -57,7 +63,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def require_content(path: Path) -> None:
     """Raise `EdgeAdaptError` for a file that is Git LFS's pointer to what should be there."""
-    with open(path, "rb") as file:
+    with inputs.open_file(path, sys.maxsize) as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
 
@@ -89,6 +95,7 @@ def read_config(folder: Path) -> "PretrainedConfig":
             f"{folder} holds quantised weights ({method}); cells are programmed from float weights: give the folder "
             "of the model that they were made from"
         )
+    _require_sizes(path, content)
     values = {key: value for key, value in content.items() if key not in _RUNNING_CODE}
     try:
         config = CONFIG_MAPPING[kind].from_dict(values)
@@ -96,6 +103,18 @@ def read_config(folder: Path) -> "PretrainedConfig":
         return config
     except Exception as error:  # each class checks its values in its own way
         raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
+
+
+def _require_sizes(path: Path, content: dict[str, Any]) -> None:
+    """Raise `EdgeAdaptError` for whole numbers that no model has, be it in an inner object."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            _require_sizes(path, value)
+            continue
+        for number in value if isinstance(value, list) else (value,):
+            most = _MOST["layer" if "layer" in key and "token" not in key else ""]
+            if isinstance(number, int) and not isinstance(number, bool) and abs(number) > most:
+                raise EdgeAdaptError(f"{path}: {key} is {str(number)[:40]}; at most {most:,} are read")
 
 
 def folder_pooling(folder: Path) -> Pooling | None:
@@ -159,6 +178,7 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
 
     _require_weights(folder)
     made, options = base_class(config, encoder=True)
+    _require_room(folder, config, made, options)
     try:
         module, info = made.from_pretrained(
             folder,
@@ -175,6 +195,23 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
         raise EdgeAdaptError(f"cannot read the weights in {folder}: {one_line(error)}") from error
     _require_complete(folder, module, info)
     return module.float().eval()
+
+
+def _require_room(folder: Path, config: "PretrainedConfig", made: Any, options: dict[str, bool]) -> None:
+    """Raise `EdgeAdaptError` where config.json describes a model far larger than its weights, before it is made."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = made(config, **options)
+    except Exception as error:  # each model class checks its configuration in its own way
+        raise EdgeAdaptError(f"{folder / 'config.json'}: {one_line(error)}") from error
+    described = sum(tensor.numel() for tensor in module.state_dict().values())
+    there = sum(size for path in _weight_files(folder) for _, size in _tensors(path).values())
+    if described > 2 * there + _ROOM:
+        raise EdgeAdaptError(
+            f"the weights in {folder} have {there:,} numbers, and config.json describes a model of {described:,}"
+        )
 
 
 def base_class(config: "PretrainedConfig", encoder: bool = False) -> tuple[Any, dict[str, bool]]:
@@ -209,7 +246,7 @@ def _require_weights(folder: Path) -> None:
             "they can run code: convert them with transformers' save_pretrained where you trust them"
         )
     for path in _weight_files(folder):
-        for name, kind in _dtypes(path).items():
+        for name, (kind, _) in _tensors(path).items():
             if kind not in (*_FLOATS, *_INDICES):
                 raise UsageError(
                     f"{path}: {name} is quantised ({kind}); cells are programmed from float weights: give the folder "
@@ -238,14 +275,19 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _dtypes(path: Path) -> dict[str, str]:
-    """The type of every tensor of a file, by name: its header alone is read."""
+def _tensors(path: Path) -> dict[str, tuple[str, int]]:
+    """Type and size (in numbers) of every tensor of a file, by name: its header alone is read."""
     from safetensors import safe_open
 
     require_content(path)
     try:
+        with inputs.open_file(path, sys.maxsize) as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if length > HEADER_BYTES:
+            raise ValueError(f"its header has {length} bytes, more than {HEADER_BYTES}")
         with safe_open(str(path), framework="numpy") as file:
-            return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {name: (one.get_dtype(), math.prod(one.get_shape())) for name, one in slices.items()}
     except Exception as error:  # safetensors raises errors of its own
         raise EdgeAdaptError(f"cannot read the weights in {path.parent}: {path.name}: {one_line(error)}") from error
 

@@ -1,14 +1,14 @@
 """Read `adapter_config.json` of a LoRA adapter in `peft` format, and refuse what would change the maths unseen."""
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import NotJsonError, read_json
+from .patterns import match
 from .peft_values import ALPHA, CONFIG_FILE, FINITE, RANK, Targets, Values, shown
 
 _READ = {
@@ -106,11 +106,11 @@ def read_config(folder: Path) -> AdapterConfig:
     """
     path = folder / CONFIG_FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path, finite=False)
     except OSError as error:
         raise EdgeAdaptError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise EdgeAdaptError(f"{path} is not JSON: {error}") from error
+    except NotJsonError as error:
+        raise EdgeAdaptError(f"{path}: {error}") from error
     if not isinstance(raw, dict):
         raise EdgeAdaptError(f"{path} is not a JSON object")
     if "peft_type" not in raw:
@@ -152,6 +152,6 @@ def _refuse_unsupported(path: Path, raw: Mapping[str, Any]) -> None:
 def _pattern_for(patterns: Mapping[str, object], module_path: str) -> str:
     """The first pattern that matches the whole path or its end after a dot (peft's rule), else ""."""
     for pattern in patterns:
-        if re.match(rf"(.*\.)?({pattern})$", module_path):
+        if match(rf"(.*\.)?({pattern})$", module_path):
             return pattern
     return ""

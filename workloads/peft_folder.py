@@ -1,19 +1,23 @@
 """Adapter folders in `peft` format (`adapter_config.json` + `adapter_model.safetensors`), without peft or torch."""
 
 import json
+import math
 import re
 import shlex
-from collections.abc import Mapping
+import struct
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..errors import EdgeAdaptError, UsageError
 from ..folders import whole_folder
+from ..inputs import NotJsonError, open_file, parse_json
 from .peft_config import CONFIG_FILE, AdapterConfig, read_config
 from .peft_values import Targets
 
@@ -27,6 +31,9 @@ CONVERT = (
 )
 """Command that turns the pickle in the working folder into safetensors. torch then runs no code of the file."""
 
+HEADER_BYTES, MOST_NUMBERS = 8 << 20, 100_000_000
+"""No weights file of an adapter has a longer header, or more numbers."""
+_LENGTH, _POINTER_SIGNS = struct.Struct("<Q"), 15
 _PREFIX = "base_model.model."
 _TENSOR = re.compile(r"(?P<module>.+)\.lora_(?P<kind>[AB])\.weight")
 _SHARD = re.compile(r"adapter_model-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
@@ -202,17 +209,41 @@ def _left_aside(folder: Path, read: list[Path]) -> tuple[str, ...]:
     return (f"{', '.join(aside)} is left aside: {read[0].name} is read",) if aside else ()
 
 
-def _read_file(path: Path) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, str]]:
-    """All tensors of a safetensors file as they are stored, and its metadata."""
+def _read_file(path: Path) -> tuple[Iterator[tuple[str, dict[str, Any]]], dict[str, str]]:
+    """The tensors of a safetensors file as they are stored, one after the other, and its metadata.
+
+    Its header is read first: more is not, where it is too long, or promises too much.
+    """
     try:
-        content = path.read_bytes()
-        if content.startswith(b"version https://git-lfs"):
-            raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
-        with safe_open(path, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
-        return deserialize(content), metadata
-    except (SafetensorError, OSError) as error:
-        raise EdgeAdaptError(f"{path} is broken or truncated: {error}") from error
+        with open_file(path, sys.maxsize) as file:
+            start = file.read(_LENGTH.size)
+            if start + file.read(_POINTER_SIGNS) == b"version https://git-lfs":
+                raise EdgeAdaptError(
+                    f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull"
+                )
+            length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+            if length > HEADER_BYTES:
+                raise EdgeAdaptError(f"{path} is broken or truncated: a header of {length} bytes")
+            with safe_open(path, framework="numpy") as opened:  # refuses whatever does not agree with its length
+                metadata = opened.metadata() or {}
+            file.seek(_LENGTH.size)
+            header = parse_json(file.read(length))
+    except (SafetensorError, OSError, NotJsonError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise EdgeAdaptError(f"{path} is broken or truncated: {said}") from error
+    header.pop("__metadata__", None)
+    numbers = sum(math.prod(entry["shape"]) for entry in header.values())
+    if numbers > MOST_NUMBERS:
+        raise EdgeAdaptError(f"{path} holds {numbers} numbers; an adapter may have {MOST_NUMBERS}")
+    return _entries(path, header, _LENGTH.size + length), metadata
+
+
+def _entries(path: Path, header: Mapping[str, Any], start: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    with open_file(path, sys.maxsize) as file:
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            file.seek(start + begin)
+            yield name, {"dtype": entry["dtype"], "shape": entry["shape"], "data": file.read(end - begin)}
 
 
 def _values(entry: Mapping[str, Any]) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import EdgeAdaptError, UsageError
+from .patterns import MOST_SIGNS, match
 
 CONFIG_FILE = "adapter_config.json"
 
@@ -59,13 +60,13 @@ class Targets:
             return None
         # The first number behind a list; without a name of the list, behind any that is not the model itself.
         rules = [rf"(?:.*?\.)?{pattern}\.(\d+)\." for pattern in self.patterns] or [r".*?\.[^.]*\.(\d+)\."]
-        found = next((match for rule in rules if (match := re.match(rule, module))), None)
-        return None if found and int(found[1]) in self.layers else "layers_to_transform"
+        found = next((groups for rule in rules if (groups := match(rule, module))), None)
+        return None if found and int(found[1] or -1) in self.layers else "layers_to_transform"
 
 
 def _matches(rule: str | Sequence[str], module: str) -> bool:
     if isinstance(rule, str):
-        return re.fullmatch(rule, module) is not None
+        return match(rule, module, whole=True) is not None
     return any(module == end or module.endswith(f".{end}") for end in rule)
 
 
@@ -144,9 +145,11 @@ class Values:
         return value
 
     def _compiled(self, key: str, pattern: str) -> None:
+        if len(pattern) > MOST_SIGNS:
+            raise UsageError(f"{self.path}: {key} holds a pattern of {len(pattern)} signs; allowed are {MOST_SIGNS}")
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise UsageError(
                 f"{self.path}: {key} holds {json.dumps(pattern)}, which is no regular expression: {error}"
             ) from error

@@ -15,6 +15,7 @@ import numpy as np
 from ..display import Shown
 from ..errors import EdgeAdaptError, UsageError
 from ..folders import write_whole
+from ..inputs import NotJsonError, read_json
 from ..paths import expanded
 from .peft_folder import LoraModule, load_module, save_module
 from .peft_layout import adapter_folders
@@ -152,8 +153,8 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        info = read_json(file)
+    except (OSError, NotJsonError) as error:
         raise EdgeAdaptError(f"cannot read {file}: {error}") from error
     if not isinstance(info, dict):
         raise EdgeAdaptError(f"{file} is not a JSON object")

@@ -4,13 +4,13 @@ The table of positions is resized once, when the model is loaded, to the grid of
 DINOv2 does it: Oquab et al., TMLR 2024, arXiv:2304.07193), so that inputs may be smaller than those of the training.
 """
 
-import json
 import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeAdaptError, UsageError, require
+from ..inputs import read_json
 from .families import family
 from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
 
@@ -118,7 +118,7 @@ def image_reader(folder: Path, module: "nn.Module", side: int, front: int) -> Im
     if not path.is_file():
         return ImageReader(side, patch, IMAGENET_MEAN, IMAGENET_DEVIATION, front=front)
     try:
-        given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = read_json(path)
         mean, deviation = (tuple(map(float, given[key])) for key in ("image_mean", "image_std"))
         if not given.get("do_normalize", True):
             mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -38,8 +38,9 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
     Raises:
         EdgeAdaptError: there is no vocabulary, a package to read it with is missing, or it is broken or empty.
     """
-    from tokenizers import Tokenizer
     from transformers import AutoTokenizer
+
+    from ..runtime.tokenizer_file import read_tokenizer
 
     found = [name for name in FILES if (folder / name).is_file()]
     if not found:
@@ -48,10 +49,11 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
             "tokenizer"
         )
     _require_readable(folder, found)
-    require_content(folder / found[0])
+    for name in found:
+        require_content(folder / name)
     try:
         if found[0] == TOKENIZER:
-            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            tokenizer = read_tokenizer(folder / TOKENIZER)
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False

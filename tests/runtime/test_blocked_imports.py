@@ -36,7 +36,10 @@ print([name for name in ours if name.split(".")[1] not in {allowed!r}], file=sys
 def test_every_command_of_the_device_with_imports_blocked(bundle: Path, tmp_path: Path, texts) -> None:
     data = tmp_path / "data.csv"
     data.write_text("text,label\n" + "\n".join(map(",".join, zip(*texts(20, 0), strict=True))))
-    allowed = ["_version", "errors", "paths", "yamlfile", "options_file", "defaults", "cli", "commands", "runtime"]
+    allowed = [
+        "_version", "errors", "inputs", "display", "paths", "yamlfile", "options_file", "defaults", "cli", "commands",
+        "runtime",
+    ]  # fmt: skip
     script = SCRIPT.format(blocked=HOST_ONLY, bundle=str(bundle), data=str(data), allowed=allowed)
     home = tmp_path / "home"
     home.mkdir()

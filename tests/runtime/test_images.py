@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_adapt.errors import UsageError
-from edge_adapt.runtime.images import ImageEncoder
+from edge_adapt.runtime.images import ImageEncoder, read_image
 from edge_adapt.runtime.manifest import ImageInfo
 from edge_adapt.runtime.sampling import ReplayBuffer
 from edge_adapt.workloads.images import ImageReader
@@ -107,3 +107,12 @@ def test_replayed_images_keep_their_pixels() -> None:
     assert tensors["ids"].dtype == np.uint8
     back = ReplayBuffer.from_tensors(tensors, buffer.seen)
     np.testing.assert_array_equal(np.stack(back.encoded), np.stack([COLOURED, COLOURED[::-1]]))
+
+
+def test_an_image_of_few_bytes_and_many_points(tmp_path: Path) -> None:
+    Image.new("1", (9000, 9000)).save(tmp_path / "large.png")
+    with pytest.raises(UsageError, match=r"large\.png: it has 9000 x 9000 points; an image may have 50,000,000"):
+        read_image(tmp_path / "large.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="it is a device, not a regular file"):
+        read_image(tmp_path / "zero.png")

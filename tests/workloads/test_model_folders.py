@@ -79,7 +79,7 @@ def test_code_of_a_known_type_is_not_run_and_the_reader_is_told(hostile: Path) -
     [
         ('{"model_type": ["bert"]}', r"transformers has no model_type \['bert'\]"),
         ('{"model_type": {}}', "transformers has no model_type {}"),
-        ("[" * 100_000, "config.json: maximum recursion depth"),
+        ("[" * 100_000, "config.json: not JSON that can be read: nested deeper"),
         ('{"model_type": "bert", "hidden_act": "nope"}', "nothing is known by the name 'nope'"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:x\n", "Git LFS's pointer to it; .*git lfs pull"),
     ],
