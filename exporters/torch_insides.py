@@ -6,8 +6,8 @@ torch's joint export is experimental and needs help in five places:
 - The call signature of the joint program still says one output: it is given the right number.
 - The gradient of SiLU is made from a tensor without content, for which the ONNX exporter has no form: it is given one
   of zeros, which nothing reads.
-- A number written to a slice (BEiT's table of distances) is a copy that the ONNX exporter does not spread over the slice:
-  it is spread before.
+- A number written to a slice (BEiT's table of distances) is a copy that the ONNX exporter does not spread over the
+  slice: it is spread before.
 - An encoder of images makes a mask of all the tokens that it began with, which prompts would not fit: it makes none.
 
 Another torch is refused: it may trace something else without a word.

@@ -1,5 +1,6 @@
 """Tiny model folders in Hugging Face format, with random numbers in every parameter, of every family."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,21 +202,44 @@ def model_folder(tmp_path: Path, write_model: Callable[[Any, Path], Path]) -> Ca
 _KEPT: dict[str, Loaded] = {}
 
 
+def _load(name: str, folder: Callable[[], Path], write_model: Callable[[Any, Path], Path]) -> Loaded:
+    """The model of that name in the table, made once for all tests."""
+    if name not in _KEPT:
+        config = EVERY[name].config()
+        path = write_model(config, folder())
+        made = FAMILIES[config.model_type].made_by
+        own = (getattr(hf, made) if made else AutoModel).from_pretrained(path).eval()
+        _KEPT[name] = Loaded(name, EVERY[name], path, load_backbone(path), own)
+    return _KEPT[name]
+
+
 @pytest.fixture(params=EVERY)
 def loaded(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     write_model: Callable[[Any, Path], Path],
 ) -> Loaded:
-    """The model of a family, made once for all tests: of every one in turn, or of those that a test names."""
-    name = request.param
-    if name not in _KEPT:
-        config = EVERY[name].config()
-        folder = write_model(config, tmp_path_factory.mktemp("family"))
-        made = FAMILIES[config.model_type].made_by
-        own = (getattr(hf, made) if made else AutoModel).from_pretrained(folder).eval()
-        _KEPT[name] = Loaded(name, EVERY[name], folder, load_backbone(folder), own)
-    return _KEPT[name]
+    """The model of a family: of every one in turn, or of those that a test names."""
+    return _load(request.param, lambda: tmp_path_factory.mktemp("family"), write_model)
+
+
+# Distances of tokens looked up; RMSNorm, SwiGLU, rotation, shared keys; biases of pairs; a table written by slices.
+_CHOSEN = (("deberta-v3", "updates"), ("eurobert", "prompts"), ("t5", "updates"), ("beit with biases", "updates"))
+_NO_PROMPTS = ("clip_text_model", "beit with biases")
+_ALL = [(name, way) for way in ("updates", "prompts") for name in EVERY if way == "updates" or name not in _NO_PROMPTS]
+
+
+@pytest.fixture(params=_ALL if os.environ.get("EDGE_ADAPT_ALL_FAMILIES") else _CHOSEN, ids="-".join)
+def exported_family(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_model: Callable[[Any, Path], Path],
+) -> tuple[Loaded, str]:
+    """A model, and whether it is adapted by updates of its matrices or by prompts: one for each kind of operator, or
+    all of them, with EDGE_ADAPT_ALL_FAMILIES=1.
+    """
+    name, way = request.param
+    return _load(name, lambda: tmp_path_factory.mktemp("family"), write_model), way
 
 
 @pytest.fixture
