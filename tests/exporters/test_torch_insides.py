@@ -83,7 +83,8 @@ def test_a_number_written_to_a_slice_has_its_shape() -> None:
     for node in copies:
         target, source = node.args[:2]
         assert source.meta["val"].shape == target.meta["val"].shape
-    _, gradient = joint.graph_module(*sliced.parameters(), x)
+    numbers = [joint.constants[name] for name in joint.graph_signature.lifted_tensor_constants]
+    _, gradient = joint.graph_module(*sliced.parameters(), *numbers, x)
     torch.testing.assert_close(gradient.detach(), x * torch.tensor([5.0, 12.0, 12.0]))
 
 
