@@ -223,8 +223,8 @@ def loaded(
     return _load(request.param, lambda: tmp_path_factory.mktemp("family"), write_model)
 
 
-# Distances of tokens looked up; RMSNorm, SwiGLU, rotation, shared keys; biases of pairs; a table written by slices.
-_CHOSEN = (("deberta-v3", "updates"), ("eurobert", "prompts"), ("t5", "updates"), ("beit with biases", "updates"))
+# Distances of tokens looked up; RMSNorm, SwiGLU, rotation and shared keys; biases of pairs; two tokens before patches.
+_CHOSEN = (("deberta-v3", "updates"), ("eurobert", "prompts"), ("t5", "updates"), ("deit", "prompts"))
 _NO_PROMPTS = ("clip_text_model", "beit with biases")
 _ALL = [(name, way) for way in ("updates", "prompts") for name in EVERY if way == "updates" or name not in _NO_PROMPTS]
 
