@@ -63,9 +63,16 @@ def _is_difference_or_made_of_such(value: ir.Value, tokens: Extent, known: dict[
 def _counts(value: ir.Value | None, axis: int) -> Extent:
     """How many numbers a value counts, 0, 1, ..., where it is a column (axis 1) or a row (axis 0) of them."""
     maker = value.producer() if value is not None else None
-    if maker is None or maker.op_type != "Unsqueeze" or maker.inputs[0] is None:
+    while axis == 0 and maker is not None and maker.op_type in ("Expand", "Tile"):  # the row repeated, below itself
+        repeated, row = extents(maker.outputs[0]), extents(maker.inputs[0])
+        if repeated is None or row is None or len(row) != 2 or row[0] != 1 or row[1] != repeated[-1]:
+            return None
+        maker = maker.inputs[0].producer() if maker.inputs[0] is not None else None
+    if maker is None or maker.inputs[0] is None:
         return None
-    if integers(maker.inputs[1]) not in ((axis,), (axis - 2,)):
+    shape, unit = extents(maker.inputs[0]), extents(maker.outputs[0])
+    as_row = maker.op_type == "Reshape" and axis == 0 and shape is not None and unit == (1, *shape)
+    if not as_row and (maker.op_type != "Unsqueeze" or integers(maker.inputs[1]) not in ((axis,), (axis - 2,))):
         return None
     numbers = maker.inputs[0].producer()
     if numbers is None or numbers.op_type != "Range":

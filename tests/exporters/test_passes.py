@@ -115,15 +115,20 @@ def test_sums_by_index_are_products(repeated: bool, width: int | str) -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize(
+    "across",
+    ["across = Unsqueeze(numbers, front)", "flat = Reshape(numbers, row)\nacross = Tile(flat, tall)"],
+    ids=["row", "repeated row"],
+)
 @pytest.mark.parametrize("turned", [False, True], ids=["by distance", "by more than distance"])
-def test_sums_by_distance_need_no_matrix_for_each_token(turned: bool, tokens: int) -> None:
+def test_sums_by_distance_need_no_matrix_for_each_token(turned: bool, across: str, tokens: int) -> None:
     """An index that is computed of row less column, as a tracer writes DeBERTa's; with a row's own number it is not."""
     rng = np.random.default_rng(3)
     made = "bucket = Add(middle, down)" if turned else "bucket = Add(middle, zero)"
     text = f"""graph (float[b,n,n] values, int64[3] all, int64[3] shape, int64 count) => (float[b,n,6] y) {{
         numbers = Range(zero, count, one)
         down = Unsqueeze(numbers, behind)
-        across = Unsqueeze(numbers, front)
+        {across}
         distance = Sub(down, across)
         size = Abs(distance)
         wide = Cast<to = 1>(size)
@@ -140,12 +145,22 @@ def test_sums_by_distance_need_no_matrix_for_each_token(turned: bool, tokens: in
         y = ScatterElements<axis = -1, reduction = "add">(start, index, values)
     }}"""
     values = rng.normal(size=(3, tokens, tokens)).astype(np.float32)
-    numbers = {"zero": 0, "one": 1, "two": 2, "five": 5, "behind": [1], "front": [0]}
+    numbers = {
+        "zero": 0,
+        "one": 1,
+        "two": 2,
+        "five": 5,
+        "behind": [1],
+        "front": [0],
+        "row": [1, -1],
+        "tall": [tokens, 1],
+    }
     constants = {name: np.array(value, np.int64) for name, value in numbers.items()}
     feeds = {"values": values, "all": np.array([3, tokens, tokens]), "shape": np.array([3, tokens, 6])}
 
     def known(model: ir.Model) -> None:  # as a tracer knows it
-        shapes = {"numbers": ["n"], "down": ["n", 1], "across": [1, "n"], "places": [1, "n", "n"],
+        rows = "n" if "Tile" in across else 1
+        shapes = {"numbers": ["n"], "down": ["n", 1], "across": [rows, "n"], "flat": [1, "n"], "places": [1, "n", "n"],
                   "index": ["b", "n", "n"], "start": ["b", "n", 6], "y": ["b", "n", 6]}  # fmt: skip
         for value in (output for node in model.graph for output in node.outputs):
             value.shape = ir.Shape(shapes.get(str(value.name), ["n", "n"]))
