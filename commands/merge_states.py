@@ -1,7 +1,6 @@
 """`edge-adapt merge-states`: the states of several devices become one, as in a round of federated learning."""
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -172,6 +171,8 @@ def _by_examples(files: "Sequence[StateFile]") -> tuple[float, ...]:
 def _say(
     args: argparse.Namespace, files: "Sequence[StateFile]", chosen: "Sequence[float]", merged: "Merged", start: int
 ) -> None:
+    from ..inputs import json_text
+
     total = math.fsum(chosen)
     rows: list[dict[str, Any]] = [
         {"file": str(file.path), "share": weight / total, "examples": file.examples, "update_norm": norm,
@@ -179,7 +180,7 @@ def _say(
         for file, weight, norm, factor in zip(files, chosen, merged.norms, merged.factors, strict=True)
     ]  # fmt: skip
     if args.json:
-        print(json.dumps({"file": str(args.out), "start": start, "states": rows, "noise_deviation": merged.deviation}))
+        print(json_text({"file": str(args.out), "start": start, "states": rows, "noise_deviation": merged.deviation}))
         return
     for row in rows:
         cut = f", shortened to {args.clip:g}" if row["shortened_to"] < 1 else ""

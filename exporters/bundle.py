@@ -19,6 +19,7 @@ from ..devices import load_chip
 from ..errors import EdgeAdaptError, UsageError, unknown_name
 from ..folders import nearest, try_place, whole_folder, writing
 from ..methods import Adaptation, Method, Placement
+from ..methods.attaching import plan_on
 from ..methods.spec import require_in_bundles, require_plan_in_bundles
 from ..paths import expanded
 from ..progress import Progress
@@ -177,7 +178,9 @@ def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
         )
     require_proven_torch()
     require_exportable_family(backbone)
-    require_plan_in_bundles(config.method.plan(backbone.shape, placement=Placement.DIGITAL))
+    config.method.require_kind(backbone.kind, backbone.name)
+    if not config.method.needs_pool:  # what a pool fits is known when it is read
+        require_plan_in_bundles(plan_on(config.method, backbone, len(task.labels), Placement.DIGITAL, None))
     return backbone.reading(task), task
 
 
@@ -266,6 +269,7 @@ def attach(config: ExportConfig, backbone: Backbone, labels: int) -> Adaptation:
         placement=Placement.DIGITAL,
         pool=pool,
     )
+    require_plan_in_bundles(adaptation.plan)
     with torch.no_grad():
         adaptation.module.head.bias[labels:] = form.UNTAUGHT_BIAS
     if config.weights == "int8":
@@ -302,8 +306,8 @@ def check_graph(path: Path) -> None:
     """
     try:
         onnx.checker.check_model(str(path), full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise EdgeAdaptError(f"the exported {path.name} is not valid: {str(error).splitlines()[0]}") from error
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise EdgeAdaptError(f"the exported {path.name} is not valid: {' '.join(str(error).split())}") from error
     for node in ir.load(path).graph.all_nodes():
         if node.domain not in ("", "ai.onnx"):
             raise EdgeAdaptError(f"{path.name} uses {node.domain}.{node.op_type}, which not every runtime has")

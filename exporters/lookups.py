@@ -3,12 +3,13 @@
 onnxruntime's threads add numbers with the same index in any order: gradients would differ from run to run. A value
 looked up along the last extent is a product with a matrix of ones and zeros, and so is its gradient, whose order of
 sums is fixed. DeBERTa looks the scores of distances between tokens up this way; the same matrix serves all examples and
-heads.
+heads, and as the index is a function of the distance, all rows of a text, too (`distances`).
 """
 
 import numpy as np
 import onnx_ir as ir
 
+from .distances import depends_on_distance, sums_by_distance
 from .editing import Editor, attribute, constant, extents, replace
 
 
@@ -29,10 +30,13 @@ def _by_product(edit: Editor, node: ir.Node) -> None:
     rows, places = shape[-1], _without_batch(index)
     if start is None or not _is_zero(start):
         return
-    found = extents(places) or given
-    column = edit.add(node, "Unsqueeze", [places, edit.constant([-1])], [*found, 1], dtype=index.dtype)
     kind: type = index.dtype.numpy().type if index.dtype is not None else np.int64
     numbers = edit.constant(np.arange(rows), kind) if isinstance(rows, int) else _numbers(edit, node, start, kind)
+    if values is not None and depends_on_distance(places):
+        replace(node.outputs[0], sums_by_distance(edit, node, places, values, numbers, rows))
+        return
+    found = extents(places) or given
+    column = edit.add(node, "Unsqueeze", [places, edit.constant([-1])], [*found, 1], dtype=index.dtype)
     equal = edit.add(node, "Equal", [column, numbers], [*found, rows], dtype=ir.DataType.BOOL)
     ones = edit.add(node, "Cast", [equal], [*found, rows], {"to": ir.DataType.FLOAT})
     row = edit.add(node, "Unsqueeze", [values, edit.constant([-2])], [*given[:-1], 1, given[-1]])

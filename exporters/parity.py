@@ -29,8 +29,8 @@ TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest number of the same tensor."""
 
 FACTOR, BOUND = 2.0, 1e-3
-"""Where a gradient of torch's float32 is itself that far off, its float64 decides: the graph's may be `FACTOR` times as
-far from it as torch's float32 is, and never further than `BOUND`.
+"""A gradient further from torch's float32 than that is decided by torch's float64: the graph's may be `TOLERANCE` from
+it; where torch's float32 is further from it itself, `FACTOR` times as far as that is, and never further than `BOUND`.
 """
 
 SHAPES = ((1, 1), (1, 16), (2, 9), (3, 48), (16, 48), (32, 64))
@@ -54,8 +54,8 @@ class Distance:
 
     @property
     def allowed(self) -> float:
-        """How far from float64 the graph may be: not at all unless torch's float32 is itself too far from it."""
-        return min(BOUND, FACTOR * self.torch_from_float64) if self.torch_from_float64 > TOLERANCE else 0.0
+        """How far from float64 the graph may be: further than `TOLERANCE` only where torch's float32 is, too."""
+        return min(BOUND, FACTOR * self.torch_from_float64) if self.torch_from_float64 > TOLERANCE else TOLERANCE
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """All that an export uses of the insides of torch and transformers, proven with the versions that are named here.
 
-torch's joint export is experimental and needs help in four places:
+torch's joint export is experimental and needs help in five places:
 
 - The ONNX exporter emits only outputs marked as the user's: loss and gradients are marked as such.
 - The call signature of the joint program still says one output: it is given the right number.
 - The gradient of SiLU is made from a tensor without content, for which the ONNX exporter has no form: it is given one
   of zeros, which nothing reads.
+- A number written to a slice (BEiT's table of distances) is a copy that the ONNX exporter does not spread over the
+  slice: it is spread before.
 - An encoder of images makes a mask of all the tokens that it began with, which prompts would not fit: it makes none.
 
 Another torch is refused: it may trace something else without a word.
@@ -53,6 +55,7 @@ def with_gradients(program: ExportedProgram) -> tuple[ExportedProgram, list[str]
     require_proven_torch()
     joint = unstable._export_forward_backward(program, joint_loss_index=0)
     _fill(joint.graph_module)
+    _spread(joint.graph_module)
     return joint, _mark_outputs(joint)
 
 
@@ -61,6 +64,20 @@ def _fill(module: torch.fx.GraphModule) -> None:
     for node in module.graph.nodes:
         if node.target is torch.ops.aten.empty_permuted.default:
             node.target, node.args = torch.ops.aten.full.default, (node.args[0], 0)
+    module.recompile()
+
+
+def _spread(module: torch.fx.GraphModule) -> None:
+    """Let every copy have the shape of what it is written to."""
+    for node in module.graph.nodes:
+        if node.target is torch.ops.aten.copy.default:
+            target, source = node.args[:2]
+            shape = target.meta["val"].shape
+            if source.meta["val"].shape != shape:
+                with module.graph.inserting_before(node):
+                    wide = module.graph.call_function(torch.ops.aten.expand.default, (source, list(shape)))
+                wide.meta["val"] = source.meta["val"].expand(shape)
+                node.args = (target, wide)
     module.recompile()
 
 

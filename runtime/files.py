@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 import weakref
 from pathlib import Path
 
@@ -50,17 +49,6 @@ class Disk:
 DISK = Disk()
 TEMPORARY = ".tmp"
 """Ends the name of a file that is being written."""
-
-
-def open_regular(path: Path) -> int:
-    """A descriptor to read a regular file. OSError for a link, a device, a pipe or a folder, which a read could follow
-    out of a bundle, or never end on.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
-    return descriptor
 
 
 def require_own_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +22,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..inputs import NotJsonError, parse_json
-from .files import open_regular
+from ..inputs import NotJsonError, open_file, parse_json
 from .manifest import BundleError, Manifest
 from .schema import build, plain
 
@@ -142,7 +142,7 @@ def read_slot(path: Path, most_bytes: int) -> Snapshot:
 
     See `decode` for what it raises; `OSError` for a file that cannot be read, or is none.
     """
-    with os.fdopen(open_regular(path), "rb") as file:
+    with open_file(path, sys.maxsize, follow=False) as file:
         length = os.fstat(file.fileno()).st_size
         _require_length(file.read(_START), length)
         if length > most_bytes:

@@ -5,8 +5,6 @@ A safetensors file with the tensors by name; as metadata the bundle it belongs t
 and on how many examples the last run trained it, where one did.
 """
 
-import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from ..errors import EdgeAdaptError, UsageError
-from .files import open_regular
+from ..inputs import json_text, parse_json, read_bytes
 from .manifest import Manifest
 from .state import CURRENT, Header, Snapshot, prefixed
 from .store import StateStore
@@ -52,7 +50,7 @@ def metadata(manifest: Manifest, labels: tuple[str, ...], step: int, examples: i
         "model": manifest.model.name,
         "fingerprint": manifest.model.fingerprint,
         "method": manifest.method,
-        "labels": json.dumps(labels, ensure_ascii=False),
+        "labels": json_text(labels),
         "step": str(step),
     }
     return found if examples is None else found | {"examples": str(examples)}
@@ -99,13 +97,7 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
 
 def _content(path: Path, most_bytes: int) -> bytes:
     try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            if length > most_bytes:
-                raise EdgeAdaptError(
-                    f"{path}: {length} bytes, and no state of this bundle takes more than {most_bytes}"
-                )
-            return file.read(length)
+        return read_bytes(path, most_bytes, follow=False)
     except OSError as error:
         raise EdgeAdaptError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -114,16 +106,16 @@ def _parsed(path: Path, content: bytes) -> tuple[Mapping[str, str], dict[str, np
     try:
         tensors = load(content)
         (length,) = struct.unpack_from("<Q", content)
-        told = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, KeyError, ValueError, RecursionError, struct.error) as error:
+        told = parse_json(content[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, KeyError, ValueError, struct.error) as error:
         raise EdgeAdaptError(f"{path} is no file that `edge-adapt state export` wrote: {error}") from error
     return told, tensors
 
 
 def _labels(path: Path, text: str) -> tuple[str, ...]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text)
+    except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
         raise EdgeAdaptError(f"{path} is damaged: its labels are no list of names")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..inputs import read_bytes
 
-TEXT_BYTES, LINES, FIELDS = 32 << 20, 500_000, 2_000_000
+TEXT_BYTES, LINES, FIELDS = 96 << 20, 1_000_000, 4_000_000
 """No file of examples that is read here is longer, or has more lines, or fields of a table."""
 LINE_SIGNS = 1 << 20
 """No text of an example is longer."""

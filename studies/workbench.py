@@ -155,11 +155,12 @@ def load_workbench(config: SimulateConfig) -> Workbench:
         from ..exporters.probe import require_exportable  # onnx takes a second to import
 
         require_exportable(backbone)
-        for method in (v.method for v in methods if Placement.DIGITAL in v.method.placements):
-            require_plan_in_bundles(method.plan(backbone.shape, placement=Placement.DIGITAL))
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
+    if config.trainer == "onnxruntime":
+        for method in (v.method for v in methods if Placement.DIGITAL in v.method.placements):
+            require_plan_in_bundles(plan_on(method, backbone, len(task.labels), Placement.DIGITAL, pool))
     test_sets = draw(task, size, config.seed_numbers)
     return Workbench(config, chip, backbone, task, pool, methods, test_sets)
 

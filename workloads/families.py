@@ -3,7 +3,7 @@
 A family is one entry of `FAMILIES`, by the `model_type` of a Hugging Face config.json. `family_shapes` makes a
 `ModelShape` of an entry and a model; `encoder_checks` holds a loaded model against it. Nothing else in the package
 looks at module paths. To add a family, add an entry here, and a tiny random model of it to the battery
-(tests/workloads/families.py).
+(tests/workloads/conftest.py), and run it with EDGE_ADAPT_ALL_FAMILIES=1.
 """
 
 from collections.abc import Mapping
@@ -45,8 +45,7 @@ class Family:
     tokens is then fixed. `norm`: path of the norm that the last hidden states still pass, where the model leaves that
     to its pooler. `smooth`: whether the table of positions of an image is smoothed (antialiased)
     when it is resized. `settings`: values of the configuration that leave parts out that features do not use.
-    `exported`: whether bundles of its models have been held against torch; those of others are tried. `no_bundle`: why
-    there can be none.
+    `no_bundle`: why there can be no bundles of its models; "" where those of a small one have been held against torch.
     """
 
     title: str
@@ -65,7 +64,6 @@ class Family:
     norm: str = ""
     smooth: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    exported: bool = False
     no_bundle: str = ""
 
     def front_tokens(self, config: Any) -> int:
@@ -146,47 +144,47 @@ def _decoder(title: str) -> Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "bert": _bert("BERT", exported=True),
-    "roberta": _bert("RoBERTa", _ANGLED, exported=True),
-    "xlm-roberta": _bert("XLM-R", _ANGLED, exported=True),
-    "camembert": _bert("CamemBERT", _ANGLED, exported=True),
+    "bert": _bert("BERT"),
+    "roberta": _bert("RoBERTa", _ANGLED),
+    "xlm-roberta": _bert("XLM-R", _ANGLED),
+    "camembert": _bert("CamemBERT", _ANGLED),
     "data2vec-text": _bert("Data2Vec of texts", _ANGLED),
     "roberta-prelayernorm": _bert("RoBERTa with norms in front", _ANGLED),
     "xlm-roberta-xl": _bert("XLM-R XL", _ANGLED),
     "layoutlm": _bert("LayoutLM (texts alone)"),
     "distilbert": Family(
-        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP, exported=True
+        "DistilBERT", "text", ("transformer.layer",), _DISTILBERT, _WITH_POSITIONS, special=_CLS_SEP
     ),
     "albert": Family(
         "ALBERT", "text", ("encoder.albert_layer_groups.*.albert_layers",), _ALBERT, _WITH_POSITIONS,
-        special=_CLS_SEP, shared="num_hidden_groups", exported=True,
+        special=_CLS_SEP, shared="num_hidden_groups",
     ),
     "electra": _bert("ELECTRA"),
     "ernie": _bert("ERNIE"),
     "mpnet": _bert("MPNet", _ANGLED, linears=_MPNET),
-    "deberta": _bert("DeBERTa", linears=_DEBERTA, exported=True),
-    "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2, exported=True),
-    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP, exported=True),
+    "deberta": _bert("DeBERTa", linears=_DEBERTA),
+    "deberta-v2": _bert("DeBERTa-v2 and v3", linears=_DEBERTA_V2),
+    "modernbert": Family("ModernBERT", "text", ("layers",), _MODERNBERT, special=_CLS_SEP),
     "eurobert": Family(
-        "EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>", exported=True
+        "EuroBERT", "text", ("layers",), _LLAMA, special="<|begin_of_text|> text <|end_of_text|>"
     ),
-    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP, exported=True),
+    "nomic_bert": Family("NomicBERT", "text", ("layers",), _LLAMA, special=_CLS_SEP),
     "esm": _bert("ESM-2 (proteins)", "<cls> sequence <eos>"),
     "big_bird": _bert("BigBird"),
     "roformer": _bert("RoFormer", positions="encoder.embed_positions"),
     "rembert": _bert("RemBERT"),
     "megatron-bert": _bert("Megatron-BERT"),
     "t5": Family("T5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
-                 made_by="T5EncoderModel", exported=True),
+                 made_by="T5EncoderModel"),
     "mt5": Family("mT5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
                   made_by="MT5EncoderModel"),
     "clip_text_model": Family(
         "CLIP of texts", "text", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="last",
-        mask="causal", special="<|startoftext|> text <|endoftext|>", exported=True,
+        mask="causal", special="<|startoftext|> text <|endoftext|>",
     ),
-    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True),
+    "vit": Family("ViT", "image", ("layers",), _VIT, _WITH_POSITIONS, pooling="cls", front=(1,)),
     "dinov2": Family(
-        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,), exported=True
+        "DINOv2", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls", front=(1,)
     ),
     "dinov2_with_registers": Family(
         "DINOv2 with registers", "image", ("encoder.layer",), _VIT_OR_GATED, _WITH_POSITIONS, pooling="cls",
@@ -199,11 +197,11 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "siglip_vision_model": Family(
         "SigLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="patches",
-        front=(0,), settings={"vision_use_head": False}, exported=True,
+        front=(0,), settings={"vision_use_head": False},
     ),
     "clip_vision_model": Family(
         "CLIP of images", "image", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="cls",
-        front=(1,), norm="post_layernorm", exported=True,
+        front=(1,), norm="post_layernorm",
     ),
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),

@@ -1,5 +1,6 @@
 """The shape of a model, from the entry of its family and the module itself, which may be without numbers."""
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -39,13 +40,20 @@ def module_shape(module: Any, name: str, source: str = "the model") -> ModelShap
         patch_weights=0 if projection is None else int(projection.weight.numel()),
         max_tokens=None if projection is not None else longest_input(module, entry),
         front_tokens=1 if projection is None else entry.front_tokens(config),
-        fixed_tokens=any(path.rpartition(".")[2] in entry.tables for path, _ in module.named_parameters()),
+        fixed_tokens=_takes_no_more(module, entry),
         runs=_runs(module, entry, len(blocks), name),
         named_norms=tuple(
             NormShape(path, norm.weight.numel(), getattr(norm, "bias", None) is not None) for path, norm in norms
         ),
         word_size=_word_size(module, width) if entry.reads == "text" else None,
     )
+
+
+def _takes_no_more(module: Any, entry: Family) -> bool:
+    """Whether no tokens can be added to those of an example: each pair has a bias, or texts are ids of words alone."""
+    if entry.reads == "text":
+        return "inputs_embeds" not in inspect.signature(module.forward).parameters
+    return any(path.rpartition(".")[2] in entry.tables for path, _ in module.named_parameters())
 
 
 def _word_size(module: Any, width: int) -> int | None:

@@ -90,8 +90,8 @@ class ModelShape:
     projection of an image's patches; 0 for texts. `max_tokens`: longest input, where it is limited and known. `runs`:
     how often every block runs in one pass: more than once where blocks share their weights (ALBERT). `front_tokens`:
     those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
-    for each pair of them. `named_norms`: all norms, where their paths are known; these hold then. `word_size`: numbers
-    of a word's embedding, where they are not `hidden_size`.
+    for each pair of an image's, or as a text is taken as ids of words alone. `named_norms`: all norms, where their
+    paths are known; these hold then. `word_size`: numbers of a word's embedding, where they are not `hidden_size`.
     """
 
     name: str

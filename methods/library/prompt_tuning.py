@@ -46,6 +46,8 @@ class PromptTuning(Method):
         return self.prompts
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        if shape.fixed_tokens and self.prompts:
+            raise UsageError(f"this model reads ids of words alone: there is no place for the prompts of {self.name}")
         prompts = TensorPlan("prompts", (self.prompts, shape.word_size or shape.hidden_size), group="prompts")
         work = sum_gradient(prompts.numbers)
         return Part((prompts,), before_blocks=True, extra_tokens=self.prompts, backward_work=work)

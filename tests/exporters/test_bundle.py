@@ -11,7 +11,7 @@ import onnx
 import pytest
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.exporters import parity
-from edge_adapt.exporters.bundle import ExportConfig, Progress, export_bundle
+from edge_adapt.exporters.bundle import ExportConfig, Progress, check_graph, export_bundle
 from edge_adapt.methods import get_method
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import UNTAUGHT_BIAS, read_manifest, verify_files
@@ -147,3 +147,13 @@ def test_a_bundle_in_the_folder_where_one_is(config: ExportConfig, silent, tmp_p
     monkeypatch.chdir(here)
     export_bundle(replace(config, method=get_method("probe")), Path("."), silent)
     assert (tmp_path / "here" / "manifest.json").is_file()
+
+
+def test_a_graph_whose_shapes_contradict_each_other_is_refused_in_one_line(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+      graph (float[5] x) => (float[5,1] y) { y = Identity(x) }"""
+    path = tmp_path / "train.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(EdgeAdaptError, match=r"the exported train\.onnx is not valid: ") as caught:
+        check_graph(path)
+    assert "\n" not in str(caught.value)

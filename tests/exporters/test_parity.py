@@ -37,10 +37,17 @@ def test_float64_decides_where_torch_is_off_itself() -> None:
     assert found.as_dict()["by_float64"][0]["value"] == GRADIENT
 
 
-# In the last three torch's own float32 is near enough: the plain rule holds. Numbers that are none are never let pass.
+def test_a_graph_that_is_near_float64_is_right() -> None:
+    """Two float32 that are near enough to it may lie on its two sides."""
+    found = decided(0.9e-4, -0.5e-4)
+    assert found.gradient == 0
+    assert found.by_float64[GRADIENT].graph_from_float64 == pytest.approx(0.9e-4, rel=0.01)
+
+
+# In the last two torch's own float32 is near enough: the plain rule holds. Numbers that are none are never let pass.
 @pytest.mark.parametrize(
     ("graph", "float32"),
-    [(4e-4, 1.5e-4), (1.1e-3, 2e-3), (np.nan, 1e-3), (0.0, np.nan), (2e-4, 0.0), (0.9e-4, -0.5e-4), (1.15e-4, -0.6e-4)],
+    [(4e-4, 1.5e-4), (1.1e-3, 2e-3), (np.nan, 1e-3), (0.0, np.nan), (2e-4, 0.0), (1.15e-4, -0.6e-4)],
 )
 def test_a_graph_that_is_further_off_is_refused(graph: float, float32: float) -> None:
     with pytest.raises(EdgeAdaptError, match="its float64"):

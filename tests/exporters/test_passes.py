@@ -112,3 +112,69 @@ def test_sums_by_index_are_products(repeated: bool, width: int | str) -> None:
     np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
     (product,) = (node for node in nodes if node.op_type == "MatMul")
     assert product.output[0] in {node.input[0] for node in nodes if node.op_type == "Squeeze"}
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize(
+    "across",
+    ["across = Unsqueeze(numbers, front)", "flat = Reshape(numbers, row)\nacross = Tile(flat, tall)"],
+    ids=["row", "repeated row"],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["by distance", "by more than distance"])
+def test_sums_by_distance_need_no_matrix_for_each_token(turned: bool, across: str, tokens: int) -> None:
+    """An index that is computed of row less column, as a tracer writes DeBERTa's; with a row's own number it is not."""
+    rng = np.random.default_rng(3)
+    made = "bucket = Add(middle, down)" if turned else "bucket = Add(middle, zero)"
+    text = f"""graph (float[b,n,n] values, int64[3] all, int64[3] shape, int64 count) => (float[b,n,6] y) {{
+        numbers = Range(zero, count, one)
+        down = Unsqueeze(numbers, behind)
+        {across}
+        distance = Sub(down, across)
+        size = Abs(distance)
+        wide = Cast<to = 1>(size)
+        root = Sqrt(wide)
+        whole = Cast<to = 7>(root)
+        sign = Sign(distance)
+        signed = Mul(whole, sign)
+        middle = Add(signed, two)
+        {made}
+        bounded = Clip(bucket, zero, five)
+        places = Unsqueeze(bounded, front)
+        index = Expand(places, all)
+        start = Expand(nothing, shape)
+        y = ScatterElements<axis = -1, reduction = "add">(start, index, values)
+    }}"""
+    values = rng.normal(size=(3, tokens, tokens)).astype(np.float32)
+    numbers = {
+        "zero": 0,
+        "one": 1,
+        "two": 2,
+        "five": 5,
+        "behind": [1],
+        "front": [0],
+        "row": [1, -1],
+        "tall": [tokens, 1],
+    }
+    constants = {name: np.array(value, np.int64) for name, value in numbers.items()}
+    feeds = {"values": values, "all": np.array([3, tokens, tokens]), "shape": np.array([3, tokens, 6])}
+
+    def known(model: ir.Model) -> None:  # as a tracer knows it
+        rows = "n" if "Tile" in across else 1
+        shapes = {"numbers": ["n"], "down": ["n", 1], "across": [rows, "n"], "flat": [1, "n"], "places": [1, "n", "n"],
+                  "index": ["b", "n", "n"], "start": ["b", "n", 6], "y": ["b", "n", 6]}  # fmt: skip
+        for value in (output for node in model.graph for output in node.outputs):
+            value.shape = ir.Shape(shapes.get(str(value.name), ["n", "n"]))
+        model.graph.inputs[0].shape = ir.Shape(["b", "n", "n"])
+        scatter_by_products(model)
+
+    (before,), (after,), nodes = both(
+        text, constants | {"nothing": np.zeros(1, np.float32)}, feeds | {"count": np.array(tokens)}, [known]
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    expected = np.zeros((3, tokens, 6))
+    for i, j in np.ndindex(tokens, tokens):
+        bucket = int(np.sqrt(abs(i - j))) * np.sign(i - j) + 2 + (i if turned else 0)
+        expected[:, i, np.clip(bucket, 0, 5)] += values[:, i, j]
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
+    assert ("Pad" in {node.op_type for node in nodes}) != turned
+    assert [node.op_type for node in nodes if "y" in node.output] == ["Squeeze" if turned else "MatMul"]

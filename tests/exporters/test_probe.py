@@ -55,7 +55,7 @@ def test_what_the_exporter_cannot_translate_is_refused_first(
 def test_a_family_that_the_table_rules_out_is_refused_without_tracing(
     inputs: Path, tmp_path: Path, silent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ruled_out = replace(FAMILIES["bert"], exported=False, no_bundle="its heads are counted at random")
+    ruled_out = replace(FAMILIES["bert"], no_bundle="its heads are counted at random")
     monkeypatch.setattr(probe, "FAMILIES", {**FAMILIES, "bert": ruled_out})
     monkeypatch.setattr(bundles, "require_exportable", lambda *_: pytest.fail("it was tried"))
     config = ExportConfig(get_method("probe"), str(_small(tmp_path / "m")), str(inputs / "reviews.csv"))

@@ -61,6 +61,33 @@ def test_a_loss_is_joined_with_its_gradients() -> None:
     torch.testing.assert_close(gradient.detach(), x * s * (1 + z * (1 - s)))
 
 
+class Sliced(torch.nn.Module):
+    """A loss with a number that is written to a slice, and to a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor([0.3, -1.2, 2.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        table = torch.zeros(2, 3)
+        table[0, 0:] = 5
+        table[1:, 1:] = 7
+        return (self.gain * x * table).sum()
+
+
+def test_a_number_written_to_a_slice_has_its_shape() -> None:
+    sliced, x = Sliced(), torch.tensor([1.0, 2.0, -0.5])
+    joint, _ = with_gradients(export(sliced, (x,)))
+    copies = [node for node in joint.graph.nodes if node.target is torch.ops.aten.copy.default]
+    assert copies
+    for node in copies:
+        target, source = node.args[:2]
+        assert source.meta["val"].shape == target.meta["val"].shape
+    numbers = [joint.constants[name] for name in joint.graph_signature.lifted_tensor_constants]
+    _, gradient = joint.graph_module(*sliced.parameters(), *numbers, x)
+    torch.testing.assert_close(gradient.detach(), x * torch.tensor([5.0, 12.0, 12.0]))
+
+
 def test_an_encoder_of_images_makes_no_mask_meanwhile() -> None:
     """The function is where it is replaced, it is the one that makes the mask, and it is put back."""
     before = getattr(modeling_vit, MASK)
