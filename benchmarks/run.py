@@ -15,6 +15,7 @@ import peers
 import programming
 import published_chips
 import reading
+import rival
 import scales
 import starting
 import wires
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "counting": counting,
     "published_chips": published_chips,
     "on_device": on_device,
+    "rival": rival,
     "chip_bundle": chip_bundle,
     "job": job,
 }
