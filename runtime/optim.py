@@ -4,7 +4,7 @@ Every update makes new arrays and leaves the old ones as they are, so that a ste
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,21 @@ class Optimiser(Protocol):
     ) -> tuple[Arrays, Moments]: ...
 
 
+def end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The numbers of all arrays, (n,): where they lie end to end in one array already, that one."""
+    whole = arrays[0].base
+    if isinstance(whole, np.ndarray) and whole.ndim == 1 and whole.flags.c_contiguous:
+        at = whole.__array_interface__["data"][0]
+        for array in arrays:
+            if array.base is not whole or array.__array_interface__["data"][0] != at or not array.flags.c_contiguous:
+                break
+            at += array.nbytes
+        else:
+            if at == whole.__array_interface__["data"][0] + whole.nbytes:
+                return whole
+    return np.concatenate([array.ravel() for array in arrays])
+
+
 class Joined:
     """Tensors laid end to end in the order of `tensors`: thirty small ones are one operation, not thirty."""
 
@@ -43,12 +58,15 @@ class Joined:
         self._sizes = [tensor.size for tensor in tensors.values()]
 
     def flat(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The numbers of the tensors that were joined, (n,)."""
-        return np.concatenate([tensors[name].ravel() for name in self._shapes])
+        """The numbers of the tensors that were joined, (n,); not to be written to."""
+        return end_to_end([tensors[name] for name in self._shapes])
 
-    def each(self, numbers: Mapping[str, float]) -> np.ndarray:
-        """One number of each tensor, repeated for all of its own, (n,) float32."""
-        return np.repeat(np.array([numbers[name] for name in self._shapes], np.float32), self._sizes)
+    def scale(self, flat: np.ndarray, numbers: Mapping[str, float]) -> None:
+        """Multiply the numbers of each tensor by one of its own, in place."""
+        start = 0
+        for name, size in zip(self._shapes, self._sizes, strict=True):
+            flat[start : start + size] *= np.float32(numbers[name])
+            start += size
 
     def parts(self, flat: np.ndarray) -> Arrays:
         """The tensors again: views of `flat`."""
@@ -75,13 +93,23 @@ class AdamW:
         joined = Joined(gradients)
         past = lambda kept: joined.flat({n: kept[n] if n in kept else np.zeros_like(g) for n, g in gradients.items()})
         gradient, value = joined.flat(gradients), joined.flat(values)
-        m, v = past(moments.first), past(moments.second)
-        m = m + np.float32(1 - BETA_1) * (gradient - m)
-        v = v * np.float32(BETA_2) + np.float32(1 - BETA_2) * gradient * gradient
-        scale = np.sqrt(v) / np.float32(correction_2) + np.float32(EPSILON)
-        decay = joined.each({name: 1 - rates[name] * self.weight_decay for name in gradients})
-        rate = joined.each({name: rates[name] / correction_1 for name in gradients})
-        new = value * decay - rate * (m / scale)
+        first, second = past(moments.first), past(moments.second)
+        # In place as far as possible: a new array of this size costs more than what is done with it.
+        m = gradient - first
+        m *= np.float32(1 - BETA_1)
+        m += first
+        v = np.float32(1 - BETA_2) * gradient
+        v *= gradient
+        v += second * np.float32(BETA_2)
+        new = np.sqrt(v)
+        new /= np.float32(correction_2)
+        new += np.float32(EPSILON)
+        np.divide(m, new, out=new)
+        joined.scale(new, {name: rates[name] / correction_1 for name in gradients})
+        if self.weight_decay:
+            value = value.copy()
+            joined.scale(value, {name: 1 - rates[name] * self.weight_decay for name in gradients})
+        np.subtract(value, new, out=new)
         return joined.parts(new), Moments(updates, joined.parts(m), joined.parts(v))
 
 
@@ -114,6 +142,8 @@ def clip(gradients: Arrays, limit: float) -> Arrays:
     flat = (gradient.ravel() for gradient in gradients.values())
     total = np.linalg.norm(np.array([math.sqrt(row.dot(row)) for row in flat], np.float32))
     factor = np.float32(min(1.0, limit / (float(total) + 1e-6)))
+    if factor == 1.0:
+        return gradients
     return {name: gradient * factor for name, gradient in gradients.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from .mezo import directions, moved, pair_seed
-from .optim import Arrays, Moments, Optimiser, add_l1, clip
+from .optim import Arrays, Moments, Optimiser, add_l1, clip, end_to_end
 from .tokens import Batch
 
 
@@ -152,4 +152,4 @@ class MezoRule:
 
 def all_finite(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether no number in the arrays is infinite or NaN."""
-    return not arrays or bool(np.isfinite(np.concatenate([array.ravel() for array in arrays.values()])).all())
+    return not arrays or bool(np.isfinite(end_to_end(list(arrays.values()))).all())
