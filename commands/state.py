@@ -134,8 +134,8 @@ def _import(store: "StateStore", args: argparse.Namespace) -> None:
     from ..paths import expanded
     from ..runtime.state_file import read_state_file
 
-    given = read_state_file(expanded(args.file), store).snapshot
     store.lock()
+    given = read_state_file(expanded(args.file), store).snapshot
     _changed(store.take_over(given), args)
 
 

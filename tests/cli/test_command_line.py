@@ -178,7 +178,7 @@ def test_json_alone_is_on_standard_output(cli, here: Path, local, monkeypatch) -
 def test_a_report_that_is_replaced_is_said(cli, here: Path) -> None:
     words = (*TRIED["count"].split(), "--out", "counted")
     assert "replaced" not in cli(*words).err
-    assert "the report in counted will be replaced" in cli(*words).err
+    assert "the report in counted is replaced" in cli(*words).err
     for parser in LEAVES:
         if (out := parser._option_string_actions.get("--out")) is not None:
             assert "replace" in str(out.help), parser.prog
