@@ -1,6 +1,8 @@
 """The errors a user can cause, each with the exit code the command line gives it.
 
-Every message says what was wrong, what was given, what is allowed (nearest name first) and how to mend it.
+Every message says what was wrong, what was given, what is allowed (nearest name first) and how to mend it. One rule for
+exit codes (docs/options.md): what is wrong with something that the user gave, a file or folder included, exits 2; what
+fails although all of that was right exits 1.
 """
 
 import difflib

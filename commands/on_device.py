@@ -110,6 +110,11 @@ def byte_count(text: str) -> int:
     return round(float(found[1]) * units[found[2].lower()])
 
 
+def updates(number: int) -> str:
+    """ "1 update", "20 updates"."""
+    return f"{number} update{'' if number == 1 else 's'}"
+
+
 class _Remarks(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         print(f"edge-adapt: {shown(record.getMessage())}", file=sys.stderr, flush=True)

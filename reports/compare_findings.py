@@ -159,7 +159,7 @@ def _listed(names: Sequence[str]) -> str:
 def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding]:
     """What 30 days take from the methods that adapt, and what adapting again gives back."""
     names = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
-    known = [r for r in rows if r.trains and None not in [r.stat(n).mean for n in names]]
+    known = [r for r in rows if r.adapts and None not in [r.stat(n).mean for n in names]]
     if not known:
         return
     best = max(known, key=lambda row: _mean(row, "accuracy_chip"))
@@ -173,7 +173,8 @@ def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding
         f"drift on {device}",
         f"30 days change the accuracy of the methods that train, on the chip, by "
         f"{signed(sum(lost.values()) / len(lost))} points on average ({signed(lost[worst])} for {worst}). "
-        f"Adapting again changes it by {signed(sum(won.values()) / len(won))}. {best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
+        f"Adapting again changes it by {signed(sum(won.values()) / len(won))}. "
+        f"{best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
         f"30 days ({_change(errors, best, 'drifted', 'chip')}), {_accuracy(best, names[2])} adapted again "
         f"({_change(errors, best, 'readapted', 'drifted')}).",
     )

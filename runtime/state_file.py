@@ -99,6 +99,8 @@ def _content(path: Path, most_bytes: int) -> bytes:
     try:
         return read_bytes(path, most_bytes, follow=False)
     except OSError as error:
+        if isinstance(error, IsADirectoryError):
+            raise UsageError(f"{path} is a folder; give the file that `edge-adapt state export` wrote") from error
         near = near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise UsageError(f"{path} cannot be read: {error.strerror or error}{near}") from error
 
@@ -109,7 +111,7 @@ def _parsed(path: Path, content: bytes) -> tuple[Mapping[str, str], dict[str, np
         (length,) = struct.unpack_from("<Q", content)
         told = parse_json(content[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, KeyError, ValueError, struct.error) as error:
-        raise UsageError(f"{path} is no file that `edge-adapt state export` wrote: {error}") from error
+        raise UsageError(f"{path} is not a file that `edge-adapt state export` wrote: {error}") from error
     return told, tensors
 
 

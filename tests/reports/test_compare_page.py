@@ -270,3 +270,18 @@ def test_a_file_that_cannot_be_written_is_one_message(make_report, tmp_path, mon
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(EdgeAdaptError, match=r"No space left.*kept"):
         write_comparison(comparison(make_report), tmp_path / "out")
+
+
+def test_methods_that_train_nothing_do_not_adapt(make_report):
+    """Frozen takes energy, for its class means, but it is not among the methods that drift and adapt again."""
+    found = comparison(make_report, ("reram",))
+    for record in found["results"]:
+        if record["method"] == "frozen":
+            record |= {
+                "train_steps": 0,
+                "adaptation_energy_joules": 1e-3,
+                "accuracy_drifted": 0.0,
+                "accuracy_readapted": 0.0,
+            }
+    words = texts(with_findings({name: value for name, value in found.items() if name != "findings"}), "drift on reram")
+    assert "methods that train" in words and "Frozen" not in words
