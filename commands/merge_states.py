@@ -21,8 +21,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "merge-states",
         help="make one state of those that several devices trained",
-        description="Each device trains its own copy of one bundle and writes its state with `edge-adapt "
-        "state export`. This command writes the mean of these states, weighted by the number of examples. Then `edge-adapt "
+        description="Each device trains its own copy of one bundle and writes its state with `edge-adapt state "
+        "export`. This command writes the mean of these states, weighted by the number of examples. Then `edge-adapt "
         "state import BUNDLE FILE` makes it current on every device. Give a BUNDLE in the state that all devices started "
         "from: what they have learned is counted from there.",
         examples=[
