@@ -23,8 +23,8 @@ def add_parser(subparsers: Any) -> None:
         help="make one state of those that several devices trained",
         description="Each device trains its own copy of one bundle and writes its state with `edge-adapt state "
         "export`. This command writes the mean of these states, weighted by the number of examples. Then `edge-adapt "
-        "state import BUNDLE FILE` makes it current on every device. Give a BUNDLE in the state that all devices started "
-        "from: what they have learned is counted from there.",
+        "state import BUNDLE FILE` makes it current on every device. Give a BUNDLE in the state that all devices "
+        "started from: what they have learned is counted from there.",
         examples=[
             "edge-adapt merge-states bundle anna.safetensors bert.safetensors --out merged.safetensors",
             "edge-adapt merge-states bundle a.safetensors b.safetensors --weights 3,1 --out merged.safetensors",

@@ -71,7 +71,7 @@ def test_wrong_options_are_answered_with_the_nearest(parser: Parser, capsys: pyt
     ("words", "message"),
     [
         ("simulat", "unknown command 'simulat'; did you mean 'simulate'? allowed: simulate, compare,"),
-        ("devices lst", "unknown action 'lst'; did you mean 'list'?"),
+        ("devices lst", "unknown command 'lst'; did you mean 'list'?"),
         ("state rolback b", "unknown command 'rolback'; did you mean 'rollback'?"),
         ("simulate --fidelity bitserail", "unknown --fidelity 'bitserail'; did you mean 'bitserial'? allowed: fast,"),
         ("simulate --xyzzy 3", "unknown option --xyzzy (see edge-adapt simulate --help)"),
