@@ -1,6 +1,8 @@
 """The errors a user can cause, each with the exit code the command line gives it.
 
-Every message says what was wrong, what was given, what is allowed (nearest name first) and how to mend it.
+Every message says what was wrong, what was given, what is allowed (nearest name first) and how to mend it. One rule for
+exit codes (docs/options.md): what is wrong with something that the user gave, a file or folder included, exits 2; what
+fails although all of that was right exits 1.
 """
 
 import difflib
@@ -23,20 +25,22 @@ class MissingExtraError(EdgeAdaptError):
     """A package of an optional extra is not installed. Exit code 1."""
 
 
-def unknown_name(kind: str, given: object, allowed: Iterable[str]) -> str:
-    """One sentence for a name that does not exist, with the nearest allowed ones first.
+def unknown_name(kind: str, given: object, allowed: Iterable[str], where: str = "") -> str:
+    """One sentence for a name that does not exist, with the nearest allowed ones first; `where`: "in the file", "of x".
 
     >>> unknown_name("device", "rerem", ["reram", "pcm"])
     "unknown device 'rerem'; did you mean 'reram'? allowed: pcm, reram"
     """
     names = sorted(allowed)
-    return f"unknown {kind} {given!r}{nearest(given, names)} allowed: {', '.join(names)}"
+    place = f" {where}" if where else ""
+    return f"unknown {kind} {given!r}{place}{nearest(given, names)} allowed: {', '.join(names)}"
 
 
-def nearest(given: object, names: Sequence[str]) -> str:
+def nearest(given: object, names: Sequence[str], before: str = "") -> str:
     """What follows a wrong name: the one or two names that it may have been, if any come near.
 
-    Near is a name most of whose letters are there in the same order, or one that holds the given letters as they stand.
+    `before` is put before each of them. Near is a name most of whose letters are there in the same order, or one that
+    holds the given letters as they stand.
 
     >>> nearest("mnist", ["fashion-mnist", "movie"]), nearest("foo", ["sonos"])
     ("; did you mean 'fashion-mnist'?", ';')
@@ -44,7 +48,7 @@ def nearest(given: object, names: Sequence[str]) -> str:
     word = str(given)
     near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
     near = near or [name for name in names if len(word) > 2 and word in name][:2]
-    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ";"
+    return f"; did you mean {' or '.join(repr(before + name) for name in near)}?" if near else ";"
 
 
 def require(module: str, extra: str = "host") -> None:

@@ -38,6 +38,10 @@ def open_file(path: str | Path, most_bytes: int, *, follow: bool = True) -> Bina
         descriptor = os.open(path, flags)
     except ValueError as error:  # a name that no file can have
         raise OSError(errno.EINVAL, str(error), str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise OSError(errno.ELOOP, "it is a symbolic link; give the file itself", str(path)) from None
+        raise
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

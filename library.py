@@ -5,6 +5,7 @@ wrong raises `UsageError` (names, options, inputs) or `EdgeAdaptError` (failures
 """
 
 import shlex
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def simulate(
     device: str | Path = "reram",
     *,
     jobs: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     out: str | Path | None = None,
     **options: Any,
 ) -> "Report":
@@ -34,7 +35,7 @@ def simulate(
     Args:
         device: a shipped chip (`edge-adapt devices list`) or a YAML file.
         jobs: processes that share the work (None: what the machine has room for). Results do not depend on it.
-        progress: show a bar on stderr.
+        progress: show on stderr how far the run is (None: where stderr is a terminal; elsewhere nothing is printed).
         out: also write the report, page and figures included, as this folder.
         options: those of `edge_adapt.studies.config.SimulateConfig`: `model`, `task`, `pool`, `method` (a name or
             several), `shots` (a number or several), `seeds`, `test_examples`, `settings` and so on.
@@ -75,11 +76,14 @@ def compare(
     tasks: str | Sequence[str] = ("movie",),
     methods: str | Sequence[str] = ("all",),
     jobs: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     out: str | Path | None = None,
     **options: Any,
 ) -> "Report":
     """Every method on every device and task; `edge-adapt compare` as a function.
+
+    Without arguments this is the whole table: every method on four chips, three runs each. It takes hours. Name one
+    chip and a few methods for a small one, and give `out`, so that a stopped run goes on where it was.
 
     Args:
         devices, tasks, methods: one name or several.
@@ -95,7 +99,8 @@ def compare(
         UsageError, EdgeAdaptError, MissingExtraError: as `simulate`.
 
     Example:
-        `edge_adapt.compare(["reram", "pcm"], methods=["lorafusion", "lora:DIGITAL"], out="table")`
+        `edge_adapt.compare(["reram", "pcm"], methods=["lorafusion", "lora:DIGITAL"], out="table")`, or to try it:
+        `edge_adapt.compare("reram", methods=["lorafusion", "probe"], shots=32, seeds=1, test_examples=60)`
     """
     for module in (*_NEEDED, *(("matplotlib", "jinja2") if out else ())):
         require(module)
@@ -189,8 +194,8 @@ def _command(name: str, options: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _shown(progress: bool) -> "Iterator[Progress | None]":
-    if not progress:
+def _shown(progress: bool | None) -> "Iterator[Progress | None]":
+    if not (sys.stderr is not None and sys.stderr.isatty() if progress is None else progress):
         yield None
         return
     from .commands.progress import TerminalProgress

@@ -16,6 +16,7 @@ import yaml
 
 from .errors import UsageError, unknown_name
 from .inputs import read_bytes
+from .paths import near_file
 
 _CORE = "tag:yaml.org,2002:"
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -110,7 +111,7 @@ class Place:
             if name in found:
                 key.fail(f"key {name!r} stands twice in {what} (first in line {found[name][0].line})")
             if names is not None and name not in names:
-                key.fail(unknown_name(f"key in {what}", name, names))
+                key.fail(unknown_name("key", name, names, f"in {what}"))
             found[name] = (key, Place(self.path, value_node))
         return found
 
@@ -182,7 +183,8 @@ def read_or_empty(path: Path) -> Place | None:
     try:
         text = read_bytes(path, _BYTES).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"cannot read {path}: {error.strerror or error}{near}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from None
     try:

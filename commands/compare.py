@@ -94,13 +94,14 @@ def run(args: argparse.Namespace) -> int:
     command = shlex.join(["edge-adapt", *args.words])
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "compare.json").exists():
-            progress.say(
+            progress.say_at_start(
                 f"the comparison in {out} will be replaced when the new one is ready; its finished simulations stay"
             )
         from ..studies.compare import compare
         from ..studies.crew import default_jobs
 
         comparison = with_findings(compare(config, out, progress, command, jobs or default_jobs()))
+        progress.say_held()
         progress.stage("drawing and writing the page")
         paths = write_comparison(comparison, out)
     if args.json:

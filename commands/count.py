@@ -132,12 +132,12 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
     config = CountConfig(**options)
     if out is not None:
         check_destination(out)
-        if (out / "report.json").exists():
-            print(f"edge-adapt: the report in {out} will be replaced when the new one is ready", file=sys.stderr)
     with kept_clear():
         report = count(config, shlex.join(["edge-adapt", *words]))
     text = to_json(report)
     if out is not None:
+        if (out / "report.json").exists():
+            print(f"edge-adapt: the report in {out} is replaced", file=sys.stderr)
         write_folder(out, {"report.json": text})
     if as_json:
         print(text, end="")

@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         description=f"{text.capitalize()}, every number with its source.",
         examples=["edge-adapt devices list", "edge-adapt devices show reram"],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 
     def action(name: str, text: str, *examples: str) -> Any:
         return actions.add_parser(name, help=text, description=f"{text.capitalize()}.", examples=examples)

@@ -116,8 +116,6 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
         image_size=args.image_size,
         reading=reading,
     )
-    if args.force and args.out.exists():
-        progress.say(f"the bundle in {args.out} will be replaced when the new one is ready, with its trained state")
     record = export_bundle(config, args.out, progress, args.force)
     for message in record["messages"]:
         progress.say(message)

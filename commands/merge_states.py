@@ -21,9 +21,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "merge-states",
         help="make one state of those that several devices trained",
-        description="Merge states that copies of one bundle were trained to, each written with `edge-adapt state "
-        "export`: their mean, weighted by examples. `edge-adapt state import` makes the result current on every "
-        "device. Updates are counted from the current state of BUNDLE, which all devices must have started from.",
+        description="Each device trains its own copy of one bundle and writes its state with `edge-adapt state "
+        "export`. This command writes the mean of these states, weighted by the number of examples. Then `edge-adapt "
+        "state import BUNDLE FILE` makes it current on every device. Give a BUNDLE in the state that all devices "
+        "started from: what they have learned is counted from there.",
         examples=[
             "edge-adapt merge-states bundle anna.safetensors bert.safetensors --out merged.safetensors",
             "edge-adapt merge-states bundle a.safetensors b.safetensors --weights 3,1 --out merged.safetensors",
@@ -35,10 +36,20 @@ def add_parser(subparsers: Any) -> None:
     add("states", metavar="STATE", type=Path, nargs="+", help="file that `edge-adapt state export` wrote on a device")
     add("--out", metavar="FILE", type=Path, required=True, help="file to write; one that is there is replaced")
     add("--weights", metavar="W,W,...", type=weights, help="weight of each state [examples its last run trained on]")
-    add("--clip", metavar="NORM", type=above_zero, help="shorten each device's update to this L2 norm [as it is]")
+    add(
+        "--clip",
+        metavar="NORM",
+        type=above_zero,
+        help="shorten each device's change to this L2 norm, where it is longer [not shortened]",
+    )
     add("--noise", metavar="Z", type=above_zero,
         help="add Gaussian noise of Z x NORM x largest weight / sum of weights; needs --clip [none]")  # fmt: skip
-    add("--seed", metavar="N", type=whole, help="of the noise, for tests: who knows it can take the noise off [random]")
+    add(
+        "--seed",
+        metavar="N",
+        type=whole,
+        help="seed of the noise, for tests only: anyone who knows it can remove the noise [random]",
+    )
     add("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 
@@ -50,7 +61,7 @@ def above_zero(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
 
 
@@ -62,7 +73,7 @@ def weights(text: str) -> tuple[float, ...]:
 def whole(text: str) -> int:
     """A whole number that is not negative."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 
@@ -95,7 +106,9 @@ def run(args: argparse.Namespace) -> int:
     fixed = _require_untrained_alike(files, store, start.part(CURRENT))
     chosen = args.weights or _by_examples(files)
     if len(chosen) != len(files):
-        raise UsageError(f"--weights gives {len(chosen)} numbers for {len(files)} states")
+        raise UsageError(
+            f"--weights needs one number for each state, such as 3,1; got {len(chosen)} for {len(files)} states"
+        )
     labels = files[0].labels
     merged = merge(
         start.part(CURRENT), [file.tensors for file in files], chosen, clip=args.clip, noise=args.noise or 0.0,
@@ -187,4 +200,5 @@ def _say(
         print(f"{row['file']}: {100 * row['share']:.1f} %, update of L2 norm {row['update_norm']:.4g}{cut}")
     if merged.deviation:
         print(f"noise of standard deviation {merged.deviation:.4g} on every trained number")
-    print(f"merged from {len(rows)} states, that started from state {start} of {args.bundle}: {args.out}")
+    states = f"{len(rows)} state{'' if len(rows) == 1 else 's'}"
+    print(f"{args.out}: the mean of {states}, counted from state {start} of {args.bundle}")

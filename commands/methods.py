@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
         description="List the adaptation methods, or count what one trains.",
         examples=["edge-adapt methods list", counting],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 
     listing = actions.add_parser(
         "list",

@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
         "the families.",
         examples=["edge-adapt models list", "edge-adapt models families", "edge-adapt models list --json"],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
     add_list(actions, "name, kind, size, licence, package, and whether it is fetched", run,
              ["edge-adapt models list", "edge-adapt models list --json"])  # fmt: skip
     text = "families of models: what each reads, its matrices by role, whether it can be exported, and what a head sees"

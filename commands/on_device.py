@@ -70,14 +70,35 @@ def remarks_to_stderr() -> None:
 
 def read_labelled(session: "Session", path: Path, reading: "Reading", teach: tuple[str, ...] = ()) -> list["Example"]:
     """The examples of a file, or of a folder of images, whose labels the session knows, `teach` included."""
-    from ..runtime.examples import keep_known, read_examples
-    from ..runtime.pictures import read_pictures
+    from ..runtime.examples import keep_known
 
     taught = session.taught_with(teach)
     of_images = session.manifest.images is not None
-    examples = read_pictures(path, reading.on_error) if of_images else read_examples(path, reading)
+    examples = read_given(session, path, reading)
     check = lambda label: session.wrong_label(label, taught)
     return keep_known(examples, str(path), check, reading.on_error, "image" if of_images else "line")
+
+
+def read_given(session: "Session", path: Path, reading: "Reading", labelled: bool = True) -> list["Example"]:
+    """The examples of a file of texts, or of a folder of images, whichever the bundle is about. Raises `UsageError` for
+    the other of the two, and for what cannot be read.
+    """
+    from ..errors import UsageError
+    from ..runtime.examples import SUFFIXES, read_examples
+    from ..runtime.pictures import read_pictures
+
+    kinds, folder = ", ".join(SUFFIXES), "a folder with a folder of images for each label"
+    if session.manifest.images is None:
+        if path.is_dir():
+            wanted = "with texts and labels" if labelled else "with texts, or one of plain lines"
+            wanted = f"a {kinds} file {wanted}"
+            raise UsageError(f"{path} is a folder, and this bundle labels texts: give {wanted}")
+        return read_examples(path, reading, labelled=labelled)
+    if path.is_file() and (labelled or path.suffix.lower() in (*SUFFIXES, ".txt", ".json")):
+        wanted = folder if labelled else "an image, or a folder of images"
+        given = "a file" if labelled else "a file of texts"
+        raise UsageError(f"{path} is {given}, and this bundle labels images: give {wanted}")
+    return read_pictures(path, reading.on_error, labelled=labelled)
 
 
 def byte_count(text: str) -> int:
@@ -87,6 +108,11 @@ def byte_count(text: str) -> int:
     if found is None or found[2].lower() not in units or found[1].count(".") > 1 or found[1] == ".":
         raise ArgumentTypeError(f"{text!r} is no size; write it as 300MB or 1.5GiB")
     return round(float(found[1]) * units[found[2].lower()])
+
+
+def updates(number: int) -> str:
+    """ "1 update", "20 updates"."""
+    return f"{number} update{'' if number == 1 else 's'}"
 
 
 class _Remarks(logging.Handler):

@@ -51,7 +51,21 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             known = [option for option in self._option_string_actions if option.startswith("--")]
             if name.startswith("--") and name not in known:
-                self.error(f"unknown option {name}{_meant(name, known)}")
+                self.error(f"unknown option {name}{self._without_option(name) or _meant(name, known)}")
+            if len(name) == 2 and name[0] == "-" and name[1].isalpha() and name not in self._option_string_actions:
+                self.error(f"unknown option {name}{self._without_option(name)}")
+
+    def _without_option(self, given: str) -> str:
+        """What to write where an option has the name of an argument that stands without one; "" where none has."""
+        word = given.lstrip("-").lower()
+        for action in self._actions:
+            names = {action.dest, *str(action.metavar or "").lower().split("|")}
+            names |= _FILES if names & _FILES else set()
+            same = word in names or (len(word) == 1 and any(name.startswith(word) for name in names))
+            if same and not action.option_strings:
+                example = f", as in: {self.examples[0]}" if self.examples else ""
+                return f": {action.metavar or action.dest} stands without an option before it{example}"
+        return ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """argparse's own, which has no public place to put words in (before Python 3.14): the nearest names."""
@@ -59,7 +73,13 @@ class Parser(argparse.ArgumentParser):
             return
         names = [str(name) for name in action.choices]
         kind = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest).lower()
+        if isinstance(action, argparse._SubParsersAction):
+            kind = "command"
         self.error(f"unknown {kind} {value!r}{nearest(value, names)} allowed: {', '.join(names)}")
+
+
+_FILES = {"file", "out", "output", "data"}
+"""Names of the argument that is a file; people give it by any of them."""
 
 
 def _meant(given: str, known: Sequence[str]) -> str:

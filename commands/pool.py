@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
         description="Train a pool of LoRA modules, or look into one.",
         examples=[training, looking],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 
     train = actions.add_parser(
         "train",

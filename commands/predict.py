@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..display import shown
 from ..inputs import json_text
-from .on_device import add_bundle, add_data_options, open_bundle, reading_of, say_if_untrained
+from .on_device import add_bundle, add_data_options, open_bundle, read_given, reading_of, say_if_untrained
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,10 +16,12 @@ def add_parser(subparsers: Any) -> None:
         "predict",
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
-        "or .jsonl/.csv with text. A bundle about images takes names of image files.",
+        "or .jsonl/.csv with text. A bundle about images takes an image, a folder of images, or names of image files "
+        "on standard input; the name of each image stands behind its answer.",
         examples=[
             "edge-adapt predict bundle new.txt",
             "edge-adapt predict bundle new.csv --json",
+            "edge-adapt predict image-bundle holiday-pictures/",
         ],
     )
     add_bundle(parser)
@@ -36,28 +39,29 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print, one line per text."""
-    from ..runtime.examples import read_examples, read_lines
-    from ..runtime.pictures import read_pictures
+    from ..runtime.examples import read_lines
 
     reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
-        if args.file is not None and session.manifest.images is not None:
-            examples = read_pictures(args.file, reading.on_error, labelled=False)
-        elif args.file is not None:
-            examples = read_examples(args.file, reading, labelled=False)
+        of_images = session.manifest.images is not None
+        if args.file is not None:
+            examples = read_given(session, args.file, reading, labelled=False)
         else:
             if sys.stdin.isatty():
-                print("edge-adapt: type texts, one a line; Ctrl-D ends", file=sys.stderr)
+                what = "names of image files" if of_images else "texts"
+                print(f"edge-adapt: type {what}, one a line; Ctrl-D ends", file=sys.stderr)
             examples = read_lines(sys.stdin.buffer.read(), "standard input", reading)
         say_if_untrained(session)
         predictions = session.predict([example.text for example in examples])
         if args.json:
             rows = [
-                {"line": e.line, "label": p.label, "probability": p.probability, "probabilities": p.probabilities}
+                {"line": e.line, **({"image": e.text} if of_images else {}), "label": p.label,
+                 "probability": p.probability, "probabilities": p.probabilities}
                 for e, p in zip(examples, predictions, strict=True)
-            ]
+            ]  # fmt: skip
             print(json_text({"state": session.snapshot.header.counter, "predictions": rows}))
         else:
-            for prediction in predictions:
-                print(f"{prediction.label}\t{prediction.probability:.4f}")
+            for example, prediction in zip(examples, predictions, strict=True):
+                name = f"\t{shown(example.text)}" if of_images else ""
+                print(f"{prediction.label}\t{prediction.probability:.4f}{name}")
     return 0

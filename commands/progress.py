@@ -41,6 +41,7 @@ class TerminalProgress(Progress):
         self._width, self._clock, self._ticking = width, clock, ticking
         self._estimate = Estimate(clock)
         self._stage, self._turns = what, 0
+        self._at_start = ""
         self._shown: float | None = None
         self._before_fetching, self._drawn = what, False
         self._lock = threading.Lock()
@@ -68,9 +69,20 @@ class TerminalProgress(Progress):
         with self._lock:
             self._clear()
 
+    def say_at_start(self, text: str) -> None:
+        """Say something when the work begins: once all inputs are checked, and not where one of them ends the run."""
+        self._at_start = text
+
     def start(self, work: Work | float) -> None:
         with self._lock:
             self._estimate.start(work)
+        self.say_held()
+
+    def say_held(self) -> None:
+        """Say now what waits for the work to begin, if it has not been said."""
+        text, self._at_start = self._at_start, ""
+        if text:
+            self.say(text)
 
     def stage(self, text: str) -> None:
         with self._lock:

@@ -157,11 +157,12 @@ def run(args: argparse.Namespace) -> int:
 
     with kept_clear(), TerminalProgress("importing torch") as progress:
         if (out / "report.json").exists():
-            progress.say(f"the report in {out} will be replaced when the new one is ready")
+            progress.say_at_start(f"the report in {out} will be replaced when the new one is ready")
         from ..studies.crew import default_jobs
         from ..studies.simulate import simulate
 
         report = simulate(config, progress, shlex.join(["edge-adapt", *args.words]), jobs or default_jobs())
+        progress.say_held()
         progress.stage("writing the report")
         paths = write_report(report, out)
     if args.json:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..inputs import json_text
+from .on_device import updates
 
 if TYPE_CHECKING:
     from ..runtime.state import Snapshot
@@ -28,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         ("reset", "go back to the exported state", _reset, ("reset bundle",)),
         ("export", "write the current state as a file, or as an adapter of another library", _export,
          ("export bundle state.safetensors", "export bundle my-adapter --format peft")),
-        ("import", "make the state of a file current, one exported or merged from a copy of this bundle", _import,
+        ("import", "make the state in a file current, one that a copy of this bundle or merge-states wrote", _import,
          ("import bundle merged.safetensors",)),
     ):  # fmt: skip
         lines = [f"edge-adapt state {example}" for example in examples]
@@ -93,14 +94,14 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
     if args.json:
         print(json_text(data))
         return
-    print(f"state {data['state']}: {data['note']}, {data['step']} updates since export, saved {_when(current)}")
+    print(f"state {data['state']}: {data['note']}, {updates(data['step'])} since export, saved {_when(current)}")
     print(f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers")
     print(f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
           f"{data['reserved_classes_left']} more can be taught")  # fmt: skip
     for name, value in current.header.results.items():
         print(f"{name.replace('_', ' ')}: {value:.4g}")
     if run is not None:
-        print(f"unfinished run: {run.optimiser.updates} updates, epoch {run.epoch + 1}")
+        print(f"unfinished run: {updates(run.optimiser.updates)}, epoch {run.epoch + 1}")
     for name, condition in slots.items():
         print(f"slot {name}: {condition}")
 
@@ -134,8 +135,8 @@ def _import(store: "StateStore", args: argparse.Namespace) -> None:
     from ..paths import expanded
     from ..runtime.state_file import read_state_file
 
-    given = read_state_file(expanded(args.file), store).snapshot
     store.lock()
+    given = read_state_file(expanded(args.file), store).snapshot
     _changed(store.take_over(given), args)
 
 
@@ -146,7 +147,7 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
 
     current = store.read()
     tensors, header = current.part(CURRENT), current.header
-    args.out = outside(args.out, args.bundle)
+    args.out = outside(args.out, args.bundle, args.format == "peft")
     if args.format != "safetensors" and args.pairs:
         raise UsageError("--pairs go into a safetensors file only")
     if args.format == "peft":
@@ -191,7 +192,9 @@ def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:
     if args.json:
         print(json_text(_described(saved)))
     else:
-        print(f"state {saved.header.counter} is current: {saved.header.note}, {saved.header.step} updates since export")
+        print(
+            f"state {saved.header.counter} is current: {saved.header.note}, {updates(saved.header.step)} since export"
+        )
 
 
 def _described(snapshot: "Snapshot") -> dict[str, Any]:

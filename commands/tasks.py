@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         "does as well.",
         examples=["edge-adapt tasks list", "edge-adapt tasks list --json"],
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
     add_list(actions, "name, kind, size, licence, package, and whether it is fetched", run,
              ["edge-adapt tasks list", "edge-adapt tasks list --json"])  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..inputs import json_text
 from ..runtime.examples import Reading
-from .on_device import UpdateLine, add_bundle, add_data_options, byte_count, open_bundle, read_labelled
+from .on_device import UpdateLine, add_bundle, add_data_options, byte_count, open_bundle, read_labelled, updates
 
 if TYPE_CHECKING:
     from ..runtime.energy import Energy
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
                 report = session.train(texts, labels, options, guard=guard, on_update=progress)
         if report.stopped:
             print(
-                f"edge-adapt: stopped after {len(report.losses)} updates; the same command goes on from there",
+                f"edge-adapt: stopped after {updates(len(report.losses))}; the same command goes on from there",
                 file=sys.stderr,
             )
             return 128 + progress.signal_number
@@ -203,11 +203,13 @@ def _print(report: "TrainReport", session: "Session", energy: "Energy | None", a
         return
     replayed = f" and {report.replayed} replayed ones" if report.replayed else ""
     resumed = f", resumed at update {report.resumed_at}" if report.resumed_at else ""
-    print(f"trained on {report.examples} examples{replayed}: {report.updates} updates, {report.seconds:.1f} s{resumed}")
+    print(
+        f"trained on {report.examples} examples{replayed}: {updates(report.updates)}, {report.seconds:.1f} s{resumed}"
+    )
     if report.losses:
         print(f"loss: {report.losses[0]:.4f} at the first update, {report.losses[-1]:.4f} at the last")
     if report.undone:
-        print(f"undone: {report.undone} updates whose loss was not finite")
+        print(f"undone: {updates(report.undone)} whose loss was not finite")
     if report.held_out_accuracy is not None:
         accuracy = 100 * report.held_out_accuracy
         print(f"held out: {accuracy:.1f} % of {report.held_out} right, loss {report.held_out_loss:.4f}, "
@@ -216,4 +218,4 @@ def _print(report: "TrainReport", session: "Session", energy: "Energy | None", a
         print(f"guard: {100 * report.guard_before:.1f} % right before, {100 * report.guard_after:.1f} % now")
     if energy is not None:
         print(energy.line())
-    print(f"state {header.counter} is current, {header.step} updates since export: {session.store.folder}")
+    print(f"state {header.counter} is current, {updates(header.step)} since export: {session.store.folder}")

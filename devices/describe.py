@@ -177,6 +177,8 @@ def validate(path: str | Path) -> dict[str, Any]:
     The result has `kind`, `name`, `path`, `numbers` (how many), `by_status` (status -> count) and `unused_references`
     (keys that no number names). A chip's cell and periphery are checked with it. Raises `UsageError` with `file:line:`.
     """
+    if str(path) in {name for kind in KINDS for name in list_presets(kind)} and not Path(path).exists():
+        raise UsageError(f"{path} is a shipped device, which is valid; give the path of a YAML file of your own")
     found = read_document(find("device", Path(path)))
     described = describe(found)
     own = "array." if found.kind == "chip" else ""

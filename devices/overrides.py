@@ -36,21 +36,30 @@ def resolve_key(key: str) -> tuple[str, str, Spec]:
         raise UsageError(f"key {key!r} could be any of: {', '.join(matches)}; write one of them")
     keys = {".".join(full.split(".")[i:]) for full in targets for i in range(full.count(".") + 1)}
     keys |= {f"{full.split('.')[0]}.{full.split('.')[-1]}" for full in targets} | {"cell", "periphery"}
-    hint = nearest(".".join(given), sorted(keys))
+    start = "chip." if key.startswith("chip.") else ""
+    section = ".".join(given[:-1]) + "." if given[:-1] else ""
+    beside = sorted(name.removeprefix(section) for name in keys if section and name.startswith(section))
+    hint = nearest(given[-1], beside, start + section)
+    if hint == ";":  # nothing near in the section that was named
+        hint = nearest(".".join(given), sorted(keys), start)
     raise UsageError(f"unknown key {key!r}{hint} 'edge-adapt devices show NAME' lists the keys")
 
 
-def apply(parts: Mapping[str, dict[str, Entry]], overrides: Mapping[str, str]) -> dict[str, dict[str, Entry]]:
-    """The entries of "cell", "array" and "periphery" with the overrides put in, their status "override".
+def apply(
+    parts: Mapping[str, dict[str, Entry]], overrides: Mapping[str, str], written: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Entry]]:
+    """The entries of "cell", "array" and "periphery" with the overrides put in, their status "override". `written`: the
+    keys as the user wrote them, by those of `overrides`; messages name them so.
 
     Raises `UsageError` for an unknown or ambiguous key, a wrong unit or a value outside its range.
     """
     changed = {part: dict(entries) for part, entries in parts.items()}
     given: dict[tuple[str, str], str] = {}
     for key, text in overrides.items():
-        where = f"override {key}={text}"
+        shown_key = (written or {}).get(key, key)
+        where = f"setting {shown_key}={text}"
         try:
-            part, name, spec = resolve_key(key)
+            part, name, spec = resolve_key(shown_key)
             value = _value(str(text).strip(), spec)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None

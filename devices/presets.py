@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UsageError, unknown_name
-from ..paths import expanded
+from ..paths import expanded, near_file
 from . import overrides as override_module
 from .checks import check_chip
 from .entries import Entry
@@ -43,7 +43,7 @@ def find(kind: str, name_or_path: str | Path, beside: Path | None = None) -> Pat
         path = expanded(text)
         path = beside / path if beside is not None else path
         if not path.is_file():
-            raise UsageError(f"there is no {kind} file {path}")
+            raise UsageError(f"there is no {kind} file {path}{near_file(path)}")
         return path
     names = list_presets(kind)
     if text not in names:
@@ -90,16 +90,17 @@ def chip_from(found: Document, overrides: Mapping[str, str] | None = None) -> Ch
     if overrides is not None and not isinstance(overrides, Mapping):
         raise UsageError(f"overrides must map keys to values, such as {{'adc.bits': '6'}}; got {overrides!r:.60}")
     single: dict[str, str] = {}
+    written = {key.removeprefix("chip."): key for key in overrides or {}}
     for key, value in (overrides or {}).items():
         if single.setdefault(key.removeprefix("chip."), str(value)) != str(value):
-            raise UsageError(f"override {key}={value}: the same key is given with the value {single[key[5:]]!r} too")
+            raise UsageError(f"setting {key}={value}: the same key is given with the value {single[key[5:]]!r} too")
     documents = {}
     for kind, place in found.links.items():
         swapped = single.pop(kind, None)
         try:
             path = find(kind, place.text(kind), found.path.parent) if swapped is None else find(kind, swapped)
         except UsageError as error:
-            where = place.where if swapped is None else f"override {kind}={swapped}"
+            where = place.where if swapped is None else f"setting {kind}={swapped}"
             raise UsageError(f"{where}: {error}") from None
         documents[kind] = document(kind, path)
     parts: dict[str, dict[str, Entry]] = {
@@ -107,7 +108,7 @@ def chip_from(found: Document, overrides: Mapping[str, str] | None = None) -> Ch
         "array": found.entries,
         "periphery": documents["periphery"].entries,
     }
-    parts = override_module.apply(parts, single)
+    parts = override_module.apply(parts, single, written)
     check_chip(parts)
     cell, cell_provenance = build("cell", documents["cell"].head, parts["cell"])
     array, array_provenance = build("array", {}, parts["array"])

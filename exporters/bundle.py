@@ -134,6 +134,8 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         progress.stage(f"programming {chip.chip.name}, seed {chip.seed}")
         source = chip.apply(adaptation, backbone)
         progress.advance(1, _PROGRAMMING)
+    if out.exists() and any(out.iterdir()):  # all inputs are checked
+        progress.say(f"the bundle in {out} will be replaced when the new one is ready, with its trained state")
     progress.stage("tracing the graphs of training and inference")
     models = trace(adaptation, config.weights)
     progress.advance(1, _TRACING)

@@ -252,7 +252,7 @@ def get_method(name: str, **options: Any) -> Method:
         raise UsageError(unknown_name("method", name, METHODS))
     method = METHODS[name]
     if unknown := options.keys() - method.__dataclass_fields__.keys():
-        raise UsageError(unknown_name(f"option of {name}", min(unknown), method.__dataclass_fields__))
+        raise UsageError(unknown_name("option", min(unknown), method.__dataclass_fields__, f"of {name}"))
     return replace(method, **options)
 
 

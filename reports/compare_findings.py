@@ -63,16 +63,16 @@ def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
     front = frontier(rows, errors.better)
     if not front:
         return
-    steps = [f"from {_energy(front[0])} {front[0].title} ({_accuracy(front[0])})"]
+    steps = [f"{front[0].title} for {_energy(front[0])} ({_accuracy(front[0])})"]
     for before, row in pairwise(front):
-        steps.append(f"from {_energy(row)} {row.title} ({_accuracy(row)}, {_difference(errors, row, before)})")
+        steps.append(f"{row.title} for {_energy(row)} ({_accuracy(row)}, {_difference(errors, row, before)})")
     mine = list(dict.fromkeys(record["task"] for row in rows for record in row.records))
     alone = "" if len(mine) == len(tasks_of(comparison)) else f" (over {_listed(mine)} alone)"
     text = (
-        f"Each more accurate on the chip than the one before, by more than the error, for more energy of one "
-        f"adaptation{alone}: {_joined(steps)}."
+        f"More energy for one adaptation{alone} buys accuracy on the chip in these steps, each larger than the "
+        f"error: {_joined(steps)}."
         if len(front) > 1
-        else f"Least energy of one adaptation{alone}: {steps[0].removeprefix('from ')}."
+        else f"The cheapest adaptation{alone} is {steps[0]}."
     )
     last, most = front[-1], max((r for r in rows if _known(r)), key=lambda r: _mean(r, "adaptation_energy_joules"))
     above = [row for row in rows if _known(row) and row is not last and _costs_more(row, last)]
@@ -80,15 +80,15 @@ def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
         found = [errors.difference(row, "chip", last, "chip") for row in above]
         few = any(difference is None or difference.verdict == "too few" for difference in found)
         text += (
-            f" The answers are too few to tell whether more energy than that of {last.title} buys anything."
+            f" There are too few answers to tell whether it helps to spend more than {last.title} does."
             if few
             else f" No method that takes more energy is more accurate than {last.title} by more than the error."
         )
     multiple = _ratio(most, last)
     if most is not last and multiple:
         text += (
-            f" The most expensive, {most.title}, takes {_energy(most)} ({times(multiple)} as much as {last.title}) "
-            f"for {_accuracy(most)}."
+            f" {most.title} takes the most energy, {_energy(most)} ({times(multiple)} as much as {last.title}), and "
+            f"reaches {_accuracy(most)}."
         )
     yield Finding(f"energy budget on {device}", text)
 
@@ -144,7 +144,7 @@ def _cheapest(comparison: Comparison) -> Iterator[Finding]:
         listed = ", ".join(f"{device} {si(cost, 'J')}" for device, cost in sorted(costs.items(), key=_by_cost))
         yield Finding(
             "cheapest device",
-            f"The energy of {what} is least on {won} methods and placements. {best[0].title}: {listed}.",
+            f"The cheapest device for {what} is {won} methods and placements. {best[0].title} takes: {listed}.",
         )
 
 
@@ -159,7 +159,7 @@ def _listed(names: Sequence[str]) -> str:
 def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding]:
     """What 30 days take from the methods that adapt, and what adapting again gives back."""
     names = ("accuracy_chip", "accuracy_drifted", "accuracy_readapted")
-    known = [r for r in rows if r.stat("adaptation_energy_joules").mean and None not in [r.stat(n).mean for n in names]]
+    known = [r for r in rows if r.adapts and None not in [r.stat(n).mean for n in names]]
     if not known:
         return
     best = max(known, key=lambda row: _mean(row, "accuracy_chip"))
@@ -167,13 +167,14 @@ def _drift(device: str, rows: Sequence[Row], errors: Errors) -> Iterator[Finding
     won = {row.title: 100 * (_mean(row, "accuracy_readapted") - _mean(row, "accuracy_drifted")) for row in known}
     worst = min(lost, key=lambda title: lost[title])
     if not any(lost.values()):
-        yield Finding(f"drift on {device}", "30 days change no accuracy on the chip of a method that adapts.")
+        yield Finding(f"drift on {device}", "30 days do not change the accuracy on the chip of any method that trains.")
         return
     yield Finding(
         f"drift on {device}",
-        f"30 days change the accuracy on the chip by {signed(sum(lost.values()) / len(lost))} points on average over "
-        f"the methods that adapt ({signed(lost[worst])} for {worst}), and adapting again by "
-        f"{signed(sum(won.values()) / len(won))}. {best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
+        f"30 days change the accuracy of the methods that train, on the chip, by "
+        f"{signed(sum(lost.values()) / len(lost))} points on average ({signed(lost[worst])} for {worst}). "
+        f"Adapting again changes it by {signed(sum(won.values()) / len(won))}. "
+        f"{best.title}: {_accuracy(best)}, {_accuracy(best, names[1])} after "
         f"30 days ({_change(errors, best, 'drifted', 'chip')}), {_accuracy(best, names[2])} adapted again "
         f"({_change(errors, best, 'readapted', 'drifted')}).",
     )
@@ -195,9 +196,7 @@ def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
     limited = {row.title: row.tasks_until_worn_out for row in writing}
     worn = sorted((tasks, title) for title, tasks in limited.items() if isinstance(tasks, float))
     parts = [f"{title} {count(tasks) if tasks >= 10 else digits(tasks, 2)}" for tasks, title in worn]
-    text = (
-        f"Adaptations until the rated writes of the most written cell are used up: {', '.join(parts)}." if worn else ""
-    )
+    text = f"The cell that is written most lasts for so many adaptations: {', '.join(parts)}." if worn else ""
     rest = [row for row in writing if limited[row.title] is None]
     if endless := [row.title for row in rest if never_wears(row)]:
         text += f" The cells that {_listed(endless)} write{'s' if len(endless) == 1 else ''} do not wear out."
@@ -207,7 +206,7 @@ def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
         )
     still = sum(row.writes_cells is False for row in rows)
     if still:
-        text += f" The other {still} write no cell."
+        text += f" The other {still} write no cells."
     yield Finding(f"lifetime on {device}", text.strip())
 
 
@@ -224,14 +223,16 @@ def _precision(comparison: Comparison) -> Iterator[Finding]:
         near = f"near {100 * best:.0f}{JOIN}%"
         if examples < FEWEST_EXAMPLES or rarer < _FEWEST_RARER:
             kind = "answers" if examples < FEWEST_EXAMPLES else "wrong answers" if best > 0.5 else "right answers"
-            said = f"The {kind} are too few to tell the standard error of sampling {near}."
+            said = f"There are too few {kind} to give the sampling error {near}."
         else:
             error = 100 * math.sqrt(best * (1 - best) / examples)
             said = (
-                f"The standard error of sampling {near} is {error:.1f} points, which the spread over seeds does not "
-                "contain."
+                f"The choice of these examples alone gives a standard error {near} of {error:.1f} points, which the "
+                "spread over seeds does not include."
             )
-        yield Finding("precision", f"Methods and devices answer the same {examples:,} test examples of a task. {said}")
+        yield Finding(
+            "precision", f"All methods and devices answer the same {examples:,} test examples of a task. {said}"
+        )
 
 
 def _programming(comparison: Comparison) -> Iterator[Finding]:
@@ -241,9 +242,9 @@ def _programming(comparison: Comparison) -> Iterator[Finding]:
         cost = device["programming"]
         error = cost["weight_error_relative"]
         wrong = "" if error is None else f", weight error {_share(error)}"
-        parts.append(f"{device['device']} {si(cost['energy_joules'], 'J')} for {count(cost['cells'])} cells{wrong}")
+        parts.append(f"{si(cost['energy_joules'], 'J')} on {device['device']} ({count(cost['cells'])} cells{wrong})")
     if parts:
-        yield Finding("programming", f"Programming backbone and pool once takes on {'; on '.join(parts)}.")
+        yield Finding("programming", f"Programming the backbone and the pool once takes {'; '.join(parts)}.")
 
 
 def _share(share: float) -> str:

@@ -126,7 +126,7 @@ class _Told:
         if not sentences:
             row = self.rows[0]
             sentences = [
-                f"{row.title} answers {_percent(row, 'accuracy_chip')} right on the chip; nothing is compared."
+                f"{row.title} gets {_percent(row, 'accuracy_chip')} right on the chip. It is compared with nothing."
             ]
         return " ".join(sentences)
 
@@ -138,7 +138,7 @@ class _Told:
         for comparison in comparisons:
             when = whens[comparison["outcome"]]
             if comparison["verdict"] == "too few":
-                parts.append(f"{when} the answers are too few to tell them apart")
+                parts.append(f"{when} there are too few answers to tell")
             elif comparison["verdict"] == "tie":
                 parts.append(f"{when} they are a tie ({points(comparison)})")
             else:
@@ -146,34 +146,32 @@ class _Told:
         return f"{one} against {other} at {self.shots} shots: {'; '.join(parts)}."
 
     def _resolution(self, comparison: Comparison) -> str:
-        """What a difference would have to be to be told in runs like these, and how many more tell half of it."""
+        """The least difference that runs like these can show, and how many more show half of it."""
         runs = comparison["runs"]
         these = "This run" if runs == 1 else f"These {runs} runs"
         least = comparison["interval_points"]
-        told = f"{these} can tell differences from about {least:.0f} points on"
+        told = f"{these} can show a difference of about {least:.0f} points or more"
         # More runs on the same test examples would leave the error of these as it is.
         own = len({tuple(entry["examples"]) for entry in self.report["test_sets"]}) >= runs
-        return f"{told}; --seeds {4 * runs} could tell half of that." if own else f"{told}."
+        return f"{told}. With --seeds {4 * runs}, half of that is enough." if own else f"{told}."
 
     def _recovery(self, comparison: Comparison) -> str:
         """What adapting again on the aged chip gives back, what it costs and what it writes."""
         row = self._row(comparison["method"], comparison["placement"])
         written = [record["readaptation_cells_written"] for record in row.records]
         cells = None if None in written else max(written)
-        writing = (
-            "" if cells is None else ", without writing a cell," if cells == 0 else f", writing {count(cells)} cells,"
-        )
+        writing = "" if cells is None else "writes no cell" if cells == 0 else f"writes {count(cells)} cells"
         cost = row.stat("readaptation_energy_joules").mean
-        price = "" if cost is None else f" for {si(cost, 'J')}"
+        taking = "" if cost is None else f"takes {si(cost, 'J')}"
+        spent = " and ".join(filter(None, (taking, writing)))
+        again = f"dapting {row.title} again after {self.age}"
         gain = {
-            "better": f"brings back {points(comparison, sign=False)}",
-            "worse": f"loses {points(comparison, sign=False)} more",
-            "tie": f"changes nothing that shows ({points(comparison)}, a tie)",
-            "too few": "changes the accuracy by an amount that so few answers cannot tell",
+            "better": f"A{again} brings back {points(comparison, sign=False)}",
+            "worse": f"A{again} loses another {points(comparison, sign=False)}",
+            "tie": f"A{again} shows no clear change ({points(comparison)}, a tie)",
+            "too few": f"There are too few answers to tell what a{again} changes",
         }[comparison["verdict"]]
-        if comparison["verdict"] == "too few":
-            price = "" if cost is None else f"; it takes {si(cost, 'J')}"
-        return f"Adapting {row.title} again after {self.age}{writing} {gain}{price}."
+        return f"{gain}. It {spent}." if spent else f"{gain}."
 
     def against_others(self) -> Iterator[Finding]:
         """The subject against every other row on the chip, by what the errors allow to say."""
@@ -194,7 +192,7 @@ class _Told:
             "better": "better than",
             "tie": "a tie with",
             "worse": "worse than",
-            "too few": "not to be told apart from",
+            "too few": "not clearly different, with so few answers, from",
         }
         parts = [f"{words[verdict]} {_listed(groups[verdict])}" for verdict in words if verdict in groups]
         yield Finding(
@@ -215,7 +213,7 @@ class _Told:
         one, start = self._titles(comparison)
         difference, verdict = comparison["difference_points"], comparison["verdict"]
         if doubt := {"tie": "a tie", "too few": "too few answers to tell"}.get(verdict):
-            return f"{one} changes by {points(comparison)} against its start, {start} ({doubt})"
+            return f"{one} changes by {points(comparison)} from its start, {start} ({doubt})"
         verb, side = ("gains", "over") if difference >= 0 else ("loses", "against")
         return f"{one} {verb} {points(comparison, sign=False)} {side} its start, {start}"
 
@@ -255,12 +253,10 @@ class _Told:
         ]
         row = next((row for row in self.rows if (row.method, row.placement) == self.subject), self.rows[0])
         shares = [100 * record["accuracy_chip"] for record in row.records if record["accuracy_chip"] is not None]
-        spread = (
-            f" Of the runs, each on a chip of its own, {row.title} has {_span(shares, '%')} right." if shares else ""
-        )
+        spread = f" Each run has a chip of its own: {row.title} gets {_span(shares, '%')} right." if shares else ""
         yield Finding(
             "chips",
-            f"On {len(chips)} chips the weights are wrong by {spans[0]} in the mean and {spans[1]} RMS.{spread}",
+            f"On the {len(chips)} chips the weights are off by {spans[0]} on average and {spans[1]} RMS.{spread}",
         )
 
     def errors(self) -> Iterator[Finding]:
@@ -269,20 +265,21 @@ class _Told:
         if not found:
             return
         holds = {
-            "examples": "the choice of test examples alone, for one run says nothing of other draws and chips",
-            "examples and runs": "test examples, draws of the labelled examples, and chips",
-            "runs": "what the runs differ by, since the score is no mean over examples",
+            "examples": "only the choice of test examples: one run says nothing about other draws and chips",
+            "examples and runs": "the choice of test examples, the draws of labelled examples, and the chips",
+            "runs": "the differences between runs, since the score is not a mean over examples",
         }[found[0]["error_of"]]
         runs, examples = found[0]["runs"], found[0]["examples"]
         named = sum(c["primary"] for c in found)
         text = (
-            f"± after a difference is its standard error, of answers to the same test examples ({count(examples)} in "
-            f"{runs} run{'' if runs == 1 else 's'}); it holds {holds}. A tie: the 95{JOIN}% interval holds 0."
+            f"The number after ± is a standard error. Methods are compared on the same test examples "
+            f"({count(examples)} in {runs} run{'' if runs == 1 else 's'}). The error covers {holds}. A difference is a "
+            f"tie when its 95{JOIN}% interval includes 0."
         )
         if others := len(found) - named:
             text += (
-                f" The verdict rests on the {named or 'no'} comparison{'' if named == 1 else 's'} named beforehand; of "
-                f"{others} others, about one in twenty that are ties would look better or worse by chance."
+                f" The verdict uses only the {named or 'no'} comparison{'' if named == 1 else 's'} chosen before the "
+                f"run. There are {others} others, and about one in twenty ties looks better or worse by chance."
             )
         yield Finding("errors", text)
 
@@ -319,22 +316,27 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
     section = report["break_even"]
     if section is None or not section["versus"]:
         return []
-    parts = []
+    parts, never = [], []
     for entry in section["versus"]:
         name = series_title(entry["method"], entry["placement"])
         tasks, steps = entry["tasks"], entry["steps"]
         if tasks is None and steps is None:
-            parts.append(f"against {name} never")
+            never.append(name)
             continue
         after = [] if tasks is None else [f"after {count(tasks)} task{'' if tasks <= 1 else 's'}"]
         if steps == 0:
-            after.append("before the first step, by the write of the initial values alone")
+            after.append("before the first step, because writing the initial values alone costs more")
         elif steps is not None:
-            first = " that follow the write of the initial values" if entry["initial_write_energy_joules"] else ""
+            first = " after the initial values are written" if entry["initial_write_energy_joules"] else ""
             after.append(f"after {count(steps)} step{'' if steps <= 1 else 's'}{first if steps > 1 else ''}")
         parts.append(f"against {name} {' or '.join(after)}")
     cost = si(section["pool_programming_energy_joules"], "J")
-    return [Finding("break-even", f"Programming the pool once costs {cost}. It is paid back {'; '.join(parts)}.")]
+    text = f"Programming the pool once costs {cost}."
+    if parts:
+        text += f" It is paid back {'; '.join(parts)}."
+    if never:
+        text += f" It is never paid back against {_listed(never)}."
+    return [Finding("break-even", text)]
 
 
 def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
@@ -346,8 +348,8 @@ def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
 _VERDICTS = {
     "fits": "The pool fits this task.",
     "does not fit": "The pool does not fit this task.",
-    "cannot tell": "Whether the pool fits this task cannot be told.",
-    "too few answers": "Too few answers were held out to tell whether the pool fits this task.",
+    "cannot tell": "It is not clear whether the pool fits this task.",
+    "too few answers": "There are too few held-out answers to tell whether the pool fits this task.",
 }
 
 
@@ -357,7 +359,7 @@ def _chip_loss(group: list[Row]) -> Iterator[Finding]:
     if not losses:
         return
     low, high = min(losses, key=lambda title: losses[title]), max(losses, key=lambda title: losses[title])
-    text = f"Read on the chip instead of with exact weights, accuracy at {group[0].shots} shots changes by "
+    text = f"Going from exact weights to the chip changes the accuracy at {group[0].shots} shots by "
     if low == high:
         text += f"{signed(-losses[low])} points ({low})."
     else:
@@ -370,13 +372,16 @@ def _wear(group: list[Row]) -> Iterator[Finding]:
     worn = {title: tasks for title, tasks in wearing.items() if isinstance(tasks, float)}
     if worn:
         parts = [f"{title} after {count(tasks)} tasks" for title, tasks in sorted(worn.items(), key=lambda kv: kv[1])]
-        yield Finding("wear", f"The rated writes of the cells are used up by {'; '.join(parts)}.")
+        yield Finding("wear", f"Cells reach the number of writes they are rated for: {'; '.join(parts)}.")
 
 
 def _estimated(rows: list[Row]) -> Iterator[Finding]:
     titles = list(dict.fromkeys(row.title for row in rows if row.estimated))
     if titles:
-        yield Finding("labels", f"Estimated, not simulated event by event: {_listed(titles)}. Their notes say how.")
+        yield Finding(
+            "labels",
+            f"The results of {_listed(titles)} are estimated, not simulated event by event. Their notes say how.",
+        )
 
 
 def _listed(names: list[str]) -> str:

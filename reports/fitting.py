@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_PADDED = 32  # longer cells do not widen a column of lines
 _PROSE = 20  # characters that a column of prose must keep, to be read in a column
 
 
@@ -83,10 +84,13 @@ def _print_lines(console: "Console", table: "Table") -> None:
 
 
 def aligned(lines: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Lines of cells with their columns in line, two spaces apart; `right`: columns of numbers."""
+    """Lines of cells with their columns in line, two spaces apart; `right`: columns of numbers. A long cell moves the
+    rest of its own line only.
+    """
     from rich.cells import cell_len
 
-    widths = [max((cell_len(line[n]) for line in lines), default=0) for n in range(len(right))]
+    lengths = [[cell_len(line[n]) for line in lines] for n in range(len(right))]
+    widths = [max((length for length in column if length <= _PADDED), default=0) for column in lengths]
     padded = lambda text, n: f"{' ' * (widths[n] - cell_len(text))}{text}" if right[n] else (
         f"{text}{' ' * (widths[n] - cell_len(text))}"
     )  # fmt: skip

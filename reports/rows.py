@@ -143,6 +143,11 @@ class Row:
         return any(record["trained_parameters"] + record["head_parameters"] > 0 for record in self.records)
 
     @property
+    def adapts(self) -> bool:
+        """Whether training took any step: class means alone are no training."""
+        return any(record["train_steps"] > 0 for record in self.records)
+
+    @property
     def writes_cells(self) -> bool | None:
         """Whether adapting wrote cells; None when unknown."""
         written = [record["cells_written"] for record in self.records]

@@ -86,7 +86,7 @@ def check_record(cls: type, value: Mapping[str, Any], where: str = "") -> None:
         _check_field(value[name], field, path)
     for name in value:
         if name not in known:
-            raise ReportError(unknown_name(f"field in {where or 'the report'}", name, known))
+            raise ReportError(unknown_name("field", name, known, f"in {where or 'the report'}"))
 
 
 def _check_field(value: Any, field: Field, path: str) -> None:

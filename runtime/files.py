@@ -11,7 +11,7 @@ import os
 import weakref
 from pathlib import Path
 
-from ..errors import EdgeAdaptError
+from ..errors import EdgeAdaptError, UsageError
 
 
 class Disk:
@@ -49,14 +49,34 @@ class Disk:
 DISK = Disk()
 TEMPORARY = ".tmp"
 """Ends the name of a file that is being written."""
+_OR_RESET = "or take it away, and `edge-adapt state reset` begins again with the exported state"
 
 
 def require_own_folder(path: Path) -> None:
-    """Raise `EdgeAdaptError` where the folder is a link: what it holds would not be the bundle's."""
+    """Raise `UsageError` where a folder of the state is a link, since what it holds would not be the bundle's, or is no
+    folder. One that is not there is made when something is saved.
+    """
     if path.is_symlink():
-        raise EdgeAdaptError(
-            f"{path} is a link to {os.readlink(path)}; the state of a bundle lies in the bundle itself"
+        gone = "" if path.exists() else ", which is not there"
+        raise UsageError(
+            f"{path} is a link to {os.readlink(path)}{gone}; the state of a bundle lies in the bundle itself: put the "
+            f"folder in place of the link, {_OR_RESET}"
         )
+    require_folder(path)
+
+
+def require_folder(path: Path) -> None:
+    """Raise `UsageError` where something else has the place of a folder of the state, or a link to nothing has."""
+    if path.is_dir() or not os.path.lexists(path):
+        return
+    if path.is_symlink():
+        what = f"a link to {os.readlink(path)}, which is {'no folder' if path.exists() else 'not there'}"
+    else:
+        what = "a file"
+    raise UsageError(
+        f"{path} is {what}, and must be the folder with the state of the bundle: put that folder in its place, "
+        f"{_OR_RESET}"
+    )
 
 
 def make_folders(path: Path, disk: Disk = DISK) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from ..errors import EdgeAdaptError
+from ..errors import UsageError
 from ..inputs import open_file, parse_json, read_bytes
+from ..paths import near_file
 from .schema import Within, build, plain
 
 SCHEMA = "edge-adapt/bundle/1"
@@ -38,8 +39,8 @@ _CHUNK = 1 << 20
 _COPY_FILES = "copy the bundle from where its files are, with: cp -rL"
 
 
-class BundleError(EdgeAdaptError):
-    """The bundle, or its state, is damaged, from another version, or does not fit. Exit code 1."""
+class BundleError(UsageError):
+    """What was given as a bundle is none, or it or its state is damaged, from another version, or does not fit."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +248,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         content = read_bytes(path, _BYTES)
     except OSError as error:
-        raise BundleError(
-            f"{folder} is no bundle: {path} cannot be read ({_broken_link(path) or error.strerror})"
-        ) from error
+        raise BundleError(_no_bundle(folder, path, error)) from error
     manifest = parse_manifest(content, str(path))
     for name in (MANIFEST, *manifest.files):
         if outside := _link_outside(folder, folder / name):
@@ -291,6 +290,19 @@ def _link_outside(folder: Path, path: Path) -> str:
     if not os.path.exists(real) or Path(real).is_relative_to(os.path.realpath(folder)):
         return ""
     return f"{path.relative_to(folder)} is a link out of the folder, to {real}; {_COPY_FILES}"
+
+
+def _no_bundle(folder: Path, path: Path, error: OSError) -> str:
+    """Why a folder whose manifest cannot be read is no bundle."""
+    advice = "give the folder that `edge-adapt export` wrote"
+    if broken := _broken_link(folder) or _broken_link(path):
+        return f"{folder} is no bundle: {path} cannot be read ({broken})"
+    if not folder.exists():
+        return f"{folder} is no bundle: there is no such folder{near_file(folder) or f'; {advice}'}"
+    if not folder.is_dir():
+        return f"{folder} is no bundle: it is a file; {advice}"
+    why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+    return f"{folder} is no bundle: {path} cannot be read ({why}); {advice}"
 
 
 def _broken_link(path: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .manifest import BundleError
+from ..errors import EdgeAdaptError
 
 
 def resident(key: str) -> int:
@@ -23,7 +23,7 @@ def resident(key: str) -> int:
         name, _, value = line.partition(":")
         if name == key:
             return 1024 * int(value.split()[0])
-    raise BundleError(f"/proc/self/status has no {key}")
+    raise EdgeAdaptError(f"/proc/self/status has no {key}")
 
 
 def measure(folder: Path, batch: int, tokens: int, threads: int) -> dict[str, int]:

@@ -14,8 +14,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import UsageError
 from ..inputs import json_text, parse_json, read_bytes
+from ..paths import near_file
 from .manifest import Manifest
 from .state import CURRENT, Header, Snapshot, prefixed
 from .store import StateStore
@@ -66,8 +67,7 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     """The state in a file, which must be one of the store's bundle.
 
     Raises:
-        UsageError: a state of another bundle.
-        EdgeAdaptError: the file cannot be read, is none of a state, or is damaged.
+        UsageError: the file cannot be read, holds no state or one of another bundle, or is damaged.
     """
     manifest = store.manifest
     content = _content(path, store.most_bytes)
@@ -86,12 +86,12 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     labels = _labels(path, told.get("labels", ""))
     known = len(manifest.labels)
     if labels[:known] != manifest.labels:
-        raise EdgeAdaptError(f"{path} is damaged: its labels are not those of the bundle")
+        raise UsageError(f"{path} is damaged: its labels are not those of the bundle")
     header = Header(store.owner, step=_number(path, told, "step") or 0, taught=labels[known:])
     state = {name: value for name, value in tensors.items() if not name.startswith(PAIRS)}
     snapshot = Snapshot(header, prefixed(CURRENT, state))
     if problem := store.misfit(snapshot):
-        raise EdgeAdaptError(f"{path} holds no state of this bundle: {problem}")
+        raise UsageError(f"{path} holds no state of this bundle: {problem}")
     return StateFile(path, snapshot, labels, _number(path, told, "examples"))
 
 
@@ -99,7 +99,10 @@ def _content(path: Path, most_bytes: int) -> bytes:
     try:
         return read_bytes(path, most_bytes, follow=False)
     except OSError as error:
-        raise EdgeAdaptError(f"{path} cannot be read: {error.strerror or error}") from error
+        if isinstance(error, IsADirectoryError):
+            raise UsageError(f"{path} is a folder; give the file that `edge-adapt state export` wrote") from error
+        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}{near}") from error
 
 
 def _parsed(path: Path, content: bytes) -> tuple[Mapping[str, str], dict[str, np.ndarray]]:
@@ -108,7 +111,7 @@ def _parsed(path: Path, content: bytes) -> tuple[Mapping[str, str], dict[str, np
         (length,) = struct.unpack_from("<Q", content)
         told = parse_json(content[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, KeyError, ValueError, struct.error) as error:
-        raise EdgeAdaptError(f"{path} is no file that `edge-adapt state export` wrote: {error}") from error
+        raise UsageError(f"{path} is not a file that `edge-adapt state export` wrote: {error}") from error
     return told, tensors
 
 
@@ -118,7 +121,7 @@ def _labels(path: Path, text: str) -> tuple[str, ...]:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
-        raise EdgeAdaptError(f"{path} is damaged: its labels are no list of names")
+        raise UsageError(f"{path} is damaged: its labels are no list of names")
     return tuple(found)
 
 
@@ -127,5 +130,5 @@ def _number(path: Path, told: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise EdgeAdaptError(f"{path} is damaged: its {name} is {text[:40]!r}, which is no whole number")
+        raise UsageError(f"{path} is damaged: its {name} is {text[:40]!r}, which is no whole number")
     return int(text)

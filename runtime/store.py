@@ -19,7 +19,7 @@ from safetensors.numpy import load
 
 from ..errors import EdgeAdaptError, UsageError
 from ..inputs import read_bytes
-from .files import DISK, TEMPORARY, Disk, Lock, require_own_folder, write_durably
+from .files import DISK, TEMPORARY, Disk, Lock, require_folder, require_own_folder, write_durably
 from .manifest import INITIAL_STATE, STATE_FOLDER, BundleError, Manifest
 from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, encode, prefixed, read_slot
 
@@ -101,7 +101,8 @@ class StateStore:
         return Snapshot(Header(self.owner), prefixed(CURRENT, tensors))
 
     def views(self) -> list[SlotView]:
-        """Both slots as they are now."""
+        """Both slots as they are now. Raises `UsageError` where the folder that they lie in is none."""
+        require_folder(self.folder)
         return [self._view(name) for name in SLOTS]
 
     def read(self) -> Snapshot:

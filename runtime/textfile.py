@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..inputs import read_bytes
+from ..paths import near_file
 
 TEXT_BYTES, LINES, FIELDS = 96 << 20, 1_000_000, 4_000_000
 """No file of examples that is read here is longer, or has more lines, or fields of a table."""
@@ -49,7 +50,8 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     try:
         content = read_bytes(path, TEXT_BYTES)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}{near}") from error
     return decode(content, str(path), encoding)
 
 

@@ -73,7 +73,7 @@ def with_settings(method: Method, settings: Mapping[str, str]) -> Method:
         recipe = _recipe_with(method, recipe, key.removeprefix(RECIPE), options.pop(key))
     changed: Method = dataclasses.replace(method, recipe=recipe)
     for key, text in options.items():
-        changed = _replace(changed, key, text, f"option of {method.name}")
+        changed = _replace(changed, key, text, "option", f"of {method.name}")
     return changed
 
 
@@ -82,7 +82,7 @@ def _recipe_with(method: Method, recipe: Recipe, option: str, text: str) -> Reci
     if option.startswith("learning_rates."):
         group = option.removeprefix("learning_rates.")
         if group not in recipe.learning_rates:
-            raise UsageError(unknown_name(f"learning rate of {method.name}", group, recipe.learning_rates))
+            raise UsageError(unknown_name("learning rate", group, recipe.learning_rates, f"of {method.name}"))
         rates = dict(recipe.learning_rates) | {group: _parse(text, 0.0, RECIPE + option)}
         return dataclasses.replace(recipe, learning_rates=rates)
     known, weighs = recipe.options, L1.name in {regulariser.name for regulariser in method.regularisers}
@@ -90,14 +90,14 @@ def _recipe_with(method: Method, recipe: Recipe, option: str, text: str) -> Reci
         raise UsageError(f"recipe.l1 of {method.name}: this method has no coefficients that it could weigh")
     if option not in known:
         names = [name for name in (*known, *KEYS.values()) if weighs or name != L1.name]
-        raise UsageError(unknown_name(f"recipe option of {method.name}", option, names) + belongs_to(option))
+        raise UsageError(unknown_name("recipe option", option, names, f"of {method.name}") + belongs_to(option))
     return recipe.with_options(**{option: _parse(text, known[option], option)})
 
 
-def _replace(thing: Any, key: str, text: str, kind: str) -> Any:
+def _replace(thing: Any, key: str, text: str, kind: str, where: str = "") -> Any:
     names = [f.name for f in dataclasses.fields(thing) if isinstance(getattr(thing, f.name), (bool, int, float, str))]
     if key not in names:
-        raise UsageError(unknown_name(kind, key, names))
+        raise UsageError(unknown_name(kind, key, names, where))
     return dataclasses.replace(thing, **{key: _parse(text, getattr(thing, key), key)})
 
 

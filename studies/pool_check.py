@@ -46,7 +46,7 @@ def pool_fit(right: Mapping[str, Sequence[str | None]], cross_validated: int = 0
     tests = [_test(pooled, _joined(right[name]), name) for name in others]
     if not pooled or not tests:
         what = f"{method_title(first) or 'a method with a pool'}, another method and answers of one example each"
-        return PoolFit(verdict="too few answers", folds=cross_validated, tests=[], text=f"That needs {what}.")
+        return PoolFit(verdict="too few answers", folds=cross_validated, tests=[], text=f"The test needs {what}.")
     verdicts = {test.verdict for test in tests}
     if "worse" in verdicts:
         verdict = "does not fit"
@@ -84,17 +84,16 @@ def _test(pooled: str, other: str, name: str) -> PoolTest:
 
 
 def _text(pooled: str, tests: Sequence[PoolTest], verdict: str, cross_validated: int) -> str:
+    answers = tests[0].answers
+    held = f"in {cross_validated}-fold cross-validation" if cross_validated else "to the held-back fifth of the shots"
     parts = [
-        f"{test.only_pool_right} right that {method_title(test.against)} got wrong, and "
-        f"{test.only_other_right} wrong that {method_title(test.against)} got right "
-        f"(p = {test.probability:.2g})"
+        f"against {(name := method_title(test.against))}, {test.only_pool_right} that only {method_title(pooled)} got "
+        f"right and {test.only_other_right} that only {name} got right (p = {test.probability:.2g})"
         for test in tests
     ]
-    answers = tests[0].answers
-    held = f"{cross_validated}-fold cross-validation" if cross_validated else "the held-back fifth"
-    text = f"Of {answers} answers of {held}, with exact weights, {method_title(pooled)} got {'. It got '.join(parts)}."
+    text = f"Of {answers} answers {held}, with exact weights, these differ: {'; '.join(parts)}."
     if verdict in ("cannot tell", "too few answers") and not cross_validated:
-        text += " --check-pool 5 gets five times the answers, for about five times the training."
+        text += " With --check-pool 5 there are five times as many answers, for about five times the training."
     elif verdict == "does not fit":
-        text += " Train a pool on nearer tasks, or take more varied modules."
+        text += " Train a pool on tasks that are closer to this one, or add more varied modules."
     return text

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import inputs
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import UsageError
 from ..inputs import NotJsonError
 from .families import Pooling, family
 from .vision import check_vision_config
@@ -49,23 +49,23 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        EdgeAdaptError: there is none, or the file cannot be read.
+        UsageError: there is none, or the file cannot be read.
     """
     try:
         require_content(path)
         content = inputs.read_json(path, finite=False)
     except (OSError, NotJsonError) as error:
-        raise EdgeAdaptError(f"{path}: {getattr(error, 'strerror', None) or one_line(error)}") from error
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or one_line(error)}") from error
     if not isinstance(content, dict):
-        raise EdgeAdaptError(f"{path}: expected an object, found {type(content).__name__}")
+        raise UsageError(f"{path}: expected an object, found {type(content).__name__}")
     return content
 
 
 def require_content(path: Path) -> None:
-    """Raise `EdgeAdaptError` for a file that is Git LFS's pointer to what should be there."""
+    """Raise `UsageError` for a file that is Git LFS's pointer to what should be there."""
     with inputs.open_file(path, sys.maxsize) as file:
         if file.read(len(_POINTER)) == _POINTER:
-            raise EdgeAdaptError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
+            raise UsageError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
 
 
 def read_config(folder: Path) -> "PretrainedConfig":
@@ -73,22 +73,22 @@ def read_config(folder: Path) -> "PretrainedConfig":
 
     Raises:
         UsageError: an adapter's folder, a model that needs code of its own, or a quantised one.
-        EdgeAdaptError: no config.json, or a broken one.
+        UsageError: no config.json, or a broken one.
     """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise UsageError(f"{folder} holds an adapter, not a model; give its base model, and the folder as a --pool")
-        raise EdgeAdaptError(f"{folder} has no config.json: not a model folder in Hugging Face format")
+        raise UsageError(f"{folder} has no config.json: not a model folder in Hugging Face format")
     path = folder / "config.json"
     content = read_json(path)
     kind = content.get("model_type")
     if kind is None:
-        raise EdgeAdaptError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
+        raise UsageError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         code = "; its own code (auto_map) is never run" if "auto_map" in content else ""
-        raise EdgeAdaptError(f"{path}: transformers has no model_type {kind!r}{code}")
+        raise UsageError(f"{path}: transformers has no model_type {kind!r}{code}")
     if (quantised := content.get("quantization_config")) is not None:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         raise UsageError(
@@ -102,11 +102,11 @@ def read_config(folder: Path) -> "PretrainedConfig":
         config.name_or_path = str(folder)
         return config
     except Exception as error:  # each class checks its values in its own way
-        raise EdgeAdaptError(f"{path}: {one_line(error)}") from error
+        raise UsageError(f"{path}: {one_line(error)}") from error
 
 
 def _require_sizes(path: Path, content: dict[str, Any]) -> None:
-    """Raise `EdgeAdaptError` for whole numbers that no model has, be it in an inner object."""
+    """Raise `UsageError` for whole numbers that no model has, be it in an inner object."""
     for key, value in content.items():
         if isinstance(value, dict):
             _require_sizes(path, value)
@@ -114,7 +114,7 @@ def _require_sizes(path: Path, content: dict[str, Any]) -> None:
         for number in value if isinstance(value, list) else (value,):
             most = _MOST["layer" if "layer" in key and "token" not in key else ""]
             if isinstance(number, int) and not isinstance(number, bool) and abs(number) > most:
-                raise EdgeAdaptError(f"{path}: {key} is {str(number)[:40]}; at most {most:,} are read")
+                raise UsageError(f"{path}: {key} is {str(number)[:40]}; at most {most:,} are read")
 
 
 def folder_pooling(folder: Path) -> Pooling | None:
@@ -122,7 +122,7 @@ def folder_pooling(folder: Path) -> Pooling | None:
 
     Raises:
         UsageError: a pooling that is none of those in `_POOLINGS`, or several at once.
-        EdgeAdaptError: the file is broken.
+        UsageError: the file is broken.
     """
     path = folder / POOLING_FILE
     if not path.is_file():
@@ -172,7 +172,7 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
 
     Raises:
         UsageError: quantised weights.
-        EdgeAdaptError: weights that are missing, pickled, broken, not finite, or do not fit the configuration.
+        UsageError: weights that are missing, pickled, broken, not finite, or do not fit the configuration.
     """
     import torch
 
@@ -192,24 +192,24 @@ def load_module(folder: Path, config: "PretrainedConfig") -> "nn.Module":
             **options,
         )
     except Exception as error:  # safetensors, torch and each model class raise errors of their own
-        raise EdgeAdaptError(f"cannot read the weights in {folder}: {one_line(error)}") from error
+        raise UsageError(f"cannot read the weights in {folder}: {one_line(error)}") from error
     _require_complete(folder, module, info)
     return module.float().eval()
 
 
 def _require_room(folder: Path, config: "PretrainedConfig", made: Any, options: dict[str, bool]) -> None:
-    """Raise `EdgeAdaptError` where config.json describes a model far larger than its weights, before it is made."""
+    """Raise `UsageError` where config.json describes a model far larger than its weights, before it is made."""
     import torch
 
     try:
         with torch.device("meta"):
             module = made(config, **options)
     except Exception as error:  # each model class checks its configuration in its own way
-        raise EdgeAdaptError(f"{folder / 'config.json'}: {one_line(error)}") from error
+        raise UsageError(f"{folder / 'config.json'}: {one_line(error)}") from error
     described = sum(tensor.numel() for tensor in module.state_dict().values())
     there = sum(size for path in _weight_files(folder) for _, size in _tensors(path).values())
     if described > 2 * there + _ROOM:
-        raise EdgeAdaptError(
+        raise UsageError(
             f"the weights in {folder} have {there:,} numbers, and config.json describes a model of {described:,}"
         )
 
@@ -241,7 +241,7 @@ def _require_weights(folder: Path) -> None:
     if not any((folder / name).is_file() for name in WEIGHTS):
         pickled = [name for name in PICKLED if (folder / name).is_file()]
         found = f"{pickled[0]} is pickled, and " if pickled else ""
-        raise EdgeAdaptError(
+        raise UsageError(
             f"{folder} has no {WEIGHTS[0]} or other *.safetensors weights; {found}pickled weights are not loaded, as "
             "they can run code: convert them with transformers' save_pretrained where you trust them"
         )
@@ -258,20 +258,20 @@ def _weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder.
 
     Raises:
-        EdgeAdaptError: the index is broken, names a file that is not there, or one outside the folder.
+        UsageError: the index is broken, names a file that is not there, or one outside the folder.
     """
     single, index = (folder / name for name in WEIGHTS)
     if single.is_file():
         return [single]
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise EdgeAdaptError(f"{index} has no weight_map of file names")
+        raise UsageError(f"{index} has no weight_map of file names")
     names = sorted(set(places.values()))
     for name in names:
         if Path(name).name != name:
-            raise EdgeAdaptError(f"{index} names {name!r}, which is no file of the folder")
+            raise UsageError(f"{index} names {name!r}, which is no file of the folder")
         if not (folder / name).is_file():
-            raise EdgeAdaptError(f"cannot read the weights in {folder}: {name}, which {index.name} names, is not there")
+            raise UsageError(f"cannot read the weights in {folder}: {name}, which {index.name} names, is not there")
     return [folder / name for name in names]
 
 
@@ -289,11 +289,11 @@ def _tensors(path: Path) -> dict[str, tuple[str, int]]:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (one.get_dtype(), math.prod(one.get_shape())) for name, one in slices.items()}
     except Exception as error:  # safetensors raises errors of its own
-        raise EdgeAdaptError(f"cannot read the weights in {path.parent}: {path.name}: {one_line(error)}") from error
+        raise UsageError(f"cannot read the weights in {path.parent}: {path.name}: {one_line(error)}") from error
 
 
 def _require_complete(folder: Path, module: "nn.Module", info: dict[str, Any]) -> None:
-    """Raise `EdgeAdaptError` unless every number of the encoder came from the folder, fits it, and is finite.
+    """Raise `UsageError` unless every number of the encoder came from the folder, fits it, and is finite.
 
     What is missing of a pooler, which features do not use, becomes zero: a model is then the same each time.
     """
@@ -303,21 +303,21 @@ def _require_complete(folder: Path, module: "nn.Module", info: dict[str, Any]) -
     if mismatched:
         name, there, here = mismatched[0]
         more = f", and {len(mismatched) - 1} more" if len(mismatched) > 1 else ""
-        raise EdgeAdaptError(
+        raise UsageError(
             f"the weights in {folder} have another shape for {name}: {list(there)}, and config.json makes it "
             f"{list(here)}{more}"
         )
     missing = set(info["missing_keys"])
     if absent := sorted(name for name in missing if not _of_pooler(name)):
-        raise EdgeAdaptError(f"the weights in {folder} lack {_some(absent)}")
+        raise UsageError(f"the weights in {folder} lack {_some(absent)}")
     if left := sorted(name for name in info.get("unexpected_keys", ()) if _of_blocks(name, module)):
-        raise EdgeAdaptError(f"the weights in {folder} hold what config.json has no place for: {_some(left)}")
+        raise UsageError(f"the weights in {folder} hold what config.json has no place for: {_some(left)}")
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in missing:
                 parameter.zero_()
             if not bool(torch.isfinite(parameter).all()):
-                raise EdgeAdaptError(f"the weights in {folder} are not finite numbers: {name} holds NaN or infinity")
+                raise UsageError(f"the weights in {folder} are not finite numbers: {name} holds NaN or infinity")
 
 
 def _of_pooler(name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import yamlfile
 from ..errors import UsageError, unknown_name
-from ..paths import expanded
+from ..paths import expanded, near_file
 from .shapes import ROLES, BlockShape, LinearShape, ModelShape
 
 _FOLDER = Path(__file__).parent / "shapes"
@@ -35,7 +35,7 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
             raise UsageError(
                 f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file, or a model folder"
             )
-        raise UsageError(f"model shape file {given} does not exist")
+        raise UsageError(f"model shape file {given} does not exist{near_file(path)}")
     raw = yamlfile.read(path, "it needs title, source, hidden_size and groups").plain()
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
     fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})

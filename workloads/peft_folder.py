@@ -84,7 +84,7 @@ def load_module(folder: Path) -> LoraModule:
     """Read one adapter; its linears have the module paths of the model it was trained on.
 
     Raises:
-        EdgeAdaptError: a file is missing, broken or truncated, a tensor is missing, empty, not finite, or of the wrong
+        UsageError: a file is missing, broken or truncated, a tensor is missing, empty, not finite, or of the wrong
             rank.
         UsageError: the adapter uses something that is not supported (see `peft_config.read_config`), holds tensors
             that its config leaves out, or is stored as a pickle.
@@ -106,7 +106,7 @@ def load_module(folder: Path) -> LoraModule:
     path = files[0]
     if not found["A"] and not found["B"]:
         there = f"; its first tensor is {min(others)}" if others else ""
-        raise EdgeAdaptError(
+        raise UsageError(
             f"{path} holds no LoRA tensors of linear layers as save_pretrained of peft names them "
             f"(...lora_A.weight){there}"
         )
@@ -190,7 +190,7 @@ def _weight_files(folder: Path) -> list[Path]:
     if shards:
         count = max(count for _, count in shards.values())
         if absent := [number for number in range(1, count + 1) if number not in shards]:
-            raise EdgeAdaptError(f"{folder} lacks {len(absent)} of the {count} files of its adapter: no. {absent[0]}")
+            raise UsageError(f"{folder} lacks {len(absent)} of the {count} files of its adapter: no. {absent[0]}")
         return [shards[number][0] for number in sorted(shards)]
     if (folder / PICKLE_FILE).is_file():
         raise UsageError(
@@ -199,7 +199,7 @@ def _weight_files(folder: Path) -> list[Path]:
         )
     names = sorted(item.name for item in folder.iterdir() if item.name != CONFIG_FILE and not item.name.startswith("."))
     there = f"beside {CONFIG_FILE} lie only {', '.join(names[:5])}" if names else f"it holds only {CONFIG_FILE}"
-    raise EdgeAdaptError(f"{folder} holds no {WEIGHTS_FILE}: {there}; save the adapter again with save_pretrained")
+    raise UsageError(f"{folder} holds no {WEIGHTS_FILE}: {there}; save the adapter again with save_pretrained")
 
 
 def _left_aside(folder: Path, read: list[Path]) -> tuple[str, ...]:
@@ -218,23 +218,21 @@ def _read_file(path: Path) -> tuple[Iterator[tuple[str, dict[str, Any]]], dict[s
         with open_file(path, sys.maxsize) as file:
             start = file.read(_LENGTH.size)
             if start + file.read(_POINTER_SIGNS) == b"version https://git-lfs":
-                raise EdgeAdaptError(
-                    f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull"
-                )
+                raise UsageError(f"{path} is not the file but Git LFS's pointer to it; fetch the file: git lfs pull")
             length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
             if length > HEADER_BYTES:
-                raise EdgeAdaptError(f"{path} is broken or truncated: a header of {length} bytes")
+                raise UsageError(f"{path} is broken or truncated: a header of {length} bytes")
             with safe_open(path, framework="numpy") as opened:  # refuses whatever does not agree with its length
                 metadata = opened.metadata() or {}
             file.seek(_LENGTH.size)
             header = parse_json(file.read(length))
     except (SafetensorError, OSError, NotJsonError) as error:
         said = getattr(error, "strerror", None) or error
-        raise EdgeAdaptError(f"{path} is broken or truncated: {said}") from error
+        raise UsageError(f"{path} is broken or truncated: {said}") from error
     header.pop("__metadata__", None)
     numbers = sum(math.prod(entry["shape"]) for entry in header.values())
     if numbers > MOST_NUMBERS:
-        raise EdgeAdaptError(f"{path} holds {numbers} numbers; an adapter may have {MOST_NUMBERS}")
+        raise UsageError(f"{path} holds {numbers} numbers; an adapter may have {MOST_NUMBERS}")
     return _entries(path, header, _LENGTH.size + length), metadata
 
 
@@ -262,17 +260,17 @@ def _values(entry: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def _matrix(path: Path, name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    """One LoRA matrix; raises `EdgeAdaptError` for what cannot be one."""
+    """One LoRA matrix; raises `UsageError` for what cannot be one."""
     if 0 in entry["shape"]:
-        raise EdgeAdaptError(
+        raise UsageError(
             f"{path}: {name} is empty, of shape {tuple(entry['shape'])}: DeepSpeed ZeRO-3 and FSDP leave that behind "
             "when the weights are not gathered before saving; gather them and save again"
         )
     values = _values(entry)
     if values is None:
-        raise EdgeAdaptError(f"{path}: {name} is stored as {entry['dtype']}; allowed: F16, BF16, F32, F64")
+        raise UsageError(f"{path}: {name} is stored as {entry['dtype']}; allowed: F16, BF16, F32, F64")
     if not np.isfinite(values).all():
-        raise EdgeAdaptError(f"{path}: {name} holds values that are not finite")
+        raise UsageError(f"{path}: {name} holds values that are not finite")
     return values
 
 
@@ -282,7 +280,7 @@ def _check_size(path: Path, module: LoraModule) -> None:
         b = module.b[linear]
         bound = module.scale * a.shape[0] * float(np.abs(a).max()) * float(np.abs(b).max())
         if not bound < float(np.finfo(np.float32).max):
-            raise EdgeAdaptError(f"{path}: the change of {linear} is too large for float32")
+            raise UsageError(f"{path}: the change of {linear} is too large for float32")
 
 
 def _rescaled(tensor: np.ndarray, factor: float) -> np.ndarray:
@@ -295,12 +293,12 @@ def _check_pairs(path: Path, config: AdapterConfig, a: Mapping[str, np.ndarray],
     for linear in sorted(set(a) | set(b)):
         if linear not in a or linear not in b:
             there, absent = ("A", "B") if linear in a else ("B", "A")
-            raise EdgeAdaptError(f"{path}: {linear} has a lora_{there} but no lora_{absent}")
+            raise UsageError(f"{path}: {linear} has a lora_{there} but no lora_{absent}")
         if a[linear].ndim != 2 or b[linear].ndim != 2:
-            raise EdgeAdaptError(f"{path}: the LoRA tensors of {linear} are no matrices")
+            raise UsageError(f"{path}: the LoRA tensors of {linear} are no matrices")
         ranks = {config.rank_of(linear), a[linear].shape[0], b[linear].shape[1]}
         if len(ranks) > 1:
-            raise EdgeAdaptError(
+            raise UsageError(
                 f"{path}: {linear} should have rank {config.rank_of(linear)}, but lora_A is {a[linear].shape} and "
                 f"lora_B is {b[linear].shape}"
             )

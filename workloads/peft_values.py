@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import UsageError
 from .patterns import MOST_SIGNS, match
 
 CONFIG_FILE = "adapter_config.json"
@@ -88,7 +88,7 @@ class Values:
     def number(self, key: str, kind: Kind) -> Any:
         """A number that must be there."""
         if key not in self.raw:
-            raise EdgeAdaptError(f"{self.path} lacks the key {key!r}")
+            raise UsageError(f"{self.path} lacks the key {key!r}")
         return self._fitting(key, self.raw[key], kind)
 
     def switch(self, key: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import UsageError, unknown_name
-from ..paths import expanded
+from ..paths import expanded, near_file
 from ..runtime.examples import Reading
 from .datasets import bbc_news, conll, icwsm14, orange_tab, spam_assassin, user_file
 from .fetch import fetch
@@ -84,7 +84,7 @@ def load_task(name_or_path: str | Path, test_examples: int | None = None, readin
         return load_image_folder(path, test_examples, (reading or Reading()).on_error)
     if not path.is_file():
         if path.suffix.lower() in (*user_file.SUFFIXES, *conll.SUFFIXES):
-            raise UsageError(f"task file {given} does not exist")
+            raise UsageError(f"task file {given} does not exist{near_file(path)}")
         raise UsageError(
             unknown_name("task", given, [*TASKS, *PAIR_TASKS, *TAGGED_TASKS, *IMAGE_TASKS])
             + "; or give a .csv or .jsonl file with text and label, a .conll file with words and tags, or a folder of "

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EdgeAdaptError, UsageError, require
+from ..errors import UsageError, require
 from ..inputs import read_json
 from .families import family
 from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
@@ -35,7 +35,7 @@ def read_onnx_dinov2(path: Path) -> "nn.Module":
     The table of positions are the two constants that the position code joins: that of [CLS], and those of the grid.
 
     Raises:
-        EdgeAdaptError: the file cannot be read, or holds another model.
+        UsageError: the file cannot be read, or holds another model.
     """
     require("onnx")
     import onnx
@@ -45,7 +45,7 @@ def read_onnx_dinov2(path: Path) -> "nn.Module":
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:  # protobuf raises errors of its own
-        raise EdgeAdaptError(f"{path} cannot be read as an ONNX file: {type(error).__name__}") from error
+        raise UsageError(f"{path} cannot be read as an ONNX file: {type(error).__name__}") from error
     values = {tensor.name: tensor for tensor in graph.initializer}
     array = lambda name: torch.from_numpy(numpy_helper.to_array(values[name]).copy())
     state: dict[str, Tensor] = {
@@ -64,7 +64,7 @@ def read_onnx_dinov2(path: Path) -> "nn.Module":
         state["embeddings.position_embeddings"] = torch.cat([array(name) for _, name in tables], 1)
         return _build_dinov2(state)
     except (RuntimeError, KeyError, IndexError, ValueError) as error:
-        raise EdgeAdaptError(f"{path} does not hold a DINOv2: {(str(error).splitlines() or [''])[0]}") from error
+        raise UsageError(f"{path} does not hold a DINOv2: {(str(error).splitlines() or [''])[0]}") from error
 
 
 def _build_dinov2(state: "dict[str, Tensor]") -> "nn.Module":
@@ -129,7 +129,7 @@ def image_reader(folder: Path, module: "nn.Module", side: int, front: int) -> Im
             raise ValueError(f"mean {mean} and deviation {deviation} of three colours")
         return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)), front)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EdgeAdaptError(f"{path} is not usable: {error}") from error
+        raise UsageError(f"{path} is not usable: {error}") from error
 
 
 def native_side(module: "nn.Module") -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import UsageError
 from .encoder_checks import word_vectors
 from .model_folders import one_line, read_json, require_content
 
@@ -36,7 +36,7 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
     """The fast tokenizer of a folder, from `tokenizer.json` or made from the vocabulary of a slow one.
 
     Raises:
-        EdgeAdaptError: there is no vocabulary, a package to read it with is missing, or it is broken or empty.
+        UsageError: there is no vocabulary, a package to read it with is missing, or it is broken or empty.
     """
     from transformers import AutoTokenizer
 
@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
 
     found = [name for name in FILES if (folder / name).is_file()]
     if not found:
-        raise EdgeAdaptError(
+        raise UsageError(
             f"{folder} has no vocabulary; looked for {', '.join(FILES)}: save it with save_pretrained of the model's "
             "tokenizer"
         )
@@ -59,26 +59,26 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
                 folder, local_files_only=True, trust_remote_code=False
             ).backend_tokenizer
     except Exception as error:  # tokenizers raises plain Exception, transformers many
-        raise EdgeAdaptError(f"no usable fast tokenizer ({TOKENIZER}) in {folder}: {_why(folder, error)}") from error
+        raise UsageError(f"no usable fast tokenizer ({TOKENIZER}) in {folder}: {_why(folder, error)}") from error
     if all(_SPECIAL.fullmatch(word) for word in tokenizer.get_vocab()):
-        raise EdgeAdaptError(
+        raise UsageError(
             f"the vocabulary in {folder} ({found[0]}) holds no words, only special tokens: every word would be unknown"
         )
     return tokenizer
 
 
 def _require_readable(folder: Path, found: Sequence[str]) -> None:
-    """Raise `EdgeAdaptError` where the only vocabularies need a package that is not installed, or a second file."""
+    """Raise `UsageError` where the only vocabularies need a package that is not installed, or a second file."""
     if found[0] in SENTENCEPIECE or found[0] == TIKTOKEN:
         needed = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
         needed = {"tiktoken": "tiktoken"} if found[0] == TIKTOKEN else needed
         if missing := [package for module, package in needed.items() if not _installed(module)]:
-            raise EdgeAdaptError(
+            raise UsageError(
                 f"{folder / found[0]} can only be read with the package {missing[0]!r}, which is not installed: "
                 f"pip install {' '.join(missing)}, or save a {TOKENIZER} where it is"
             )
     if found[0] == "vocab.json" and not (folder / "merges.txt").is_file():
-        raise EdgeAdaptError(f"{folder} has a vocab.json without the merges.txt that belongs to it, and no {TOKENIZER}")
+        raise UsageError(f"{folder} has a vocab.json without the merges.txt that belongs to it, and no {TOKENIZER}")
 
 
 def _installed(module: str) -> bool:
@@ -97,11 +97,11 @@ def _why(folder: Path, error: Exception) -> str:
 
 
 def require_rows(tokenizer: "Tokenizer", module: "nn.Module", folder: Path) -> None:
-    """Raise `EdgeAdaptError` for a tokenizer with ids that the model has no vector for."""
+    """Raise `UsageError` for a tokenizer with ids that the model has no vector for."""
     rows = word_vectors(module)
     word, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if highest >= rows:
-        raise EdgeAdaptError(
+        raise UsageError(
             f"the tokenizer in {folder} gives ids up to {highest} ({word!r}), and the model has vectors for {rows} "
             "(ids below that): call resize_token_embeddings where tokens were added, or take the model's own tokenizer"
         )

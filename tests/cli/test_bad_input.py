@@ -124,12 +124,12 @@ def test_wrong_models(cli: Callable, here: Path, local, tmp_path: Path) -> None:
     cli(*words).assert_refused(USAGE, "'minilmm'", "did you mean 'minilm'")
     empty = tmp_path / "empty"
     empty.mkdir()
-    cli(*local.words("--method", "probe", "--model", str(empty))).assert_refused(FAILURE, "no config.json")
+    cli(*local.words("--method", "probe", "--model", str(empty))).assert_refused(USAGE, "no config.json")
     broken = tmp_path / "broken"
     shutil.copytree(local.model, broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    cli(*local.words("--method", "probe", "--model", str(broken))).assert_refused(FAILURE, str(broken))
+    cli(*local.words("--method", "probe", "--model", str(broken))).assert_refused(USAGE, str(broken))
     assert not list(here.iterdir())
 
 
@@ -147,7 +147,7 @@ def test_a_pool_with_broken_weights(cli: Callable, here: Path, local, tmp_path: 
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:-40] if damage == "truncated" else b"no tensors at all")
-    cli(*local.words("--pool", str(pool))).assert_refused(FAILURE, "adapter_model.safetensors", "module-1")
+    cli(*local.words("--pool", str(pool))).assert_refused(USAGE, "adapter_model.safetensors", "module-1")
     assert not list(here.iterdir())
 
 

@@ -71,7 +71,7 @@ def test_wrong_options_are_answered_with_the_nearest(parser: Parser, capsys: pyt
     ("words", "message"),
     [
         ("simulat", "unknown command 'simulat'; did you mean 'simulate'? allowed: simulate, compare,"),
-        ("devices lst", "unknown action 'lst'; did you mean 'list'?"),
+        ("devices lst", "unknown command 'lst'; did you mean 'list'?"),
         ("state rolback b", "unknown command 'rolback'; did you mean 'rollback'?"),
         ("simulate --fidelity bitserail", "unknown --fidelity 'bitserail'; did you mean 'bitserial'? allowed: fast,"),
         ("simulate --xyzzy 3", "unknown option --xyzzy (see edge-adapt simulate --help)"),
@@ -178,7 +178,7 @@ def test_json_alone_is_on_standard_output(cli, here: Path, local, monkeypatch) -
 def test_a_report_that_is_replaced_is_said(cli, here: Path) -> None:
     words = (*TRIED["count"].split(), "--out", "counted")
     assert "replaced" not in cli(*words).err
-    assert "the report in counted will be replaced" in cli(*words).err
+    assert "the report in counted is replaced" in cli(*words).err
     for parser in LEAVES:
         if (out := parser._option_string_actions.get("--out")) is not None:
             assert "replace" in str(out.help), parser.prog

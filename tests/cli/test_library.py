@@ -1,5 +1,6 @@
 """The package as a library gives what the command line gives, and refuses what it refuses."""
 
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -199,3 +200,20 @@ def test_tables_escape_their_texts():
     assert html_table([["<i>"]], heading=["&"]) == (
         "<table><thead><tr><th>&amp;</th></tr></thead><tbody><tr><td>&lt;i&gt;</td></tr></tbody></table>"
     )
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default; `progress` decides otherwise."""
+    from edge_adapt import library
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, given, shown in (
+        (io.StringIO(), None, False), (io.StringIO(), True, True), (Terminal(), None, True), (Terminal(), False, False),
+    ):  # fmt: skip
+        monkeypatch.setattr("sys.stderr", stream)
+        with library._shown(given) as bar:
+            assert (bar is not None) is shown
+        assert bool(stream.getvalue()) is shown

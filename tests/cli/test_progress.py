@@ -193,3 +193,16 @@ def test_a_silent_one_takes_the_same_calls():
     calls: list[Callable[[], None]] = [lambda: silent.start({"a": (1, None)}), lambda: silent.advance(1, "a"),
                                        lambda: silent.stage("x"), lambda: silent.say("y")]  # fmt: skip
     assert [call() for call in calls] == [None] * 4
+
+
+def test_what_waits_for_the_work_is_said_when_it_begins_and_once():
+    """ "The report will be replaced" is no news where a wrong input ends the run first."""
+    stream = io.StringIO()
+    with TerminalProgress("importing", stream=stream, ticking=False) as progress:
+        progress.say_at_start("it will be replaced")
+        progress.stage("loading model and data")
+        assert "replaced" not in stream.getvalue()
+        progress.start(3)
+        progress.start(3)
+        progress.say_held()
+    assert stream.getvalue().count("edge-adapt: it will be replaced\n") == 1

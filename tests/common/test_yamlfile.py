@@ -174,7 +174,7 @@ def test_one_value_for_one_key() -> None:
     assert one_value((), (("a", "1"), ("chip.a", "1"))) == (("a", "1"),)
     with pytest.raises(UsageError, match=r"--set chip.a=1 and --set a=2 set the same; give one of them"):
         one_value((), (("chip.a", "1"), ("a", "2")))
-    with pytest.raises(UsageError, match=r"override periphery.adc.bits=8: 'adc.bits' sets the same number"):
+    with pytest.raises(UsageError, match=r"setting periphery.adc.bits=8: 'adc.bits' sets the same number"):
         load_chip("reram", {"adc.bits": "6", "periphery.adc.bits": "8"})
     with pytest.raises(UsageError, match="the same key is given with the value '6' too"):
         load_chip("reram", {"adc.bits": "6", "chip.adc.bits": "8"})

@@ -82,9 +82,10 @@ def replaced(text, old, new):
     ("old", "new", "at", "expected"),
     [
         ("  g_max: {value", "  g_mx: {value", "  g_mx:",
-         "unknown key in section 'conductance' 'g_mx'; did you mean 'g_max'"),
-        ("\nfaults:\n", "\nfalts:\n", "falts:", "unknown key in the cell file 'falts'; did you mean 'faults'"),
-        ("  levels: {value: 16, ", "  levels: {valeu: 16, ", "valeu", "'valeu'; did you mean 'value'"),
+         "unknown key 'g_mx' in section 'conductance'; did you mean 'g_max'"),
+        ("\nfaults:\n", "\nfalts:\n", "falts:", "unknown key 'falts' in the cell file; did you mean 'faults'"),
+        ("  levels: {value: 16, ", "  levels: {valeu: 16, ", "valeu",
+         "'valeu' in conductance.levels; did you mean 'value'"),
         ("{value: 16, source: cimloop-wan,", "{value: 16, source: cimlop-wan,", "cimlop-wan,",
          "unknown source 'cimlop-wan'; did you mean 'cimloop-wan'"),
         ("source: cimloop-wan, status: derived", "source: cimloop-wan, status: guessed", "guessed",

@@ -25,7 +25,7 @@ def test_converter_bits_bring_their_own_energy_and_area():
 
 
 def test_bits_outside_the_table_need_their_energy_too():
-    with pytest.raises(UsageError, match=r"override adc.bits=12: adc.energy is not known at adc.bits = 12; known: 4, "):
+    with pytest.raises(UsageError, match=r"setting adc.bits=12: adc.energy is not known at adc.bits = 12; known: 4, "):
         load_chip("reram", {"adc.bits": "12"})
     with pytest.raises(UsageError, match=r"dac.energy \(0.41667 pJ\) is known only for the dac.bits of the file"):
         load_chip("reram", {"dac.bits": "2"})
@@ -41,7 +41,7 @@ def test_parts_can_be_swapped():
         64,
         "tile",
     )
-    with pytest.raises(UsageError, match="override cell=pcmm: unknown cell 'pcmm'; did you mean 'pcm'"):
+    with pytest.raises(UsageError, match="setting cell=pcmm: unknown cell 'pcmm'; did you mean 'pcm'"):
         load_chip("reram", {"cell": "pcmm"})
 
 
@@ -78,7 +78,7 @@ def test_an_effect_can_be_switched_off():
 def test_refusals_name_the_override(key, value, expected):
     with pytest.raises(UsageError) as caught:
         load_chip("reram", {key: value})
-    assert str(caught.value).startswith(f"override {key}={value}: ")
+    assert str(caught.value).startswith(f"setting {key}={value}: ")
     assert expected in str(caught.value)
 
 

@@ -100,7 +100,7 @@ def test_a_random_key_in_a_section_is_named_with_its_line(tmp_path, name, sectio
     path = tmp_path / "cell.yaml"
     path.write_text(text, encoding="utf-8")
     line = text.splitlines().index(f"{section}:") + 2
-    with pytest.raises(UsageError, match=f"unknown key in section '{section}' 'zz{name}'") as caught:
+    with pytest.raises(UsageError, match=f"unknown key 'zz{name}' in section '{section}'") as caught:
         validate(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
 

@@ -218,3 +218,25 @@ def test_commands_of_the_device_on_folders_of_images(vpt: Path, pictures: Path, 
     assert "--seq 17, of an image" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["plan", folder, "--batch", "2", "--measure", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured_peak_bytes"] > 0
+
+
+def test_answers_stand_beside_the_names_of_their_pictures(vpt: Path, pictures: Path, tmp_path: Path, capsys) -> None:
+    """One line a picture, in the order of the names; the same on standard input's way and in JSON."""
+    task = pictures / "task"
+    names = [str(path) for path in sorted(task.rglob("*.png"))]
+    assert cli.main(["predict", str(vpt), str(task)]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[2] for row in rows] == names and {len(row) for row in rows} == {3}
+    assert cli.main(["predict", str(vpt), str(task), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["predictions"]
+    assert [(item["image"], item["label"]) for item in found] == [(row[2], row[0]) for row in rows]
+    assert cli.main(["predict", str(vpt), names[0]]) == 0
+    assert capsys.readouterr().out == "\t".join(rows[0]) + "\n"
+
+
+def test_texts_given_to_a_bundle_of_images(vpt: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "d.csv").write_text("text,label\na,b\n")
+    for command in ("train", "evaluate", "predict"):
+        assert cli.main([command, str(vpt), str(tmp_path / "d.csv")]) == 2
+        said = capsys.readouterr().err
+        assert "d.csv is a file" in said and "this bundle labels images: give a" in said and said.count("\n") == 1

@@ -32,7 +32,7 @@ def test_options_of_a_method(capsys):
     assert cli.main([*words, "pasta", "--special-tokens", "2"]) == 0
     assert "49,152" in capsys.readouterr().out
     assert cli.main([*words, "lora", "--special-tokens", "2"]) == 2
-    assert "unknown option of lora 'special_tokens'" in capsys.readouterr().err
+    assert "unknown option 'special_tokens' of lora" in capsys.readouterr().err
 
 
 def test_list(capsys):

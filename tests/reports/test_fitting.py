@@ -71,3 +71,9 @@ def test_what_is_no_list_is_the_same_in_a_pipe():
 def test_columns_in_line():
     assert aligned([["a", "1"], ["bcd", "22"]], [False, True]) == ["a     1", "bcd  22"]
     assert aligned([["好", "x"], ["abc", "y"]], [False, False]) == ["好   x", "abc  y"]
+
+
+def test_a_long_cell_moves_its_own_line_only():
+    """In a pipe nothing is padded to a width that only prose has."""
+    prose = "a sentence of more than thirty-two letters"
+    assert aligned([["a", "bb", "x"], ["a", prose, "x"]], [False] * 3) == ["a  bb  x", f"a  {prose}  x"]

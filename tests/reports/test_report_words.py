@@ -161,7 +161,7 @@ def test_findings_follow_the_data(report):
     )
     assert said(report, "break-even") == (
         "Programming the pool once costs 110 mJ. It is paid back against LoRA · per task after 6 tasks; against LoRA · "
-        "every step after 1 task or after 7 steps that follow the write of the initial values; against Full "
+        "every step after 1 task or after 7 steps after the initial values are written; against Full "
         "fine-tuning · every step after 1 task or after 1 step."
     )
     assert "LoRA · every step after" in said(report, "wear")
@@ -188,7 +188,8 @@ def test_findings_change_with_the_data(report):
         if record["method"] == "lorafusion":
             record["cells_written"] = record["readaptation_cells_written"] = 5
     assert "LoRAFusion 5" in said(report, "cell writes")
-    assert "Adapting LoRAFusion again after 30 days, writing 5 cells, brings back" in said(report, "verdict")
+    assert "Adapting LoRAFusion again after 30 days brings back" in said(report, "verdict")
+    assert "and writes 5 cells." in said(report, "verdict")
     report["pool_fit"]["verdict"] = "does not fit"
     assert said(report, "pool fit").startswith("The pool does not fit this task.")
 
@@ -198,18 +199,21 @@ def test_the_verdict_says_what_the_comparisons_say(make_report):
     numbers = {"difference_points": -3.14, "standard_error_points": 1.2}
     assert said(with_comparisons(report, "worse", **numbers), "verdict") == (
         "LoRAFusion against LoRA · digital at 100 shots: on the chip LoRAFusion is 3.1 ± 1.2 points worse; 30 days "
-        "later LoRAFusion is 3.1 ± 1.2 points worse. Adapting LoRAFusion again after 30 days, without writing a cell, "
-        "loses 3.1 ± 1.2 points more for 6.55 mJ."
+        "later LoRAFusion is 3.1 ± 1.2 points worse. Adapting LoRAFusion again after 30 days loses "
+        "another 3.1 ± 1.2 points. It takes 6.55 mJ and writes no cell."
     )
     assert said(with_comparisons(report, "tie", **numbers, interval_points=5.8, runs=2), "verdict") == (
         "LoRAFusion against LoRA · digital at 100 shots: on the chip they are a tie (−3.1 ± 1.2 points); 30 days later "
-        "they are a tie (−3.1 ± 1.2 points). These 2 runs can tell differences from about 6 points on; --seeds 8 could "
-        "tell half of that. Adapting LoRAFusion again after 30 days, without writing a cell, changes "
-        "nothing that shows (−3.1 ± 1.2 points, a tie) for 6.55 mJ."
+        "they are a tie (−3.1 ± 1.2 points). These 2 runs can show a difference of about 6 points or more. "
+        "With --seeds 8, half of that is enough. Adapting LoRAFusion again after 30 days shows no clear change "
+        "(−3.1 ± 1.2 points, a tie). It takes 6.55 mJ and writes no cell."
     )
     few = said(with_comparisons(report, "too few", standard_error_points=None), "verdict")
-    assert "on the chip the answers are too few to tell them apart" in few
-    assert few.endswith("changes the accuracy by an amount that so few answers cannot tell; it takes 6.55 mJ.")
+    assert "on the chip there are too few answers to tell" in few
+    assert few.endswith(
+        "There are too few answers to tell what adapting LoRAFusion again after 30 days changes. It takes 6.55 mJ and "
+        "writes no cell."
+    )
 
 
 def test_a_tie_is_never_called_better(make_report):
@@ -223,10 +227,10 @@ def test_a_tie_is_never_called_better(make_report):
 
 def test_every_report_tells_the_gain_over_the_start(make_report):
     report = make_report(shots=(100,), seeds=2)
-    assert "LoRAFusion changes by +0.6 ± 1.7 points against its start" in said(report, "gain over the start")
+    assert "LoRAFusion changes by +0.6 ± 1.7 points from its start" in said(report, "gain over the start")
     for verdict, numbers, words in (
-        ("tie", (-6.2, 4.1), "LoRAFusion changes by −6.2 ± 4.1 points against its start, Pool, untrained (a tie)"),
-        ("too few", (-6.2, None), "LoRAFusion changes by −6.2 points against its start, Pool, untrained (too few"),
+        ("tie", (-6.2, 4.1), "LoRAFusion changes by −6.2 ± 4.1 points from its start, Pool, untrained (a tie)"),
+        ("too few", (-6.2, None), "LoRAFusion changes by −6.2 points from its start, Pool, untrained (too few"),
         ("better", (6.2, 2.1), "LoRAFusion gains 6.2 ± 2.1 points over its start, Pool, untrained"),
         ("worse", (-6.2, 2.1), "LoRAFusion loses 6.2 ± 2.1 points against its start, Pool, untrained"),
     ):
@@ -238,32 +242,34 @@ def test_every_report_tells_the_gain_over_the_start(make_report):
         "On the chip at 100 shots, Classifier only gains 17"
     )
     alone = make_report(shots=(100,), seeds=2, series=series[1:])
-    assert said(alone, "verdict").endswith("right on the chip; nothing is compared.")
+    assert said(alone, "verdict").endswith("right on the chip. It is compared with nothing.")
 
 
 def test_what_errors_hold_is_said(make_report):
-    assert "test examples, draws of the labelled examples, and chips" in said(make_report(seeds=2), "errors")
+    assert "the choice of test examples, the draws of labelled examples, and the chips" in said(
+        make_report(seeds=2), "errors"
+    )
     one = said(make_report(shots=(100,), seeds=1), "errors")
-    assert "(400 in 1 run); it holds the choice of test examples alone" in one
-    assert "3 comparisons named beforehand" in one
+    assert "(400 in 1 run). The error covers only the choice of test examples" in one
+    assert "3 comparisons chosen before the run" in one
 
 
 def test_the_chips_are_told_apart(make_report):
     text = said(make_report(shots=(100,), seeds=2), "chips")
-    assert text.startswith("On 2 chips the weights are wrong by 19.0 to 19.1 % in the mean and 21.0 to 21.2 % RMS.")
+    assert text.startswith("On the 2 chips the weights are off by 19.0 to 19.1 % on average and 21.0 to 21.2 % RMS.")
     assert said(make_report(shots=(100,), seeds=1), "chips") == ""
 
 
 def test_the_write_of_the_initial_values_may_pay_the_pool_back_alone(report):
     report["break_even"]["versus"] = [report["break_even"]["versus"][1] | {"steps": 0}]
     assert break_even(report)[0].text.endswith(
-        "every step after 1 task or before the first step, by the write of the initial values alone."
+        "every step after 1 task or before the first step, because writing the initial values alone costs more."
     )
 
 
 def test_never_paid_back(report):
     report["break_even"]["versus"] = [report["break_even"]["versus"][0] | {"tasks": None, "steps": None}]
-    assert break_even(report)[0].text.endswith("It is paid back against LoRA · per task never.")
+    assert break_even(report)[0].text.endswith("mJ. It is never paid back against LoRA · per task.")
 
 
 @pytest.mark.parametrize("width", [80, 100, 140, 200])

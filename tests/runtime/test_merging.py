@@ -142,7 +142,7 @@ def test_two_devices_train_on_halves_and_the_merged_state_predicts(
     out, server = tmp_path / "merged.safetensors", devices[2]
     code, printed, err = command("merge-states", server, *files, "--out", out)
     assert (code, err) == (0, "")
-    assert "anna.safetensors: 66.7 %" in printed and "merged from 2 states" in printed
+    assert "anna.safetensors: 66.7 %" in printed and "the mean of 2 states, counted from state 0 of" in printed
     one, other = map(load_file, files)
     for name, value in load_file(out).items():
         expected = (40 * one[name].astype(float) + 20 * other[name].astype(float)) / 60
@@ -217,17 +217,17 @@ WRONG: dict[str, tuple[Callable[[Path], bytes], int, str]] = {
     "of another bundle": (lambda f: changed(f, {"bundle": "0" * 64}), 2, "a state of another bundle ('by-hand'"),
     "of no bundle": (lambda f: changed(f, {"bundle": ""}), 2, "does not say which bundle"),
     "a hostile name": (lambda f: changed(f, {"bundle": "1", "model": "\x1b[2J\n"}), 2, r"'\x1b[2J\n'"),
-    "not a number": (lambda f: changed(f, coefficients=np.full(3, np.nan, np.float32)), 1, "not finite"),
-    "another shape": (lambda f: changed(f, coefficients=np.ones(4, np.float32)), 1, "not float32 (3,)"),
-    "another type": (lambda f: changed(f, coefficients=np.ones(3)), 1, "float64"),
-    "a tensor too many": (lambda f: changed(f, more=np.ones(3, np.float32)), 1, "'more' is none of this bundle"),
-    "other labels": (lambda f: changed(f, {"labels": '["a", "b"]'}), 1, "not those of the bundle"),
-    "labels that are none": (lambda f: changed(f, {"labels": "[" * 9999}), 1, "no list of names"),
-    "a step that is none": (lambda f: changed(f, {"step": "-1"}), 1, "'-1', which is no whole number"),
-    "many digits": (lambda f: changed(f, {"examples": "9" * 5000}), 1, "no whole number"),
+    "not a number": (lambda f: changed(f, coefficients=np.full(3, np.nan, np.float32)), 2, "not finite"),
+    "another shape": (lambda f: changed(f, coefficients=np.ones(4, np.float32)), 2, "not float32 (3,)"),
+    "another type": (lambda f: changed(f, coefficients=np.ones(3)), 2, "float64"),
+    "a tensor too many": (lambda f: changed(f, more=np.ones(3, np.float32)), 2, "'more' is none of this bundle"),
+    "other labels": (lambda f: changed(f, {"labels": '["a", "b"]'}), 2, "not those of the bundle"),
+    "labels that are none": (lambda f: changed(f, {"labels": "[" * 9999}), 2, "no list of names"),
+    "a step that is none": (lambda f: changed(f, {"step": "-1"}), 2, "'-1', which is no whole number"),
+    "many digits": (lambda f: changed(f, {"examples": "9" * 5000}), 2, "no whole number"),
     "other classes": (lambda f: changed(f, {"labels": '["down", "up", "so-so"]'}), 2, "teach the same classes"),
-    "no file of tensors": (lambda f: b"\xff" * 100, 1, "is no file that `edge-adapt state export` wrote"),
-    "nothing": (lambda f: b"", 1, "is no file that"),
+    "no file of tensors": (lambda f: b"\xff" * 100, 2, "is not a file that `edge-adapt state export` wrote"),
+    "nothing": (lambda f: b"", 2, "is not a file that"),
 }  # fmt: skip
 
 
@@ -256,11 +256,11 @@ def test_what_is_no_state_of_this_bundle_is_refused_by_name(
     [
         (["--noise", "1"], "--noise needs --clip"),
         (["--seed", "1"], "--seed is of the noise"),
-        (["--weights", "1,2,3"], "3 numbers for 2 states"),
-        (["--weights", "1,0"], "'0' is no number above 0"),
-        (["--weights", "1,nan"], "'nan' is no number above 0"),
-        (["--clip", "-1"], "'-1' is no number above 0"),
-        (["--clip", "1", "--noise", "inf"], "'inf' is no number above 0"),
+        (["--weights", "1,2,3"], "one number for each state, such as 3,1; got 3 for 2 states"),
+        (["--weights", "1,0"], "'0' is not a number above 0"),
+        (["--weights", "1,nan"], "'nan' is not a number above 0"),
+        (["--clip", "-1"], "'-1' is not a number above 0"),
+        (["--clip", "1", "--noise", "inf"], "'inf' is not a number above 0"),
         (["--clip", "1", "--noise", "1", "--seed", "-1"], "whole number"),
     ],
 )

@@ -108,7 +108,7 @@ def test_options_of_methods_by_the_command(capsys):
 
 
 @pytest.mark.parametrize(("pair", "message"), [
-    ("lora.rnak=3", "unknown option of lora 'rnak'; did you mean 'rank'"),
+    ("lora.rnak=3", "unknown option 'rnak' of lora; did you mean 'rank'"),
     ("lora.recipe.optimiser=meso", "unknown optimiser 'meso'; did you mean 'mezo'"),
     ("lorra.rank=3", "lorra"),
 ])  # fmt: skip

@@ -38,7 +38,7 @@ def test_recipes_are_no_chips(kind):
         ({"recipe.objective": "label-smoothing", "recipe.smoothing": "much"}, "smoothing takes a number; got 'much'"),
         ({"recipe.sampler": "epoch"}, "unknown sampler 'epoch'; did you mean 'epochs'"),
         ({"recipe.hooks": "mask"}, "unknown hook 'mask': no hook is shipped yet"),
-        ({"recipe.epoks": "4"}, "unknown recipe option of lora 'epoks'; did you mean 'epochs'"),
+        ({"recipe.epoks": "4"}, "unknown recipe option 'epoks' of lora; did you mean 'epochs'"),
         (
             {"recipe.loss": "mse"},
             "allowed: batch_size, clip_norm, epochs, head_margin, head_shrinkage, hooks, min_steps",

@@ -53,7 +53,7 @@ def test_twenty_answers_no_longer_decide_on_a_gap_of_twenty_points():
     """Five of 20 answers better and one worse: +20 points, called a fit before."""
     found = fit((5, 1, 14))
     assert found.verdict == "cannot tell" and "p = 0.22" in found.text
-    assert "--check-pool 5 gets five times the answers" in found.text
+    assert "With --check-pool 5 there are five times as many answers" in found.text
 
 
 def test_runs_are_taken_together():
@@ -62,7 +62,8 @@ def test_runs_are_taken_together():
     found = pool_fit({"lorafusion": [pooled] * 2, "lora": [other] * 2}, 5)
     assert (found.verdict, found.folds, found.tests[0].answers) == ("fits", 5, 26)
     assert found.text.startswith(
-        "Of 26 answers of 5-fold cross-validation, with exact weights, LoRAFusion got 6 right that LoRA got wrong"
+        "Of 26 answers in 5-fold cross-validation, with exact weights, these differ: against LoRA, 6 that only "
+        "LoRAFusion got right and 0"
     )
 
 

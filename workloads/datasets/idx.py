@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import EdgeAdaptError
+from ...errors import UsageError
 
 PARTS = ("train", "t10k")
 FASHION = (
@@ -24,7 +24,7 @@ def read(folder: Path, labels: Sequence[str] = ()) -> Iterator[tuple[np.ndarray,
     """Yield (image (height, width) uint8, label) of both parts, training first; `labels`: names of the numbers.
 
     Raises:
-        EdgeAdaptError: a file is missing or is not what its name says.
+        UsageError: a file is missing or is not what its name says.
     """
     for part in PARTS:
         images, numbers = (
@@ -32,7 +32,7 @@ def read(folder: Path, labels: Sequence[str] = ()) -> Iterator[tuple[np.ndarray,
             for what, dimensions in (("images-idx3", 3), ("labels-idx1", 1))
         )
         if len(images) != len(numbers):
-            raise EdgeAdaptError(f"{folder}: {len(images)} images and {len(numbers)} labels in the part {part!r}")
+            raise UsageError(f"{folder}: {len(images)} images and {len(numbers)} labels in the part {part!r}")
         for image, number in zip(images, numbers.tolist(), strict=True):
             yield image, labels[number] if labels else str(number)
 
@@ -44,13 +44,13 @@ def _find(folder: Path, name: str) -> Path | None:
 def _array(folder: Path, name: str, dimensions: int) -> np.ndarray:
     path = _find(folder, name)
     if path is None:
-        raise EdgeAdaptError(f"{folder} has no {name} (or {name}.gz)")
+        raise UsageError(f"{folder} has no {name} (or {name}.gz)")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise EdgeAdaptError(f"{path} cannot be read: {error}") from error
+        raise UsageError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * dimensions
     shape = np.frombuffer(data[4:header].ljust(header - 4, b"\0"), dtype=">u4")
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) - header != shape.prod(dtype=np.int64):
-        raise EdgeAdaptError(f"{path} is not an idx file of bytes with {dimensions} dimensions, or is cut off")
+        raise UsageError(f"{path} is not an idx file of bytes with {dimensions} dimensions, or is cut off")
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
