@@ -1,4 +1,4 @@
-"""Spoilt pools, models, devices, studies and reports: a result, or one line; never a traceback. See `mutants`."""
+"""Spoilt pools, models, devices and studies: a result, or one line; never a traceback. See `mutants`."""
 
 import contextlib
 import json
@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 from edge_adapt import devices
 from edge_adapt.errors import EdgeAdaptError
-from edge_adapt.reports.explain import TOTALS, available, choose_record, explain
-from edge_adapt.reports.loaded import load_report
-from edge_adapt.reports.reading import read_report
 from edge_adapt.workloads.models import load_backbone
 from edge_adapt.workloads.pools import load_pool
 
@@ -88,35 +85,3 @@ def test_spoilt_studies(cli: Callable, tmp_path: Path, mutants: Mutants, command
         found = cli(command, "--config", str(tmp_path / "study.yaml"), "--model", str(tmp_path / "none"))
         assert found.code in (1, 2) and "Traceback" not in found.err
         assert sum(line.startswith("edge-adapt: error: ") for line in found.err.splitlines()) == 1
-
-
-@pytest.fixture(scope="module")
-def reports(local: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A report of each kind, as the command writes it."""
-    from edge_adapt.cli import main
-
-    folder = tmp_path_factory.mktemp("reports")
-    words = ("--method", "probe,lora:DIGITAL", "--shots", "4", "--test-examples", "4", "--out", str(folder / "s"))
-    main(local.words(*words))
-    main(["count", "--model", "bert-tiny", "--method", "lora:DIGITAL", "--device", "reram", "--out", str(folder / "c")])
-    return {kind: (folder / kind[0] / "report.json").read_bytes() for kind in ("count", "simulate")}
-
-
-def used(path: Path) -> None:
-    report = load_report(path)
-    assert report.verdict and repr(report) and report._repr_html_()
-    read = read_report(path)
-    record = choose_record(read, f"{read['results'][0]['method']}")
-    available(read, record)
-    for total in TOTALS:
-        tried(lambda name=total: explain(read, name, record))
-
-
-@pytest.mark.parametrize("kind", ["simulate", "count"])
-def test_spoilt_reports(reports: dict[str, bytes], tmp_path: Path, mutants: Mutants, kind: str) -> None:
-    path = tmp_path / "report.json"
-    path.write_bytes(reports[kind])
-    used(path)
-    for mutant in mutants(reports[kind], 60):
-        path.write_bytes(mutant)
-        tried(lambda: used(path))

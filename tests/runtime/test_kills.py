@@ -163,12 +163,11 @@ def exporting(monkeypatch: pytest.MonkeyPatch, pristine: Path) -> Callable[[Path
         return bundle.seal(folder, manifest)
 
     model = SimpleNamespace(
-        name="by-hand", messages=(), cut_message=lambda *_: "", within=lambda tokens, _: tokens
+        name="by-hand", blocks=1, messages=(), cut_message=lambda *_: "", within=lambda tokens, _: tokens
     )  # fmt: skip
     task = SimpleNamespace(name="words", labels=manifest.labels, messages=())
     adaptation = SimpleNamespace(method="probe", trained_parameters=0, head_parameters=0)
     monkeypatch.setattr(bundle, "load_inputs", lambda _: (model, task))
-    monkeypatch.setattr(bundle, "require_exportable", lambda _: None)
     monkeypatch.setattr(bundle, "attach", lambda *_: adaptation)
     monkeypatch.setattr(bundle, "trace", lambda *_: {})
     monkeypatch.setattr(bundle, "fill", filled)

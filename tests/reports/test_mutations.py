@@ -1,0 +1,47 @@
+"""Spoilt reports: a result, or one line; never a traceback. See `mutants`."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edge_adapt.cli import main
+from edge_adapt.errors import EdgeAdaptError
+from edge_adapt.reports.explain import TOTALS, available, choose_record, explain
+from edge_adapt.reports.loaded import load_report
+from edge_adapt.reports.reading import read_report
+
+
+@pytest.fixture
+def sound(make_report: Callable[..., dict[str, Any]], tmp_path: Path, kind: str) -> bytes:
+    """A report: of `count` as the command writes it, of `simulate` the example with one run of each series."""
+    if kind == "simulate":
+        return json.dumps(make_report(shots=(16,), seeds=1), indent=1).encode()
+    out = tmp_path / "count"
+    assert main(["count", "--model", "bert-tiny", "--method", "lora:DIGITAL", "--out", str(out)]) == 0
+    return (out / "report.json").read_bytes()
+
+
+def used(path: Path) -> None:
+    report = load_report(path)
+    assert report.verdict and repr(report) and report._repr_html_()
+    read = read_report(path)
+    record = choose_record(read, f"{read['results'][0]['method']}")
+    available(read, record)
+    for total in TOTALS:
+        with contextlib.suppress(EdgeAdaptError):
+            explain(read, total, record)
+
+
+@pytest.mark.parametrize("kind", ["simulate", "count"])
+def test_spoilt_reports(sound: bytes, tmp_path: Path, mutants: Callable[[bytes, int], Iterator[bytes]]) -> None:
+    """What a reader refuses, it refuses by an error of ours, which is shown in one line."""
+    path = tmp_path / "report.json"
+    path.write_bytes(sound)
+    used(path)
+    for mutant in mutants(sound, 60):
+        path.write_bytes(mutant)
+        with contextlib.suppress(EdgeAdaptError):
+            used(path)
