@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EdgeAdaptError, UsageError, require
-from ..inputs import read_json
+from ..inputs import read_bytes, read_json
 from .families import family
 from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
+ONNX_BYTES = 256 << 20
+"""No ONNX file that is read here is longer, and what it refers to outside itself is not followed."""
 _BACKBONE = "backbone."
 _HIDDEN_PER_HEAD = 64  # of every DINOv2
 _CURRENT_NAMES = (  # names of the published graph -> of the transformers that is pinned
@@ -43,7 +45,7 @@ def read_onnx_dinov2(path: Path) -> "nn.Module":
     from onnx import numpy_helper
 
     try:
-        graph = onnx.load(str(path)).graph
+        graph = onnx.load_model_from_string(read_bytes(path, ONNX_BYTES)).graph
     except Exception as error:  # protobuf raises errors of its own
         raise EdgeAdaptError(f"{path} cannot be read as an ONNX file: {type(error).__name__}") from error
     values = {tensor.name: tensor for tensor in graph.initializer}
