@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-
 LARGEST = 1e100
 """No number of a report is larger: two of them can be multiplied, or squared and added up, and stay finite."""
 
