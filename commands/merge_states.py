@@ -171,6 +171,7 @@ def _by_examples(files: "Sequence[StateFile]") -> tuple[float, ...]:
 def _say(
     args: argparse.Namespace, files: "Sequence[StateFile]", chosen: "Sequence[float]", merged: "Merged", start: int
 ) -> None:
+    from ..display import shown
     from ..inputs import json_text
 
     total = math.fsum(chosen)
@@ -184,7 +185,7 @@ def _say(
         return
     for row in rows:
         cut = f", shortened to {args.clip:g}" if row["shortened_to"] < 1 else ""
-        print(f"{row['file']}: {100 * row['share']:.1f} %, update of L2 norm {row['update_norm']:.4g}{cut}")
+        print(f"{shown(row['file'])}: {100 * row['share']:.1f} %, update of L2 norm {row['update_norm']:.4g}{cut}")
     if merged.deviation:
         print(f"noise of standard deviation {merged.deviation:.4g} on every trained number")
-    print(f"merged from {len(rows)} states, that started from state {start} of {args.bundle}: {args.out}")
+    print(shown(f"merged from {len(rows)} states, that started from state {start} of {args.bundle}: {args.out}"))

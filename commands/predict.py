@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..display import shown
 from ..inputs import json_text
 from .on_device import add_bundle, add_data_options, open_bundle, reading_of, say_if_untrained
 
@@ -59,5 +60,5 @@ def run(args: argparse.Namespace) -> int:
             print(json_text({"state": session.snapshot.header.counter, "predictions": rows}))
         else:
             for prediction in predictions:
-                print(f"{prediction.label}\t{prediction.probability:.4f}")
+                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}")
     return 0

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_adapt.cli import main
 from edge_adapt.runtime.training import StopTraining, TrainingRun
@@ -219,6 +220,54 @@ def test_spoilt_options(bundle: Path, capfd: pytest.CaptureFixture[str], mutants
     for mutant in mutants(OPTIONS, 60):
         path.write_bytes(mutant)
         assert said(capfd, "train", bundle, nothing, "--config", path)[0] == 2
+
+
+def test_labels_that_turn_the_writing_round(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is no control character may stand in a label, and is shown by its number where a person reads it."""
+    data = json.loads((bundle / "manifest.json").read_bytes())
+    data["labels"] = ["a\u202egnp", "b\u2029c"]
+    data["model"]["name"] = "m\u2066"
+    _seal(bundle / "manifest.json", data)
+    shutil.rmtree(bundle / "state")
+    texts = bundle.parent / "a.txt"
+    texts.write_text("the good film\n")
+    labelled = bundle.parent / "a.jsonl"
+    labelled.write_text(
+        "".join(f'{{"text": "t {n}", "label": "{name}"}}\n' for n, name in enumerate(data["labels"] * 3))
+    )
+    for words in (
+        ("state", "reset", bundle), ("state", "show", bundle), ("state", "history", bundle), ("predict", bundle, texts),
+        ("evaluate", bundle, labelled),
+    ):  # fmt: skip
+        capfd.readouterr()
+        assert main([str(word) for word in words]) == 0
+        out, err = capfd.readouterr()
+        assert all(line.isprintable() for line in out.replace("\t", " ").splitlines()), (words, out)
+        assert all(line.isprintable() for line in err.splitlines()), (words, err)
+    assert "a\\u202egnp: " in out and "b\\u2029c: " in out
+
+
+def test_a_graph_that_asks_for_more_than_there_is(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It fails in one line; what a graph computes is not looked at before (docs/bundle.md)."""
+    import onnx
+
+    graph = onnx.load(str(bundle / "infer.onnx"), load_external_data=False)
+    shape = onnx.numpy_helper.from_array(np.array([1 << 20, 1 << 40], np.int64), "huge")
+    graph.graph.initializer.append(shape)
+    (logits,) = [node for node in graph.graph.node if "logits" in node.output]
+    logits.output[0] = "small"
+    graph.graph.node.extend([
+        onnx.helper.make_node("ConstantOfShape", ["huge"], ["zeros"]),
+        onnx.helper.make_node("ReduceMax", ["zeros"], ["most"], keepdims=0),
+        onnx.helper.make_node("Add", ["small", "most"], ["logits"]),
+    ])  # fmt: skip
+    (bundle / "infer.onnx").write_bytes(graph.SerializeToString())
+    sealed(bundle)
+    shutil.rmtree(bundle / "state")
+    texts = bundle.parent / "a.txt"
+    texts.write_text("the good film\n")
+    assert said(capfd, "state", "reset", bundle)[0] == 0
+    assert said(capfd, "predict", bundle, texts)[0] == 1
 
 
 @pytest.mark.parametrize("option", ["data", "--guard", "--config"])
