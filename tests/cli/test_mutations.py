@@ -98,13 +98,19 @@ def reports(local: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     folder = tmp_path_factory.mktemp("reports")
     words = ("--method", "probe,lora:DIGITAL", "--shots", "4", "--test-examples", "4", "--out", str(folder / "s"))
     main(local.words(*words))
+    given = ("--devices", "reram", "pcm", "--model", local.model, "--tasks", local.task, "--pool", local.pool)
+    words = ("--methods", "probe,lora:DIGITAL", "--shots", 4, "--seeds", 1, "--test-examples", 4, "--jobs", 1)
+    main(["compare", *map(str, (*given, *words, "--out", folder / "p"))])
     main(["count", "--model", "bert-tiny", "--method", "lora:DIGITAL", "--device", "reram", "--out", str(folder / "c")])
-    return {kind: (folder / kind[0] / "report.json").read_bytes() for kind in ("count", "simulate")}
+    found = {kind: (folder / kind[0] / "report.json").read_bytes() for kind in ("count", "simulate")}
+    return found | {"compare": (folder / "p" / "compare.json").read_bytes()}
 
 
 def used(path: Path) -> None:
     report = load_report(path)
     assert report.verdict and repr(report) and report._repr_html_()
+    if report.kind == "compare":
+        return
     read = read_report(path)
     record = choose_record(read, f"{read['results'][0]['method']}")
     available(read, record)
@@ -112,11 +118,13 @@ def used(path: Path) -> None:
         tried(lambda name=total: explain(read, name, record))
 
 
-@pytest.mark.parametrize("kind", ["simulate", "count"])
+@pytest.mark.parametrize("kind", ["simulate", "count", "compare"])
 def test_spoilt_reports(reports: dict[str, bytes], tmp_path: Path, mutants: Mutants, kind: str) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(reports[kind])
     used(path)
-    for mutant in mutants(reports[kind], 60):
+    for number, mutant in enumerate(mutants(reports[kind], 60)):
         path.write_bytes(mutant)
         tried(lambda: used(path))
+        if number < 4:
+            tried(lambda: load_report(path).save(tmp_path / f"out-{number}"))
