@@ -38,6 +38,8 @@ COMMANDS = (
     "completion",
 )
 NOTHING_KEPT = "nothing partial was left behind"
+_LONGEST = 3000
+"""Longer messages are cut in the middle."""
 
 
 class Terminated(BaseException):
@@ -128,7 +130,10 @@ def _stop_behind(error: BaseException) -> BaseException | None:
 
 
 def _say(text: str) -> None:
-    print(f"edge-adapt: {shown(text)}", file=sys.stderr)
+    said = shown(text)
+    if len(said) > _LONGEST:  # a value of a hundred thousand signs, as it stands in a file
+        said = f"{said[: _LONGEST - 300]} ... {said[-290:]}"
+    print(f"edge-adapt: {said}", file=sys.stderr)
 
 
 def _kept(args: Any) -> str:

@@ -6,13 +6,14 @@ hold, no value that would take hundreds of megabytes for a few.
 """
 
 import errno
+import io
 import json
 import math
 import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 JSON_BYTES = 32 << 20
 """No JSON file that is read here is longer: a report of ten thousand records has half of it."""
@@ -28,7 +29,7 @@ class NotJsonError(ValueError):
     """A text is no JSON, or holds what no file of ours may."""
 
 
-def open_file(path: str | Path, most_bytes: int, *, follow: bool = True) -> BinaryIO:
+def open_file(path: str | Path, most_bytes: int, *, follow: bool = True) -> io.BufferedReader:
     """A regular file to read from. Raises `OSError` for anything else, and for a file that is longer than `most_bytes`.
 
     `follow`: whether the file may be a link.

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..display import shown
 from ..inputs import json_text
 from .on_device import add_bundle, add_data_options, open_bundle, read_labelled, reading_of, say_if_untrained
 
@@ -39,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"accuracy {100 * found.accuracy:.1f} % of {found.examples}, mean loss {found.loss:.4f}")
     for name, (count, right) in found.by_label.items():
-        print(f"  {name}: {right} of {count}")
+        print(f"  {shown(name)}: {right} of {count}")
     return 0

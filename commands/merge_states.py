@@ -184,6 +184,7 @@ def _by_examples(files: "Sequence[StateFile]") -> tuple[float, ...]:
 def _say(
     args: argparse.Namespace, files: "Sequence[StateFile]", chosen: "Sequence[float]", merged: "Merged", start: int
 ) -> None:
+    from ..display import shown
     from ..inputs import json_text
 
     total = math.fsum(chosen)
@@ -197,8 +198,8 @@ def _say(
         return
     for row in rows:
         cut = f", shortened to {args.clip:g}" if row["shortened_to"] < 1 else ""
-        print(f"{row['file']}: {100 * row['share']:.1f} %, update of L2 norm {row['update_norm']:.4g}{cut}")
+        print(f"{shown(row['file'])}: {100 * row['share']:.1f} %, update of L2 norm {row['update_norm']:.4g}{cut}")
     if merged.deviation:
         print(f"noise of standard deviation {merged.deviation:.4g} on every trained number")
     states = f"{len(rows)} state{'' if len(rows) == 1 else 's'}"
-    print(f"{args.out}: the mean of {states}, counted from state {start} of {args.bundle}")
+    print(shown(f"{args.out}: the mean of {states}, counted from state {start} of {args.bundle}"))

@@ -63,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
         else:
             for example, prediction in zip(examples, predictions, strict=True):
                 name = f"\t{shown(example.text)}" if of_images else ""
-                print(f"{prediction.label}\t{prediction.probability:.4f}{name}")
+                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}{name}")
     return 0

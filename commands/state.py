@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..display import shown
 from ..inputs import json_text
 from .on_device import updates
 
@@ -94,16 +95,17 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
     if args.json:
         print(json_text(data))
         return
-    print(f"state {data['state']}: {data['note']}, {updates(data['step'])} since export, saved {_when(current)}")
-    print(f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers")
-    print(f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
-          f"{data['reserved_classes_left']} more can be taught")  # fmt: skip
-    for name, value in current.header.results.items():
-        print(f"{name.replace('_', ' ')}: {value:.4g}")
+    lines = [
+        f"state {data['state']}: {data['note']}, {updates(data['step'])} since export, saved {_when(current)}",
+        f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers",
+        f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
+        f"{data['reserved_classes_left']} more can be taught",
+        *(f"{name.replace('_', ' ')}: {value:.4g}" for name, value in current.header.results.items()),
+    ]
     if run is not None:
-        print(f"unfinished run: {updates(run.optimiser.updates)}, epoch {run.epoch + 1}")
-    for name, condition in slots.items():
-        print(f"slot {name}: {condition}")
+        lines.append(f"unfinished run: {updates(run.optimiser.updates)}, epoch {run.epoch + 1}")
+    lines += [f"slot {name}: {condition}" for name, condition in slots.items()]
+    print("\n".join(map(shown, lines)))
 
 
 def _history(store: "StateStore", args: argparse.Namespace) -> None:
@@ -117,8 +119,8 @@ def _history(store: "StateStore", args: argparse.Namespace) -> None:
     for snapshot in [*kept, current]:
         figures = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in snapshot.header.results.items())
         mark = "  <- current" if snapshot is current else ""
-        print(f"{snapshot.header.counter:6d}  {_when(snapshot)}  {snapshot.header.step:6d} updates  "
-              f"{snapshot.header.note}{'; ' + figures if figures else ''}{mark}")  # fmt: skip
+        what = shown(f"{snapshot.header.note}{'; ' + figures if figures else ''}")
+        print(f"{snapshot.header.counter:6d}  {_when(snapshot)}  {snapshot.header.step:6d} updates  {what}{mark}")
 
 
 def _roll_back(store: "StateStore", args: argparse.Namespace) -> None:
@@ -166,7 +168,7 @@ def _export(store: "StateStore", args: argparse.Namespace) -> None:
     if args.json:
         print(json_text({"file": str(args.out), "state": header.counter, "tensors": sorted(tensors)}))
     else:
-        print(f"state {header.counter} written to {args.out}: {len(tensors)} tensors")
+        print(shown(f"state {header.counter} written to {args.out}: {len(tensors)} tensors"))
 
 
 def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.Namespace) -> dict[str, Any]:
@@ -192,9 +194,8 @@ def _changed(saved: "Snapshot", args: argparse.Namespace) -> None:
     if args.json:
         print(json_text(_described(saved)))
     else:
-        print(
-            f"state {saved.header.counter} is current: {saved.header.note}, {updates(saved.header.step)} since export"
-        )
+        what = f"{shown(saved.header.note)}, {updates(saved.header.step)} since export"
+        print(f"state {saved.header.counter} is current: {what}")
 
 
 def _described(snapshot: "Snapshot") -> dict[str, Any]:

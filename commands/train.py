@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..display import shown
 from ..inputs import json_text
 from ..runtime.examples import Reading
 from .on_device import UpdateLine, add_bundle, add_data_options, byte_count, open_bundle, read_labelled, updates
@@ -218,4 +219,4 @@ def _print(report: "TrainReport", session: "Session", energy: "Energy | None", a
         print(f"guard: {100 * report.guard_before:.1f} % right before, {100 * report.guard_after:.1f} % now")
     if energy is not None:
         print(energy.line())
-    print(f"state {header.counter} is current, {updates(header.step)} since export: {session.store.folder}")
+    print(shown(f"state {header.counter} is current, {updates(header.step)} since export: {session.store.folder}"))

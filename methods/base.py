@@ -230,15 +230,20 @@ class Adaptation(Shown):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Set the state. Raises `UsageError` when names or shapes differ from this adaptation's."""
-        if different := sorted(state.keys() ^ self.state.keys()):
-            raise UsageError(f"the state does not belong to this {self.method} adaptation: {different[0]!r} differs")
-        for name, parameter in self.state.items():
-            if state[name].shape != parameter.shape:
-                given, wanted = tuple(state[name].shape), tuple(parameter.shape)
-                raise UsageError(f"state {name!r} has shape {given}, this {self.method} adaptation needs {wanted}")
+        self.require_shapes({name: tuple(value.shape) for name, value in state.items()})
         with torch.no_grad():
             for name, parameter in self.state.items():
                 parameter.copy_(state[name])
+
+    def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise `UsageError` unless these are the names and shapes of the state."""
+        if different := sorted(shapes.keys() ^ self.state.keys()):
+            raise UsageError(f"the state does not belong to this {self.method} adaptation: {different[0]!r} differs")
+        for name, parameter in self.state.items():
+            if shapes[name] != (wanted := tuple(parameter.shape)):
+                raise UsageError(
+                    f"state {name!r} has shape {shapes[name]}, this {self.method} adaptation needs {wanted}"
+                )
 
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:

@@ -5,6 +5,7 @@ trains are first trained on data that is plentiful, with the model frozen, and e
 belongs to a task's classes and is not taken over.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import EdgeAdaptError, UsageError
+from ..inputs import require_file
 from ..paths import expanded
 from .base import Adaptation
+from .spec import STATE_BYTES
 
 HEAD = "head."
 
@@ -46,21 +49,27 @@ def load(adaptation: Adaptation, path: str | Path) -> None:
         EdgeAdaptError: the file is broken, or holds numbers that are not finite.
     """
     file = expanded(path)
-    if not file.is_file():
-        raise UsageError(f"warm start {path}: no such file")
-    try:
-        with safe_open(file, framework="pt") as content:
-            metadata = content.metadata() or {}
-            names = content.keys()
-            found = {name: content.get_tensor(name) for name in names if not name.startswith(HEAD)}
-    except (SafetensorError, OSError) as error:
-        raise EdgeAdaptError(f"warm start {path} cannot be read: {error}") from error
-    made_by = f" (it was written by {metadata['method']})" if "method" in metadata else ""
     head = {name: value for name, value in adaptation.state_dict().items() if name.startswith(HEAD)}
     try:
-        adaptation.load_state_dict(found | head)
+        require_file(file, STATE_BYTES)
+        with safe_open(file, framework="pt") as content:
+            made_by = _made_by(content.metadata() or {})
+            names = [name for name in content.keys() if not name.startswith(HEAD)]  # noqa: SIM118 - no mapping
+            shapes = {name: tuple(content.get_slice(name).get_shape()) for name in names}
+            adaptation.require_shapes(shapes | {name: tuple(value.shape) for name, value in head.items()})
+            found = {name: content.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise UsageError(f"warm start {path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise EdgeAdaptError(f"warm start {path} cannot be read: {said}") from error
     except UsageError as error:
         raise UsageError(f"warm start {path}{made_by}: {error}") from error
+    adaptation.load_state_dict(found | head)
     for name, value in found.items():
         if not torch.isfinite(value).all():
             raise EdgeAdaptError(f"warm start {path}: {name} holds numbers that are not finite")
+
+
+def _made_by(metadata: Mapping[str, str]) -> str:
+    return f" (it was written by {metadata['method'][:60]})" if "method" in metadata else ""

@@ -170,7 +170,8 @@ def _lines(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _
 
 def _line(cost: Mapping[str, Any], counts: Mapping[str, float]) -> Line:
     """Of number, value and tally two are known, and the third follows."""
-    if missing := [name for name in (*cost["counts"], cost["tally"] or "") if name and name not in counts]:
+    named = [*cost["counts"], *([cost["tally"]] if cost["tally"] else [])]
+    if missing := [name for name in named if name not in counts]:
         raise ReportError(f"the cost of {cost['event']!r} is for the count {missing[0]!r}, which the report lacks")
     events, each = math.fsum(counts[name] for name in cost["counts"]), cost["value"]
     if not cost["tally"]:

@@ -101,8 +101,9 @@ class Report:
 
     def __repr__(self) -> str:
         methods = ", ".join(dict.fromkeys(record["method"] for record in self.results))
-        config = self.data["config"]
-        device = config["device"] if "device" in config else ", ".join(config["devices"])
+        config = self.data["config"]  # of any content, as options are
+        given = config.get("device", config.get("devices"))
+        device = ", ".join(map(str, given)) if isinstance(given, list) else str(given)
         return f"Report({self.kind} on {device}: {methods}; {len(self.results)} records)"
 
     def _repr_html_(self) -> str:

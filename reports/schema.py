@@ -16,7 +16,7 @@ from .records import (
     SimulateReport,
     fields_of,
 )
-from .records.kinds import LIST, OBJECT
+from .records.kinds import LARGEST, LIST, OBJECT
 
 _SUM_TOLERANCE = 1e-3
 
@@ -95,6 +95,8 @@ def _check_field(value: Any, field: Field, path: str) -> None:
     if value is None or not field.kind.allows(value):
         null = ", or null" if field.nullable else ""
         shown = "null" if value is None else _shown(value)
+        if isinstance(value, int | float) and LARGEST < abs(value) < math.inf:
+            raise ReportError(f"report field {path} is {shown}: no number of a report is larger than {LARGEST:g}")
         raise ReportError(f"report field {path} is {shown}: it must be {field.kind.words}{null} ({field.meaning})")
     if field.choices and value not in field.choices:
         raise ReportError(f"report field {path}: {unknown_name('value', value, field.choices)}")

@@ -15,8 +15,10 @@ from .tokens import Batch
 
 GRAPH_BYTES = 128 << 20
 """No graph is longer: weights lie in a file of their own."""
-FATAL = 3
-"""onnxruntime's log level for errors: below it, it remarks on every state tensor that a feed replaces."""
+FATAL = 4
+"""onnxruntime's log level for what ends the process: below it, it remarks on every state tensor that a feed replaces,
+and prints, in colours, the errors that it raises as well.
+"""
 
 
 class Engine:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ from safetensors.numpy import load, save
 
 from ..inputs import NotJsonError, open_file, parse_json
 from .manifest import BundleError, Manifest
-from .schema import build, plain
+from .schema import Within, build, plain
 
 MAGIC = b"EDGESTA1"
 SCHEMA = "edge-adapt/state/1"
@@ -33,6 +33,10 @@ _DIGEST_BYTES = 32
 _START = _HEAD.size + _DIGEST_BYTES
 
 Tensors = Mapping[str, np.ndarray]
+
+_MOST = 10**15
+Count = Annotated[int, Within(0, _MOST)]
+"""How often something was done: a device that saves a thousand times a second needs thirty thousand years for more."""
 
 CURRENT = "state/"
 """Prefix of the tensors that predictions use."""
@@ -56,9 +60,9 @@ class OptimiserRecord:
     """Where an optimiser stands: `updates` made (AdamW's t), and the factor on its rates after steps were undone."""
 
     kind: str
-    updates: int = 0
-    rate_factor: float = 1.0
-    mean_square: float = 0.0
+    updates: Count = 0
+    rate_factor: Annotated[float, Within(0, 1)] = 1.0
+    mean_square: Annotated[float, Within(0, sys.float_info.max)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,12 @@ class RunRecord:
     identity: str
     optimiser: OptimiserRecord
     random: Mapping[str, Any]
-    epoch: int
-    batches_done: int
-    best_epoch: int = -1
+    epoch: Count
+    batches_done: Count
+    best_epoch: Annotated[int, Within(-1, _MOST)] = -1
     best_loss: float = 0.0
-    best_updates: int = 0
-    undone: int = 0
+    best_updates: Count = 0
+    undone: Count = 0
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,15 @@ class Header:
     """
 
     owner: Owner
-    counter: int = 0
-    step: int = 0
+    counter: Count = 0
+    step: Count = 0
     taught: tuple[str, ...] = ()
     note: str = "exported"
-    saved_unix_seconds: float = 0.0
+    saved_unix_seconds: Annotated[float, Within(0, 1e11)] = 0.0
     results: Mapping[str, Any] = field(default_factory=dict)
     optimiser: OptimiserRecord | None = None
     run: RunRecord | None = None
-    replay_seen: int = 0
+    replay_seen: Count = 0
     mezo_rates: Mapping[str, float] = field(default_factory=dict)
     schema: str = SCHEMA
 

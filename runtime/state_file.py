@@ -17,6 +17,7 @@ from safetensors.numpy import load
 from ..errors import UsageError
 from ..inputs import json_text, parse_json, read_bytes
 from ..paths import near_file
+from .fitting import misfit
 from .manifest import Manifest
 from .state import CURRENT, Header, Snapshot, prefixed
 from .store import StateStore
@@ -90,7 +91,7 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     header = Header(store.owner, step=_number(path, told, "step") or 0, taught=labels[known:])
     state = {name: value for name, value in tensors.items() if not name.startswith(PAIRS)}
     snapshot = Snapshot(header, prefixed(CURRENT, state))
-    if problem := store.misfit(snapshot):
+    if problem := misfit(manifest, snapshot):
         raise UsageError(f"{path} holds no state of this bundle: {problem}")
     return StateFile(path, snapshot, labels, _number(path, told, "examples"))
 

@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from ..errors import EdgeAdaptError, UsageError
 from ..inputs import read_bytes
 from .files import DISK, TEMPORARY, Disk, Lock, require_folder, require_own_folder, write_durably
+from .fitting import misfit
 from .manifest import INITIAL_STATE, STATE_FOLDER, BundleError, Manifest
 from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, encode, prefixed, read_slot
 
@@ -251,29 +251,9 @@ class StateStore:
         if owner != self.owner:
             given, mine = (f"{o.model}, {o.method}, manifest {o.bundle[:12]}" for o in (owner, self.owner))
             raise BundleError(f"{path} belongs to another bundle ({given}), not to this one ({mine}); take it away")
-        if problem := self.misfit(snapshot):
+        if problem := misfit(self.manifest, snapshot):
             raise DamagedStateError(problem)
         return snapshot
-
-    def misfit(self, snapshot: Snapshot) -> str:
-        """What keeps a sound snapshot from being a state of this bundle; "" where nothing does."""
-        shapes = {tensor.name: tensor.shape for tensor in self.manifest.state}
-        current = snapshot.part(CURRENT)
-        if current.keys() != shapes.keys():
-            name = min(current.keys() ^ shapes.keys())
-            return f"the tensor {name!r} is {'missing' if name in shapes else 'none of this bundle'}"
-        for prefix in _LIKE_THE_STATE:
-            for name, value in snapshot.part(prefix).items():
-                if (problem := _wrong(value, shapes.get(name))) is not None:
-                    return f"the tensor {prefix + name!r} {problem}"
-        for name, value in snapshot.tensors.items():
-            # Of a step whose loss was not finite, and that was undone, the loss stays.
-            if name != "run/losses" and value.dtype.kind == "f" and not np.isfinite(value).all():
-                return f"the tensor {name!r} holds numbers that are not finite"
-        reserved, taught = self.manifest.reserved_classes, snapshot.header.taught
-        if len(taught) > reserved or len({*self.manifest.labels, *taught}) < len(self.manifest.labels) + len(taught):
-            return f"it names classes that were taught, {', '.join(taught)}, that this bundle cannot have"
-        return ""
 
     @property
     def _history(self) -> Path:
@@ -307,22 +287,6 @@ class StateStore:
             self.disk.remove(path)
         except OSError as error:
             raise EdgeAdaptError(f"{path} cannot be removed: {error.strerror}") from error
-
-
-_LIKE_THE_STATE = (
-    CURRENT, "optimiser/m/", "optimiser/v/", "mezo/start/", "run/state/", "run/best/", "run/optimiser/m/",
-    "run/optimiser/v/", "run/optimiser/start/",
-)  # fmt: skip
-"""Prefixes of tensors that are each like one of the state."""
-
-
-def _wrong(value: np.ndarray, shape: tuple[int, ...] | None) -> str | None:
-    """What is wrong with a tensor that should be float32 and have a shape; None where nothing is."""
-    if shape is None:
-        return "belongs to none of this bundle"
-    if value.dtype != np.float32 or value.shape != shape:
-        return f"is {value.dtype} {value.shape}, not float32 {shape}"
-    return None
 
 
 def same_state(a: Snapshot, b: Snapshot) -> bool:

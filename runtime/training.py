@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -296,7 +297,8 @@ class TrainingRun:
         tensors = prefixed(RUN + CURRENT, values) | prefixed(RUN + "optimiser/", memory_tensors(memory))
         if self.best is not None:
             best = self.best
-            record = replace(record, best_epoch=best.epoch, best_loss=best.loss, best_updates=best.updates)
+            loss = min(best.loss, sys.float_info.max)  # infinity is no JSON
+            record = replace(record, best_epoch=best.epoch, best_loss=loss, best_updates=best.updates)
             tensors |= prefixed(RUN + "best/", best.values)
         tensors[RUN + "losses"] = np.array(losses, np.float64)
         record = replace(record, undone=self.learner.undone)

@@ -19,6 +19,8 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError
+from ..inputs import open_file
+from ..methods.spec import STATE_BYTES
 from ..paths import expanded
 from ..workloads.models import Backbone
 from ..workloads.pools import Pool
@@ -152,7 +154,7 @@ def _feed(digest: "hashlib._Hash", thing: Any) -> None:
 
 def _file_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open_file(path, STATE_BYTES) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None

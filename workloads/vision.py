@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, require
-from ..inputs import read_json
+from ..inputs import read_bytes, read_json
 from .families import family
 from .images import IMAGENET_DEVIATION, IMAGENET_MEAN, ImageReader
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
+ONNX_BYTES = 256 << 20
+"""No ONNX file that is read here is longer, and what it refers to outside itself is not followed."""
 _BACKBONE = "backbone."
 _HIDDEN_PER_HEAD = 64  # of every DINOv2
 _CURRENT_NAMES = (  # names of the published graph -> of the transformers that is pinned
@@ -43,7 +45,7 @@ def read_onnx_dinov2(path: Path) -> "nn.Module":
     from onnx import numpy_helper
 
     try:
-        graph = onnx.load(str(path)).graph
+        graph = onnx.load_model_from_string(read_bytes(path, ONNX_BYTES)).graph
     except Exception as error:  # protobuf raises errors of its own
         raise UsageError(f"{path} cannot be read as an ONNX file: {type(error).__name__}") from error
     values = {tensor.name: tensor for tensor in graph.initializer}
@@ -118,18 +120,49 @@ def image_reader(folder: Path, module: "nn.Module", side: int, front: int) -> Im
     if not path.is_file():
         return ImageReader(side, patch, IMAGENET_MEAN, IMAGENET_DEVIATION, front=front)
     try:
-        given: dict[str, Any] = read_json(path)
-        mean, deviation = (tuple(map(float, given[key])) for key in ("image_mean", "image_std"))
-        if not given.get("do_normalize", True):
-            mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        scale = float(given.get("rescale_factor", 1 / 255)) if given.get("do_rescale", True) else 1.0
+        given = read_json(path)
+        if not isinstance(given, dict):
+            raise ValueError("expected an object")
+        mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if _flag(given, "do_normalize"):
+            mean, deviation = _colours(given, "image_mean", -1000), _colours(given, "image_std", 1e-6)
+        scale = _number(given, "rescale_factor", 1 / 255) if _flag(given, "do_rescale") else 1.0
         if not math.isclose(scale, 1 / 255, rel_tol=1e-4):
             raise ValueError(f"pixels times {scale:g}; here they are divided by 255")
-        if len(mean) != 3 or len(deviation) != 3 or not min(deviation) > 0:
-            raise ValueError(f"mean {mean} and deviation {deviation} of three colours")
-        return ImageReader(side, patch, mean, deviation, int(given.get("resample", 3)), front)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is not usable: {error}") from error
+        resample = given.get("resample", 3)
+        if isinstance(resample, bool) or resample not in range(6):
+            raise ValueError(f"resample is {str(resample)[:40]!r}; filters of Pillow are 0 to 5")
+        return ImageReader(side, patch, mean, deviation, int(resample), front)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not usable: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _colours(given: dict[str, Any], key: str, least: float) -> tuple[float, float, float]:
+    """A number for each of three colours. Raises `ValueError`."""
+    value = given.get(key)
+    numbers = [n for n in value if _is_number(n) and least <= n <= 1000] if isinstance(value, list) else []
+    if not isinstance(value, list) or len(value) != 3 or len(numbers) != 3:
+        said = "missing" if key not in given else str(value)[:60]
+        raise ValueError(f"{key} must be numbers of three colours from {least:g} to 1000; it is {said}")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _flag(given: dict[str, Any], key: str) -> bool:
+    value = given.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{key} must be true or false, not {str(value)[:40]!r}")
+    return value is not False
+
+
+def _number(given: dict[str, Any], key: str, usual: float) -> float:
+    value = given.get(key, usual)
+    if not _is_number(value):
+        raise ValueError(f"{key} must be a number, not {str(value)[:40]!r}")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def native_side(module: "nn.Module") -> int:

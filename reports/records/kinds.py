@@ -3,11 +3,13 @@
 A field is annotated with one of the aliases: `cells: Integer`, or `cells: Integer | None` where it may be null.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
+
+LARGEST = 1e100
+"""No number of a report is larger: two of them can be multiplied, or squared and added up, and stay finite."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,11 @@ class Kind:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _is_amount(value: Any) -> bool:

@@ -1,11 +1,17 @@
 """YAML as a person means it, and one reader for every YAML there is."""
 
 import ast
+import contextlib
+import itertools
+import resource
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import edge_adapt
 import pytest
 import yaml
+from edge_adapt.commands.train import _read_config
 from edge_adapt.devices import load_cell, load_chip, load_periphery
 from edge_adapt.devices.presets import preset_folder
 from edge_adapt.errors import UsageError
@@ -121,6 +127,52 @@ def test_every_kind_of_file_refuses_a_doubled_key(tmp_path: Path, kind: str) -> 
     said = rf"{path}:{len(text.rstrip().splitlines()) + 1}: key '{first.partition(':')[0]}' stands twice"
     with pytest.raises(UsageError, match=said):
         READERS[kind](path)
+
+
+BOMBS = {
+    "aliases": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(
+        f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in itertools.pairwise("abcdefghijkl")
+    ),
+    "merge": "a: {b: 1}\n<<: {c: 2}\n",
+    "an alias of itself": "a: &a [*a]\n",
+    "lists": "[" * 20_000,
+    "maps": "{a: " * 30_000,
+    "items": "- " * 60_000 + "a",
+    "keys": "? " * 60_000 + "a",
+    "indents": "".join(" " * n + "a:\n" for n in range(300)),
+    "a tag": "seeds: !!int 'zz'\n",
+    "an object": "seeds: !!python/object/apply:os.system ['true']\n",
+    "binary": "seeds: !!binary 'zz'\n",
+    "a date": "seeds: 2024-99-99\n",
+    "digits": f"seeds: {'9' * 5000}\n",
+    "an exponent": "seeds: 1e999999999\n",
+    "sexagesimal": "seeds: 99999999:59:59\n",
+    "many": "".join(f"a{n}: 1\n" for n in range(2_000)),
+    "a quote": "seeds: '" + "a\n\n" * 8_000,
+    "not finite": "seeds: .inf\n",
+    "long": "# " * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_in_one_line_by_every_reader(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, BOMBS[name])
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    every = (load_shape, *READERS.values(), _read_config)
+    for read_it in every[: 1 if name in ("lists", "many") else None]:
+        with pytest.raises(UsageError) as caught:
+            read_it(path)
+        assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    assert time.process_time() - begun < 10
+
+
+def test_spoilt_shapes(tmp_path: Path, mutants: Callable[[bytes, int], Iterator[bytes]]) -> None:
+    for mutant in mutants(SHIPPED["shape"].read_bytes(), 60):
+        path = write(tmp_path, mutant)
+        with contextlib.suppress(UsageError):
+            assert load_shape(path).hidden_size > 0
 
 
 @pytest.mark.parametrize("kind", OPTIONS)

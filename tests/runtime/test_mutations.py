@@ -6,11 +6,14 @@ The bundle's files are sealed anew after they were spoilt, as a stranger would: 
 import hashlib
 import json
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_adapt.cli import main
+from edge_adapt.runtime.training import StopTraining, TrainingRun
 
 Mutants = Callable[[bytes, int], Iterator[bytes]]
 
@@ -89,6 +92,109 @@ def test_spoilt_slots(bundle: Path, capfd: pytest.CaptureFixture[str], mutants: 
         said(capfd, "state", "show", bundle, "--json")
 
 
+def slot(header: bytes, tensors: bytes) -> bytes:
+    """The file of a slot, with a right checksum."""
+    head = struct.pack("<8sQQ", b"EDGESTA1", len(header), len(tensors))
+    return head + hashlib.sha256(head + header + tensors).digest() + header + tensors
+
+
+def tensors_with(header: bytes, tensors: bytes) -> bytes:
+    """A safetensors file with another header."""
+    (length,) = struct.unpack_from("<Q", tensors)
+    return struct.pack("<Q", len(header)) + header + tensors[8 + length :]
+
+
+TRAINING = ("--epochs", 3, "--replay", 3, "--hold-out", 0.3, "--save-every", 1, "--seed", 2, "--threads", 1)
+
+
+@pytest.fixture
+def interrupted(bundle: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle whose newer slot, b, holds an unfinished run, with replayed examples, and can be gone on with; and
+    examples beside it.
+    """
+    data = bundle.parent / "a.csv"
+    rows = [b"the %s film %d,%s" % row for n in range(4) for row in ((b"good", n, b"up"), (b"bad", n, b"down"))]
+    data.write_bytes(b"\n".join([b"text,label", *rows]))
+    assert said(capfd, "train", bundle, data, *TRAINING, "--batch-size", 4)[0] == 0
+    update = TrainingRun._update
+
+    def cut_off(run: TrainingRun, places: object) -> None:
+        if len(run.report.losses) == 4:
+            raise StopTraining
+        update(run, places)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "_update", cut_off)
+        assert main(["train", *map(str, (bundle, data, *TRAINING, "--batch-size", 2))]) == 130
+    return bundle
+
+
+@pytest.mark.parametrize("part", ["header", "names", "tensors"])
+def test_spoilt_slots_with_right_checksums(
+    interrupted: Path, capfd: pytest.CaptureFixture[str], mutants: Mutants, part: str
+) -> None:
+    """The other slot is used, and it is said; a reset always works."""
+    folder, kept = interrupted / "state", interrupted.parent / "kept"
+    shutil.copytree(folder, kept)
+    newest = max(("a", "b"), key=lambda name: json.loads(headers(kept / name)[0])["counter"])
+    header, tensors = headers(kept / newest)
+    assert json.loads(header)["run"]["batches_done"]
+    (length,) = struct.unpack_from("<Q", tensors)
+    spoilt: dict[str, Callable[[bytes], bytes]] = {
+        "header": lambda made: slot(made, tensors),
+        "names": lambda made: slot(header, tensors_with(made, tensors)),
+        "tensors": lambda made: slot(header, tensors[: 8 + length] + made),
+    }
+    given = {"header": header, "names": tensors[8 : 8 + length], "tensors": tensors[8 + length :]}
+    for number, mutant in enumerate(mutants(given[part], 6)):
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        (folder / newest).write_bytes(spoilt[part](mutant))
+        said(capfd, "state", "show", interrupted, *(["--json"] if number % 2 else []))
+        said(capfd, "train", interrupted, interrupted.parent / "a.csv", *TRAINING, "--batch-size", 2)
+        (folder / newest).write_bytes(spoilt[part](mutant))
+        assert said(capfd, "state", "reset", interrupted)[0] == 0
+        assert said(capfd, "predict", interrupted, interrupted.parent / "a.csv", "--json", "--threads", 1)[0] == 0
+
+
+def headers(path: Path) -> tuple[bytes, bytes]:
+    """Header and tensors of a slot."""
+    content = path.read_bytes()
+    _, length, _ = struct.unpack_from("<8sQQ", content)
+    return content[56 : 56 + length], content[56 + length :]
+
+
+@pytest.mark.parametrize("part", ["whole", "header", "metadata"])
+def test_spoilt_files_of_states(
+    interrupted: Path, capfd: pytest.CaptureFixture[str], mutants: Mutants, part: str
+) -> None:
+    file, other, out = (interrupted.parent / name for name in ("a.safetensors", "b.safetensors", "c.safetensors"))
+    said(capfd, "state", "export", interrupted, file)
+    content = file.read_bytes()
+    other.write_bytes(content)
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    pieces = {"whole": content, "header": content[8 : 8 + length], "metadata": json.dumps(header["__metadata__"])}
+    for number, mutant in enumerate(mutants(encoded(pieces[part]), 40)):
+        if part == "metadata":
+            try:
+                told = json.loads(mutant)
+            except (ValueError, RecursionError):
+                continue
+            made = tensors_with(json.dumps({**header, "__metadata__": told}).encode(), content)
+        else:
+            made = mutant if part == "whole" else tensors_with(mutant, content)
+        file.write_bytes(made)
+        if number % 2:
+            said(capfd, "state", "import", interrupted, file, "--json")
+        said(capfd, "merge-states", interrupted, file, other, "--out", out)
+    assert said(capfd, "state", "show", interrupted)[0] == 0
+
+
+def encoded(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
 EXAMPLES = {
     "a.jsonl": b"".join(b'{"text": "the good film %d", "label": "up"}\n' % n for n in range(8)),
     "a.csv": b"text,label\n" + b"".join(b'"the bad, film %d",down\n' % n for n in range(8)),
@@ -114,6 +220,54 @@ def test_spoilt_options(bundle: Path, capfd: pytest.CaptureFixture[str], mutants
     for mutant in mutants(OPTIONS, 60):
         path.write_bytes(mutant)
         assert said(capfd, "train", bundle, nothing, "--config", path)[0] == 2
+
+
+def test_labels_that_turn_the_writing_round(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is no control character may stand in a label, and is shown by its number where a person reads it."""
+    data = json.loads((bundle / "manifest.json").read_bytes())
+    data["labels"] = ["a\u202egnp", "b\u2029c"]
+    data["model"]["name"] = "m\u2066"
+    _seal(bundle / "manifest.json", data)
+    shutil.rmtree(bundle / "state")
+    texts = bundle.parent / "a.txt"
+    texts.write_text("the good film\n")
+    labelled = bundle.parent / "a.jsonl"
+    labelled.write_text(
+        "".join(f'{{"text": "t {n}", "label": "{name}"}}\n' for n, name in enumerate(data["labels"] * 3))
+    )
+    for words in (
+        ("state", "reset", bundle), ("state", "show", bundle), ("state", "history", bundle), ("predict", bundle, texts),
+        ("evaluate", bundle, labelled),
+    ):  # fmt: skip
+        capfd.readouterr()
+        assert main([str(word) for word in words]) == 0
+        out, err = capfd.readouterr()
+        assert all(line.isprintable() for line in out.replace("\t", " ").splitlines()), (words, out)
+        assert all(line.isprintable() for line in err.splitlines()), (words, err)
+    assert "a\\u202egnp: " in out and "b\\u2029c: " in out
+
+
+def test_a_graph_that_asks_for_more_than_there_is(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It fails in one line; what a graph computes is not looked at before (docs/bundle.md)."""
+    import onnx
+
+    graph = onnx.load(str(bundle / "infer.onnx"), load_external_data=False)
+    shape = onnx.numpy_helper.from_array(np.array([1 << 20, 1 << 40], np.int64), "huge")
+    graph.graph.initializer.append(shape)
+    (logits,) = [node for node in graph.graph.node if "logits" in node.output]
+    logits.output[0] = "small"
+    graph.graph.node.extend([
+        onnx.helper.make_node("ConstantOfShape", ["huge"], ["zeros"]),
+        onnx.helper.make_node("ReduceMax", ["zeros"], ["most"], keepdims=0),
+        onnx.helper.make_node("Add", ["small", "most"], ["logits"]),
+    ])  # fmt: skip
+    (bundle / "infer.onnx").write_bytes(graph.SerializeToString())
+    sealed(bundle)
+    shutil.rmtree(bundle / "state")
+    texts = bundle.parent / "a.txt"
+    texts.write_text("the good film\n")
+    assert said(capfd, "state", "reset", bundle)[0] == 0
+    assert said(capfd, "predict", bundle, texts)[0] == 1
 
 
 @pytest.mark.parametrize("option", ["data", "--guard", "--config"])

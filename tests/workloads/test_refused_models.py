@@ -76,7 +76,11 @@ def test_sparse_attention_is_kept_to_texts_that_it_reads_whole(model_folder: Cal
     [
         ({"do_rescale": False}, "pixels times 1;"),
         ({"rescale_factor": 1 / 127.5}, "pixels times 0.00784"),
-        ({"image_std": [1, 0, 1]}, "deviation"),
+        ({"image_std": [1, 0, 1]}, "image_std must be numbers of three colours from 1e-06 to 1000"),
+        ({"image_mean": [1e300, 0, 0]}, "image_mean must be numbers of three colours from -1000 to 1000"),
+        ({"image_mean": [True, 0, 0]}, "image_mean must be numbers"),
+        ({"do_rescale": ""}, "do_rescale must be true or false, not ''"),
+        ({"resample": 7}, "resample is '7'; filters of Pillow are 0 to 5"),
         ({"image_mean": [0.5]}, "three colours"),
     ],
 )
