@@ -15,8 +15,12 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .errors import nearest
+
 JSON_BYTES = 32 << 20
 """No JSON file that is read here is longer: a report of ten thousand records has half of it."""
+STATE_BYTES = 2 << 30
+"""No file of a state to start from (`Method.warm_start`) is longer."""
 _DEPTH, _DIGITS = 100, 300
 _CONTAINERS, _KEYS, _VALUES = 1_000_000, 1_000_000, 4_000_000
 """So many objects and lists, keys and values may be in it: Python takes up to 250 bytes for each."""
@@ -175,3 +179,12 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def near_file(path: Path) -> str:
+    """What follows the name of a file or folder that is not there: those beside it that may have been meant, or ""."""
+    try:
+        names = sorted(name for name in os.listdir(path.parent) if not name.startswith("."))
+    except OSError:
+        return ""
+    return nearest(path.name, names).rstrip(";")

@@ -15,8 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from .errors import UsageError, unknown_name
-from .inputs import read_bytes
-from .paths import near_file
+from .inputs import near_file, read_bytes
 
 _CORE = "tag:yaml.org,2002:"
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

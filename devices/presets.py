@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import UsageError, unknown_name
-from ..paths import expanded, near_file
+from ..inputs import near_file
+from ..paths import expanded
 from . import overrides as override_module
 from .checks import check_chip
 from .entries import Entry

@@ -37,9 +37,6 @@ FAMILIES = {
 }
 """What kinds of methods there are: key -> name in print. Figures give each a colour (`reports.canvas`)."""
 
-STATE_BYTES = 2 << 30
-"""No file of a state to start from (`Method.warm_start`) is longer."""
-
 HEAD_RATE_OF_IMAGES = 3e-4
 HEAD_OF_IMAGES: Mapping[str, Any] = {"head_margin": 2.0, "head_shrinkage": 0.5}
 """Fields of every recipe for images: how the head starts (`Method.image_form`)."""

@@ -13,10 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import EdgeAdaptError, UsageError
-from ..inputs import require_file
+from ..inputs import STATE_BYTES, require_file
 from ..paths import expanded
 from .base import Adaptation
-from .spec import STATE_BYTES
 
 HEAD = "head."
 

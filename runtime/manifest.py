@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import UsageError
-from ..inputs import open_file, parse_json, read_bytes
-from ..paths import near_file
+from ..inputs import near_file, open_file, parse_json, read_bytes
 from .schema import Within, build, plain
 
 SCHEMA = "edge-adapt/bundle/1"

@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from ..errors import UsageError
-from ..inputs import json_text, parse_json, read_bytes
-from ..paths import near_file
+from ..inputs import json_text, near_file, parse_json, read_bytes
 from .fitting import misfit
 from .manifest import Manifest
 from .state import CURRENT, Header, Snapshot, prefixed

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
-from ..inputs import read_bytes
-from ..paths import near_file
+from ..inputs import near_file, read_bytes
 
 TEXT_BYTES, LINES, FIELDS = 96 << 20, 1_000_000, 4_000_000
 """No file of examples that is read here is longer, or has more lines, or fields of a table."""

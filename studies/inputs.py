@@ -19,8 +19,7 @@ import numpy as np
 
 from ..devices import Chip
 from ..errors import UsageError
-from ..inputs import open_file
-from ..methods.spec import STATE_BYTES
+from ..inputs import STATE_BYTES, open_file
 from ..paths import expanded
 from ..workloads.models import Backbone
 from ..workloads.pools import Pool

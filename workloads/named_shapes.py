@@ -6,7 +6,8 @@ from typing import Any
 
 from .. import yamlfile
 from ..errors import UsageError, unknown_name
-from ..paths import expanded, near_file
+from ..inputs import near_file
+from ..paths import expanded
 from .shapes import ROLES, BlockShape, LinearShape, ModelShape
 
 _FOLDER = Path(__file__).parent / "shapes"

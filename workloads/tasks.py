@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import UsageError, unknown_name
-from ..paths import expanded, near_file
+from ..inputs import near_file
+from ..paths import expanded
 from ..runtime.examples import Reading
 from .datasets import bbc_news, conll, icwsm14, orange_tab, spam_assassin, user_file
 from .fetch import fetch
