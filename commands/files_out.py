@@ -11,9 +11,9 @@ def outside(out: Path, bundle: Path, folder: bool = False) -> Path:
     from ..paths import expanded
 
     out = expanded(out)
-    if not folder and out.is_dir():
-        raise UsageError(f"{out} is a folder; give the name of a file to write")
     home, place = bundle.resolve(), out.resolve()
     if place == home or home in place.parents:
         raise UsageError(f"{out} lies in the bundle, which holds its own files only; give a path outside of it")
+    if not folder and out.is_dir():
+        raise UsageError(f"{out} is a folder; give the name of a file to write")
     return out

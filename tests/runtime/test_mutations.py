@@ -309,4 +309,4 @@ def test_values_out_of_range(
     change(data)
     _seal(bundle / "manifest.json", data)
     code, err = said(capfd, "state", "show", bundle)
-    assert code == 1 and words in err, err
+    assert code == 2 and words in err, err

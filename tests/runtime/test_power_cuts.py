@@ -33,7 +33,9 @@ def state_number(manifest: Manifest, step: int, size: int = 1500) -> Snapshot:
         prefix + tensor.name: rng.normal(size=tensor.shape).astype(np.float32) for tensor in manifest.state
     }
     tensors = like("state/") | like("run/optimiser/m/")
-    tensors |= {"replay/ids": rng.integers(0, 1000, size).astype(np.int32), "run/losses": rng.normal(size=step % 50)}
+    texts = {"ids": rng.integers(0, 1000, size), "labels": np.zeros(size), "lengths": np.ones(size)}  # of one word each
+    tensors |= {f"replay/{name}": value.astype(np.int32) for name, value in texts.items()}
+    tensors |= {"run/losses": rng.normal(size=step % 50)}
     return Snapshot(Header(Owner.of(manifest), step=step, results={"half": step / 2}), tensors)
 
 
