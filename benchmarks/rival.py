@@ -2,7 +2,7 @@
 eager: MiniLM, one processor, the same texts, the same weights.
 
     pip install --no-deps onnxsim==0.8.1                                       optional; without it torch alone
-    EDGE_ADAPT_BUNDLES=folder python benchmarks/run.py rival                   with folder/lora and folder/pasta exported
+    EDGE_ADAPT_BUNDLES=folder python benchmarks/run.py rival                   bundles folder/lora, folder/pasta
 
 onnxsim needs the model rewritten for it, which is done here: extents fixed (a graph for every shape of a batch), loss
 and GELU written out, axes of reductions as attributes. Embeddings, and what else follows from the data without a
