@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from edge_adapt.cli import main
 from edge_adapt.runtime.files import Disk
 from edge_adapt.runtime.manifest import (
     UNTAUGHT_BIAS,
@@ -310,3 +311,18 @@ def head_bundle(tmp_path: Path) -> Path:
     """A bundle in which only the head is trained."""
     write_bundle(tmp_path / "head-bundle", head_only=True)
     return tmp_path / "head-bundle"
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, output and errors of a command."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capfd.readouterr()
+
+    return call

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge_adapt.cli import main
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import read_manifest
@@ -107,19 +106,6 @@ def devices(pristine: Path, tmp_path: Path, texts) -> list[Path]:
         with Session(homes[number], threads=1) as session:
             session.train(sentences[share], labels[share], TrainOptions(epochs=8))
     return homes
-
-
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture

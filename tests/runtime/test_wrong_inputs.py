@@ -2,11 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edge_adapt.cli import main
 
 
 @pytest.fixture
@@ -18,19 +16,6 @@ def data(tmp_path: Path, texts) -> Path:
     return path
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*words: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return call
-
-
 def refused(outcome: tuple[int, str, str], expected: int, *fragments: str) -> None:
     code, out, err = outcome
     assert code == expected and out == "" and len(err.splitlines()) == 1, err
@@ -39,13 +24,13 @@ def refused(outcome: tuple[int, str, str], expected: int, *fragments: str) -> No
         assert fragment in err
 
 
-def test_a_folder_for_a_bundle_of_texts(cli, bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_folder_for_a_bundle_of_texts(command, bundle: Path, data: Path, tmp_path: Path) -> None:
     """What was given and what is wanted, for every command that takes examples."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for words in (("train", bundle, folder), ("evaluate", bundle, folder), ("predict", bundle, folder),
                   ("train", bundle, data, "--guard", folder)):  # fmt: skip
-        refused(cli(*words), 2, f"{folder} is a folder", "this bundle labels texts", ".csv, .tsv, .jsonl")
+        refused(command(*words), 2, f"{folder} is a folder", "this bundle labels texts", ".csv, .tsv, .jsonl")
 
 
 COMMANDS = (
@@ -57,7 +42,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_wrong_input_exits_2_whichever_it_is(cli, words, bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_wrong_input_exits_2_whichever_it_is(command, words, bundle: Path, data: Path, tmp_path: Path) -> None:
     """A bundle that is not there, that is a file, that is another folder; and a file that is not there."""
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -66,11 +51,14 @@ def test_a_wrong_input_exits_2_whichever_it_is(cli, words, bundle: Path, data: P
         (tmp_path / "gone", "there is no such folder"), (data, "it is a file"), (empty, "there is no such file"),
     ):  # fmt: skip
         given = right | {"BUNDLE": wrong}
-        refused(cli(*[given.get(word, word) for word in words]), 2, f"{wrong} is no bundle", said)
+        refused(command(*[given.get(word, word) for word in words]), 2, f"{wrong} is no bundle", said)
     if "FILE" in words:
         given = right | {"FILE": tmp_path / "dat.jsonl"}
         refused(
-            cli(*[given.get(word, word) for word in words]), 2, "dat.jsonl cannot be read", "did you mean 'data.jsonl'"
+            command(*[given.get(word, word) for word in words]),
+            2,
+            "dat.jsonl cannot be read",
+            "did you mean 'data.jsonl'",
         )
 
 
@@ -83,15 +71,17 @@ STATES = {
 
 @pytest.mark.parametrize("kind", STATES)
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] != "plan"], ids=" ".join)
-def test_something_else_in_the_place_of_the_state(cli, words, kind, bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_something_else_in_the_place_of_the_state(
+    command, words, kind, bundle: Path, data: Path, tmp_path: Path
+) -> None:
     shutil.rmtree(bundle / "state")
     STATES[kind](bundle / "state")
     given = {"BUNDLE": bundle, "FILE": data, "OUT": tmp_path / "out"}
-    outcome = cli(*[given.get(word, word) for word in words])
+    outcome = command(*[given.get(word, word) for word in words])
     refused(outcome, 2, f"{bundle / 'state'} is a ", "edge-adapt state reset")
     (bundle / "state").unlink()  # what the message says
-    assert cli("state", "reset", bundle)[0] == 0
-    assert cli("predict", bundle, data)[0] == 0
+    assert command("state", "reset", bundle)[0] == 0
+    assert command("predict", bundle, data)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -107,5 +97,5 @@ def test_something_else_in_the_place_of_the_state(cli, words, kind, bundle: Path
         ("train BUNDLE f --epoch 3", "unknown option --epoch; did you mean '--epochs'"),
     ],
 )  # fmt: skip
-def test_an_argument_that_is_given_as_an_option(cli, words: str, hint: str, bundle: Path) -> None:
-    refused(cli(*words.replace("BUNDLE", str(bundle)).split()), 2, hint)
+def test_an_argument_that_is_given_as_an_option(command, words: str, hint: str, bundle: Path) -> None:
+    refused(command(*words.replace("BUNDLE", str(bundle)).split()), 2, hint)
