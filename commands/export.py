@@ -44,8 +44,9 @@ def add_parser(subparsers: Any) -> None:
     add("--reserve-classes", metavar="N", type=int, default=0, help="room for classes taught on the device later [0]")
     add("--image-size", metavar="N", type=int, help="side of the images in pixels [that of the model]")
     add("--max-tokens", metavar="N", type=int, default=64, help="longer texts are cut [64]")
-    add("--weights", choices=("float32", "int8"), default="float32",
-        help="how frozen weights are stored; int8: a quarter of the size [float32]")  # fmt: skip
+    add("--weights", choices=("float32", "int8", "int4"), default="float32",
+        help="how frozen weights are stored; int8: a quarter of the size; int4: a sixth, less exact, and in less memory "
+             "[float32]")  # fmt: skip
     add("--chip", metavar="FILE|NAME",
         help="export the weights that the cells of this simulated chip hold (edge-adapt devices list)")  # fmt: skip
     add(
