@@ -1,9 +1,9 @@
 """Frozen weights in 4 bits: codes -8..7 with scales for groups of numbers, in arithmetic of float32.
 
 A matrix of a linear layer has one scale for each tile of 16 x 16 numbers, and a factor for each row and each column
-that makes the tiles alike: weight[i, j] = rows[i] * tiles[i // 16, j // 16] * codes[i, j] * columns[j]. A tile is square
-because a training graph multiplies with a matrix and with its transpose: runtimes that multiply with 4-bit codes as
-they are ask for one scale for some 16 numbers or more that are summed up, and in a square tile the same codes and
+that makes the tiles alike: weight[i, j] = rows[i] * tiles[i // 16, j // 16] * codes[i, j] * columns[j]. A tile is
+square because a training graph multiplies with a matrix and with its transpose: runtimes that multiply with 4-bit codes
+as they are ask for one scale for some 16 numbers or more that are summed up, and in a square tile the same codes and
 scales serve both products. The factors are multiplied to what goes into a product and to what comes out.
 
 Rows of an embedding are looked up, never summed up: they have one scale for each 32 numbers of a row.
@@ -60,7 +60,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Table:
-    """Codes (rows, width) int8, scales (rows, width / 32) float16."""
+    """Codes (rows, width) int8, scales (rows, width / 32) float32."""
 
     codes: np.ndarray
     scales: np.ndarray
@@ -68,7 +68,7 @@ class Table:
     def decoded(self) -> np.ndarray:
         """The table that they stand for, float32."""
         groups = self.codes.reshape(*self.scales.shape, GROUP)
-        return (groups * self.scales[..., None].astype(np.float32)).reshape(self.codes.shape)
+        return (groups * self.scales[..., None]).reshape(self.codes.shape)
 
     def nibbles(self) -> np.ndarray:
         """Codes + 8, two in a byte (rows, width / 2) uint8: of the first half of a row the low four bits, of the second
@@ -93,7 +93,7 @@ def encode_matrix(array: np.ndarray) -> Matrix | None:
         columns *= _deviation(exact / rows / columns, 0)
     rows, columns = rows.astype(np.float32), columns.astype(np.float32)
     tiled = _tiled(exact / rows / columns)
-    codes, tiles = _search(tiled.reshape(*tiled.shape[:2], TILE * TILE), np.float32)
+    codes, tiles = _search(tiled.reshape(*tiled.shape[:2], TILE * TILE))
     return Matrix(_flat(codes.reshape(tiled.shape)), tiles, rows[:, 0], columns[0])
 
 
@@ -102,7 +102,7 @@ def encode_table(array: np.ndarray) -> Table | None:
     if array.ndim != 2 or array.size < SMALLEST or array.shape[1] % GROUP:
         return None
     parts = np.array_split(array, max(1, array.size // (1 << 20)))  # of a large vocabulary not all at once
-    found = [_search(part.astype(np.float64).reshape(len(part), -1, GROUP), np.float16) for part in parts]
+    found = [_search(part.astype(np.float64).reshape(len(part), -1, GROUP)) for part in parts]
     codes, scales = (np.concatenate(kind) for kind in zip(*found, strict=True))
     return Table(codes.reshape(array.shape), scales)
 
@@ -113,21 +113,21 @@ def _deviation(array: np.ndarray, axis: int) -> np.ndarray:
     return np.where(found > 0, found, 1.0)
 
 
-def _search(groups: np.ndarray, kind: type) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (..., n) int8 and scales (...,) of `kind` for groups (..., n): the best of the scales that are tried."""
+def _search(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (..., n) int8 and scales (...,) float32 for groups (..., n): the best of the scales that are tried."""
     places = np.abs(groups).argmax(axis=-1)[..., None]
     largest = np.take_along_axis(groups, places, -1)
     best = np.full(largest.shape, np.inf)
     scales, codes = np.ones(largest.shape), np.zeros(groups.shape)
     for share in _SHARES:
-        scale = (share * largest / LOWEST).astype(kind).astype(np.float64)
+        scale = (share * largest / LOWEST).astype(np.float32).astype(np.float64)
         usable = scale != 0
         tried = np.clip(np.rint(groups / np.where(usable, scale, 1.0)), LOWEST, HIGHEST)
         error = np.square(tried * scale - groups).sum(axis=-1, keepdims=True)
         better = usable & (error < best)
         best, scales = np.where(better, error, best), np.where(better, scale, scales)
         codes = np.where(better, tried, codes)
-    return codes.astype(np.int8), scales[..., 0].astype(kind)
+    return codes.astype(np.int8), scales[..., 0].astype(np.float32)
 
 
 def _tiled(array: np.ndarray) -> np.ndarray:
@@ -186,5 +186,5 @@ def described() -> dict[str, Any]:
     """For the manifest."""
     return {
         "scheme": f"int4 codes -8..7; matrices with one float32 scale per {TILE} x {TILE} tile and float32 factors per "
-        f"row and column, embeddings with one float16 scale per {GROUP} numbers of a row"
+        f"row and column, embeddings with one float32 scale per {GROUP} numbers of a row"
     }

@@ -8,6 +8,7 @@ to a product that keeps the codes. Where a runtime does not do that, it multipli
 A row of an embedding is looked up as bytes of two codes and multiplied out afterwards.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ def store_codes(model: ir.Model, codes: Codes) -> None:
 def count(model: ir.Model) -> dict[str, int]:
     """Frozen numbers of a graph that are held in 4 bits, and those in float32."""
     arrays = [value for value in model.graph.initializers.values() if not value.is_graph_input() and extents(value)]
-    size = lambda value: int(np.prod([int(extent) for extent in extents(value) or ()]))
+    size = lambda value: math.prod(extent for extent in extents(value) or () if isinstance(extent, int))
     held = {kind: sum(size(value) for value in arrays if value.dtype == kind) for kind in _KINDS}
     return {"int4_numbers": held[ir.DataType.INT4] + 2 * held[ir.DataType.UINT8], "float32_numbers": held[_FLOAT]}
 
@@ -69,7 +70,7 @@ class _Stored:
         left, right = node.inputs[:2]
         if node.op_type not in ("MatMul", "Gemm") or place != 1 or left is None or left is right:
             return
-        if attribute(node, "transA", 0) or attribute(node, "beta", 1.0) != 1.0:
+        if attribute(node, "transA", 0) or attribute(node, "beta", 1.0) != 1.0:  # no pass makes such a product
             return
         forward = bool(turned) != bool(attribute(node, "transB", 0))  # X @ W.T
         rows, columns = self.matrix.rows, self.matrix.columns
@@ -142,7 +143,7 @@ def _look_up_codes(edit: Editor, value: ir.Value, table: Table) -> None:
     if not uses:
         return
     packed = _initializer(edit, f"{value.name}.codes", table.nibbles(), ir.DataType.UINT8)
-    scales = _initializer(edit, f"{value.name}.scales", table.scales, ir.DataType.FLOAT16)
+    scales = _initializer(edit, f"{value.name}.scales", table.scales, _FLOAT)
     width, groups, byte = table.codes.shape[1], table.scales.shape[1], ir.DataType.UINT8
     for node in uses:
         rows, shape = node.inputs[1], extents(node.outputs[0])
@@ -157,8 +158,7 @@ def _look_up_codes(edit: Editor, value: ir.Value, table: Table) -> None:
         code = edit.add(node, "Add", [number, edit.constant(LOWEST, np.float32)], shape)
         same = [0] * len(lead)
         grouped = edit.add(node, "Reshape", [code, edit.constant([*same, groups, GROUP])], (*lead, groups, GROUP))
-        half = edit.add(node, "Gather", [scales, rows], (*lead, groups), {"axis": 0}, ir.DataType.FLOAT16)
-        scale = edit.add(node, "Cast", [half], (*lead, groups), {"to": _FLOAT})
+        scale = edit.add(node, "Gather", [scales, rows], (*lead, groups), {"axis": 0})
         column = edit.add(node, "Unsqueeze", [scale, edit.constant([-1])], (*lead, groups, 1))
         product = edit.add(node, "Mul", [grouped, column], (*lead, groups, GROUP))
         replace(node.outputs[0], edit.add(node, "Reshape", [product, edit.constant([*same, width])], shape))
