@@ -17,7 +17,8 @@ def add_parser(subparsers: Any) -> None:
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
         "or .jsonl/.csv with text. A bundle about images takes an image, a folder of images, or names of image files "
-        "on standard input; the name of each image stands behind its answer.",
+        "on standard input; the name of each image stands behind its answer. With --on-error skip the number of its "
+        "line stands behind the answer to a text.",
         examples=[
             "edge-adapt predict bundle new.txt",
             "edge-adapt predict bundle new.csv --json",
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             print(json_text({"state": session.snapshot.header.counter, "predictions": rows}))
         else:
             for example, prediction in zip(examples, predictions, strict=True):
-                name = f"\t{shown(example.text)}" if of_images else ""
-                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}{name}")
+                # Answers stand in the order of the lines; where lines may be missing, each says which it belongs to.
+                line = f"\t{example.line}" if reading.on_error == "skip" else ""
+                behind = f"\t{shown(example.text)}" if of_images else line
+                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}{behind}")
     return 0
