@@ -72,8 +72,8 @@ def _refuse_shared_names(groups: Sequence[Sequence[BlockShape]], place: yamlfile
             other = first.setdefault(name, key)
             if other is not key:
                 key.fail(
-                    f"{name!r} is there already, by the path in line {other.line}; give the blocks of each group a path "
-                    "of their own"
+                    f"{name!r} is there already, by the path in line {other.line}; "
+                    "give the blocks of each group a path of their own"
                 )
         if len({block.name for block in group}) < len(group):
             key.fail(f"the blocks of the group all have the path {group[0].name!r}; put {{i}}, their number, in it")
