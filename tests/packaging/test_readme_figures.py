@@ -175,8 +175,8 @@ def test_mezo_and_drift_on_the_page_of_results_are_those_of_the_recorded_runs(ro
     for method, said in (
         (
             "lorafusion",
-            "LoRAFusion loses {} points on `pcm`. The factors alone give {} points back; the factors and adapting again "
-            "give {}.",
+            "LoRAFusion loses {} points on `pcm`. The factors alone give {} points back; the factors and adapting "
+            "again give {}.",
         ),
         ("pasta", "PASTA loses {} points; the factors alone give {} back, and with adapting again {}."),
     ):
