@@ -41,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict and print, one line per text."""
     from ..runtime.examples import read_lines
+    from ..runtime.pictures import named_pictures
 
     reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
                 what = "names of image files" if of_images else "texts"
                 print(f"edge-adapt: type {what}, one a line; Ctrl-D ends", file=sys.stderr)
             examples = read_lines(sys.stdin.buffer.read(), "standard input", reading)
+            if of_images:
+                examples = named_pictures(examples, "standard input", reading.on_error)
         say_if_untrained(session)
         predictions = session.predict([example.text for example in examples])
         if args.json:
