@@ -1,0 +1,410 @@
+"""The page of examples/browser in headless Chromium gives the numbers of the device: losses, probabilities, tokens."""
+
+import base64
+import contextlib
+import fcntl
+import gzip
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from edge_adapt.cli import main
+from edge_adapt.errors import UsageError
+from edge_adapt.runtime import Session
+from edge_adapt.runtime.manifest import read_manifest, write_manifest
+from edge_adapt.runtime.store import create_state
+from edge_adapt.runtime.tokens import Encoder
+from edge_adapt.workloads.fetch import is_cached
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, normalizers
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+pytestmark = pytest.mark.download
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = ("onnxruntime-web", "huggingface-tokenizers")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--remote-debugging-pipe")  # fmt: skip
+AWKWARD = [
+    "The café was très bien, naïve façade.", "日本語のテキスト and 中文 mixed in", "emoji 😀👍🏽 family 👨‍👩‍👧 flag 🇩🇪 ok",
+    "İstanbul ǅ ß ﬁ Ω ΣΑΣ ΤΕΛΟΣ ς", "don't you think it's... (very) good!? #tag @user http://a.b/c?d=e",
+    "   spaces\t\ttabs\nnew\r\nlines  ", "a\x00b\u200bc\u00add\ufeffe\ufffdf", "[CLS] literal [SEP] specials [MASK] [PAD]",
+    "x\u0301 e\u0301 é n\u0303 한국어 조합", "pneumonoultramicroscopicsilicovolcanoconiosis " * 30, "a" * 101 + " b",
+    "price €3.50 £4 ¥5 $6 ± × ÷ — – ‘quotes’ “double” …", "العربية עברית हिन्दी ไทย",
+    "\u2028line\u2029para\x85next\xa0nbsp\u3000ideographic", "𝒜𝓁𝓅𝒽𝒶 \U00020000\U00020001 half ｆｕｌｌ", "A_B-C/D\\E|F~G`H^I",
+]  # fmt: skip
+
+
+class Browser:
+    """A Chromium of its own, driven through two pipes (Chrome DevTools protocol: JSON, each message ended by a 0)."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        theirs, self._out = map(_high, os.pipe())
+        self._in, answers = map(_high, os.pipe())
+        null = os.open(os.devnull, os.O_RDWR)
+        given = [*((null, number) for number in range(3)), (theirs, 3), (answers, 4)]
+        self._process = os.posix_spawn(
+            program,
+            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            {**os.environ, "HOME": str(profile)},
+            file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in given],
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
+        )
+        for descriptor in (theirs, answers, null):
+            os.close(descriptor)
+        self._unread, self._last, self._where = b"", 0, {}
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._where = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self.call("Page.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters, **self._where}
+        left = json.dumps(message).encode() + b"\0"
+        while left:
+            left = left[os.write(self._out, left) :]
+        while (answer := self._read()).get("id") != self._last:
+            pass
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._unread:
+            more = os.read(self._in, 1 << 20)
+            assert more, "the browser ended"
+            self._unread += more
+        message, _, self._unread = self._unread.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, page: Path) -> None:
+        """Come back when the page is loaded; its files may not be unpacked yet."""
+        self.call("Page.navigate", url=page.as_uri())
+        while self._read().get("method") != "Page.loadEventFired":
+            pass
+
+    def ask(self, expression: str) -> Any:
+        """The value of JavaScript, waited for where it is a promise. Raises `RuntimeError` with what is thrown."""
+        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in found:
+            raise RuntimeError(found["exceptionDetails"]["exception"]["description"].splitlines()[0])
+        return found["result"].get("value")
+
+    def page(self, name: str, *given: Any) -> Any:
+        """A function of `window.edgeAdapt`."""
+        return self.ask(f"edgeAdapt.{name}({', '.join(map(json.dumps, given))})")
+
+    def close(self) -> None:
+        self._where = {}
+        with contextlib.suppress(AssertionError, OSError):
+            self.call("Browser.close")
+        os.close(self._out)
+        os.close(self._in)
+        os.waitpid(self._process, 0)
+
+
+def _high(descriptor: int) -> int:
+    """The same as a number that no child is to have as one of its first."""
+    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return higher
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian: chromium)")
+    if absent := [name for name in PACKAGES if not is_cached(name)]:
+        pytest.skip(f"not in the cache: {', '.join(absent)}; run edge-adapt fetch (npm fetches them)")
+    opened = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("make_page", EXAMPLE / "make_page.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def word_pieces(vocabulary: list[str]) -> Tokenizer:
+    """A tokenizer as BERT's."""
+    tokenizer = Tokenizer(WordPiece({piece: i for i, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    special = [(name, vocabulary.index(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=special
+    )
+    return tokenizer
+
+
+def rewritten(source: Path, folder: Path, change: Callable[[Path], None], **changes: Any) -> Path:
+    """A copy of a bundle with other files, sealed again."""
+    shutil.copytree(source, folder)
+    shutil.rmtree(folder / "state")
+    change(folder)
+    write_manifest(folder, replace(read_manifest(source), **changes))
+    create_state(folder, read_manifest(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(exported: Callable[..., Path], inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """sources(method): a bundle of the tiny encoder with a tokenizer that a browser can read, not to be changed."""
+    done: dict[str, Path] = {}
+
+    def make(method: str) -> Path:
+        if method not in done:
+            source = exported(method)
+            words = json.loads((source / "tokenizer.json").read_text())["model"]["vocab"]
+            save = lambda folder: word_pieces(list(words)).save(str(folder / "tokenizer.json"))
+            recipe = replace(read_manifest(source).recipe, batch_size=8, epochs=3)
+            done[method] = rewritten(source, tmp_path_factory.mktemp("source") / "bundle", save, recipe=recipe)
+        return done[method]
+
+    return make
+
+
+@pytest.fixture
+def page(browser: Browser, maker: ModuleType, tmp_path: Path) -> Callable[..., Browser]:
+    """page(bundle): the browser with the page of a bundle, opened; page(bundle, change) with its text changed."""
+
+    def show(bundle: Path, change: Callable[[str], str] = str, examples: Path | None = None) -> Browser:
+        file = tmp_path / "page.html"
+        file.write_text(change(maker.make_page(bundle, examples)), encoding="utf-8")
+        browser.open(file)
+        return browser
+
+    return show
+
+
+def examples(count: int) -> tuple[list[str], list[str]]:
+    texts = [f"The {('film', 'plot', 'cast')[i % 3]} was {'very ' * (i % 5)}{('good', 'bad')[i % 2]}" for i in range(count)]
+    return texts, [("up", "down")[i % 2] for i in range(count)]
+
+
+def pairs(texts: list[str], labels: list[str]) -> list[dict[str, str]]:
+    return [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+
+
+def probabilities(session: Session, texts: list[str]) -> list[list[float]]:
+    return [list(found.probabilities.values()) for found in session.predict(texts)]
+
+
+@pytest.mark.parametrize("method", ["lorafusion", "pasta"])
+def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
+    method: str, sources, page, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = Path(shutil.copytree(sources(method), tmp_path / "bundle"))
+    browser = page(bundle)
+    texts, labels = examples(21)
+    asked = ["the film was so good", "bad bad plot", "very"]
+    with Session(bundle, threads=1) as session:
+        assert browser.ask("edgeAdapt.ready")["labels"] == list(session.labels)
+        np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-6)
+        first = browser.page("train", pairs(texts, labels))
+        report = session.train(texts, labels)
+        assert first["updates"] == report.updates == 9
+        np.testing.assert_allclose(first["losses"], report.losses, atol=1e-4)
+        assert np.mean(first["losses"][-3:]) < np.mean(first["losses"][:3])
+        trained = probabilities(session, asked)
+        np.testing.assert_allclose(browser.page("predict", asked), trained, atol=1e-4)
+        np.testing.assert_allclose(browser.page("predict", asked, True), np.full((3, 2), 0.5), atol=1e-6)
+        state = session.state
+
+    # What the page learned, on another device: the same state, from which it trains on.
+    file = tmp_path / "page.safetensors"
+    file.write_bytes(base64.b64decode(browser.ask(
+        "edgeAdapt.stateFile().then((bytes) => btoa(String.fromCharCode(...bytes)))"
+    )))  # fmt: skip
+    found = load_file(file)
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    other = Path(shutil.copytree(sources(method), tmp_path / "other"))
+    assert main(["state", "import", str(other), str(file)]) == 0
+    with Session(other, threads=1) as session:
+        assert session.snapshot.header.step == 9
+        np.testing.assert_allclose(probabilities(session, asked), browser.page("predict", asked), atol=1e-6)
+        report = session.train(texts[:10], labels[:10])
+        second = browser.page("train", pairs(texts[:10], labels[:10]))
+        np.testing.assert_allclose(second["losses"], report.losses, atol=1e-4)
+        assert second["step"] == session.snapshot.header.step == 15
+
+    # What the device learned, in the page.
+    assert main(["state", "export", str(other), str(tmp_path / "device.safetensors")]) == 0
+    capsys.readouterr()
+    browser.page("reset")
+    content = base64.b64encode((tmp_path / "device.safetensors").read_bytes()).decode()
+    told = browser.ask(f"edgeAdapt.importState(Uint8Array.from(atob('{content}'), (c) => c.charCodeAt(0)))")
+    assert told["step"] == 15
+    with Session(other, threads=1) as session:
+        np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-6)
+
+
+def test_the_page_reads_texts_as_the_device(sources, page, tmp_path: Path) -> None:
+    pieces = [chr(c) for c in (*range(33, 127), *range(0xE0, 0x250), *range(0x3B1, 0x3CA), 0x4E2D, 0x65E5, 0x20000)]
+    words = ["the", "was", "##ing", "very", "liter", "special", "##s", "emoji", "face", "con", "half", "istanbul"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    vocabulary += [piece for piece in dict.fromkeys([*pieces, *(f"##{piece}" for piece in pieces)])]
+    save = lambda folder: word_pieces(vocabulary).save(str(folder / "tokenizer.json"))
+    bundle = rewritten(sources("lorafusion"), tmp_path / "bundle", save)
+    browser = page(bundle)
+    info = read_manifest(bundle).tokenizer
+    assert info is not None
+    encoded = Encoder(bundle, info).encode(AWKWARD)
+    assert max(map(len, encoded)) == info.max_tokens  # one is cut
+    assert browser.page("encode", AWKWARD) == encoded
+
+
+def test_a_tokenizer_that_the_page_reads_otherwise_is_refused(sources, page) -> None:
+    change = lambda text: re.sub(r'"ids": \[(\d+), \d+', r'"ids": [\1, 4', text, count=1)
+    browser = page(sources("lorafusion"), change)
+    with pytest.raises(RuntimeError, match="cannot read the bundle's tokenizer"):
+        browser.ask("edgeAdapt.ready")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("weights.data", b"\0", b"\1", "weights.data is damaged: its SHA-256 does not match the manifest"),
+        ("tokenizer.json", b"{", b"{ ", r"tokenizer.json is damaged: it has \d+ bytes, not \d+"),
+        ("manifest.json", b'"epochs": 3', b'"epochs": 4', "manifest.json is damaged: its checksum does not match"),
+        ("manifest.json", b"bundle/1", b"bundle/2", "has schema edge-adapt/bundle/2; this page reads up to 1"),
+        ("train.onnx", None, b"", "train.onnx is damaged: it cannot be unpacked"),
+        ("train.onnx", b"", None, "train.onnx is missing in the bundle"),
+    ],
+)
+def test_a_damaged_page_says_so(file: str, old: bytes | None, new: bytes | None, message: str, sources, page) -> None:
+    def change(text: str) -> str:
+        """The page with one of its files changed, or cut off, or taken out."""
+        wanted = re.compile(f'<script type="text/plain" data-file="{re.escape(file)}">([^<]*)</script>')
+        parts = wanted.findall(text)
+        packed = b"".join(map(base64.b64decode, parts))
+        if old is None:
+            packed = packed[: len(packed) // 2]
+        elif new is not None:
+            content = gzip.decompress(packed)
+            assert old in content
+            packed = gzip.compress(content.replace(old, new, 1))
+        element = f'<script type="text/plain" data-file="{file}">{base64.b64encode(packed).decode()}</script>'
+        left = [element if new is not None else "", *[""] * len(parts[1:])]
+        return wanted.sub(lambda _: left.pop(0), text)
+
+    browser = page(sources("lorafusion"), change)
+    with pytest.raises(RuntimeError, match=message):
+        browser.ask("edgeAdapt.ready")
+    assert re.search(message, browser.ask("document.getElementById('status').textContent"))
+    assert browser.ask("document.getElementById('train').disabled")
+
+
+def test_mistakes_are_said(sources, page, tmp_path: Path) -> None:
+    browser = page(sources("lorafusion"))
+    browser.ask("edgeAdapt.ready")
+    for call, message in (
+        (("train", []), "There are no examples"),
+        (("train", pairs(["good"], ["sideways"])), 'The label "sideways" is none of down, up'),
+        (("train", pairs(["good", " "], ["up", "down"])), "Text 2 of 2 is empty"),
+        (("predict", []), "There are no texts"),
+        (("encode", ["\ud83d"]), "half a letter"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            browser.page(*call)
+    state = tmp_path / "state.safetensors"
+    tensors = load_file(sources("lorafusion") / "initial.safetensors")
+    told = {"bundle": read_manifest(sources("lorafusion")).manifest_sha256, "labels": '["down", "up"]', "step": "0"}
+    name = min(tensors)
+    for changed, metadata, message in (
+        (tensors, told | {"bundle": "0" * 64}, "is a state of another bundle"),
+        (tensors, told | {"labels": '["up", "down"]'}, "is damaged: its labels"),
+        (tensors, told | {"labels": '["down", "up", "a", "b"]'}, "more labels than the head has rows"),
+        (tensors, told | {"step": "many"}, "number of updates"),
+        ({k: v for k, v in tensors.items() if k != name}, told, "is missing"),
+        (tensors | {name: np.full_like(tensors[name], np.nan)}, told, "not finite"),
+        (tensors | {name: tensors[name].ravel()[:1]}, told, "has shape"),
+        (tensors | {"more": tensors[name]}, told, "is none of this bundle"),
+    ):
+        save_file(changed, state, metadata)
+        with pytest.raises(RuntimeError, match=message):
+            browser.ask(_import(state.read_bytes()))
+    for content in (b"", b"\xff" * 16, state.read_bytes()[:-4]):
+        with pytest.raises(RuntimeError, match="is no file that edge-adapt wrote"):
+            browser.ask(_import(content))
+    assert browser.page("predict", ["good"]) == [[0.5, 0.5]]  # the state is as it was
+
+
+def _import(content: bytes) -> str:
+    return f"edgeAdapt.importState(Uint8Array.from(atob('{base64.b64encode(content).decode()}'), (c) => c.charCodeAt(0)))"
+
+
+def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
+    given = tmp_path / "examples.csv"
+    given.write_text("text,label\nthe film was good,up\n<b>the plot was bad</b>,down\n")
+    browser = page(sources("lorafusion"), examples=given)
+    browser.ask("edgeAdapt.ready")
+    legend = "document.getElementById('legend').textContent"
+    assert browser.ask(legend) == "down 1up 1"
+    browser.ask("""
+        document.getElementById("pasted").value = "up, very good\\ndown\\tso bad\\nsideways, what";
+        document.getElementById("take").click();
+        document.getElementById("questions").value = "good\\n<i>bad</i>";
+    """)
+    assert browser.ask(legend) == "down 2up 2"
+    assert browser.ask("document.getElementById('pasted').value") == "sideways, what"
+    browser.ask("""new Promise((resolve) => {
+        const train = document.getElementById("train");
+        new MutationObserver(() => train.disabled || resolve()).observe(train, { attributes: true });
+        train.click();
+    })""")
+    assert browser.ask("document.getElementById('status').textContent") == "Trained."
+    assert len(browser.ask("document.getElementById('line').getAttribute('points')").split()) == 3  # updates
+    answers = browser.ask("document.getElementById('answers').textContent")
+    assert answers.count("before") == answers.count("now") == 2
+    assert "<i>bad</i>" in answers  # as a text
+
+
+def test_the_page_reaches_no_network(sources, page) -> None:
+    browser = page(sources("lorafusion"))
+    browser.ask("edgeAdapt.ready")
+    for reach in ("fetch('http://127.0.0.1:9/').catch(() => 0)", "new Image().src = 'http://127.0.0.1:9/a.png'"):
+        blocked = browser.ask(f"""new Promise((resolve) => {{
+            addEventListener("securitypolicyviolation", (event) => resolve(event.blockedURI), {{ once: true }});
+            {reach};
+        }})""")
+        assert blocked.startswith("http://127.0.0.1:9/")
+    loaded = browser.ask("performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert not [name for name in loaded if not name.startswith(("blob:", "data:", "http://127.0.0.1:9/"))]
+
+
+def test_bundles_and_examples_that_no_page_is_made_of(
+    exported, maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="trains the head alone"):
+        maker.make_page(exported("probe"))
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("text,label\ngood,sideways\n")
+    with pytest.raises(UsageError, match=r"line 2: the label 'sideways' is none of the bundle's: down, up"):
+        maker.make_page(exported("lorafusion"), wrong)
+    monkeypatch.setattr("sys.argv", ["make_page.py", str(tmp_path), str(tmp_path / "page.html")])
+    assert maker.main() == 2
+    assert capsys.readouterr().err.startswith("make_page: error: ")
+    assert not (tmp_path / "page.html").exists()
