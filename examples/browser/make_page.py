@@ -47,14 +47,13 @@ def make_page(bundle: Path, examples: Path | None = None) -> str:
     """The page.
 
     Raises:
-        UsageError: the folder is no bundle, or is damaged, or its page would not train on texts; wrong examples.
+        UsageError: the folder is no bundle, or is damaged, or is one of images; wrong examples.
         EdgeAdaptError: ONNX Runtime for browsers could not be fetched.
     """
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
-    if manifest.tokenizer is None or "train" not in manifest.graphs:
-        kind = "images" if manifest.tokenizer is None else f"{manifest.method}, which trains the head alone"
-        raise UsageError(f"{bundle} is a bundle of {kind}; the page takes texts and a method with a training graph")
+    if manifest.tokenizer is None:
+        raise UsageError(f"{bundle} is a bundle of images; the page takes one of texts")
     shown = [] if examples is None else _shown(examples, manifest)
     files = {name: (bundle / name).read_bytes() for name in (MANIFEST, *manifest.files)}
     modules = [_as_constant(name, _member(*where).decode()) for name, where in MODULES.items()]

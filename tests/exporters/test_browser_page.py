@@ -6,6 +6,7 @@ import fcntl
 import gzip
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -14,16 +15,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from edge_adapt.cli import main
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
+from edge_adapt.runtime.learner import Learner
 from edge_adapt.runtime.manifest import read_manifest, write_manifest
+from edge_adapt.runtime.optim import AdamW, Moments
+from edge_adapt.runtime.rules import GradientRule
 from edge_adapt.runtime.store import create_state
-from edge_adapt.runtime.tokens import Encoder
+from edge_adapt.runtime.tokens import Batch, Encoder
 from edge_adapt.workloads.fetch import is_cached
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, normalizers
@@ -38,13 +42,23 @@ PACKAGES = ("onnxruntime-web", "huggingface-tokenizers")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--remote-debugging-pipe")  # fmt: skip
 AWKWARD = [
-    "The café was très bien, naïve façade.", "日本語のテキスト and 中文 mixed in", "emoji 😀👍🏽 family 👨‍👩‍👧 flag 🇩🇪 ok",
-    "İstanbul ǅ ß ﬁ Ω ΣΑΣ ΤΕΛΟΣ ς", "don't you think it's... (very) good!? #tag @user http://a.b/c?d=e",
-    "   spaces\t\ttabs\nnew\r\nlines  ", "a\x00b\u200bc\u00add\ufeffe\ufffdf", "[CLS] literal [SEP] specials [MASK] [PAD]",
-    "x\u0301 e\u0301 é n\u0303 한국어 조합", "pneumonoultramicroscopicsilicovolcanoconiosis " * 30, "a" * 101 + " b",
-    "price €3.50 £4 ¥5 $6 ± × ÷ — – ‘quotes’ “double” …", "العربية עברית हिन्दी ไทย",
-    "\u2028line\u2029para\x85next\xa0nbsp\u3000ideographic", "𝒜𝓁𝓅𝒽𝒶 \U00020000\U00020001 half ｆｕｌｌ", "A_B-C/D\\E|F~G`H^I",
-]  # fmt: skip
+    "The café was très bien, naïve façade.",
+    "日本語のテキスト and 中文 mixed in",
+    "emoji 😀👍🏽 family 👨‍👩‍👧 flag 🇩🇪 ok",
+    "İstanbul ǅ ß ﬁ Ω ΣΑΣ ΤΕΛΟΣ ς",
+    "don't you think it's... (very) good!? #tag @user http://a.b/c?d=e",
+    "   spaces\t\ttabs\nnew\r\nlines  ",
+    "a\x00b\u200bc\u00add\ufeffe\ufffdf",
+    "[CLS] literal [SEP] specials [MASK] [PAD]",
+    "x\u0301 e\u0301 é n\u0303 한국어 조합",
+    "pneumonoultramicroscopicsilicovolcanoconiosis " * 30,
+    "a" * 101 + " b",
+    "price €3.50 £4 ¥5 $6 ± × ÷ — – ‘quotes’ “double” …",
+    "العربية עברית हिन्दी ไทย",
+    "\u2028line\u2029para\x85next\xa0nbsp\u3000ideographic",
+    "𝒜𝓁𝓅𝒽𝒶 \U00020000\U00020001 half ｆｕｌｌ",
+    "A_B-C/D\\E|F~G`H^I",
+]
 
 
 class Browser:
@@ -168,18 +182,29 @@ def rewritten(source: Path, folder: Path, change: Callable[[Path], None], **chan
 
 
 @pytest.fixture(scope="module")
-def sources(exported: Callable[..., Path], inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """sources(method): a bundle of the tiny encoder with a tokenizer that a browser can read, not to be changed."""
+def sources(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """sources(kind): a bundle of the tiny encoder with a tokenizer as BERT's, "lorafusion" or one that trains the "head
+    only"; not to be changed.
+    """
     done: dict[str, Path] = {}
 
-    def make(method: str) -> Path:
-        if method not in done:
-            source = exported(method)
-            words = json.loads((source / "tokenizer.json").read_text())["model"]["vocab"]
-            save = lambda folder: word_pieces(list(words)).save(str(folder / "tokenizer.json"))
-            recipe = replace(read_manifest(source).recipe, batch_size=8, epochs=3)
-            done[method] = rewritten(source, tmp_path_factory.mktemp("source") / "bundle", save, recipe=recipe)
-        return done[method]
+    def make(kind: str) -> Path:
+        if kind not in done:
+            source = exported("lorafusion")
+            manifest = read_manifest(source)
+            changes: dict[str, Any] = {"recipe": replace(manifest.recipe, batch_size=8, epochs=3)}
+            if kind == "head only":
+                state = [replace(t, group=t.group if t.name.startswith("head.") else None) for t in manifest.state]
+                changes |= {"state": tuple(state), "l1_names": (), "graphs": {"infer": manifest.graphs["infer"]}}
+
+            def change(folder: Path) -> None:
+                words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+                word_pieces(list(words)).save(str(folder / "tokenizer.json"))
+                if kind == "head only":
+                    (folder / "train.onnx").unlink()
+
+            done[kind] = rewritten(source, tmp_path_factory.mktemp("source") / "bundle", change, **changes)
+        return done[kind]
 
     return make
 
@@ -198,7 +223,9 @@ def page(browser: Browser, maker: ModuleType, tmp_path: Path) -> Callable[..., B
 
 
 def examples(count: int) -> tuple[list[str], list[str]]:
-    texts = [f"The {('film', 'plot', 'cast')[i % 3]} was {'very ' * (i % 5)}{('good', 'bad')[i % 2]}" for i in range(count)]
+    texts = [
+        f"The {('film', 'plot', 'cast')[i % 3]} was {'very ' * (i % 5)}{('good', 'bad')[i % 2]}" for i in range(count)
+    ]
     return texts, [("up", "down")[i % 2] for i in range(count)]
 
 
@@ -210,11 +237,11 @@ def probabilities(session: Session, texts: list[str]) -> list[list[float]]:
     return [list(found.probabilities.values()) for found in session.predict(texts)]
 
 
-@pytest.mark.parametrize("method", ["lorafusion", "pasta"])
+@pytest.mark.parametrize("kind", ["lorafusion", "head only"])
 def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
-    method: str, sources, page, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, sources, page, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = Path(shutil.copytree(sources(method), tmp_path / "bundle"))
+    bundle = Path(shutil.copytree(sources(kind), tmp_path / "bundle"))
     browser = page(bundle)
     texts, labels = examples(21)
     asked = ["the film was so good", "bad bad plot", "very"]
@@ -240,7 +267,7 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
     assert found.keys() == state.keys()
     for name, value in state.items():
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
-    other = Path(shutil.copytree(sources(method), tmp_path / "other"))
+    other = Path(shutil.copytree(sources(kind), tmp_path / "other"))
     assert main(["state", "import", str(other), str(file)]) == 0
     with Session(other, threads=1) as session:
         assert session.snapshot.header.step == 9
@@ -261,11 +288,75 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
         np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-6)
 
 
+class Bowl:
+    """A loss whose gradients are known, and which is no number at some of its calls; the same in JavaScript."""
+
+    BAD = (3, 4, 9)
+    MIDDLE: ClassVar = {"a": np.float32([1.0, -2.0, 0.5]), "b": np.float32([[3.0], [0.0]])}
+    SCRIPT = """
+        const middle = { a: [1, -2, 0.5], b: [3, 0] };
+        let calls = 0;
+        function lossAndGradients(values) {
+            let loss = [3, 4, 9].includes(calls++) ? NaN : 0;
+            const gradients = new Map();
+            for (const name of ["a", "b"]) {
+                const off = values.get(name).data.map((x, k) => x - middle[name][k]);
+                loss += 0.5 * off.reduce((sum, x) => sum + x * x, 0);
+                gradients.set(name, off);
+            }
+            return { loss, gradients };
+        }
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def loss_and_gradients(self, values, _batch):
+        off = {name: values[name] - middle for name, middle in self.MIDDLE.items()}
+        loss = 0.5 * sum(float(np.square(x).sum()) for x in off.values())
+        self.calls += 1
+        return math.nan if self.calls - 1 in self.BAD else loss, off
+
+
+def test_updates_are_those_of_the_device(browser: Browser, maker: ModuleType) -> None:
+    """AdamW with decay, L1 and clipping, and the undoing of updates, beside the device's; steps 3, 4 and 9 go wrong."""
+    names = {"a": 0.3, "b": 0.1}
+    values = {"a": np.float32([0.5, 0.25, -1.0]), "b": np.float32([[-1.0], [2.0]])}
+    rule = GradientRule(Bowl(), AdamW(0.02), names, 1.5, 0.01, ("a",))  # type: ignore[arg-type]
+    learner = Learner(values, rule, Moments())
+    losses = [learner.step([Batch({}, np.zeros(1, np.int64))], 1 - k / 20) for k in range(20)]
+    recipe = {"learning_rates": names, "weight_decay": 0.02, "clip_norm": 1.5, "l1": 0.01}
+    manifest = {"recipe": recipe, "l1_names": ["a"], "state": [{"name": name, "group": name} for name in names]}
+    found = browser.ask(f"""(async () => {{
+        {maker._script("learner.mjs")}
+        {Bowl.SCRIPT}
+        const tensor = (shape, data) => ({{ shape, data: Float32Array.from(data) }});
+        const values = new Map([["a", tensor([3], [0.5, 0.25, -1])], ["b", tensor([2, 1], [-1, 2])]]);
+        const learner = new Learner({json.dumps(manifest)}, values, lossAndGradients);
+        const losses = [];
+        for (let k = 0; k < 20; k++) losses.push(String(await learner.step(null, 1 - k / 20)));
+        const state = ["a", "b"].map((name) => [...learner.now.values.get(name).data]);
+        return {{ losses, state, undone: learner.undone }};
+    }})()""")
+    assert found["undone"] == learner.undone == 3
+    np.testing.assert_allclose([float(loss) for loss in found["losses"]], losses, rtol=1e-5)
+    for mine, name in zip(found["state"], "ab", strict=True):
+        np.testing.assert_allclose(mine, learner.values[name].ravel(), rtol=1e-5)
+
+
+def test_examples_come_in_the_order_of_the_device(browser: Browser, maker: ModuleType) -> None:
+    for seed in (0, 1, 2**32 - 1):
+        rng = np.random.default_rng(seed)
+        wanted = [rng.permutation(n).tolist() for n in (1, 2, 16, 5, 1000)]
+        script = f"const order = new Order({seed}); return [1, 2, 16, 5, 1000].map((n) => order.permutation(n));"
+        assert browser.ask(f"(() => {{ {maker._script('order.mjs')}\n{script} }})()") == wanted
+
+
 def test_the_page_reads_texts_as_the_device(sources, page, tmp_path: Path) -> None:
     pieces = [chr(c) for c in (*range(33, 127), *range(0xE0, 0x250), *range(0x3B1, 0x3CA), 0x4E2D, 0x65E5, 0x20000)]
     words = ["the", "was", "##ing", "very", "liter", "special", "##s", "emoji", "face", "con", "half", "istanbul"]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    vocabulary += [piece for piece in dict.fromkeys([*pieces, *(f"##{piece}" for piece in pieces)])]
+    vocabulary += dict.fromkeys([*pieces, *(f"##{piece}" for piece in pieces)])
     save = lambda folder: word_pieces(vocabulary).save(str(folder / "tokenizer.json"))
     bundle = rewritten(sources("lorafusion"), tmp_path / "bundle", save)
     browser = page(bundle)
@@ -353,7 +444,9 @@ def test_mistakes_are_said(sources, page, tmp_path: Path) -> None:
 
 
 def _import(content: bytes) -> str:
-    return f"edgeAdapt.importState(Uint8Array.from(atob('{base64.b64encode(content).decode()}'), (c) => c.charCodeAt(0)))"
+    return (
+        f"edgeAdapt.importState(Uint8Array.from(atob('{base64.b64encode(content).decode()}'), (c) => c.charCodeAt(0)))"
+    )
 
 
 def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
@@ -377,9 +470,9 @@ def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
     })""")
     assert browser.ask("document.getElementById('status').textContent") == "Trained."
     assert len(browser.ask("document.getElementById('line').getAttribute('points')").split()) == 3  # updates
-    answers = browser.ask("document.getElementById('answers').textContent")
-    assert answers.count("before") == answers.count("now") == 2
-    assert "<i>bad</i>" in answers  # as a text
+    for when in ("before", "now"):
+        assert browser.ask(f"document.querySelectorAll('#answers .{when}').length") == 2
+    assert "<i>bad</i>" in browser.ask("document.getElementById('answers').textContent")  # as a text
 
 
 def test_the_page_reaches_no_network(sources, page) -> None:
@@ -396,14 +489,17 @@ def test_the_page_reaches_no_network(sources, page) -> None:
 
 
 def test_bundles_and_examples_that_no_page_is_made_of(
-    exported, maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sources, maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match="trains the head alone"):
-        maker.make_page(exported("probe"))
+    seen = replace(read_manifest(sources("lorafusion")), tokenizer=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(maker, "read_manifest", lambda _: seen)
+        with pytest.raises(UsageError, match="is a bundle of images; the page takes one of texts"):
+            maker.make_page(sources("lorafusion"))
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("text,label\ngood,sideways\n")
     with pytest.raises(UsageError, match=r"line 2: the label 'sideways' is none of the bundle's: down, up"):
-        maker.make_page(exported("lorafusion"), wrong)
+        maker.make_page(sources("lorafusion"), wrong)
     monkeypatch.setattr("sys.argv", ["make_page.py", str(tmp_path), str(tmp_path / "page.html")])
     assert maker.main() == 2
     assert capsys.readouterr().err.startswith("make_page: error: ")

@@ -3,6 +3,7 @@ import { Refused } from "./errors.mjs";
 
 const SCHEMA = 1;
 export const INITIAL_STATE = "initial.safetensors";
+export const HEAD = ["head.weight", "head.bias"];
 const SESSION_ENTRIES = ["session.disable_quant_qdq", "session.intra_op.allow_spinning"];
 const RANGES = {
   batch_size: [1, 1e5], epochs: [0, 1e5], min_steps: [0, 1e7], weight_decay: [0, 1000], clip_norm: [1e-12, 1e12],
@@ -44,10 +45,20 @@ export async function checkFile(manifest, name, bytes) {
     throw new Refused(`${name} is damaged: its SHA-256 does not match the manifest`);
 }
 
+// Names of the tensors that are trained.
+export function trainedNames(manifest) {
+  return manifest.state.filter(({ group }) => group !== null).map(({ name }) => name);
+}
+
+// Whether nothing but the head is trained.
+export function headOnly(manifest) {
+  return trainedNames(manifest).every((name) => HEAD.includes(name));
+}
+
 function check(manifest) {
   if (manifest.schema !== `edge-adapt/bundle/${SCHEMA}`) throw new Refused(`the bundle has schema ${manifest.schema}`);
-  if (!manifest.tokenizer || !manifest.graphs.train)
-    throw new Refused("This page trains on texts with a training graph; the bundle has none");
+  if (!manifest.tokenizer) throw new Refused("This page takes bundles of texts; this one is none");
+  if (!manifest.graphs.train && !headOnly(manifest)) throw new Refused("manifest.json names no training graph");
   if ((manifest.recipe.head_shrinkage ?? 1) !== 1)
     throw new Refused("This page starts a head at class means; the bundle asks for discriminant analysis");
   within("max_tokens", manifest.tokenizer.max_tokens, 1, 1 << 20);

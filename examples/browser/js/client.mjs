@@ -1,7 +1,7 @@
 // A bundle opened in a browser: encode, train, predict, keep the state. What edge_adapt.runtime.Session is on a device.
-import { checkFile, INITIAL_STATE, readManifest, weightFiles } from "./bundle.mjs";
+import { checkFile, HEAD, headOnly, INITIAL_STATE, readManifest, trainedNames, weightFiles } from "./bundle.mjs";
 import { Refused } from "./errors.mjs";
-import { classMeanHead, softmax } from "./head.mjs";
+import { classMeanHead, headLossAndGradients, softmax } from "./head.mjs";
 import { Learner } from "./learner.mjs";
 import { withoutDefaults } from "./onnx_file.mjs";
 import { Order } from "./order.mjs";
@@ -62,21 +62,31 @@ export class Client {
   async train(examples, { seed = 0, epochs } = {}, onUpdate = () => true) {
     if (!examples.length) throw new Refused("There are no examples to train on");
     const { recipe } = this.manifest;
-    const labels = examples.map(({ label }) => this.classOf(label));
-    const encoded = this.encoder.encode(examples.map(({ text }) => text));
+    let labels = examples.map(({ label }) => this.classOf(label));
+    let encoded = this.encoder.encode(examples.map(({ text }) => text));
     const perEpoch = Math.ceil(encoded.length / recipe.batch_size);
     if (epochs === undefined) epochs = recipe.epochs ? Math.max(recipe.epochs, Math.ceil(recipe.min_steps / perEpoch)) : 0;
+    if (!trainedNames(this.manifest).length) epochs = 0; // the means of each class are all
     const values = this.step === 0 ? await this.headAtMeans(encoded, labels) : this.values;
+    const head = headOnly(this.manifest);
+    let features;
+    if (head && epochs) {
+      // Features are computed once, of the examples in order of length, as the device keeps them.
+      const sorted = byLength(encoded);
+      [encoded, labels] = [encoded, labels].map((list) => sorted.map((row) => list[row]));
+      features = (await this.outputs(values, encoded, "features", EVALUATION_BATCH)).rows;
+    }
     await this.close("infer"); // one graph in memory at a time: the weights are most of it
-    const learner = new Learner(this.manifest, values, (state, rows) => this.lossAndGradients(state, encoded, labels, rows));
+    const learner = new Learner(this.manifest, values, (state, rows) =>
+      head ? this.headLossAndGradients(state, features, labels, rows) : this.lossAndGradients(state, encoded, labels, rows),
+    );
     const order = new Order(seed);
     const losses = [];
     const planned = epochs * perEpoch;
     try {
       for (let epoch = 0; epoch < epochs; epoch++) {
-        const rows = order.permutation(encoded.length);
-        for (let start = 0; start < rows.length; start += recipe.batch_size) {
-          losses.push(await learner.step(rows.slice(start, start + recipe.batch_size), 1 - losses.length / planned));
+        for (const rows of parts(order.permutation(encoded.length), recipe.batch_size, head)) {
+          losses.push(await learner.step(rows, 1 - losses.length / planned));
           if (!(await onUpdate(losses.length, planned, losses.at(-1)))) return { losses, stopped: true };
         }
       }
@@ -138,7 +148,7 @@ export class Client {
     const classes = this.labels.length;
     const head = classMeanHead(data, labels, classes, width, this.manifest.recipe.head_margin);
     const values = new Map(this.values);
-    for (const [name, part] of [["head.weight", head.weight], ["head.bias", head.bias]]) {
+    for (const [name, part] of [[HEAD[0], head.weight], [HEAD[1], head.bias]]) {
       const { shape, data: old } = values.get(name);
       const filled = old.slice(); // rows of classes that are not taught stay
       filled.set(part);
@@ -149,11 +159,12 @@ export class Client {
 
   // An output of the inference graph for each text, in batches of similar length: all rows in one array, and by row.
   async outputs(values, encoded, name, size) {
-    const order = [...encoded.keys()].sort((one, other) => encoded[one].length - encoded[other].length);
+    const order = byLength(encoded);
     let data, width;
     for (let start = 0; start < order.length; start += size) {
       const rows = order.slice(start, start + size);
-      const found = await this.run("infer", { ...this.encoder.batch(rows.map((row) => encoded[row]), this.ort.Tensor) }, values, [name]);
+      const inputs = this.encoder.batch(rows.map((row) => encoded[row]), this.ort.Tensor);
+      const found = await this.run("infer", inputs, values, [name]);
       width = found[name].dims[1];
       data ??= new Float32Array(encoded.length * width);
       rows.forEach((row, k) => data.set(found[name].data.subarray(k * width, (k + 1) * width), row * width));
@@ -166,10 +177,18 @@ export class Client {
     const { Tensor } = this.ort;
     const inputs = this.encoder.batch(rows.map((row) => encoded[row]), Tensor);
     inputs.labels = new Tensor("int64", BigInt64Array.from(rows, (row) => BigInt(labels[row])), [rows.length]);
-    const trained = this.manifest.state.filter(({ group }) => group !== null).map(({ name }) => name);
+    const trained = trainedNames(this.manifest);
     const found = await this.run("train", inputs, values, ["loss", ...trained.map((name) => `grad/${name}`)]);
     const gradients = new Map(trained.map((name) => [name, found[`grad/${name}`].data]));
     return { loss: found.loss.data[0], gradients };
+  }
+
+  headLossAndGradients(values, features, labels, rows) {
+    const [weight, bias] = HEAD.map((name) => values.get(name).data);
+    const [mine, classes] = [features, labels].map((list) => rows.map((row) => list[row]));
+    const { loss, byWeight, byBias } = headLossAndGradients(mine, classes, weight, bias);
+    const trained = trainedNames(this.manifest);
+    return { loss, gradients: new Map([[HEAD[0], byWeight], [HEAD[1], byBias]].filter(([name]) => trained.includes(name))) };
   }
 
   async run(graph, inputs, values, outputs) {
@@ -205,4 +224,22 @@ export class Client {
     await this.sessions.get(graph)?.release();
     this.sessions.delete(graph);
   }
+}
+
+// Places of the texts, the shortest first.
+function byLength(encoded) {
+  return [...encoded.keys()].sort((one, other) => encoded[one].length - encoded[other].length);
+}
+
+// A list in parts of a size; `even`: the parts differ by one at most, instead of a smaller last one.
+function parts(list, size, even) {
+  const count = Math.ceil(list.length / size);
+  const longer = even ? list.length % count : 0; // so many parts have one more than the others
+  const found = [];
+  for (let start = 0; start < list.length; ) {
+    const end = start + (even ? Math.floor(list.length / count) + (found.length < longer) : size);
+    found.push(list.slice(start, end));
+    start = end;
+  }
+  return found;
 }

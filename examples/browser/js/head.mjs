@@ -28,6 +28,25 @@ export function classMeanHead(features, labels, classes, width, margin) {
            bias: Float32Array.from(bias, (value) => scale * value) };
 }
 
+// Mean cross entropy of a linear head on features (rows), and its gradients by weight and bias.
+export function headLossAndGradients(features, labels, weight, bias) {
+  const width = features[0].length;
+  const byWeight = new Float32Array(weight.length);
+  const byBias = new Float32Array(bias.length);
+  let loss = 0;
+  features.forEach((example, row) => {
+    const logits = Array.from(bias, (value, label) => value + dot(example, weight.subarray(label * width, (label + 1) * width)));
+    const most = Math.max(...logits);
+    loss += (most - logits[labels[row]] + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - most), 0))) / labels.length;
+    softmax(logits).forEach((share, label) => {
+      const error = (share - (label === labels[row])) / labels.length;
+      byBias[label] += error;
+      for (let k = 0; k < width; k++) byWeight[label * width + k] += error * example[k];
+    });
+  });
+  return { loss, byWeight, byBias };
+}
+
 // Probabilities of one row of logits.
 export function softmax(logits) {
   const most = Math.max(...logits);

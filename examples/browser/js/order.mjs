@@ -1,5 +1,6 @@
 // The order of the examples in each epoch: that of numpy.random.default_rng(seed).permutation(n), so that a page and a
 // device with the same seed train on the same batches. numpy's generator is PCG64 (O'Neill 2014), seeded by a hash.
+import { Refused } from "./errors.mjs";
 
 const MASK_64 = (1n << 64n) - 1n;
 const MASK_128 = (1n << 128n) - 1n;
@@ -7,6 +8,7 @@ const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
 
 export class Order {
   constructor(seed) {
+    if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) throw new Refused(`The seed must be from 0 to ${2 ** 32 - 1}`);
     const words = seedWords(seed);
     const pair = (k) => BigInt(words[k]) | (BigInt(words[k + 1]) << 32n);
     const [stateHigh, stateLow, increaseHigh, increaseLow] = [0, 2, 4, 6].map(pair);

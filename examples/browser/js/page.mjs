@@ -77,7 +77,8 @@ function show() {
 
 function addRow(text, label) {
   const row = element("div", "row");
-  const input = element("input", "text");
+  const input = element("textarea", "text");
+  input.rows = 1;
   input.value = text;
   input.placeholder = "A text";
   input.setAttribute("aria-label", "Text of an example");
