@@ -82,7 +82,8 @@ class Browser:
         self._unread, self._last, self._where = b"", 0, {}
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._where = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        self.call("Page.enable")
+        for domain in ("Page", "Inspector"):
+            self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._last += 1
@@ -101,7 +102,9 @@ class Browser:
             assert more, "the browser ended"
             self._unread += more
         message, _, self._unread = self._unread.partition(b"\0")
-        return json.loads(message)
+        found = json.loads(message)
+        assert found.get("method") != "Inspector.targetCrashed", "the page crashed"  # and would answer no more
+        return found
 
     def open(self, page: Path) -> None:
         """Come back when the page is loaded; its files may not be unpacked yet."""
@@ -190,7 +193,7 @@ def sources(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 
     def make(kind: str) -> Path:
         if kind not in done:
-            source = exported("lorafusion")
+            source = exported("lorafusion", weights="int8")  # needs settings of its own beside all that others need
             manifest = read_manifest(source)
             changes: dict[str, Any] = {"recipe": replace(manifest.recipe, batch_size=8, epochs=3)}
             if kind == "head only":

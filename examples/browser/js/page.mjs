@@ -129,7 +129,8 @@ function answer(text, lines) {
     const best = shares.indexOf(Math.max(...shares));
     const said = element("span", "said");
     const even = Math.max(...shares) - Math.min(...shares) < 1e-6;
-    said.append(even ? "does not know" : element("b", "", info.labels[best]), even ? "" : ` ${(100 * shares[best]).toFixed(0)} %`);
+    if (even) said.append("does not know");
+    else said.append(element("b", "", info.labels[best]), element("span", "", `${(100 * shares[best]).toFixed(0)} %`));
     line.append(element("span", "when", when), track, said);
     box.append(line);
   }
