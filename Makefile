@@ -28,12 +28,12 @@ simulate: install ## the main job, with its defaults
 	$(BIN)/edge-adapt simulate --device reram
 
 fetch: install ## models and texts for offline work; what is cached is not fetched again
-	@echo "edge-adapt: fetching models and texts, about 350 MB, once; what is cached is not fetched again"
+	@echo "edge-adapt: fetching models and texts, about 380 MB, once; what is cached is not fetched again"
 	$(BIN)/edge-adapt fetch
 
 # Without a network the tests that need a download skip themselves and say why.
 test: install
-	@echo "edge-adapt: fetching models and texts for the tests, about 350 MB, once"
+	@echo "edge-adapt: fetching models and texts for the tests, about 380 MB, once"
 	@$(BIN)/edge-adapt fetch || \
 	  echo "edge-adapt: not everything could be fetched (the line above says why): tests that need it skip, and say so"
 	@echo "edge-adapt: the tests, about ten minutes on two cores; the first time the simulator's kernels are compiled too"

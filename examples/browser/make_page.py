@@ -68,9 +68,7 @@ def make_page(bundle: Path, examples: Path | None = None) -> str:
         "/*SCRIPT*/": _script("page.mjs"),
     }
     page = (HERE / "page.html").read_text(encoding="utf-8")
-    for place, content in parts.items():
-        page = page.replace(place, content)
-    return page
+    return re.sub("|".join(map(re.escape, parts)), lambda place: parts[place[0]], page)  # once: texts may hold anything
 
 
 def _shown(path: Path, manifest: Manifest) -> list[dict[str, str]]:

@@ -80,6 +80,7 @@ class Browser:
         for descriptor in (theirs, answers, null):
             os.close(descriptor)
         self._unread, self._last, self._where = b"", 0, {}
+        self._events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._where = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Inspector"):
@@ -92,7 +93,7 @@ class Browser:
         while left:
             left = left[os.write(self._out, left) :]
         while (answer := self._read()).get("id") != self._last:
-            pass
+            self._events.append(answer)
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -108,9 +109,16 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Come back when the page is loaded; its files may not be unpacked yet."""
+        self._events.clear()
         self.call("Page.navigate", url=page.as_uri())
-        while self._read().get("method") != "Page.loadEventFired":
-            pass
+        self.wait("Page.loadEventFired")
+
+    def wait(self, event: str, **told: Any) -> None:
+        """Come back when the browser tells of an event with such values, or has told since the page was opened."""
+        while True:
+            message = self._events.pop(0) if self._events else self._read()
+            if message.get("method") == event and told.items() <= message["params"].items():
+                return
 
     def ask(self, expression: str) -> Any:
         """The value of JavaScript, waited for where it is a promise. Raises `RuntimeError` with what is thrown."""
@@ -454,7 +462,7 @@ def _import(content: bytes) -> str:
 
 def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
     given = tmp_path / "examples.csv"
-    given.write_text("text,label\nthe film was good,up\n<b>the plot was bad</b>,down\n")
+    given.write_text("text,label\nthe film was good /*SCRIPT*/,up\n<b>the plot was bad</b></script>,down\n")
     browser = page(sources("lorafusion"), examples=given)
     browser.ask("edgeAdapt.ready")
     legend = "document.getElementById('legend').textContent"
@@ -466,16 +474,48 @@ def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
     """)
     assert browser.ask(legend) == "down 2up 2"
     assert browser.ask("document.getElementById('pasted').value") == "sideways, what"
-    browser.ask("""new Promise((resolve) => {
-        const train = document.getElementById("train");
-        new MutationObserver(() => train.disabled || resolve()).observe(train, { attributes: true });
-        train.click();
-    })""")
-    assert browser.ask("document.getElementById('status').textContent") == "Trained."
+    status = "document.getElementById('status').textContent"
+    browser.ask(done("train"))
+    assert browser.ask(status) == "Trained."
     assert len(browser.ask("document.getElementById('line').getAttribute('points')").split()) == 3  # updates
     for when in ("before", "now"):
         assert browser.ask(f"document.querySelectorAll('#answers .{when}').length") == 2
-    assert "<i>bad</i>" in browser.ask("document.getElementById('answers').textContent")  # as a text
+    answers = browser.ask("document.getElementById('answers').textContent")
+    assert "<i>bad</i>" in answers  # as a text
+    learned = browser.page("predict", ["good"])
+
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.ask(done("save"))
+    browser.wait("Page.downloadProgress", state="completed")
+    browser.ask(done("reset"))
+    assert browser.page("predict", ["good"]) == [[0.5, 0.5]]
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    node = browser.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    browser.ask("""window.said = new Promise((resolve) =>
+        new MutationObserver(() => resolve()).observe(document.getElementById("status"), { childList: true })); 0""")
+    browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "state.safetensors")])
+    browser.ask("window.said")
+    assert browser.ask(status) == "The state of state.safetensors is the current one."
+    assert browser.page("predict", ["good"]) == learned
+
+    # A run that is stopped changes nothing.
+    browser.ask("""
+        document.getElementById("epochs").value = 1000;
+        new MutationObserver(() => document.getElementById("stop").click())
+            .observe(document.getElementById("told"), { childList: true });
+    """)
+    browser.ask(done("train"))
+    assert browser.ask(status) == "Stopped: the state is as it was before."
+    assert browser.page("predict", ["good"]) == learned
+
+
+def done(button: str) -> str:
+    """A click on a button, and the end of what it does."""
+    return f"""new Promise((resolve) => {{
+        const button = document.getElementById("{button}");
+        new MutationObserver(() => button.disabled || resolve()).observe(button, {{ attributes: true }});
+        button.click();
+    }})"""
 
 
 def test_the_page_reaches_no_network(sources, page) -> None:

@@ -43,18 +43,21 @@ const calls = {
   },
 };
 
-self.onmessage = async ({ data: { id, call, given } }) => {
-  if (call === "stop") {
-    goesOn = false;
-    return;
-  }
+let last = Promise.resolve(); // calls are done one after the other
+
+self.onmessage = ({ data }) => {
+  if (data.call === "stop") goesOn = false;
+  else last = last.then(() => answer(data));
+};
+
+async function answer({ id, call, given }) {
   try {
     self.postMessage({ id, result: await calls[call](given ?? {}) });
   } catch (error) {
     if (error instanceof Refused) self.postMessage({ id, refused: error.message });
     else self.postMessage({ id, failed: String(error?.message ?? error).split("\n")[0].slice(0, 300) });
   }
-};
+}
 
 function say(stage) {
   self.postMessage({ event: "stage", stage });
