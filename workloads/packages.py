@@ -1,4 +1,6 @@
-"""The pinned packages that carry real weights and texts: version, file, checksum, size, terms and what is read."""
+"""The pinned packages that carry real weights and texts, and programs of the page in examples/browser: version, file,
+checksum, size, terms and what is read.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,6 +299,15 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
     with Session(other, threads=1) as session:
         np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-6)
 
+        # One label alone.
+        session.reset()
+        browser.page("reset")
+        report = session.train(texts[:1], labels[:1])
+        np.testing.assert_allclose(
+            browser.page("train", pairs(texts[:1], labels[:1]))["losses"], report.losses, atol=1e-4
+        )
+        np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-4)
+
 
 class Bowl:
     """A loss whose gradients are known, and which is no number at some of its calls; the same in JavaScript."""
@@ -448,9 +458,20 @@ def test_mistakes_are_said(sources, page, tmp_path: Path) -> None:
         save_file(changed, state, metadata)
         with pytest.raises(RuntimeError, match=message):
             browser.ask(_import(state.read_bytes()))
-    for content in (b"", b"\xff" * 16, state.read_bytes()[:-4]):
+    save_file(tensors, state, told)
+    sound = state.read_bytes()
+    headers = (b"", b"null", b"[]", b'{"a": 5}', b'{"a": {"shape": 1}}', b'{"__metadata__": 3}', b"[" * 100_000)
+    for content in (b"", b"\xff" * 16, sound[:-4], *(struct.pack("<Q", len(text)) + text for text in headers)):
         with pytest.raises(RuntimeError, match="is no file that edge-adapt wrote"):
             browser.ask(_import(content))
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # whatever is changed, it is taken or refused in words
+        content = bytearray(sound)
+        for place in rng.integers(0, 1500, 3):
+            content[place] = rng.integers(256)
+        said = browser.ask(f"{_import(bytes(content))}.then(() => '', (error) => error.message)")
+        assert not said.startswith("The page failed")
+    browser.page("reset")
     assert browser.page("predict", ["good"]) == [[0.5, 0.5]]  # the state is as it was
 
 

@@ -122,10 +122,12 @@ export class Client {
     try {
       labels = JSON.parse(told.labels);
     } catch {
-      labels = [];
+      labels = null;
     }
     const known = this.manifest.labels.length;
-    if (String(labels.slice(0, known)) !== String(this.manifest.labels) || !/^\d{1,15}$/.test(told.step))
+    const names = Array.isArray(labels) && labels.every((label) => typeof label === "string");
+    const same = names && JSON.stringify(labels.slice(0, known)) === JSON.stringify(this.manifest.labels);
+    if (!same || !/^\d{1,15}$/.test(told.step))
       throw new Refused(`${file} is damaged: its labels or its number of updates are not those of a state`);
     if (labels.length > known + this.manifest.reserved_classes)
       throw new Refused(`${file} is damaged: it has more labels than the head has rows`);

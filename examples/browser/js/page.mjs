@@ -5,7 +5,7 @@ const COLOURS = 8;
 const at = (id) => document.getElementById(id);
 const given = JSON.parse(at("given").textContent);
 const waiting = new Map(); // calls of the worker that are not answered yet
-let worker, onUpdate, info, hasBefore = false;
+let worker, onUpdate, info, calls = 0, hasBefore = false;
 
 // Files of the page by name, as base64 in parts; what was read is taken out of the page, which needs no second copy.
 function embedded() {
@@ -48,7 +48,7 @@ async function start() {
 }
 
 function call(name, given) {
-  const id = crypto.randomUUID?.() ?? String(Math.random());
+  const id = ++calls;
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
     worker.postMessage({ id, call: name, given });

@@ -15,15 +15,19 @@ export function readTensors(bytes, file) {
   } catch {
     throw broken("its header is no JSON");
   }
+  if (!isObject(header)) throw broken("its header is no object");
   const { __metadata__: told = {}, ...entries } = header;
+  if (!isObject(told)) throw broken("its metadata are no object");
   const tensors = new Map();
-  for (const [name, { dtype, shape, data_offsets: [begin, end] = [] }] of Object.entries(entries)) {
-    if (dtype !== "F32") continue; // how a state was trained by MeZO; the state itself is float32
-    const count = shape.reduce((product, extent) => product * extent, 1);
-    if (!(begin >= 0 && end - begin === 4 * count && 8 + length + end <= bytes.length))
-      throw broken(`the tensor ${name} does not lie in it`);
+  for (const [name, entry] of Object.entries(entries)) {
+    if (!isObject(entry) || !areCounts(entry.shape) || !areCounts(entry.data_offsets))
+      throw broken(`it does not say where the tensor ${name} lies`);
+    if (entry.dtype !== "F32") continue; // how a state was trained by MeZO; the state itself is float32
+    const [begin, end] = entry.data_offsets;
+    const count = entry.shape.reduce((product, extent) => product * extent, 1);
+    if (end - begin !== 4 * count || 8 + length + end > bytes.length) throw broken(`the tensor ${name} does not lie in it`);
     const start = 8 + length + begin;
-    tensors.set(name, { shape, data: new Float32Array(bytes.slice(start, start + 4 * count).buffer) });
+    tensors.set(name, { shape: entry.shape, data: new Float32Array(bytes.slice(start, start + 4 * count).buffer) });
   }
   return { told, tensors };
 }
@@ -60,4 +64,12 @@ export function misfit(manifest, tensors) {
   const known = new Set(manifest.state.map(({ name }) => name));
   const strange = [...tensors.keys()].find((name) => !known.has(name) && !name.startsWith("mezo/"));
   return strange === undefined ? "" : `the tensor ${strange} is none of this bundle`;
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function areCounts(values) {
+  return Array.isArray(values) && values.every((value) => Number.isSafeInteger(value) && value >= 0);
 }
