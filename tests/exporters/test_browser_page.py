@@ -1,35 +1,25 @@
 """The page of examples/browser in headless Chromium gives the numbers of the device: losses, probabilities, tokens."""
 
 import base64
-import contextlib
-import fcntl
 import gzip
-import importlib.util
 import json
-import math
-import os
 import re
 import shutil
-import signal
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from edge_adapt.cli import main
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
-from edge_adapt.runtime.learner import Learner
 from edge_adapt.runtime.manifest import read_manifest, write_manifest
-from edge_adapt.runtime.optim import AdamW, Moments
-from edge_adapt.runtime.rules import GradientRule
 from edge_adapt.runtime.store import create_state
-from edge_adapt.runtime.tokens import Batch, Encoder
-from edge_adapt.workloads.fetch import is_cached
+from edge_adapt.runtime.tokens import Encoder
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, normalizers
 from tokenizers.models import WordPiece
@@ -37,11 +27,6 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 pytestmark = pytest.mark.download
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PACKAGES = ("onnxruntime-web", "huggingface-tokenizers")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--remote-debugging-pipe")  # fmt: skip
 AWKWARD = [
     "The café was très bien, naïve façade.",
     "日本語のテキスト and 中文 mixed in",
@@ -60,114 +45,6 @@ AWKWARD = [
     "𝒜𝓁𝓅𝒽𝒶 \U00020000\U00020001 half ｆｕｌｌ",
     "A_B-C/D\\E|F~G`H^I",
 ]
-
-
-class Browser:
-    """A Chromium of its own, driven through two pipes (Chrome DevTools protocol: JSON, each message ended by a 0)."""
-
-    def __init__(self, program: str, profile: Path) -> None:
-        theirs, self._out = map(_high, os.pipe())
-        self._in, answers = map(_high, os.pipe())
-        null = os.open(os.devnull, os.O_RDWR)
-        given = [*((null, number) for number in range(3)), (theirs, 3), (answers, 4)]
-        self._process = os.posix_spawn(
-            program,
-            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            {**os.environ, "HOME": str(profile)},
-            file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in given],
-            setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
-        )
-        for descriptor in (theirs, answers, null):
-            os.close(descriptor)
-        self._unread, self._last, self._where = b"", 0, {}
-        self._events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._where = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
-        for domain in ("Page", "Inspector"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._last += 1
-        message = {"id": self._last, "method": method, "params": parameters, **self._where}
-        left = json.dumps(message).encode() + b"\0"
-        while left:
-            left = left[os.write(self._out, left) :]
-        while (answer := self._read()).get("id") != self._last:
-            self._events.append(answer)
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._unread:
-            more = os.read(self._in, 1 << 20)
-            assert more, "the browser ended"
-            self._unread += more
-        message, _, self._unread = self._unread.partition(b"\0")
-        found = json.loads(message)
-        assert found.get("method") != "Inspector.targetCrashed", "the page crashed"  # and would answer no more
-        return found
-
-    def open(self, page: Path) -> None:
-        """Come back when the page is loaded; its files may not be unpacked yet."""
-        self._events.clear()
-        self.call("Page.navigate", url=page.as_uri())
-        self.wait("Page.loadEventFired")
-
-    def wait(self, event: str, **told: Any) -> None:
-        """Come back when the browser tells of an event with such values, or has told since the page was opened."""
-        while True:
-            message = self._events.pop(0) if self._events else self._read()
-            if message.get("method") == event and told.items() <= message["params"].items():
-                return
-
-    def ask(self, expression: str) -> Any:
-        """The value of JavaScript, waited for where it is a promise. Raises `RuntimeError` with what is thrown."""
-        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in found:
-            raise RuntimeError(found["exceptionDetails"]["exception"]["description"].splitlines()[0])
-        return found["result"].get("value")
-
-    def page(self, name: str, *given: Any) -> Any:
-        """A function of `window.edgeAdapt`."""
-        return self.ask(f"edgeAdapt.{name}({', '.join(map(json.dumps, given))})")
-
-    def close(self) -> None:
-        self._where = {}
-        with contextlib.suppress(AssertionError, OSError):
-            self.call("Browser.close")
-        os.close(self._out)
-        os.close(self._in)
-        os.waitpid(self._process, 0)
-
-
-def _high(descriptor: int) -> int:
-    """The same as a number that no child is to have as one of its first."""
-    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
-    os.close(descriptor)
-    return higher
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine (Debian: chromium)")
-    if absent := [name for name in PACKAGES if not is_cached(name)]:
-        pytest.skip(f"not in the cache: {', '.join(absent)}; run edge-adapt fetch (npm fetches them)")
-    opened = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("make_page", EXAMPLE / "make_page.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def word_pieces(vocabulary: list[str]) -> Tokenizer:
@@ -222,10 +99,10 @@ def sources(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def page(browser: Browser, maker: ModuleType, tmp_path: Path) -> Callable[..., Browser]:
+def page(browser, maker: ModuleType, tmp_path: Path) -> Callable[..., Any]:
     """page(bundle): the browser with the page of a bundle, opened; page(bundle, change) with its text changed."""
 
-    def show(bundle: Path, change: Callable[[str], str] = str, examples: Path | None = None) -> Browser:
+    def show(bundle: Path, change: Callable[[str], str] = str, examples: Path | None = None) -> Any:
         file = tmp_path / "page.html"
         file.write_text(change(maker.make_page(bundle, examples)), encoding="utf-8")
         browser.open(file)
@@ -307,70 +184,6 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
             browser.page("train", pairs(texts[:1], labels[:1]))["losses"], report.losses, atol=1e-4
         )
         np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-4)
-
-
-class Bowl:
-    """A loss whose gradients are known, and which is no number at some of its calls; the same in JavaScript."""
-
-    BAD = (3, 4, 9)
-    MIDDLE: ClassVar = {"a": np.float32([1.0, -2.0, 0.5]), "b": np.float32([[3.0], [0.0]])}
-    SCRIPT = """
-        const middle = { a: [1, -2, 0.5], b: [3, 0] };
-        let calls = 0;
-        function lossAndGradients(values) {
-            let loss = [3, 4, 9].includes(calls++) ? NaN : 0;
-            const gradients = new Map();
-            for (const name of ["a", "b"]) {
-                const off = values.get(name).data.map((x, k) => x - middle[name][k]);
-                loss += 0.5 * off.reduce((sum, x) => sum + x * x, 0);
-                gradients.set(name, off);
-            }
-            return { loss, gradients };
-        }
-    """
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def loss_and_gradients(self, values, _batch):
-        off = {name: values[name] - middle for name, middle in self.MIDDLE.items()}
-        loss = 0.5 * sum(float(np.square(x).sum()) for x in off.values())
-        self.calls += 1
-        return math.nan if self.calls - 1 in self.BAD else loss, off
-
-
-def test_updates_are_those_of_the_device(browser: Browser, maker: ModuleType) -> None:
-    """AdamW with decay, L1 and clipping, and the undoing of updates, beside the device's; steps 3, 4 and 9 go wrong."""
-    names = {"a": 0.3, "b": 0.1}
-    values = {"a": np.float32([0.5, 0.25, -1.0]), "b": np.float32([[-1.0], [2.0]])}
-    rule = GradientRule(Bowl(), AdamW(0.02), names, 1.5, 0.01, ("a",))  # type: ignore[arg-type]
-    learner = Learner(values, rule, Moments())
-    losses = [learner.step([Batch({}, np.zeros(1, np.int64))], 1 - k / 20) for k in range(20)]
-    recipe = {"learning_rates": names, "weight_decay": 0.02, "clip_norm": 1.5, "l1": 0.01}
-    manifest = {"recipe": recipe, "l1_names": ["a"], "state": [{"name": name, "group": name} for name in names]}
-    found = browser.ask(f"""(async () => {{
-        {maker._script("learner.mjs")}
-        {Bowl.SCRIPT}
-        const tensor = (shape, data) => ({{ shape, data: Float32Array.from(data) }});
-        const values = new Map([["a", tensor([3], [0.5, 0.25, -1])], ["b", tensor([2, 1], [-1, 2])]]);
-        const learner = new Learner({json.dumps(manifest)}, values, lossAndGradients);
-        const losses = [];
-        for (let k = 0; k < 20; k++) losses.push(String(await learner.step(null, 1 - k / 20)));
-        const state = ["a", "b"].map((name) => [...learner.now.values.get(name).data]);
-        return {{ losses, state, undone: learner.undone }};
-    }})()""")
-    assert found["undone"] == learner.undone == 3
-    np.testing.assert_allclose([float(loss) for loss in found["losses"]], losses, rtol=1e-5)
-    for mine, name in zip(found["state"], "ab", strict=True):
-        np.testing.assert_allclose(mine, learner.values[name].ravel(), rtol=1e-5)
-
-
-def test_examples_come_in_the_order_of_the_device(browser: Browser, maker: ModuleType) -> None:
-    for seed in (0, 1, 2**32 - 1):
-        rng = np.random.default_rng(seed)
-        wanted = [rng.permutation(n).tolist() for n in (1, 2, 16, 5, 1000)]
-        script = f"const order = new Order({seed}); return [1, 2, 16, 5, 1000].map((n) => order.permutation(n));"
-        assert browser.ask(f"(() => {{ {maker._script('order.mjs')}\n{script} }})()") == wanted
 
 
 def test_the_page_reads_texts_as_the_device(sources, page, tmp_path: Path) -> None:
