@@ -186,6 +186,20 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
         np.testing.assert_allclose(browser.page("predict", asked), probabilities(session, asked), atol=1e-4)
 
 
+def test_a_head_of_class_means_alone(sources, page, tmp_path: Path) -> None:
+    manifest = read_manifest(sources("head only"))
+    state = tuple(replace(tensor, group=None) for tensor in manifest.state)
+    recipe = replace(manifest.recipe, epochs=0)
+    bundle = rewritten(sources("head only"), tmp_path / "bundle", lambda _: None, state=state, recipe=recipe)
+    browser = page(bundle)
+    texts, labels = examples(9)
+    with Session(bundle, threads=1) as session:
+        report = session.train(texts, labels)
+        found = browser.page("train", pairs(texts, labels), {"epochs": 5})
+        assert (found["losses"], found["step"]) == (report.losses, session.snapshot.header.step) == ([], 1)
+        np.testing.assert_allclose(browser.page("predict", texts), probabilities(session, texts), atol=1e-5)
+
+
 def test_the_page_reads_texts_as_the_device(sources, page, tmp_path: Path) -> None:
     pieces = [chr(c) for c in (*range(33, 127), *range(0xE0, 0x250), *range(0x3B1, 0x3CA), 0x4E2D, 0x65E5, 0x20000)]
     words = ["the", "was", "##ing", "very", "liter", "special", "##s", "emoji", "face", "con", "half", "istanbul"]
