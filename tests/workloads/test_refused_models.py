@@ -19,7 +19,7 @@ IMAGES: dict[str, Any] = {
     "patch_size": 4,
 }  # fmt: skip
 RELATIVE: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
-UNKNOWN = "which is not known here.*edge-adapt models families"
+UNKNOWN = "which is not known here; edge-adapt models families"
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "albert, unevenly shared": (
         lambda: hf.AlbertConfig(**SIZES | {"num_hidden_layers": 3}, embedding_size=8, num_hidden_groups=2),
@@ -38,6 +38,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: hf.XLMConfig(vocab_size=60, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=34),
         UNKNOWN,
     ),
+    "tapas": (lambda: hf.TapasConfig(**SIZES), UNKNOWN),
+    "longformer": (lambda: hf.LongformerConfig(**SIZES, attention_window=[4, 4]), UNKNOWN),
     "ibert": (lambda: hf.IBertConfig(**SIZES), UNKNOWN),
     "luke": (lambda: hf.LukeConfig(**SIZES, entity_vocab_size=9, entity_emb_size=8), UNKNOWN),
     "deberta with a convolution": (
