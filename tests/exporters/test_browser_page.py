@@ -80,7 +80,8 @@ def sources(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
     def make(kind: str) -> Path:
         if kind not in done:
             # Both need settings of their own beside all that others need.
-            source = exported("lora", weights="int4") if kind == "lora, int4" else exported("lorafusion", weights="int8")
+            method, weights = ("lora", "int4") if kind == "lora, int4" else ("lorafusion", "int8")
+            source = exported(method, weights=weights)
             manifest = read_manifest(source)
             changes: dict[str, Any] = {"recipe": replace(manifest.recipe, batch_size=8, epochs=3)}
             if kind == "head only":
