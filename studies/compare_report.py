@@ -8,16 +8,20 @@ from typing import Any
 
 from .._version import __version__
 from ..reports.records import COMPARE_SCHEMA, from_plain
-from ..reports.records.compare import Compared, ComparedCell, ComparedDevice, ComparedResult, ComparedTask, LeftOut
+from ..reports.records.compare import (
+    Compared,
+    ComparedCell,
+    ComparedDevice,
+    ComparedProgramming,
+    ComparedResult,
+    ComparedTask,
+    LeftOut,
+)
 from ..reports.records.conclusions import Reference
 from ..reports.records.workload import Model, Pool
 from .compare_cells import FinishedCell
 from .compare_config import CompareConfig
 from .config import SimulateConfig
-
-#: what of `programming` is left to the report of each simulation
-_NOT_COMPARED = {"chip_seed", "weight_error_rms_relative", "pulses_histogram", "event_counts", "chips",
-                 "write_read_ratio"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _device(given: str, report: dict[str, Any]) -> ComparedDevice:
         arrays_used=device["array"]["arrays_used"],
         area_square_meters=device["area_square_meters"].get("total"),
         unknown=device["unknown"],
-        programming={name: value for name, value in report["programming"].items() if name not in _NOT_COMPARED},
+        programming=from_plain(ComparedProgramming, report["programming"]),
     )
 
 
