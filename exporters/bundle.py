@@ -35,7 +35,7 @@ from ..workloads.task import Task
 from ..workloads.tasks import load_task
 from . import int8
 from .adapters import origin
-from .graph import LABELS, inference_graph, inputs_of, training_graph, with_defaults
+from .graph import LABELS, graphs_of, inputs_of, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
 from .probe import require_exportable, require_exportable_family
@@ -197,8 +197,7 @@ def require_single_texts(task: Task) -> None:
 
 def trace(adaptation: Adaptation, weights: str = "float32") -> dict[str, ir.Model]:
     """The graphs of an adaptation: "train", where more than class means is trained, and "infer"."""
-    models = {"train": training_graph(adaptation)} if adaptation.trained_names else {}
-    models["infer"] = inference_graph(adaptation)
+    models = graphs_of(adaptation)
     for model in models.values():
         optimise(model)
         if weights == "int8":

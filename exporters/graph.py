@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel
@@ -28,13 +29,14 @@ from ..methods.training.objectives import Objective
 from ..workloads.vision import native_side
 from .forms import processor_forms
 from .matching import first_node_first
-from .torch_insides import with_gradients, without_mask
+from .torch_insides import taken_apart, with_gradients, without_mask
 
 TEXT_INPUTS = ("input_ids", "attention_mask")
 IMAGE_INPUTS = ("pixel_values",)
 LABELS = "labels"
 LOSS = "loss"
 GRADIENT = "grad/"
+PREDICTED = ("logits", "features")
 TOKENS = "batch*tokens"
 """Name of the extent of a batch whose examples are joined to one row of tokens."""
 
@@ -54,18 +56,6 @@ def features_of(model: AdaptedModel, inputs: tuple[Tensor, ...]) -> Tensor:
     return model.features(inputs[0], inputs[0] if model.of_images else inputs[1])
 
 
-class _Loss(nn.Module):
-    """The objective's loss of a batch (data inputs..., labels), in its form for graphs."""
-
-    def __init__(self, model: AdaptedModel, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        logits = self.model.head(features_of(self.model, inputs[:-1]))
-        return self.objective.traced_loss(logits, inputs[-1])
-
-
 class _Prediction(nn.Module):
     """Logits, and the features that the head sees, of a batch (data inputs...)."""
 
@@ -73,34 +63,66 @@ class _Prediction(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         features = features_of(self.model, inputs)
         return self.model.head(features), features
 
 
-def training_graph(adaptation: Adaptation) -> ir.Model:
-    """Inputs: `input_ids`, `attention_mask` (batch, tokens), or `pixel_values` (batch, 3, side, side); `labels`
-    (batch), and the state by its names. Outputs: `loss`, and `grad/NAME` for every trained tensor.
+class _Loss(_Prediction):
+    """The objective's loss of a batch (data inputs..., labels), in its form for graphs, and the prediction."""
+
+    def __init__(self, model: AdaptedModel, objective: Objective) -> None:
+        super().__init__(model)
+        self.objective = objective
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        logits, features = super().forward(*inputs[:-1])
+        return self.objective.traced_loss(logits, inputs[-1]), logits.detach(), features.detach()
+
+
+def graphs_of(adaptation: Adaptation) -> dict[str, ir.Model]:
+    """The graphs of an adaptation: "train", where more than class means is trained, and "infer".
+
+    Both have the data inputs `input_ids`, `attention_mask` (batch, tokens), or `pixel_values` (batch, 3, side, side),
+    and the state by its names, without values: `with_defaults` makes it optional. The training graph has `labels`
+    (batch), too, and gives `loss`, and `grad/NAME` for every trained tensor; the other gives `logits` and `features`.
+    Both come from one trace: what follows from the data without labels is the same in both.
     """
+    if not adaptation.trained_names:
+        return {"infer": _inference_graph(adaptation)}
     wrapped = _Loss(adaptation.module, adaptation.recipe.objective)
     with _tracing(adaptation), processor_forms(wrapped):
         joint, trained = with_gradients(_traced(wrapped, adaptation, labels=True))
-        program = _translate(joint)
+        with taken_apart():
+            program = _translate(joint)
         names = _state_names(wrapped, adaptation)
-        _name_outputs(program.model, [LOSS, *(GRADIENT + names[parameter] for parameter in trained)])
-        return _finished(program, adaptation, names, (*inputs_of(adaptation), LABELS))
+        gradients = [GRADIENT + names[parameter] for parameter in trained]
+        _name_outputs(program.model, [LOSS, *PREDICTED, *gradients])
+        train = _finished(program, adaptation, names, (*inputs_of(adaptation), LABELS))
+        infer = train.clone()
+        _keep_outputs(train, {LOSS, *gradients})
+        _keep_outputs(infer, {*PREDICTED})
+        return {"train": train, "infer": infer}
 
 
-def inference_graph(adaptation: Adaptation) -> ir.Model:
-    """Inputs: those of the training graph without `labels`; the state has no values. Outputs: `logits`, `features`.
-
-    `with_defaults` makes the state optional.
-    """
+def _inference_graph(adaptation: Adaptation) -> ir.Model:
+    """The inference graph alone."""
     wrapped = _Prediction(adaptation.module)
     with _tracing(adaptation), processor_forms(wrapped):
         program = _translate(_traced(wrapped, adaptation, labels=False))
-        _name_outputs(program.model, ["logits", "features"])
+        _name_outputs(program.model, list(PREDICTED))
         return _finished(program, adaptation, _state_names(wrapped, adaptation), inputs_of(adaptation))
+
+
+def _keep_outputs(model: ir.Model, names: set[str]) -> None:
+    """Drop all other outputs of a model, what only they need, and labels that nothing looks at any more."""
+    graph = model.graph
+    kept = [value for value in graph.outputs if value.name in names]
+    graph.outputs.clear()
+    graph.outputs.extend(kept)
+    RemoveUnusedNodesPass()(model)
+    for value in [value for value in graph.inputs if value.name == LABELS and not value.uses()]:
+        graph.inputs.remove(value)
 
 
 def with_defaults(model: ir.Model, adaptation: Adaptation) -> None:

@@ -9,10 +9,12 @@ import onnx_ir as ir
 
 from .attention import soften_masks, unfold_attention
 from .cleanup import forget_origins, simplify, tidy
+from .heads import gather_heads
 from .lookups import scatter_by_products
 from .products import fold_sums, place_weights
 from .rows import pack_rows
 from .rules import shorten_gradients
+from .scales import absorb_scales
 from .sums import read_in_place
 
 
@@ -25,9 +27,13 @@ def optimise(model: ir.Model) -> None:
     simplify(model)
     place_weights(model)
     read_in_place(model)
+    absorb_scales(model)
     fold_sums(model)
     soften_masks(model)
     unfold_attention(model)
     shorten_gradients(model)
+    absorb_scales(model)
+    simplify(model)
+    gather_heads(model)
     simplify(model)
     tidy(model)

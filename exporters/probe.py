@@ -15,7 +15,7 @@ from ..errors import EdgeAdaptError
 from ..methods import METHODS, Placement
 from ..workloads.families import FAMILIES
 from ..workloads.models import Backbone
-from .graph import training_graph
+from .graph import graphs_of
 
 
 def require_exportable_family(backbone: Backbone) -> None:
@@ -40,7 +40,7 @@ def require_exportable(backbone: Backbone) -> None:
     simplest = next(method for method in METHODS.values() if method.family == "head")
     adaptation = simplest.attach(short, 2, np.random.default_rng(0), placement=Placement.DIGITAL)
     adaptation.add_group("vectors", _own_vectors(adaptation.module.encoder))
-    training_graph(adaptation)
+    graphs_of(adaptation)
 
 
 def _own_vectors(encoder: nn.Module) -> dict[str, nn.Parameter]:

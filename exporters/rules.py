@@ -5,7 +5,9 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from .editing import Editor, constant, extents, replace
+from .cleanup import tidy
+from .editing import Editor, attribute, constant, extents, replace
+from .scales import absorbs
 
 
 def shorten_gradients(model: ir.Model) -> None:
@@ -15,6 +17,10 @@ def shorten_gradients(model: ir.Model) -> None:
         _gelu(edit, node)
     for node in list(model.graph):
         _normalisation(edit, node)
+    tidy(model)
+    edit = Editor(model.graph)  # anew: tidying dropped constants that the former one would hand out
+    for node in list(model.graph):
+        _shared_gelu(edit, node)
 
 
 def _maker(value: ir.Value | None, op: str) -> ir.Node | None:
@@ -42,7 +48,7 @@ def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
 def _gelu(edit: Editor, node: ir.Node) -> None:
     """g (Phi(x) + x phi(x)), traced as g ((erf(x c) + 1) / 2 + x (k exp(-x^2 / 2))), c = 1 / sqrt(2).
 
-    With t = c x this is h (1 + erf(t) + t / exp(t^2 - log(2 / sqrt(pi)))), h = g / 2, and the half goes into the
+    With t = c x this is h ((1 + erf(t)) + t / exp(t^2 - log(2 / sqrt(pi)))), h = g / 2, and the half goes into the
     product that makes g.
     """
     if node.op_type != "Mul":
@@ -57,11 +63,43 @@ def _gelu(edit: Editor, node: ir.Node) -> None:
         square = edit.add(node, "Mul", [t, t], shape)
         exponent = edit.add(node, "Sub", [square, number(math.log(2.0 / math.sqrt(math.pi)))], shape)
         bell = edit.add(node, "Div", [t, edit.add(node, "Exp", [exponent], shape)], shape)
-        total = edit.add(node, "Add", [edit.add(node, "Erf", [t], shape), bell], shape)
-        factor = edit.add(node, "Add", [total, number(1.0)], shape)
+        factor = edit.add(node, "Add", [_twice_cumulative(edit, node, t), bell], shape)
         half = _halved(edit, node, gradient)
         replace(node.outputs[0], edit.add(node, "Mul", [half, factor], shape))
         return
+
+
+def _twice_cumulative(edit: Editor, before: ir.Node, t: ir.Value) -> ir.Value:
+    """2 Phi(x) = 1 + erf(t)."""
+    error = edit.add(before, "Erf", [t], extents(t))
+    return edit.add(before, "Add", [error, edit.constant(1.0, np.float32)], extents(t))
+
+
+def _shared_gelu(edit: Editor, node: ir.Node) -> None:
+    """GELU and its gradient from the same t = c x and 1 + erf(t): GELU is c t (1 + erf(t)).
+
+    The product that makes x makes t at no cost, and the products that take GELU take its c. Where one of them could
+    not, everything stays.
+    """
+    x = node.inputs[0] if node.op_type == "Gelu" and attribute(node, "approximate", "none") == "none" else None
+    maker = _maker(x, "Gemm") or _maker(x, "MatMul")
+    if x is None or maker is None or not absorbs(node.outputs[0]) or len(extents(x) or ()) != 2:
+        return
+    bias = maker.inputs[2] if len(maker.inputs) > 2 else None
+    added, root = constant(bias), math.sqrt(0.5)
+    others = [use.node for use in x.uses() if use.node is not node]
+    if not others or any(_scaled(other.outputs[0], "Mul", root) is not x for other in others):
+        return
+    if bias is not None and (added is None or attribute(maker, "beta", 1.0) != 1.0):
+        return
+    shape, attributes = extents(x), {name: item.value for name, item in maker.attributes.items()}
+    attributes["alpha"] = root * attribute(maker, "alpha", 1.0)
+    inputs = [*maker.inputs[:2], *([] if added is None else [edit.constant(added * np.float32(root), np.float32)])]
+    t = edit.add(node, "Gemm", inputs, shape, attributes)
+    for other in others:
+        replace(other.outputs[0], t)
+    result = edit.add(node, "Mul", [t, _twice_cumulative(edit, node, t)], shape)
+    replace(node.outputs[0], edit.add(node, "Mul", [result, edit.constant(root, np.float32)], shape))
 
 
 def _gelu_slope(value: ir.Value | None) -> ir.Value | None:

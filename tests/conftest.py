@@ -314,10 +314,32 @@ def _spoilt(value: Any, rng: random.Random) -> Any:
 
 
 MUTATIONS = int(os.environ.get("EDGE_ADAPT_MUTATIONS", "0"))
-"""How many of each file are tried; without it, as many as take a moment."""
+"""How many of each file are tried; without it, as many as take a moment. With it, each of them may take at most
+`SECONDS` of processor time, and `MEGABYTES` above what the process held before it.
+"""
+SECONDS, MEGABYTES = 10.0, 500.0
 
 
 @pytest.fixture
 def mutants() -> Callable[[bytes, int], Iterator[bytes]]:
     """mutants(content, few): see `_mutants`; `few` of them, or as many as EDGE_ADAPT_MUTATIONS says."""
-    return lambda content, few: _mutants(content, MUTATIONS or few, 1)
+    return lambda content, few: _watched(_mutants(content, MUTATIONS, 1)) if MUTATIONS else _mutants(content, few, 1)
+
+
+def _watched(mutants: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, and how much time and memory passes until the next one is asked for; prints the most of each."""
+    seconds = megabytes = 0.0
+    count = 0
+    for mutant in mutants:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
+        held, start = _megabytes("VmRSS"), sum(os.times()[:4])  # children, too
+        yield mutant
+        count += 1
+        seconds, megabytes = max(seconds, sum(os.times()[:4]) - start), max(megabytes, _megabytes("VmHWM") - held)
+        assert seconds <= SECONDS and megabytes <= MEGABYTES, (seconds, megabytes, mutant[:2000])
+    print(f"\n{count} mutants, at most {seconds:.2f} s of processor time and {megabytes:.0f} MB")
+
+
+def _megabytes(name: str) -> float:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
+    return int(line.split()[1]) / 1024

@@ -7,10 +7,15 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from edge_adapt.exporters.cleanup import tidy
+from edge_adapt.exporters.heads import gather_heads
 from edge_adapt.exporters.lookups import scatter_by_products
 from edge_adapt.exporters.products import fold_sums, place_weights
+from edge_adapt.exporters.rules import shorten_gradients
+from edge_adapt.exporters.scales import absorb_scales
 from edge_adapt.exporters.sums import read_in_place
 from onnx import parser
+from scipy.special import erf
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
@@ -178,3 +183,131 @@ def test_sums_by_distance_need_no_matrix_for_each_token(turned: bool, across: st
     np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
     assert ("Pad" in {node.op_type for node in nodes}) != turned
     assert [node.op_type for node in nodes if "y" in node.output] == ["Squeeze" if turned else "MatMul"]
+
+
+@pytest.mark.parametrize("side", [True, False], ids=["used elsewhere", "of products alone"])
+def test_products_scale_by_themselves(side: bool) -> None:
+    """After a product, and before products over what moves it; where something else uses it, everything stays."""
+    rng = np.random.default_rng(4)
+    also = "y = Add(turned, moved)" if side else "y = Identity(turned)"
+    text = f"""graph (float[6,8] x, float[8,8] w, float[8,8] v, int64[6] order) => (float[6,8] y, float[8,8] z) {{
+        first = MatMul(x, w)
+        scaled = Mul(first, quarter)
+        plain = MatMul(scaled, v)
+        kept = Relu(plain)
+        more = Mul(three, kept)
+        flat = Reshape(more, shape)
+        moved = Gather<axis = 0>(flat, order)
+        turned = MatMul(moved, w)
+        upright = Transpose<perm = [1, 0]>(moved)
+        z = MatMul(upright, x)
+        {also}
+    }}"""
+    constants = {
+        "quarter": np.float32([0.25]).reshape(1, 1),
+        "three": np.float32([3.0]).reshape(1, 1),
+        "shape": np.array([-1, 8]),
+    }
+    feeds = {name: rng.normal(size=(6, 8) if name == "x" else (8, 8)).astype(np.float32) for name in ("x", "w", "v")}
+    before, after, nodes = both(text, constants, feeds | {"order": rng.permutation(6)}, [absorb_scales, tidy])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    assert sum(node.op_type == "Mul" for node in nodes) == int(side)
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["zero at padding", "any row at padding"])
+def test_rows_reach_the_heads_in_one_lookup(masked: bool) -> None:
+    """Of texts of 1, 4 and 2 tokens into attention with 3 heads, and out of it."""
+    rng = np.random.default_rng(5)
+    lengths, width = np.array([1, 4, 2]), 6
+    mask = (np.arange(4) < lengths[:, None]).astype(np.int64)
+    times = "wide = Mul(gathered, column)" if masked else "wide = Identity(gathered)"
+    text = f"""graph (int64[batch,tokens] attention_mask, float[rows,6] x, int64[rows] places, int64[every] slots,
+      float[every,1] column, int64[4] shape) => (float[batch,3,tokens,2] inside, float[rows,6] y) {{
+        gathered = Gather<axis = 0>(x, slots)
+        {times}
+        view = Reshape(wide, shape)
+        heads = Transpose<perm = [0, 2, 1, 3]>(view)
+        inside = Mul(heads, heads)
+        back = Transpose<perm = [0, 2, 1, 3]>(inside)
+        flat = Reshape(back, two)
+        y = Gather<axis = 0>(flat, places)
+    }}"""
+    feeds = {
+        "attention_mask": mask,
+        "x": rng.normal(size=(lengths.sum(), width)).astype(np.float32),
+        "places": np.flatnonzero(mask),
+        "slots": np.maximum(np.cumsum(mask) - 1, 0),
+        "column": mask.reshape(-1, 1).astype(np.float32),
+        "shape": np.array([3, 4, 3, 2]),
+    }
+
+    def known(model: ir.Model) -> None:  # as a tracer knows it
+        every, heads = "batch*tokens", ["batch", 3, "tokens", 2]
+        shapes = {"gathered": [every, 6], "wide": [every, 6], "view": ["batch", "tokens", 3, 2], "heads": heads,
+                  "inside": heads, "back": ["batch", "tokens", 3, 2], "flat": [every, 6], "y": ["rows", 6]}  # fmt: skip
+        for node in model.graph:
+            node.outputs[0].shape = ir.Shape(shapes[str(node.outputs[0].name)])
+        model.graph.inputs[4].shape = ir.Shape([every, 1])
+        if not masked:  # an Identity is nothing that a tracer writes
+            (same,) = (node for node in model.graph if node.op_type == "Identity")
+            same.outputs[0].replace_all_uses_with(same.inputs[0])
+        gather_heads(model)
+        tidy(model)
+
+    before, after, nodes = both(text, {"two": np.array([-1, 6])}, feeds, [known])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "Transpose" not in {node.op_type for node in nodes}
+    first = [places[:length] for places, length in zip(after[0].transpose(0, 2, 1, 3), lengths, strict=True)]
+    np.testing.assert_array_equal(np.concatenate(first).reshape(-1, 6), feeds["x"] ** 2)
+    assert (after[0][0, :, 1:] == 0).all() == masked
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["products alone", "also a sum"])
+def test_gelu_and_its_gradient_share_their_error_function(alone: bool) -> None:
+    """GELU between two products, with the gradient as a tracer writes it; x is 0, tiny and large, too."""
+    rng = np.random.default_rng(6)
+    text = f"""graph (float[rows,4] x, float[rows,3] labels) => (float[rows,3] y, float[rows,8] d) {{
+        inside = Gemm(x, W, bias)
+        active = Gelu(inside)
+        out = MatMul(active, V)
+        y = Identity(out)
+        d = {"Identity(slope)" if alone else "Add(slope, active)"}
+        gradient = MatMul(labels, turned)
+        turned = Transpose<perm = [1, 0]>(V)
+        scaled = Mul(inside, root)
+        error = Erf(scaled)
+        more = Add(error, one)
+        cumulative = Mul(more, half)
+        square = Mul(inside, inside)
+        negative = Mul(square, minus)
+        bell = Exp(negative)
+        density = Mul(bell, height)
+        rest = Mul(inside, density)
+        total = Add(cumulative, rest)
+        slope = Mul(gradient, total)
+    }}"""
+    order = ["inside", "active", "out", "y", "turned", "gradient", "scaled", "error", "more", "cumulative", "square",
+             "negative", "bell", "density", "rest", "total", "slope", "d"]  # fmt: skip
+    lines = dict(line.strip().split(" = ", 1) for line in text.splitlines()[1:-1])
+    text = "\n".join([text.splitlines()[0], *(f"{name} = {lines[name]}" for name in order), "}"])
+    scalars = {"root": 0.5**0.5, "one": 1.0, "half": 0.5, "minus": -0.5, "height": (2 * np.pi) ** -0.5}
+    constants = {name: np.float32(value) for name, value in scalars.items()} | {
+        "W": rng.normal(size=(4, 8)).astype(np.float32),
+        "V": rng.normal(size=(8, 3)).astype(np.float32),
+        "bias": np.zeros(8, np.float32),
+    }
+    rows = np.concatenate([np.zeros((1, 4)), rng.normal(size=(5, 4)), np.full((1, 4), 1e-20), np.full((1, 4), 40.0)])
+    feeds = {"x": rows.astype(np.float32), "labels": rng.normal(size=(8, 3)).astype(np.float32)}
+    before, after, nodes = both(text, constants, feeds, [shorten_gradients, absorb_scales, tidy])
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    inside = feeds["x"].astype(np.float64) @ constants["W"]
+    cumulative = 0.5 * (1 + erf(inside / np.sqrt(2)))
+    density = np.exp(-(inside**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(after[0], inside * cumulative @ constants["V"], rtol=1e-5, atol=1e-5)
+    slope = feeds["labels"] @ constants["V"].T * (cumulative + inside * density)
+    np.testing.assert_allclose(after[1], slope if alone else slope + inside * cumulative, rtol=1e-5, atol=1e-5)
+    assert sum(node.op_type == "Erf" for node in nodes) == 1
+    assert ("Gelu" in {node.op_type for node in nodes}) != alone

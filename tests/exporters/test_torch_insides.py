@@ -4,13 +4,15 @@ Another torch or transformers fails here first.
 """
 
 import inspect
+import sys
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from edge_adapt.errors import EdgeAdaptError
 from edge_adapt.exporters import torch_insides
-from edge_adapt.exporters.torch_insides import MASK, require_proven_torch, with_gradients, without_mask
+from edge_adapt.exporters.torch_insides import MASK, require_proven_torch, taken_apart, with_gradients, without_mask
 from torch.export import export
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel, masking_utils
 from transformers.models.vit import modeling_vit
@@ -31,9 +33,16 @@ def test_another_torch_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, v
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("changed", [None, lambda ep: ep, lambda ep, joint_loss_index, more: ep])
-def test_a_torch_with_another_joint_export_is_refused(monkeypatch: pytest.MonkeyPatch, changed: Any) -> None:
-    monkeypatch.setattr(torch_insides.unstable, "_export_forward_backward", changed)
+@pytest.mark.parametrize("changed", [None, lambda ep: ep, lambda ep, joint_loss_index, more: ep, 3])
+@pytest.mark.parametrize("path", torch_insides.ARGUMENTS)
+def test_a_torch_with_other_insides_is_refused(monkeypatch: pytest.MonkeyPatch, path: str, changed: Any) -> None:
+    monkeypatch.setattr(path, changed)
+    with pytest.raises(EdgeAdaptError, match="its export of gradients"):
+        require_proven_torch()
+
+
+def test_a_torch_without_an_onnx_exporter_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.onnx._internal.exporter._decomp", None)
     with pytest.raises(EdgeAdaptError, match="its export of gradients"):
         require_proven_torch()
 
@@ -73,6 +82,38 @@ class Sliced(torch.nn.Module):
         table[0, 0:] = 5
         table[1:, 1:] = 7
         return (self.gain * x * table).sum()
+
+
+class Both(torch.nn.Module):
+    """A loss, and another output that gradients could go through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor([0.3, -1.2, 2.0]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = torch.nn.functional.layer_norm(self.gain * x, (3,))
+        return (y**3).sum(), y.detach()
+
+
+def test_other_outputs_stand_beside_the_loss_and_nothing_is_taken_apart_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The program of both, translated as it is, computes what autograd does."""
+    both, x = Both(), torch.tensor([1.0, 2.0, -0.5])
+    joint, names = with_gradients(export(both, (x,)))
+    assert names == ["gain"]
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", None)  # a call would fail
+    with taken_apart():
+        program = torch.onnx.export(joint, dynamo=True, verbose=False, optimize=False)
+    assert program is not None
+    loss, y = both(x)
+    loss.backward()
+    inputs = [value.name for value in program.model.graph.inputs]
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(None, dict(zip(inputs, [x.numpy()], strict=True)))
+    for value, expected in zip(found, (loss, y, both.gain.grad), strict=True):
+        torch.testing.assert_close(torch.as_tensor(value), expected.detach())
 
 
 def test_a_number_written_to_a_slice_has_its_shape() -> None:
