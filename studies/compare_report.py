@@ -18,6 +18,7 @@ from ..reports.records.compare import (
     LeftOut,
 )
 from ..reports.records.conclusions import Reference
+from ..reports.records.device import Device
 from ..reports.records.workload import Model, Pool
 from .compare_cells import FinishedCell
 from .compare_config import CompareConfig
@@ -91,16 +92,16 @@ def _first_reports(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> dict[st
 
 
 def _device(given: str, report: dict[str, Any]) -> ComparedDevice:
-    device = report["device"]
+    device = from_plain(Device, report["device"])
     return ComparedDevice(
         device=given,
-        title=device["title"],
-        cell=device["cell"],
-        periphery=device["periphery"],
-        technology=device["technology"],
-        arrays_used=device["array"]["arrays_used"],
-        area_square_meters=device["area_square_meters"].get("total"),
-        unknown=device["unknown"],
+        title=device.title,
+        cell=device.cell,
+        periphery=device.periphery,
+        technology=device.technology,
+        arrays_used=device.array.arrays_used,
+        area_square_meters=device.area_square_meters.get("total"),
+        unknown=device.unknown,
         programming=from_plain(ComparedProgramming, report["programming"]),
     )
 
