@@ -115,7 +115,7 @@ def check_parity(
     cases = [_inputs(batch) for batch in real]
     if vocabulary:
         longest = max(inputs["input_ids"].shape[1] for inputs, _ in cases)
-        cases += _random_texts(vocabulary, taught, longest)
+        cases += _random_texts(vocabulary, taught, longest, int(cases[0][0]["input_ids"][0, 0]))
     else:
         cases += _random_images(next(iter(cases[0][0].values())).shape[1:], taught)
     found.batches = [list(next(iter(inputs.values())).shape) for inputs, _ in cases]
@@ -166,13 +166,15 @@ def _random_images(shape: tuple[int, ...], taught: int) -> Iterator[tuple[Feeds,
         yield {"pixel_values": rng.normal(size=(count, *shape)).astype(np.float32)}, rng.integers(0, taught, count)
 
 
-def _random_texts(vocabulary: int, taught: int, longest: int) -> Iterator[tuple[Feeds, np.ndarray]]:
+def _random_texts(vocabulary: int, taught: int, longest: int, first: int) -> Iterator[tuple[Feeds, np.ndarray]]:
+    """`first`: the id that every text begins with. Of a text of mask tokens alone ESM-2 itself makes NaN."""
     rng = np.random.default_rng(0)
     for examples, tokens in ((examples, min(tokens, longest)) for examples, tokens in SHAPES):
         lengths = rng.integers(1, tokens + 1, examples)
         lengths[0] = tokens
         mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
         ids = rng.integers(0, vocabulary, (examples, tokens))
+        ids[:, 0] = first
         yield _inputs(Batch(ids, mask, rng.integers(0, taught, examples)))
 
 
