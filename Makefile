@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.make
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: simulate test install fetch lint bench solvers clean
+.PHONY: simulate test install fetch lint bench solvers browser clean
 .DEFAULT_GOAL := install
 
 install: $(STAMPS)/installed
@@ -28,12 +28,12 @@ simulate: install ## the main job, with its defaults
 	$(BIN)/edge-adapt simulate --device reram
 
 fetch: install ## models and texts for offline work; what is cached is not fetched again
-	@echo "edge-adapt: fetching models and texts, about 350 MB, once; what is cached is not fetched again"
+	@echo "edge-adapt: fetching models and texts, about 380 MB, once; what is cached is not fetched again"
 	$(BIN)/edge-adapt fetch
 
 # Without a network the tests that need a download skip themselves and say why.
 test: install
-	@echo "edge-adapt: fetching models and texts for the tests, about 350 MB, once"
+	@echo "edge-adapt: fetching models and texts for the tests, about 380 MB, once"
 	@$(BIN)/edge-adapt fetch || \
 	  echo "edge-adapt: not everything could be fetched (the line above says why): tests that need it skip, and say so"
 	@echo "edge-adapt: the tests, about ten minutes on two cores; the first time the simulator's kernels are compiled too"
@@ -44,6 +44,13 @@ solvers: install ## ngspice and badcrossbar, by apt and pip (as root, Debian or 
 	DEBIAN_FRONTEND=noninteractive apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends ngspice libcairo2-dev pkg-config
 	$(PIP) install -c constraints.txt badcrossbar
+
+# The test of examples/browser skips without both, and says so.
+browser: ## Chromium, and npm, where they are missing, by apt (as root, Debian): up to 200 MB
+	@command -v chromium >/dev/null && command -v npm >/dev/null || \
+	  { export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	    command -v chromium >/dev/null || apt-get install -qq --no-install-recommends chromium; \
+	    command -v npm >/dev/null || apt-get install -qq --no-install-recommends npm; }
 
 lint: install
 	@echo "edge-adapt: ruff, mypy and import-linter, about a minute"

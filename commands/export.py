@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from ..inputs import json_text
 from .on_device import add_data_options, reading_of
 
 if TYPE_CHECKING:
+    from ..methods.spec import Method
     from ..runtime.examples import Reading
     from .progress import TerminalProgress
 
@@ -94,15 +96,13 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
     from ..exporters.bundle import ExportConfig, export_bundle
     from ..options_file import one_value
     from ..studies.config import parse_settings
-    from ..studies.workbench import choose_variants
 
     reading = reading_of(args)
     settings = dict(one_value((), parse_settings(args.settings)))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
     of_method = {key: settings[key] for key in settings.keys() - of_chip.keys()}
-    variants = choose_variants((args.method,), of_method, images=_of_images(args.task, reading))
     config = ExportConfig(
-        method=variants[0].method,
+        method=_method(args.method, of_method, _of_images(args.task, reading)),
         model=args.model,
         task=args.task,
         pool=args.pool,
@@ -120,6 +120,27 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
     for message in record["messages"]:
         progress.say(message)
     return record
+
+
+def _method(given: str, settings: Mapping[str, str], images: bool) -> "Method":
+    """The one method that is exported. Raises `UsageError` for `all`, and for a placement in cells of a method that
+    has another: what the bundle trains would not be what was asked for.
+    """
+    from ..errors import UsageError
+    from ..methods import Placement
+    from ..studies.workbench import choose_variants
+
+    if given == "all":
+        raise UsageError("a bundle holds one method; --method all names many: give --out and one name for each")
+    variants = choose_variants((given,), settings, images=images)
+    method = variants[0].method
+    asked = {variant.placement for variant in variants}
+    if Placement.DIGITAL in method.placements and Placement.DIGITAL not in asked:
+        raise UsageError(
+            f"{given} trains matrices that sit in cells; a bundle trains a state that is held digitally: take "
+            f"{method.name}:{Placement.DIGITAL}"
+        )
+    return method
 
 
 def _of_images(task: str, reading: "Reading") -> bool:

@@ -35,7 +35,11 @@ def add_data_options(parser: Any) -> None:
     add("--text-column", metavar="NAME", help="column, or key in JSONL, that holds the texts of your file [text]")
     add("--label-column", metavar="NAME", help="column, or key in JSONL, that holds the labels of your file [label]")
     add("--encoding", metavar="NAME", help="of your file, such as latin-1 [by its byte order mark, else utf-8]")
-    add("--on-error", choices=("fail", "skip"), help="a wrong line is fatal, or left out and said [fail]")
+    add(
+        "--on-error",
+        choices=("fail", "skip"),
+        help="a wrong line ends the command, or is left out, which is said [fail]",
+    )
 
 
 def reading_of(given: Any) -> "Reading":

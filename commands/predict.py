@@ -17,7 +17,8 @@ def add_parser(subparsers: Any) -> None:
         help="label texts with a bundle, on the device",
         description="Print label and probability of each line of standard input, or of a file: plain lines, "
         "or .jsonl/.csv with text. A bundle about images takes an image, a folder of images, or names of image files "
-        "on standard input; the name of each image stands behind its answer.",
+        "on standard input; the name of each image stands behind its answer. With --on-error skip the number of its "
+        "line stands behind the answer to a text.",
         examples=[
             "edge-adapt predict bundle new.txt",
             "edge-adapt predict bundle new.csv --json",
@@ -40,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict and print, one line per text."""
     from ..runtime.examples import read_lines
+    from ..runtime.pictures import named_pictures
 
     reading = reading_of(args)
     with open_bundle(args.bundle, args.threads) as session:
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
                 what = "names of image files" if of_images else "texts"
                 print(f"edge-adapt: type {what}, one a line; Ctrl-D ends", file=sys.stderr)
             examples = read_lines(sys.stdin.buffer.read(), "standard input", reading)
+            if of_images:
+                examples = named_pictures(examples, "standard input", reading.on_error)
         say_if_untrained(session)
         predictions = session.predict([example.text for example in examples])
         if args.json:
@@ -62,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             print(json_text({"state": session.snapshot.header.counter, "predictions": rows}))
         else:
             for example, prediction in zip(examples, predictions, strict=True):
-                name = f"\t{shown(example.text)}" if of_images else ""
-                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}{name}")
+                # Answers stand in the order of the lines; where lines may be missing, each says which it belongs to.
+                line = f"\t{example.line}" if reading.on_error == "skip" else ""
+                behind = f"\t{shown(example.text)}" if of_images else line
+                print(f"{shown(prediction.label)}\t{prediction.probability:.4f}{behind}")
     return 0

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from ..studies.progress import Estimate, Progress, Work
@@ -22,7 +22,8 @@ class TerminalProgress(Progress):
     """Shows the share done, the time that has passed, the time left and the stage. A context manager.
 
     `tick` shows the present; a thread calls it now and then, unless `ticking` is off. `terminal`: rewrite one line of
-    `width` columns, and leave nothing of it behind.
+    `width` columns, and leave nothing of it behind. `afterwards`: seconds of what follows the work that is announced,
+    such as writing a report, which imports what draws figures.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class TerminalProgress(Progress):
         terminal: bool | None = None,
         width: int | None = None,
         ticking: bool = True,
+        afterwards: float = 0.0,
     ) -> None:
+        self._afterwards = afterwards
         self._stream = sys.stderr if stream is None else stream
         dumb = os.environ.get("TERM", "") in ("dumb", "unknown")
         self._terminal = (self._stream.isatty() and not dumb) if terminal is None else terminal
@@ -74,6 +77,8 @@ class TerminalProgress(Progress):
         self._at_start = text
 
     def start(self, work: Work | float) -> None:
+        if self._afterwards and isinstance(work, Mapping):
+            work = {**work, "afterwards": (1, self._afterwards)}
         with self._lock:
             self._estimate.start(work)
         self.say_held()

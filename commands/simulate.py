@@ -8,6 +8,8 @@ from typing import Any
 from ..defaults import DEFAULT_METHODS, DEFAULT_READAPT, DEFAULT_SHOTS, DEFAULT_TEST_EXAMPLES
 from .on_device import DATA_OPTIONS, add_data_options
 
+_WRITING_SECONDS = 2.0  # of the report, figures included
+
 DEFAULT_OUT = Path("edge-adapt-report")
 
 
@@ -155,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     check_destination(out)
     from .stdout import kept_clear
 
-    with kept_clear(), TerminalProgress("importing torch") as progress:
+    with kept_clear(), TerminalProgress("importing torch", afterwards=_WRITING_SECONDS) as progress:
         if (out / "report.json").exists():
             progress.say_at_start(f"the report in {out} will be replaced when the new one is ready")
         from ..studies.crew import default_jobs

@@ -205,7 +205,8 @@ def _print(report: "TrainReport", session: "Session", energy: "Energy | None", a
     replayed = f" and {report.replayed} replayed ones" if report.replayed else ""
     resumed = f", resumed at update {report.resumed_at}" if report.resumed_at else ""
     print(
-        f"trained on {report.examples} examples{replayed}: {updates(report.updates)}, {report.seconds:.1f} s{resumed}"
+        f"trained on {report.examples} {'example' if report.examples == 1 else 'examples'}{replayed}: "
+        f"{updates(report.updates)}, {report.seconds:.1f} s{resumed}"
     )
     if report.losses:
         print(f"loss: {report.losses[0]:.4f} at the first update, {report.losses[-1]:.4f} at the last")

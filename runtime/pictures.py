@@ -109,6 +109,27 @@ def read_pictures(path: Path, on_error: str = "fail", *, labelled: bool = True) 
     return examples
 
 
+def named_pictures(examples: list[Example], where: str, on_error: str = "fail") -> list[Example]:
+    """Of examples that are names of files, one a line, those that can be read as pictures; messages go to the log.
+
+    Raises:
+        UsageError: none can be read, or (with "fail") one cannot.
+    """
+
+    def rows() -> Iterator[Row]:
+        for example in examples:
+            try:
+                read_image(Path(example.text)) if on_error == "skip" else check_image(Path(example.text))
+                yield example.line, example
+            except UsageError as error:
+                yield example.line, LineError(str(error))
+
+    good, said = collected(where, rows(), on_error)
+    for message in said:
+        log.warning("%s", message)
+    return good
+
+
 def _checked(folder: Path, pictures: list[tuple[Path, str]], on_error: str) -> tuple[list[Example], list[str]]:
     def rows() -> Iterator[Row]:
         for place, (path, label) in enumerate(pictures, start=1):

@@ -83,6 +83,11 @@ class Session:
         self._kept = self._unsaved_teaching = False
         self._load(self.store.read())
 
+    def __repr__(self) -> str:
+        more = f", and {len(self.labels) - 5} more" if len(self.labels) > 5 else ""
+        labels = f"{', '.join(map(repr, self.labels[:5]))}{more}"
+        return f"Session(bundle={str(self.folder)!r}, labels=({labels}), state={self.snapshot.header.counter})"
+
     def __enter__(self) -> "Session":
         return self
 

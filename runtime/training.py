@@ -51,7 +51,7 @@ class TrainReport:
     examples: int = 0
     held_out: int = 0
     replayed: int = 0
-    losses: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list, repr=False)  # one an update: too many to show
     undone: int = 0
     resumed_at: int = 0
     best_epoch: int | None = None

@@ -79,6 +79,8 @@ class SimulateConfig:
                 raise UsageError(f"{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
         if not self.shots or min(self.shots) < 2:
             raise UsageError(f"shots must be at least 2; got {', '.join(map(str, self.shots)) or 'none'}")
+        # Each once: the same number of shots twice would be trained twice, and no report can tell the two apart.
+        object.__setattr__(self, "shots", tuple(dict.fromkeys(self.shots)))
         if self.max_tokens < 4:
             raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
         choices = (

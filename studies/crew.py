@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from ..errors import EdgeAdaptError, UsageError
@@ -47,6 +47,18 @@ def executor(jobs: int, progress: Progress) -> Executor:
     return Serial(progress) if jobs <= 1 else Crew(jobs - 1, progress)
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits meanwhile, and processes that are started never hear it, from their first instruction on: a
+    terminal sends it to them too, and while they import their libraries they would print a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Crew:
     """This process and at most `helpers` more, which import their libraries at once; `begin` lets them load what a
     study needs, `run` shares its parts among them.
@@ -59,13 +71,14 @@ class Crew:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._helpers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "edge_adapt.studies.crew"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD,
-            )
-            for _ in range(helpers)
-        ]  # fmt: skip
+        with _interrupts_held():
+            self._helpers = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "edge_adapt.studies.crew"],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD,
+                )
+                for _ in range(helpers)
+            ]  # fmt: skip
 
     @property
     def processes(self) -> int:
@@ -183,7 +196,6 @@ def import_ahead() -> None:
 
 def serve() -> None:
     """A helper's life: configuration in, results out, until its input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us; it ends us
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.ERROR)  # that process gives the remarks
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anything prints must not mix with the results

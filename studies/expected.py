@@ -20,6 +20,7 @@ PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training
 _PROGRAM_SECONDS = 4e-7  # a weight
 _WIRES_SECONDS = 0.05  # an array
 _READ_SECONDS = 4e-11  # a weight and token, on the chip
+_LEAST_READ_SECONDS = 1e-3  # an example, of however small a model
 _EXACT_SHARE = 0.25  # of that, with exact weights
 _STEP_READS = 4.0  # forward, back, and what follows a step, for each example
 _REWRITE_READS = 4.0  # more where cells are rewritten after every step
@@ -58,7 +59,7 @@ def work(bench: Workbench, wire_units: int, parts: Mapping[str, float], jobs: in
     """All kinds of work of a simulation; `parts`: reads of each kind, that `jobs` processes share."""
     weights = sum(tensor.size for tensor in bench.frozen_tensors.values())
     tokens = bench.test.size().tokens / max(1, len(bench.test.ids))
-    read = _READ_SECONDS * weights * tokens / jobs
+    read = max(_LEAST_READ_SECONDS, _READ_SECONDS * weights * tokens) / jobs
     return {
         PROGRAMMING: (len(bench.frozen_tensors), _PROGRAM_SECONDS * weights / max(1, len(bench.frozen_tensors))),
         WIRES: (wire_units, _WIRES_SECONDS * 16),

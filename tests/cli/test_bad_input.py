@@ -57,6 +57,9 @@ USAGE, FAILURE = 2, 1
         ("methods count --model minilm --method lora --rank many", ["--rank", "whole number", "'many'"]),
         ("pool inspect nowhere", ["nowhere"]),
         ("fetch vader", ["'vader'", "vaderSentiment"]),
+        ("export --method all", ["one method", "--method all"]),
+        ("export --method lora:NVM_STEP", ["lora:NVM_STEP trains matrices that sit in cells", "take lora:DIGITAL"]),
+        ("export --method lora:digitall", ["'DIGITALL'", "DIGITAL"]),
     ],
 )
 def test_wrong_words(cli: Callable, here: Path, words: str, fragments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Processes that share the work: same results as one, failures told, nothing left behind."""
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -99,6 +100,18 @@ def test_helpers_end_with_their_input():
         [sys.executable, "-m", "edge_adapt.studies.crew"], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     assert (helper.returncode, helper.stdout, helper.stderr) == (0, b"", b"")
+
+
+def test_ctrl_c_does_not_reach_helpers_that_have_just_been_started(usual_signals, capfd):
+    """A terminal sends it to all: while they import, helpers would print a traceback under the command's own line."""
+    with usual_signals(), crew.Crew(1, Progress()) as started:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        (helper,) = started._helpers
+        helper.send_signal(signal.SIGINT)
+        helper.stdin.close()
+        assert helper.wait() == 0
+    assert signal.SIGINT not in before  # this process hears it
+    assert capfd.readouterr().err == ""
 
 
 def test_there_is_always_one_job():

@@ -107,6 +107,19 @@ def test_two_processes_that_share_the_work(clock):
     assert estimate.left == pytest.approx(40.0, rel=0.05)
 
 
+def test_what_follows_the_announced_work_is_part_of_what_is_left(clock):
+    """Before, "about 0:00 left" stood there for as long as the report was written."""
+    stream = io.StringIO()
+    progress = TerminalProgress(stream=stream, clock=clock, terminal=True, width=60, ticking=False, afterwards=20.0)
+    with progress:
+        progress.start({"train": (10, 4.0)})
+        for _ in range(10):
+            clock.now += 4.0
+            progress.advance(1, "train")
+        progress.stage("writing the report")
+        assert "66 %, elapsed 0:40, about 0:20 left: writing" in last_line(stream)
+
+
 def shown(clock: Clock, terminal: bool, width: int = 60) -> tuple[TerminalProgress, io.StringIO]:
     stream = io.StringIO()
     return TerminalProgress("importing torch", stream=stream, clock=clock, terminal=terminal, width=width,

@@ -1,5 +1,6 @@
 """Bundles of a tiny random vision Transformer: what is in them, and that they train on images."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -232,6 +233,18 @@ def test_answers_stand_beside_the_names_of_their_pictures(vpt: Path, pictures: P
     assert [(item["image"], item["label"]) for item in found] == [(row[2], row[0]) for row in rows]
     assert cli.main(["predict", str(vpt), names[0]]) == 0
     assert capsys.readouterr().out == "\t".join(rows[0]) + "\n"
+
+
+def test_names_of_pictures_on_standard_input(vpt: Path, pictures: Path, capsys, monkeypatch) -> None:
+    """What is no picture is named with its line, or left out and said."""
+    names = [str(path) for path in sorted((pictures / "task").rglob("*.png"))[:2]]
+    given = "\n".join([names[0], "none.png", names[1]]).encode()
+    for words, code in ((), 2), (("--on-error", "skip"), 0):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert cli.main(["predict", str(vpt), *words]) == code
+        out, err = capsys.readouterr()
+        assert "standard input" in err and "line 2: none.png cannot be read as an image: No such file" in err
+        assert [line.split("\t")[2] for line in out.splitlines()] == ([] if code else names)
 
 
 def test_texts_given_to_a_bundle_of_images(vpt: Path, tmp_path: Path, capsys) -> None:

@@ -188,8 +188,12 @@ def test_mezo_and_drift_on_the_page_of_results_are_those_of_the_recorded_runs(ro
             rows += 1
     assert rows == sum(page.count(f"| `{device}` | ") for device in ("reram", "pcm", "pcm-compensated")) == 6
     for method, said in (
-        ("lorafusion", "LoRAFusion loses on `pcm` the factors alone give back {1}, with adapting again {2}"),
-        ("pasta", "of PASTA's {} they give back {} and {}"),
+        (
+            "lorafusion",
+            "LoRAFusion loses {} points on `pcm`. The factors alone give {} points back; the factors and adapting "
+            "again give {}.",
+        ),
+        ("pasta", "PASTA loses {} points; the factors alone give {} back, and with adapting again {}."),
     ):
         first, floor, _ = lost["pcm", method, 100]
         _, factors, again = lost["pcm-compensated", method, 100]

@@ -84,6 +84,16 @@ def test_train_evaluate_predict(bundle: Path, data: Path, cli: Callable, monkeyp
     assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-5 for row in found)
 
 
+def test_answers_say_their_line_where_lines_are_left_out(bundle: Path, cli: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    path.write_bytes(b"the good film\n\n\xff\nthe bad plot\n")
+    done = cli("predict", bundle, path, "--on-error", "skip")
+    assert done.code == 0, done.err
+    assert [line.split("\t")[2] for line in done.out.splitlines()] == ["1", "4"]
+    path.write_text("the good film\n")
+    assert len(cli("predict", bundle, path).out.split("\t")) == 2
+
+
 def test_the_report_of_a_run_as_json(bundle: Path, data: Path, cli: Callable, tmp_path: Path, texts) -> None:
     guard = tmp_path / "guard.jsonl"
     write_jsonl(guard, *texts(10, 1))

@@ -203,7 +203,7 @@ def test_what_was_left_out_is_in_the_task(tmp_path: Path) -> None:
         f"{path}: 1 line left out; the first, line 76: 1 fields, but the header has 2; put texts with commas in double "
         "quotes",
         "2 repeated texts were left out",
-        "1 texts that occur with two labels were left out",
+        "1 text that occurs with two labels was left out",
         "the test has 35 examples instead of 200: half of the 71 texts of the task",
     )
     assert not {e.text for e in task.test} & {e.text for e in task.train}

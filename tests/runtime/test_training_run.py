@@ -166,6 +166,17 @@ def test_every_file_operation_of_a_run_fails_in_turn(bundle: Path, texts, failin
             assert session.snapshot.header.step == whole.snapshot.header.step == 7
 
 
+def test_a_session_and_the_report_of_a_run_show_one_short_line(bundle: Path, texts) -> None:
+    """In a notebook both are shown when they are the last thing of a cell."""
+    with Session(bundle, threads=1) as session:
+        shown = repr(session)
+        assert shown.startswith(f"Session(bundle={str(bundle)!r}, labels=('") and shown.endswith("state=0)")
+        report = session.train(*texts(40, 1), TrainOptions(epochs=20))
+        assert "state=0" not in repr(session)
+    assert len(report.losses) == 100 and "losses" not in repr(report)
+    assert len(repr(report)) < 400 and "\n" not in repr(report)
+
+
 def test_other_examples_drop_an_unfinished_run(bundle: Path, texts, caplog: pytest.LogCaptureFixture) -> None:
     def stop(done: int, _total: int, _loss: float) -> None:
         if done == 3:

@@ -196,6 +196,12 @@ def test_ages_come_in_order_and_once(tmp_path):
     assert read_config(file) == {"ages": ("1h", "30d"), "chips": "one", "check_pool": 4}
 
 
+def test_numbers_of_shots_come_once_in_the_order_they_are_given():
+    """Before, two equal numbers were both trained, and the report then refused the second record."""
+    assert SimulateConfig(shots=(16, 8, 16)).shots == (16, 8)
+    assert SimulateConfig(shots=(8, 8)) == SimulateConfig(shots=(8,))
+
+
 def test_every_run_has_a_chip_of_its_own_unless_told_otherwise():
     config = SimulateConfig(seeds=3, first_seed=4, chip_seed=10)
     assert config.chip_numbers == {14: [4], 15: [5], 16: [6]}

@@ -53,7 +53,7 @@ def test_idx_files_are_a_task(idx_folder: Path) -> None:
     assert len(task.train) + len(task.test) == 27
     assert task.messages == (
         "2 repeated images were left out",
-        "1 images that occur with two labels were left out",
+        "1 image that occurs with two labels was left out",
     )
     assert not overlap((example.text for example in task.train), (example.text for example in task.test))
     for example in (*task.train, *task.test):

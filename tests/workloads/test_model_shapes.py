@@ -160,6 +160,21 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_linears_of_one_name_are_refused_with_the_line(tmp_path: Path) -> None:
+    """Before, counts by name held the last of them alone: LoRA on four matrices had the numbers of two."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(".{i}", ""))
+    with pytest.raises(UsageError, match=r"mine.yaml:7: the blocks .* all have the path 'layer'; put \{i\}"):
+        load_shape(path)
+    path.write_text(GOOD + GOOD[GOOD.index("  - repeat") :])
+    with pytest.raises(UsageError, match=r"mine.yaml:11: 'layer.0.q' is there already, by the path in line 7; give"):
+        load_shape(path)
+    inside = '  - repeat: 1\n    path: "layer"\n    linears:\n      0.q: {role: query, out: 8, in: 8}\n'
+    path.write_text(GOOD + inside)
+    with pytest.raises(UsageError, match=r"mine.yaml:11: 'layer.0.q' is there already"):
+        load_shape(path)
+
+
 def test_unknown_shape() -> None:
     with pytest.raises(UsageError, match="unknown model shape 'flan-t5-larg'; did you mean 'flan-t5-large'"):
         load_shape("flan-t5-larg")

@@ -10,7 +10,7 @@ import transformers as hf
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.workloads.models import load_backbone
 
-UNKNOWN = "which is not known here.*edge-adapt models families"
+UNKNOWN = "which is not known here; edge-adapt models families"
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "albert, unevenly shared": (
         lambda s: hf.AlbertConfig(**s.texts | {"num_hidden_layers": 3}, embedding_size=8, num_hidden_groups=2),
@@ -29,6 +29,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda s: hf.XLMConfig(vocab_size=60, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=34),
         UNKNOWN,
     ),
+    "tapas": (lambda s: hf.TapasConfig(**s.texts), UNKNOWN),
+    "longformer": (lambda s: hf.LongformerConfig(**s.texts, attention_window=[4, 4]), UNKNOWN),
     "ibert": (lambda s: hf.IBertConfig(**s.texts), UNKNOWN),
     "luke": (lambda s: hf.LukeConfig(**s.texts, entity_vocab_size=9, entity_emb_size=8), UNKNOWN),
     "deberta with a convolution": (

@@ -12,7 +12,7 @@ import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime.examples import Reading
 from edge_adapt.workloads.fetch import is_cached
-from edge_adapt.workloads.task import Example, Task
+from edge_adapt.workloads.task import Example, Task, make_task
 from edge_adapt.workloads.tasks import TASKS, load_task
 from edge_adapt.workloads.texts import normalise, overlap
 from hypothesis import assume, given
@@ -63,7 +63,7 @@ def test_repeated_and_contradictory_texts(tmp_path: Path) -> None:
     task = load_task(_write(tmp_path / "t.jsonl", rows))
     texts = [example.text for example in task.train + task.test]
     assert sorted(texts) == sorted(["Same  text", *(text for text, _ in _rows({"a": 4, "b": 4}))])
-    assert task.messages == ("3 repeated texts were left out", "1 texts that occur with two labels were left out")
+    assert task.messages == ("3 repeated texts were left out", "1 text that occurs with two labels was left out")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,19 @@ def test_seeds_draw_differently_and_evenly() -> None:
 def test_impossible_draws(train: list[int], shots: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         _task(train).few_shot(shots, 0)
+
+
+def test_what_was_left_out_stands_behind_the_error_that_it_causes() -> None:
+    """Of 24 texts in the file, four are different: without the reason nobody understands that only two remain."""
+    rows = [(f"text {n % 4}", str(n % 2)) for n in range(24)]
+    task = make_task("mine", rows, "mine.csv", "own", None)
+    said = r"8 shots asked for, but only 2 examples can be trained on \(20 repeated texts were left out\)"
+    with pytest.raises(UsageError, match=said):
+        task.few_shot(8, 0)
+    with pytest.raises(UsageError, match=r"only 1 example can be trained on \(1 repeated text was left out\)"):
+        make_task("mine", [("a", "x"), ("b", "y"), ("a", "x")], "mine.csv", "own", None).few_shot(8, 0)
+    with pytest.raises(UsageError, match=r"no usable example; .* 1 text that occurs with two labels was left out\)"):
+        make_task("mine", [("a", "x"), ("a", "y")], "mine.csv", "own", None)
 
 
 @given(st.text(), st.sampled_from([" ", "\n", "\t ", "  "]))
