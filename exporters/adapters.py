@@ -20,7 +20,7 @@ from ..runtime.manifest import Manifest
 from ..workloads.families import POOLING_WORDS
 from ..workloads.models import load_backbone
 from ..workloads.peft_config import CONFIG_FILE
-from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, save_module
+from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, write_files
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.shapes import ModelShape
 
@@ -66,10 +66,7 @@ def write_peft(
         raise UsageError(f"{out} is there already; give another name")
     module, magnitudes = as_lora(manifest, state, model, pool)
     with writing(out), whole_folder(out) as folder:
-        save_module(folder / "adapter", module)
-        for file in (folder / "adapter").iterdir():
-            file.rename(folder / file.name)
-        (folder / "adapter").rmdir()
+        write_files(folder, module)
         if magnitudes:
             _add_magnitudes(folder, magnitudes)
         head = {name: np.ascontiguousarray(state[name][: len(labels)]) for name in ("head.weight", "head.bias")}
