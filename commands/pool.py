@@ -6,19 +6,19 @@ from typing import Any
 from ..errors import require
 from ..inputs import json_text
 from ..paths import expanded
-from . import pool_merge
+from . import pool_fit, pool_merge
 from .on_device import add_data_options
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `pool train`, `pool inspect` and `pool merge`."""
+    """Add `pool train`, `inspect`, `merge` and `fit`."""
     training = "edge-adapt pool train --model minilm --tasks movie,tweets --out my-pool"
     looking = "edge-adapt pool inspect my-pool"
     parser = subparsers.add_parser(
         "pool",
-        help="train a pool of LoRA modules, look into one, merge one",
+        help="train a pool of LoRA modules, look into one, make one adapter of it",
         description="Train a pool of LoRA modules, look into one, or make one adapter of it.",
-        examples=[training, looking, pool_merge.EXAMPLES[0]],
+        examples=[training, looking, pool_merge.EXAMPLES[0], pool_fit.EXAMPLES[0]],
     )
     actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 
@@ -63,6 +63,7 @@ def add_parser(subparsers: Any) -> None:
     inspect.set_defaults(run=run)
 
     pool_merge.add_parser(actions)
+    pool_fit.add_parser(actions)
 
 
 def kept(args: argparse.Namespace) -> str:
