@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
-import edge_adapt
 import pytest
 from edge_adapt.workloads.merge_ways import WAYS
 from edge_adapt.workloads.pool_merging import Merge, merged
 from edge_adapt.workloads.pools import default_pool, load_pool
 
-PAGE = (Path(edge_adapt.__file__).parent / "docs/merging.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/merging.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
 
 
