@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
         "pool",
         help="train a pool of LoRA modules, look into one, make one adapter of it",
         description="Train a pool of LoRA modules, look into one, or make one adapter of it.",
-        examples=[training, looking, pool_merge.EXAMPLES[0], pool_fit.EXAMPLES[0]],
+        examples=[training, looking, pool_merge.EXAMPLES[0]],
     )
     actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 

@@ -28,7 +28,7 @@ def add_parser(actions: Any) -> None:
     add = fit.add_argument
     add("pool", metavar="POOL", nargs="+", help="folder of a pool, or folders of adapters")
     add("--task", required=True, help="name of a task, a .csv/.jsonl file or a folder of images")
-    add("--out", required=True, metavar="FOLDER", help="new folder for the adapter")
+    add("--out", required=True, metavar="FOLDER", help="new folder for the adapter; replaces nothing")
     add("--model", default="minilm", help="minilm, bert-tiny, vit-s, a Hugging Face folder, or a hub id [minilm]")
     add("--shots", type=int, default=DEFAULT_SHOTS, metavar="N",
         help=f"labelled examples; all are trained on [{DEFAULT_SHOTS}]")  # fmt: skip

@@ -10,9 +10,8 @@ from ..workloads.merge_ways import DEFAULT_GAMMA, WAYS
 
 EXAMPLES = (
     "edge-adapt pool merge my-pool --out merged",
-    "edge-adapt pool merge my-pool --out merged --how ties-svd --density 0.2 --rank 32",
     "edge-adapt pool merge my-pool/tweets my-pool/amazon --out merged --how slerp --weights 0.3,0.7",
-    "edge-adapt pool merge my-pool --out merged --model minilm --lines 0.5 0.5",
+    "edge-adapt pool merge my-pool --out merged --how ties-svd --rank 32 --model minilm --lines 0.5 0.5",
 )
 
 
@@ -30,7 +29,7 @@ def add_parser(actions: Any) -> None:
     )
     add = merge.add_argument
     add("pool", metavar="POOL", nargs="+", help="folder of a pool, or folders of adapters")
-    add("--out", required=True, metavar="FOLDER", help="new folder for the adapter")
+    add("--out", required=True, metavar="FOLDER", help="new folder for the adapter; replaces nothing")
     add("--how", choices=tuple(WAYS), default="task-arithmetic", metavar="WAY",
         help="way to merge, by the names of peft and mergekit [task-arithmetic]")  # fmt: skip
     add("--weights", type=numbers, default=(), metavar="W,W,...",

@@ -187,11 +187,10 @@ def merged(
         on_matrix()
     if not any(b[linear].any() and a[linear].any() for linear in a):
         raise UsageError(f"nothing is left of the updates after {merge.way.name}: the merged adapter would be zero")
-    first = pool.modules[0]
-    fingerprint = pool.metadata.get("base_fingerprint") or next(
-        (module.base_fingerprint for module in pool.modules if module.base_fingerprint), None
-    )
-    base = next((module.base_model for module in pool.modules if module.base_model), first.base_model)
+    known = [module for module in pool.modules if module.base_fingerprint]
+    recorded = pool.metadata.get("base_fingerprint")  # of a file that anyone may have written
+    fingerprint = known[0].base_fingerprint if known else recorded if isinstance(recorded, str) else None
+    base = next((module.base_model for module in pool.modules if module.base_model), None)
     rank = max(matrix.rank for matrix in matrices)
     module = LoraModule(name, rank, 1.0, a, b, base_model=base, base_fingerprint=fingerprint)
     return module, matrices
