@@ -1,5 +1,6 @@
 """Merge the modules of a pool into one adapter that peft loads, and say how far it is from what the way means."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ def merge_pool(config: MergeConfig, out: str | Path, progress: Progress | None =
         raise UsageError(unknown_name("way to merge", config.how, WAYS))
     if config.lines and config.model is None:
         raise UsageError("LiNeS scales by the place of a block among all of the model: give the model with --model")
+    if config.lines and not all(map(math.isfinite, config.lines)):
+        raise UsageError(f"--lines takes two finite numbers; got {config.lines[0]} and {config.lines[1]}")
     out = expanded(out)
     require_new(out)
     backbone = None

@@ -89,8 +89,11 @@ def relative_distance(matrix: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _masked(matrix: np.ndarray, first: int, count: int) -> np.ndarray:
-    """Of the numbers from the largest magnitude down, `count` from number `first` on; zeros elsewhere."""
-    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[first : first + count]
+    """Of the numbers from the largest magnitude down, `count` from number `first` on; zeros elsewhere. Of equal
+    magnitudes any may be kept.
+    """
+    ends = sorted({first, first + count} - {matrix.size})
+    order = np.argpartition(-np.abs(matrix), ends, axis=None)[first : first + count]
     kept = np.zeros(matrix.size, matrix.dtype)
     kept[order] = matrix.reshape(-1)[order]
     return kept.reshape(matrix.shape)

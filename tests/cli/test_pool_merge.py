@@ -109,6 +109,7 @@ def test_folders_of_single_adapters_in_the_order_given(cli, here, local) -> None
         (("--weights", "1,two"), "'1,two' are no numbers"),
         (("--weights", "1"), "in the order module-0, module-1; got 1 for 2 modules"),
         (("--lines", "1", "0"), "--model"),
+        (("--lines", "nan", "0", "--model", "any"), "two finite numbers"),
         (("--how", "linear", "--rank", "3"), "--rank has no effect on linear"),
     ],
 )
