@@ -9,6 +9,7 @@ import argparse
 import bitserial
 import chip_bundle
 import counting
+import four_bits
 import job
 import on_device
 import peers
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "published_chips": published_chips,
     "on_device": on_device,
     "rival": rival,
+    "four_bits": four_bits,
     "chip_bundle": chip_bundle,
     "job": job,
 }

@@ -91,8 +91,8 @@ def as_lora(
         )
     if manifest.weights.get("source") != "exact" or manifest.weights.get("dtype") != "float32":
         raise UsageError(
-            "this bundle's frozen weights are not those of the model but a chip's, or rounded to int8: its state is no "
-            "adapter of the model that peft would put it on"
+            "this bundle's frozen weights are not those of the model but a chip's, or rounded to int8 or int4: its "
+            "state is no adapter of the model that peft would put it on"
         )
     if "options" not in manifest.origin:
         raise UsageError("the bundle does not say with which options it was exported; export it again")

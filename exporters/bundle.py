@@ -33,7 +33,7 @@ from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.task import Task
 from ..workloads.tasks import load_task
-from . import int8
+from . import int4, int4_graph, int8
 from .adapters import origin
 from .graph import LABELS, graphs_of, inputs_of, with_defaults
 from .layout import optimise
@@ -46,7 +46,8 @@ from .weights import FILE, write_weights
 log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"
-WEIGHT_TYPES = ("float32", "int8")
+WEIGHT_TYPES = {"float32": {}, "int8": int8.SESSION, "int4": int4.SESSION}
+"""How frozen weights may be stored, each with the session configuration that its graphs need."""
 VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "numpy")
 
 
@@ -87,7 +88,9 @@ class ExportConfig:
         if self.chip is None and (self.age_seconds or self.chip_settings):
             raise UsageError("an age and settings of a chip need a chip")
         if self.chip is not None and self.weights != "float32":
-            raise UsageError("the weights of a chip are those its cells hold, in float32; int8 would be another device")
+            raise UsageError(
+                f"the weights of a chip are those its cells hold, in float32; {self.weights} would be another device"
+            )
         require_in_bundles(self.method)
 
 
@@ -128,6 +131,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
         progress.stage("trying with the first block whether torch can make graphs of the model")
         require_exportable(backbone)
     progress.advance(1, _TRYING)
+    codes = int4.round_backbone(backbone) if config.weights == "int4" else None
     adaptation = attach(config, backbone, len(task.labels))
     source: Any = "exact"
     if chip is not None:
@@ -137,7 +141,7 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     if out.exists() and any(out.iterdir()):  # all inputs are checked
         progress.say(f"the bundle in {out} will be replaced when the new one is ready, with its trained state")
     progress.stage("tracing the graphs of training and inference")
-    models = trace(adaptation, config.weights)
+    models = trace(adaptation, config.weights, codes)
     progress.advance(1, _TRACING)
     with writing(out), whole_folder(out) as folder:
         progress.stage("writing, and checking that onnxruntime computes what torch computes")
@@ -181,6 +185,8 @@ def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
     require_proven_torch()
     require_exportable_family(backbone)
     config.method.require_kind(backbone.kind, backbone.name)
+    if config.weights == "int4":
+        int4.require_fitting(backbone)
     if not config.method.needs_pool:  # what a pool fits is known when it is read
         require_plan_in_bundles(plan_on(config.method, backbone, len(task.labels), Placement.DIGITAL, None))
     return backbone.reading(task), task
@@ -195,13 +201,17 @@ def require_single_texts(task: Task) -> None:
         )
 
 
-def trace(adaptation: Adaptation, weights: str = "float32") -> dict[str, ir.Model]:
-    """The graphs of an adaptation: "train", where more than class means is trained, and "infer"."""
+def trace(adaptation: Adaptation, weights: str = "float32", codes: int4.Codes | None = None) -> dict[str, ir.Model]:
+    """The graphs of an adaptation: "train", where more than class means is trained, and "infer". `codes`: those of the
+    backbone, for int4.
+    """
     models = graphs_of(adaptation)
     for model in models.values():
         optimise(model)
         if weights == "int8":
             int8.store_codes(model)
+        elif weights == "int4":
+            int4_graph.store_codes(model, codes or {})
     with_defaults(models["infer"], adaptation)
     return models
 
@@ -298,7 +308,7 @@ def session_settings(config: ExportConfig) -> form.SessionSettings:
     """How onnxruntime is to open the graphs. With patterns of memory it would allocate all activations twice: once
     while it learns the pattern, once by it.
     """
-    return form.SessionSettings(int8.SESSION if config.weights == "int8" else {}, memory_pattern=False)
+    return form.SessionSettings(WEIGHT_TYPES[config.weights], memory_pattern=False)
 
 
 def check_graph(path: Path) -> None:
@@ -360,6 +370,8 @@ def describe(
         group: rate for group, rate in adaptation.recipe.learning_rates.items() if adaptation.groups.get(group)
     }
     notes = int8.described() if config.weights == "int8" else {}
+    if config.weights == "int4":
+        notes = {**int4.described(), **int4_graph.count(model)}
     versions = {name: importlib.metadata.version(name) for name in VERSIONED}
     return form.Manifest(
         method=adaptation.method,

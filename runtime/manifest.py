@@ -27,7 +27,11 @@ INITIAL_STATE = "initial.safetensors"
 UNTAUGHT_BIAS = -1e4
 """Bias of a reserved class before it is taught: softmax gives it exactly 0, and its gradient is exactly 0."""
 
-SESSION_ENTRIES = ("session.disable_quant_qdq", "session.intra_op.allow_spinning")
+SESSION_ENTRIES = (
+    "session.disable_quant_qdq",
+    "session.qdq_matmulnbits_accuracy_level",
+    "session.intra_op.allow_spinning",
+)
 """What a bundle may tell onnxruntime: other entries have it write files, or load others than the bundle's."""
 _BYTES = 8 << 20
 _NUMBERS = 1 << 27

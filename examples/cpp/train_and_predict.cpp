@@ -101,6 +101,18 @@ void predict(Ort::Session& session, std::map<std::string, Ids> batch, const Bund
   }
 }
 
+// How the manifest says that a graph is to be opened: without it, int8 or 4-bit weights are computed with otherwise.
+Ort::SessionOptions options_of(const Bundle& bundle, const std::string& graph) {
+  const auto& session = bundle.manifest.at("graphs").at(graph).at("session");
+  Ort::SessionOptions options;
+  options.SetIntraOpNumThreads(1);
+  if (!session.value("arena", true)) options.DisableCpuMemArena();
+  if (!session.value("memory_pattern", true)) options.DisableMemPattern();
+  for (const auto& [key, value] : session.at("config").items())
+    options.AddConfigEntry(key.c_str(), value.get<std::string>().c_str());
+  return options;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -115,15 +127,13 @@ int main(int argc, char** argv) try {
       throw std::runtime_error("a label lies outside the classes");
 
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "edge-adapt");
-  Ort::SessionOptions options;
-  options.SetIntraOpNumThreads(1);
   State state = bundle.state;
   {
-    Ort::Session train(environment, bundle.graph("train").c_str(), options);
+    Ort::Session train(environment, bundle.graph("train").c_str(), options_of(bundle, "train"));
     std::cout.precision(9);
     for (int i = 0; i < 10; ++i) std::cout << "loss " << step(train, batch, bundle, state, rate) << "\n";
   }
-  Ort::Session infer(environment, bundle.graph("infer").c_str(), options);
+  Ort::Session infer(environment, bundle.graph("infer").c_str(), options_of(bundle, "infer"));
   predict(infer, batch, bundle, state);
   return 0;
 } catch (const std::exception& error) {

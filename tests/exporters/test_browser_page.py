@@ -72,14 +72,16 @@ def rewritten(source: Path, folder: Path, change: Callable[[Path], None], **chan
 
 @pytest.fixture(scope="module")
 def sources(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """sources(kind): a bundle of the tiny encoder with a tokenizer as BERT's, "lorafusion" or one that trains the "head
-    only"; not to be changed.
+    """sources(kind): a bundle of the tiny encoder with a tokenizer as BERT's, "lorafusion", one that trains the "head
+    only", or "lora, int4"; not to be changed.
     """
     done: dict[str, Path] = {}
 
     def make(kind: str) -> Path:
         if kind not in done:
-            source = exported("lorafusion", weights="int8")  # needs settings of its own beside all that others need
+            # Both need settings of their own beside all that others need.
+            method, weights = ("lora", "int4") if kind == "lora, int4" else ("lorafusion", "int8")
+            source = exported(method, weights=weights)
             manifest = read_manifest(source)
             changes: dict[str, Any] = {"recipe": replace(manifest.recipe, batch_size=8, epochs=3)}
             if kind == "head only":
@@ -126,7 +128,7 @@ def probabilities(session: Session, texts: list[str]) -> list[list[float]]:
     return [list(found.probabilities.values()) for found in session.predict(texts)]
 
 
-@pytest.mark.parametrize("kind", ["lorafusion", "head only"])
+@pytest.mark.parametrize("kind", ["lorafusion", "head only", "lora, int4"])
 def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
     kind: str, sources, page, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def test_products_stay_those_of_float32(exported: Callable[..., Path], tmp_path:
 
 
 def test_a_chip_is_not_rounded() -> None:
-    for words in ({"chip": "reram", "weights": "int8"}, {"weights": "int4"}, {"age_seconds": 5.0}):
+    for words in ({"chip": "reram", "weights": "int8"}, {"weights": "int5"}, {"age_seconds": 5.0}):
         try:
             ExportConfig(get_method("lora"), **words)
         except UsageError:

@@ -51,3 +51,26 @@ def test_the_bundle_of_a_chip(page: str, root: Path) -> None:
     for what, row in found.items():
         assert row["mean"] == pytest.approx(100 * sum(row["accuracies"]) / len(row["accuracies"]))
         assert f"| {what} | {row['percent']} | {row['mean']:.1f} | {row['label']} |" in page
+
+
+FOUR_BITS = ("ms 1 x 16", "ms 16 x 48, a quarter padding", "MB 1 x 16", "MB 16 x 48, a quarter padding")
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "int4"])
+def test_frozen_weights_in_fewer_bits(page: str, root: Path, kind: str) -> None:
+    row = rows(root, "four_bits.json")[f"bundle, {kind}"]
+    first, second, third, fourth = (row[name] for name in FOUR_BITS)
+    points = row["points to float32"]
+    less = "" if points is None else f"{points:+.1f} ± {row['their error']:.1f}"
+    assert (
+        f"| {kind} | {row['bundle MB']:.1f} | {first:.1f} | {second:.0f} | {third:.0f} | {fourth:.0f} "
+        f"| {row['features cosine']:.4f} | {row['percent']} | {row['mean']:.1f} | {less} |"
+    ) in page
+
+
+def test_other_roundings_to_four_bits(page: str, root: Path) -> None:
+    found = {what: row for what, row in rows(root, "four_bits.json").items() if what.startswith("rounding")}
+    assert len(found) == 6
+    for what, row in found.items():
+        figures = f"{row['weights error']:.3f} | {row['features error']:.3f} | {row['features cosine']:.4f}"
+        assert f"| {what.removeprefix('rounding, ')} | {figures} |" in page

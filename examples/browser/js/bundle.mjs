@@ -4,7 +4,11 @@ import { Refused } from "./errors.mjs";
 const SCHEMA = 1;
 export const INITIAL_STATE = "initial.safetensors";
 export const HEAD = ["head.weight", "head.bias"];
-const SESSION_ENTRIES = ["session.disable_quant_qdq", "session.intra_op.allow_spinning"];
+const SESSION_ENTRIES = [
+  "session.disable_quant_qdq",
+  "session.qdq_matmulnbits_accuracy_level",
+  "session.intra_op.allow_spinning",
+];
 const RANGES = {
   batch_size: [1, 1e5], epochs: [0, 1e5], min_steps: [0, 1e7], weight_decay: [0, 1000], clip_norm: [1e-12, 1e12],
   l1: [0, 1e6], head_margin: [0, 1e6],
