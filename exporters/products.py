@@ -172,7 +172,8 @@ def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
         rest = term if rest is None else edit.add(node, "Add", [rest, term], shape)
     total = vector if vector is not None else rest
     for product in products:
-        attributes = {name: item.value for name, item in product.attributes.items()}
+        # Of two operands a Gemm may have a beta, which meant nothing so far.
+        attributes = {name: item.value for name, item in product.attributes.items() if name != "beta"}
         total = edit.add(node, "Gemm", [*product.inputs, *([] if total is None else [total])], shape, attributes)
         if vector is not None and rest is not None:
             total, rest = edit.add(node, "Add", [total, rest], shape), None

@@ -55,9 +55,9 @@ def _gelu(edit: Editor, node: ir.Node) -> None:
         return
     for gradient, slope in (node.inputs, reversed(node.inputs)):
         x = _gelu_slope(slope)
-        if x is None or gradient is None:
-            continue
         shape = extents(x)
+        if x is None or gradient is None or shape is None or shape != extents(gradient):
+            continue
         number = lambda value: edit.constant(value, np.float32)
         t = edit.add(node, "Mul", [x, number(math.sqrt(0.5))], shape)
         square = edit.add(node, "Mul", [t, t], shape)

@@ -348,6 +348,19 @@ LOOKALIKES: dict[str, tuple[str, dict[str, object], list[Callable[[ir.Model], No
         {},
         [fold_sums],
     ),
+    "a sum behind a Gemm of two operands, whose beta meant nothing": (
+        "graph (float[4,4] x, float[4,4] w) => (float[4,4] y) { a = Gemm<beta = 0.5>(x, w)\n y = Add(a, x) }",
+        {},
+        [fold_sums],
+    ),
+    "a gradient that GELU's slope is spread over": (
+        """graph (float[4,4] x, float[2,1,1] g) => (float[2,4,4] y) {
+            t = Mul(x, root)\n e = Erf(t)\n m = Add(e, one)\n p = Mul(m, half)\n s = Mul(x, x)\n n = Mul(s, minus)
+            b = Exp(n)\n d = Mul(b, height)\n r = Mul(x, d)\n slope = Add(p, r)\n y = Mul(g, slope) }""",
+        {"root": np.float32(0.5**0.5), "one": np.float32(1.0), "half": np.float32(0.5), "minus": np.float32(-0.5),
+         "height": np.float32((2 * np.pi) ** -0.5)},
+        [shorten_gradients],
+    ),
     "GELU of a product with a vector": (
         """graph (float[4,2,4] s, float[4] v, float[2,4] m) => (float[4,4] y, float[4,2] z) {
             x = MatMul(s, v)\n a = Gelu(x)\n y = MatMul(a, m)\n z = Mul(x, c) }""",
