@@ -25,8 +25,8 @@ class Graph:
         self.values = dict(self.inputs)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        growths = [self.product, self.pointwise, self.split, self.join, self.attend, self.flat, self.add_up, self.scale,
-                   self.by_labels, self.outer, self.reduce, self.gelu]  # fmt: skip
+        growths = [self.pointwise, self.split, self.join, self.attend, self.scale, self.by_labels, self.outer,
+                   self.reduce, self.gelu, *(3 * [self.product, self.flat]), self.add_up, self.add_up]  # fmt: skip
         for _ in range(int(self.rng.integers(6, 26))):
             growths[int(self.rng.integers(len(growths)))]()
 
@@ -69,7 +69,7 @@ class Graph:
             turned = bool(self.rng.random() < 0.5)
             content = self.rng.normal(0, 0.4, (wide, shape[-1]) if turned else (shape[-1], wide))
             right, result = self.constant(content), (*shape[:-1], wide)
-            if len(shape) == 2 and self.rng.random() < 0.5:
+            if len(shape) == 2 and self.rng.random() < 0.7:
                 bias = [self.constant(self.rng.normal(size=wide))] if self.rng.random() < 0.5 else []
                 numbers = {key: float(self.rng.choice([1.0, -0.5])) for key in ("alpha", "beta")}
                 made = self.add("Gemm", [left, right, *bias], result, transB=int(turned), **numbers)
@@ -156,7 +156,7 @@ class Graph:
     def model(self) -> onnx.ModelProto:
         """With some of its values as outputs, the last one among them."""
         made = [node.output[0] for node in self.nodes]
-        outputs = sorted({made[-1], *self.rng.choice(made, int(self.rng.integers(0, 4))).tolist()})
+        outputs = sorted({made[-1], *self.rng.choice(made, int(self.rng.integers(0, 6))).tolist()})
         told = lambda name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(self.values[name]))
         mask = helper.make_tensor_value_info("attention_mask", onnx.TensorProto.INT64, [B, K])
         graph = helper.make_graph(
