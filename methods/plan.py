@@ -101,11 +101,19 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class Beside:
-    """Two matrices in cells, one after the other, beside a backbone linear: their names."""
+    """Two matrices in cells, one after the other, beside a backbone linear: their names. `behind`: they are read after
+    that linear, on what it puts out.
+    """
 
     linear: str
     first: str
     second: str
+    behind: bool = False
+
+    @property
+    def reads_in_line(self) -> int:
+        """Reads of a token that come on top of the linear's own, one after another."""
+        return 2 if self.behind else 1
 
 
 @dataclass(frozen=True)
@@ -168,11 +176,12 @@ class Plan:
 
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
-    matrix is read in a backward pass. adapted: backbone linears that two more products, one after the other, run
-    beside. block_paths: of the Transformer blocks, which names of tensors begin with. head: (classes, width) of the
-    head that `head_kind` names, on `features` of the hidden states at `levels`. own_work: digital work of a forward
-    pass that the method adds. stored_work, stored_read: digital work, and reads of a token, of a forward pass in
-    training that goes on from stored hidden states (`Side.cached`); observed: numbers of those, for a token.
+    matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
+    those that have two beside them or behind. block_paths: of the Transformer blocks, which names of tensors begin
+    with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
+    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
+    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
+    those, for a token.
     """
 
     method: str
@@ -184,7 +193,7 @@ class Plan:
     read: tuple[str, ...]
     read_in_training: tuple[str, ...]
     transposed: tuple[str, ...]
-    adapted: tuple[str, ...]
+    adapted: Mapping[str, int]
     inference_work: DigitalWork
     training_work: DigitalWork
     backward_work: DigitalWork
@@ -342,7 +351,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         read=(*read * shape.runs, *aside),
         read_in_training=tuple(in_training),
         transposed=tuple(name for name in transposed if name not in bypassed),
-        adapted=tuple(pair.linear for pair in part.beside),
+        adapted={pair.linear: pair.reads_in_line for pair in part.beside},
         head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
         regularisers=method.regularisers,

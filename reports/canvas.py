@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
+from ..defaults import DEFAULT_METHODS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -105,13 +107,16 @@ def in_both_widths(draw: Callable[[float], Drawing | None]) -> Drawing | None:
 
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for each method: that of its family; a second shade of it where a family has more than five."""
+    """A colour for each method: that of its family; a second shade of it where a family has more than five.
+
+    The usual yardsticks come first, so that they have the full mark of their family whoever stands beside them.
+    """
     from ..methods import METHODS
 
     colours: dict[str, str] = {}
     members: dict[str, int] = {}
-    others = 0
-    for name in dict.fromkeys(methods):
+    others, usual = 0, {entry.partition(":")[0] for entry in DEFAULT_METHODS}
+    for name in sorted(dict.fromkeys(methods), key=lambda name: name not in usual):
         if name in METHODS:
             colour = FAMILY_COLOURS[METHODS[name].family][0]
         else:

@@ -3,21 +3,26 @@
 Every matrix has arrays of its own, so a token can be in one layer while the next token is in the layer before. Only
 attention waits for all tokens of the sequence: it cuts the layers into segments, and a segment of n matrices one after
 another takes n + T - 1 array reads for T tokens. Queries, keys and values are read side by side, gate and up
-projections too; two more matrices beside a linear (LoRA in cells, a pool) make its place in the line one longer.
+projections too; two more matrices beside a linear (LoRA in cells, a pool) make its place in the line one longer, and
+two behind it (a bottleneck adapter in cells) two.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ..workloads.shapes import ModelShape
 
+_NONE: Mapping[str, int] = MappingProxyType({})
 _BESIDE = ({"query", "key", "value", "query_key_value", "positions"}, {"ffn_gate", "ffn_up"})
 
 
-def segments(shape: ModelShape, adapted: Collection[str] = ()) -> list[int]:
-    """Matrices one after another between two attentions. `adapted`: linears with two more products beside them."""
+def segments(shape: ModelShape, adapted: Mapping[str, int] = _NONE) -> list[int]:
+    """Matrices one after another between two attentions. `adapted`: how many more follow one another at a linear, by
+    its name (`Plan.adapted`).
+    """
     found, depth, before, stage = [], 0, "", 0
     for linear in shape.linears:
-        own = 2 if linear.name in adapted else 1
+        own = 1 + adapted.get(linear.name, 0)
         if any({linear.role, before} <= group for group in _BESIDE):
             stage = max(stage, own)
         else:
@@ -30,6 +35,6 @@ def segments(shape: ModelShape, adapted: Collection[str] = ()) -> list[int]:
     return [*found, depth + stage]
 
 
-def reads_in_line(shape: ModelShape, tokens: int, adapted: Collection[str] = ()) -> int:
+def reads_in_line(shape: ModelShape, tokens: int, adapted: Mapping[str, int] = _NONE) -> int:
     """Array reads one after another for a sequence of so many tokens, layers pipelined."""
     return sum(depth + tokens - 1 for depth in segments(shape, adapted))

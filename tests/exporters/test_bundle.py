@@ -118,6 +118,18 @@ def test_other_methods(exported: Callable[..., Path], method: str) -> None:
         assert len(session.predict(texts)) == 8
 
 
+def test_a_bottleneck_adapter_is_held_digitally(exported: Callable[..., Path]) -> None:
+    """The export itself compares loss and gradients with torch's, and refuses what differs."""
+    manifest = read_manifest(folder := exported("adapter", options={"targets": "attention_output,ffn_down"}))
+    kinds = {tensor.name.rsplit(".", 1)[-1] for tensor in manifest.trained if "adapter" in tensor.name}
+    assert kinds == {"adapter_down", "adapter_up", "adapter_down_bias", "adapter_up_bias"}
+    with Session(folder, threads=1) as session:
+        batch = session.batch(["the film was good", "the plot was very bad"] * 4, ["up", "down"] * 4)
+        first = session.step(batch, factor=0.0)
+        losses = [session.step(batch) for _ in range(5)]
+    assert losses[0] == first and losses[-1] < first
+
+
 def test_padding_changes_nothing(bundle: Path) -> None:
     rng = np.random.default_rng(0)
     with Session(bundle, threads=1) as session:

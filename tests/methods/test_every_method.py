@@ -185,6 +185,7 @@ def shape_of(base) -> ModelShape:
                 linear = base.module.get_submodule(name)
                 role = "ffn_down" if linear.in_features > linear.out_features else "ffn_up"
                 role = roles.get(name.rsplit(".", 1)[-1], role)
+                role = "attention_output" if name.endswith(("attention.output.dense", "o_proj")) else role
                 linears.append(LinearShape(name, role, linear.out_features, linear.in_features, True))
         blocks.append(BlockShape(prefix, tuple(linears)))
     norms = [name.removesuffix(".weight") for name, _ in base.module.named_parameters() if NORM.search(name)]
@@ -266,7 +267,9 @@ def test_digital_work_grows_with_the_batch(attach, name, placement, kind):
     assert attention_and_head <= inference.forward <= one.forward < two.forward <= 2 * one.forward
     assert inference.backward == 0
     if adaptation.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL):
-        assert one.backward >= 2 * attention_and_head
+        # Of two blocks one at least is passed: a gradient may end behind the first attention. How far that of a method
+        # goes, product by product, is in test_gradient_reach.py.
+        assert one.backward >= 2 * (2 * 16 * 60 + 2 * 16 * 3)
 
 
 @every_method

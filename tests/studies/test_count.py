@@ -175,7 +175,7 @@ def compare(tiny, counter, name, placement, optimiser="adamw", **changes):
     assert counter.arrays(matrices) == sum(layout.arrays for layout in layouts)
     # Every cell that may be written is looked at in every write; pulses come on top.
     changed = steps * plan.recipe.optimiser.changes(plan.directions)
-    writes = changed + (name == "lora") if placement is Placement.NVM_STEP else 1
+    writes = changed + any(n in plan.extra for n in plan.rewritten) if placement is Placement.NVM_STEP else 1
     looks = counter.cells({n: matrices[n] for n in plan.rewritten}) * writes if plan.rewritten else 0
     assert min(counts.verify_conversions, cost.counts.verify_conversions) >= looks
     assert bool(counts.verify_conversions) == bool(cost.counts.verify_conversions) == bool(looks)
@@ -292,8 +292,14 @@ def test_the_share_of_changed_weights_scales_pulses_but_not_looks():
 def test_segments_of_known_models():
     assert segments(load_shape("bert-tiny")) == [1, 4, 3]
     assert segments(load_shape("llama-3-70b")) == [1, *[4] * 79, 3]
-    adapted = {x.name for x in load_shape("bert-tiny").linears if x.role in ("query", "value")}
-    assert segments(load_shape("bert-tiny"), adapted) == [2, 5, 3]
+    plan = get_method("lora").plan(load_shape("bert-tiny"))
+    assert segments(load_shape("bert-tiny"), plan.adapted) == [2, 5, 3]
+    # Behind a linear: h, then D h, then U a, one after another, wherever an adapter stands.
+    plan = get_method("adapter", targets="attention_output,ffn_down").plan(load_shape("bert-tiny"))
+    assert segments(load_shape("bert-tiny"), plan.adapted) == [1, 8, 7]
+    assert segments(load_shape("bert-tiny"), get_method("adapter").plan(load_shape("bert-tiny")).adapted) == [1, 6, 5]
+    digital = get_method("adapter").plan(load_shape("bert-tiny"), placement=Placement.DIGITAL)
+    assert segments(load_shape("bert-tiny"), digital.adapted) == [1, 4, 3]
 
 
 def walk(depths, tokens):
