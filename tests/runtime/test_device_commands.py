@@ -148,6 +148,15 @@ def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path,
     assert (tmp_path / "at-home").is_file()
 
 
+def test_training_without_updates_adds_none(bundle: Path, cli: Callable, data: Path) -> None:
+    """The first one puts the head at class means and counts as one: the state is a trained one."""
+    for epochs, expected in ((0, 1), (1, 6), (0, 6)):  # 40 texts are five batches
+        before = json.loads(cli("state", "show", bundle, "--json").out)
+        made = json.loads(cli("train", bundle, data, "--epochs", epochs, "--json").out)
+        assert made["step"] == expected == max(before["step"] + made["updates"], 1)
+        assert f"{expected} update{'s' * (expected > 1)} since export" in cli("state", "show", bundle).out
+
+
 def test_nothing_to_roll_back_to(bundle: Path, cli: Callable) -> None:
     refused(cli("state", "rollback", bundle), 2, "no former state")
 
