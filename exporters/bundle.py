@@ -87,7 +87,7 @@ class ExportConfig:
             raise UsageError(unknown_name("type of weights", self.weights, WEIGHT_TYPES))
         if self.chip is None and (self.age_seconds or self.chip_settings):
             given = [*(["--age"] if self.age_seconds else []), *(f"--set {key}" for key in self.chip_settings)]
-            raise UsageError(f"{', '.join(given)} changes nothing without a chip; add --chip NAME, or leave it out")
+            raise UsageError(f"no effect without a chip: {', '.join(given)}; add --chip NAME, or leave that out")
         if self.chip is not None and self.weights != "float32":
             raise UsageError(
                 f"--chip with --weights {self.weights}: the weights of a chip are those that its cells hold, and "

@@ -93,8 +93,8 @@ def test_a_chip_is_not_rounded() -> None:
     for words, said in (
         ({"chip": "reram", "weights": "int8"}, "--chip with --weights int8"),
         ({"weights": "int5"}, "did you mean 'int8' or 'int4'"),
-        ({"age_seconds": 5.0}, "--age changes nothing without a chip; add --chip NAME"),
-        ({"chip_settings": {"chip.adc.bits": "6"}}, "--set chip.adc.bits changes nothing without a chip"),
+        ({"age_seconds": 5.0}, "no effect without a chip: --age; add --chip NAME"),
+        ({"chip_settings": {"chip.adc.bits": "6"}}, "no effect without a chip: --set chip.adc.bits; add"),
         ({"seed": -1}, "--seed must be 0 or more; got -1"),
         ({"max_tokens": 3}, "--max-tokens must be at least 4; got 3"),
         ({"reserved_classes": -1}, "--reserve-classes must be 0 or more; got -1"),
