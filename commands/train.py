@@ -107,6 +107,12 @@ def run(args: argparse.Namespace) -> int:
             return 128 + progress.signal_number
         if report.refusal:
             raise EdgeAdaptError(report.refusal)
+        if not report.replayed and (forgotten := sorted(set(session.labels) - set(labels))) and len(set(labels)) == 1:
+            print(
+                f"edge-adapt: every example was {labels[0]!r}, so the model may forget {', '.join(forgotten)}: train "
+                "on examples of all classes, or keep some with --replay",
+                file=sys.stderr,
+            )
         _print(report, session, energy, args.json)
     return 0
 
