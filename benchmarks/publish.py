@@ -26,6 +26,7 @@ from edge_adapt.methods import METHODS
 from edge_adapt.methods.spec import FAMILIES
 from edge_adapt.reports.figure_recovery import changes
 from edge_adapt.reports.loaded import load_report
+from edge_adapt.reports.records import SimulateReport, from_plain
 from edge_adapt.reports.rows import Row, method_title, rivals_of, rows_of, subject_of
 from edge_adapt.reports.uncertainty import Errors
 from edge_adapt.reports.values import signed
@@ -41,8 +42,9 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 def short(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the documents tell of a report: rows over its runs at the largest number of shots, and what made it."""
-    shots = max(record["shots"] for record in report["results"])
-    rows = [row for row in rows_of(report["results"]) if row.shots == shots]
+    typed = from_plain(SimulateReport, report)
+    shots = max(record.shots for record in typed.results)
+    rows = [row for row in rows_of(typed.results) if row.shots == shots]
     return {
         "command": report["command"],
         "created": report["created"],
@@ -54,7 +56,7 @@ def short(report: Mapping[str, Any]) -> dict[str, Any]:
         "shots": shots,
         "runs": max(len(row.records) for row in rows),
         "test_examples": report["task"]["test_examples"],
-        "rows": [_short_row(row, Errors.of(report)) for row in sorted(rows, key=_place)],
+        "rows": [_short_row(row, Errors.of(typed)) for row in sorted(rows, key=_place)],
         "comparisons": [entry for entry in report["comparisons"] if entry["shots"] == shots],
         "programming": {key: report["programming"][key] for key in ("cells", "energy_joules", "time_seconds")},
         "pool_joules": (report["programming"]["pool"] or {}).get("energy_joules"),

@@ -7,8 +7,8 @@ drawn from its training part, and the answers are those to other texts of the tr
 task that reports are about (movie) is not touched, nor is any test split.
 
 For every method there is the start (its modules fused evenly, or the frozen model, under a head of class means), the
-recipe it had before, and candidates, the same number for each method (CANDIDATES, or `usual`). All of them see the
-draws `--seeds`; the best `--keep` and the recipe it had see `--more-seeds`, too.
+recipe it had before, and the same number of candidates (`Method.candidates`, or `usual`). All of them see the draws
+`--seeds`; the best `--keep` and the recipe it had see `--more-seeds`, too.
 
 The recipe to take loses to the start on no task by more than one standard error, and neither does its head where it is
 trained alone (`head_rates.py`: more draws for less). Of these it is the one with the largest mean gain, or, where one
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from edge_adapt.methods import Adaptation, Method, get_method
+from edge_adapt.methods import METHODS, Adaptation, Method, get_method
 from edge_adapt.methods.training.trainer import extract_features, train
 from edge_adapt.simulator.autograd import ExactReader
 from edge_adapt.studies.encoding import Encoded
@@ -51,77 +51,22 @@ START, HAD = 0, 1
 
 # Less trust in few examples: the head starts from class means and moves little, or not as much.
 STEADY: dict[str, Any] = {"rate.head": 3e-4, "recipe.head_margin": 0.5}
-MIDDLE: dict[str, Any] = {"rate.head": 1e-3, "recipe.head_margin": 0.5}
-# "rate.GROUP" is a learning rate, "recipe.FIELD" a field of the recipe, others options of the method. As many for each;
-# of methods that are not named here: those of `usual`.
-CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "lorafusion": [
-        STEADY,
-        STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001},
-        STEADY | {"rate.magnitudes": 0.0},
-        STEADY | {"recipe.epochs": 4},
-        MIDDLE,
-    ],
-    "lora": [
-        STEADY,
-        STEADY | {"rate.matrices": 6e-4},
-        STEADY | {"rate.matrices": 6e-4, "rank": 4, "alpha": 16.0},
-        STEADY | {"rate.matrices": 6e-4, "recipe.epochs": 16},
-        MIDDLE | {"rate.matrices": 6e-4},
-    ],
-    "probe": [
-        STEADY,
-        {"rate.head": 1e-4, "recipe.head_margin": 0.5},
-        STEADY | {"recipe.epochs": 16},
-        {"recipe.head_shrinkage": 0.7},
-        STEADY | {"recipe.epochs": 8},
-    ],
-    "full": [
-        STEADY | {"rate.matrices": 2e-5, "rate.biases": 2e-5},
-        STEADY | {"rate.matrices": 1e-4, "rate.biases": 1e-4},
-        STEADY | {"recipe.epochs": 4},
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "pasta": [
-        STEADY | {"rate.vectors": 0.003},
-        STEADY | {"rate.vectors": 0.02},
-        STEADY | {"recipe.epochs": 4},
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "ia3": [
-        STEADY,
-        *(STEADY | {"rate.vectors": rate} for rate in (1e-3, 1e-2)),
-        STEADY | {"recipe.epochs": 16},
-        MIDDLE,
-    ],
-    "pasta+lorafusion": [
-        STEADY,
-        STEADY | {"rate.coefficients": 0.01, "rate.magnitudes": 0.001, "rate.vectors": 1e-3},
-        STEADY | {"rate.magnitudes": 0.0},
-        STEADY | {"recipe.epochs": 4},
-        MIDDLE,
-    ],
-}
+MIDDLE: dict[str, Any] = {"rate.head": 1e-3}
 
 
-# What methods trained with before their recipe was chosen here, where it is another one now.
-FORMER: dict[str, dict[str, Any]] = {
-    name: {"rate.head": 3e-3, "recipe.head_margin": 1.0} for name in ("lorafusion", "pasta+lorafusion")
-}
-
-
-def usual(name: str) -> list[dict[str, Any]]:
-    """Candidates of a method of which nothing is known yet: its own rates half a decade aside, and more epochs."""
-    own = {group: rate for group, rate in get_method(name).recipe.learning_rates.items() if group != "head"}
+def usual(method: Method) -> list[dict[str, Any]]:
+    """Candidates of a method that names none: its own rates half a decade aside, and more epochs."""
+    own = {group: rate for group, rate in method.recipe.learning_rates.items() if group != "head"}
     aside = [{f"rate.{group}": float(f"{rate * by:.0e}") for group, rate in own.items()} for by in (10**-0.5, 10**0.5)]
-    return [STEADY, *(STEADY | rates for rates in aside), STEADY | {"recipe.epochs": 16}, MIDDLE]
+    return [{}, *aside, {"recipe.epochs": 16}, MIDDLE]
 
 
 def configurations(name: str) -> list[dict[str, Any]]:
-    """The start, the recipe that the method had, and its candidates."""
-    return [{"recipe.epochs": 0}, FORMER.get(name, {}), *(CANDIDATES.get(name) or usual(name))]
+    """The start, the recipe that the method has, and its candidates: as many for each, all with a steady head where
+    they name no other.
+    """
+    method = get_method(name)
+    return [{"recipe.epochs": 0}, {}, *(STEADY | own for own in (method.candidates or usual(method)))]
 
 
 def configured(name: str, config: dict[str, Any]) -> Method:
@@ -246,11 +191,17 @@ def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     return min(filter(as_good, good), key=lambda row: (row["recipe"]["epochs"], -row["gain"]))
 
 
+def compared() -> list[str]:
+    """The method that reports are about, and those that it is held against."""
+    subject = next(method for method in METHODS.values() if method.rivals)
+    return [subject.name, *subject.rivals]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--pool", help="default: the pool shipped for the model")
-    parser.add_argument("--methods", default="lorafusion,lora,probe")
+    parser.add_argument("--methods", default=",".join(compared()), help="default: a method with rivals, and these")
     parser.add_argument("--tasks", default="amazon,nyt,tweets,election")
     parser.add_argument("--shots", type=int, default=100)
     parser.add_argument("--texts", type=int, default=200, help="texts to answer, new ones for each draw")
@@ -274,6 +225,9 @@ def main() -> int:
     if record["protocol"] != protocol:
         parser.error(f"{args.out} holds a search with another protocol; give another --out")
     runs = record["runs"]
+    for run in runs:
+        if run["method"] in methods and configurations(run["method"])[run["number"]] != run["config"]:
+            parser.error(f"{args.out} holds a search of {run['method']} with other candidates; give another --out")
 
     def save() -> None:
         found = [row for name in dict.fromkeys(run["method"] for run in runs) for row in summary(runs, name)]

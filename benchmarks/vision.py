@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,8 @@ MODEL, IMAGE_SIZE, TEST_EXAMPLES = "vit-s", 98, 200
 PER_CLASS = {"elpv-poly": 64, "elpv-mono": 64, "mnist": 16, "stamps": 16, "fashion-mnist": 16}
 TRAIN_SHARE = 0.8  # the rest of a draw is for validation
 SEARCH_SEED = 100
-SEARCH = {
-    "probe": [{"head": rate} for rate in (1e-4, 3e-4, 1e-3)],
-    "vpt": [{"prompts": rate} for rate in (1e-3, 3e-3, 1e-2)],
-    "lora": [{"matrices": rate} for rate in (3e-4, 1e-3, 3e-3)],
-}
-"""Rates tried for each method: the same number for all."""
-PLAN = [
-    (("pixels", "regression", "probe"), tuple(PER_CLASS)),
-    (("vpt",), ("elpv-poly", "mnist", "stamps")),
-    (("vpt",), ("fashion-mnist", "elpv-mono")),
-    (("lora",), ("elpv-poly", "mnist", "stamps")),
-    (("vpt-shallow",), ("elpv-poly", "mnist", "stamps")),
-]
-"""What is run, in this order: the three tasks of the comparison first."""
+SEARCH_TASKS = ("elpv-poly", "mnist", "stamps")
+"""Tasks of the search, and the first of the results."""
 FUSED = ("elpv-mono", "elpv-poly", "mnist", "stamps")
 """Tasks of the method that fuses the pool."""
 
@@ -92,6 +80,10 @@ def regression(backbone: Backbone, draw: Draw) -> float:
     return accuracy(max(fits, key=lambda one: accuracy(one, *rows[1])), *rows[2])
 
 
+PLAIN: Mapping[str, Callable[[Backbone, Draw], float]] = {"pixels": pixels, "regression": regression}
+"""What no method is needed for."""
+
+
 def adapted(
     backbone: Backbone, draw: Draw, name: str, rates: dict[str, float] | None = None, pool: Pool | None = None
 ) -> float:
@@ -128,7 +120,7 @@ def main() -> int:
             continue
         begun, name = time.perf_counter(), key["method"]
         draw = Draw.of(tasks[key["task"]], key["seed"], held_out=args.what == "search")
-        plain = {"pixels": pixels, "regression": regression}.get(name)
+        plain = PLAIN.get(name)
         found = plain(backbone, draw) if plain else adapted(backbone, draw, name, key.get("rates"), pool)
         used = {"train": len(draw.train), "test": len(draw.test), "seconds": round(time.perf_counter() - begun, 1)}
         runs.append(key | {"accuracy": round(found, 4)} | used)
@@ -153,19 +145,35 @@ def fused(pool: Pool, seeds: list[int]) -> list[dict[str, Any]]:
 def wanted(what: str, seeds: list[int]) -> list[dict[str, Any]]:
     """The runs, as they are recorded."""
     if what == "search":
-        tried = [(name, rates) for name, tries in SEARCH.items() for rates in tries]
         return [
             {"task": task, "method": name, "seed": SEARCH_SEED, "rates": rates}
-            for name, rates in tried
-            for task in ("elpv-poly", "mnist", "stamps")
+            for name in searched()
+            for rates in tries(name)
+            for task in SEARCH_TASKS
         ]
+    others = tuple(task for task in PER_CLASS if task not in SEARCH_TASKS)
     return [
         {"task": task, "method": name, "seed": seed}
-        for names, tasks in PLAN
+        for tasks in (SEARCH_TASKS, others)
+        for name in (*PLAIN, *searched())
         for seed in seeds
-        for name in names
         for task in tasks
     ]
+
+
+def searched() -> list[str]:
+    """The methods with a recipe for images."""
+    return [name for name, method in METHODS.items() if method.for_images]
+
+
+def tries(name: str) -> list[dict[str, float]]:
+    """The rates of what the method trains beside the head, or of the head where that is all, as they are for images and
+    a half decade aside: 1e-4, 3e-4, 1e-3. The same number for each method.
+    """
+    rates = get_method(name).image_form().recipe.learning_rates
+    own = {group: rate for group, rate in rates.items() if group != "head"} or rates
+    half = lambda rate, by: float(f"{10 ** (round(2 * math.log10(rate) + by) / 2):.0e}")
+    return [{group: half(rate, by) for group, rate in own.items()} for by in (-1, 0, 1)]
 
 
 def table(runs: list[dict[str, Any]]) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ..reports.records import CountReport
+    from ..reports.records.count import CountedResult
+
 _NUMBERS = ("examples", "tokens", "classes", "epochs", "batch_size", "rank", "pool_size")
 
 
@@ -143,8 +146,9 @@ def count_and_print(options: dict[str, Any], words: list[str], as_json: bool) ->
         print(text, end="")
     else:
         from ..reports.console import console as terminal
+        from ..reports.records import CountReport, from_plain
 
-        _print(report, out, terminal())
+        _print(from_plain(CountReport, report), out, terminal())
     return 0
 
 
@@ -157,7 +161,7 @@ def lifetime(share: float | None, tasks: float | None) -> str:
     return "unlimited" if tasks is None or share == 0 else count(tasks)
 
 
-def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> None:
+def _print_results(records: "Sequence[CountedResult]", console: "Console") -> None:
     """One table where it fits; else what adapting costs, and what answering costs."""
     from rich import box
     from rich.table import Table
@@ -166,14 +170,14 @@ def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> 
     from ..reports.rows import PLACEMENT_SHORT, method_title
     from ..reports.values import count, duration, si
 
-    joules = lambda name: lambda record: si(record[f"{name}_energy_joules"], "J")
-    seconds = lambda name: lambda record: duration(record[f"{name}_seconds"])
+    joules = lambda name: lambda record: si(getattr(record, f"{name}_energy_joules"), "J")
+    seconds = lambda name: lambda record: duration(getattr(record, f"{name}_seconds"))
     adapting = (
-        ("trained", lambda record: count(record["trained_parameters"])),
+        ("trained", lambda record: count(record.trained_parameters)),
         ("write\nenergy", joules("write")),
         ("adapt\nenergy", joules("adaptation")),
         ("adapt\ntime", seconds("adaptation_time")),
-        ("tasks till\nworn out", lambda r: lifetime(r["endurance_share_per_task"], r["tasks_until_worn_out"])),
+        ("tasks till\nworn out", lambda r: lifetime(r.endurance_share_per_task, r.tasks_until_worn_out)),
     )
     answering = (
         ("answer\nenergy", joules("inference")),
@@ -182,13 +186,13 @@ def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> 
         ("one\nevery", seconds("inference_interval")),
     )
 
-    def table(columns: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]) -> Table:
+    def table(columns: Sequence[tuple[str, Callable[["CountedResult"], str]]]) -> Table:
         made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
         made.add_column("", no_wrap=True)
         for heading, _ in columns:
             made.add_column(heading, justify="right", no_wrap=True)
         for record in records:
-            title = f"{method_title(record['method'])}\n· {PLACEMENT_SHORT[record['placement']]}"
+            title = f"{method_title(record.method)}\n· {PLACEMENT_SHORT[record.placement]}"
             made.add_row(title, *(form(record) for _, form in columns))
         return made
 
@@ -201,12 +205,12 @@ def _print_results(records: Sequence[Mapping[str, Any]], console: "Console") -> 
     print_table(console, table(answering))
 
 
-def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> None:
+def _print(report: "CountReport", out: Path | None, console: "Console") -> None:
     from rich.markup import escape
 
     console.print(_facts(report))
     console.print()
-    _print_results(report["results"], console)
+    _print_results(report.results, console)
     console.print(
         "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
         "next when all layers are busy[/]\n"
@@ -216,46 +220,46 @@ def _print(report: Mapping[str, Any], out: Path | None, console: "Console") -> N
         console.print(f"\n[bold]report:[/] {escape(str(out / 'report.json'))}", soft_wrap=True)
 
 
-def _facts(report: Mapping[str, Any]) -> "Table":
+def _facts(report: "CountReport") -> "Table":
     """What was counted: model, chip, its programming, and the adaptation."""
     from rich.markup import escape
     from rich.table import Table
 
     from ..reports.values import area, duration, si
 
-    device, programming, model = report["device"], report["programming"], report["model"]
-    own_name = "" if device["name"] == device["title"] else f"{escape(device['name'])}, "
+    device, programming, model = report.device, report.programming, report.model
+    own_name = "" if device.name == device.title else f"{escape(device.name)}, "
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
-    geometry = device["array"]
-    pool = programming["pool"]
+    geometry = device.array
+    pool = programming.pool
     facts.add_row(
         "model",
-        f"{escape(model['title'])}: {si(model['weights_in_cells'])} weights in {model['matrices']} matrices of "
-        f"{model['blocks']} blocks",
+        f"{escape(model.title)}: {si(model.weights_in_cells)} weights in {model.matrices} matrices of "
+        f"{model.blocks} blocks",
     )
     facts.add_row(
         "chip",
-        f"{own_name}{escape(device['title'])}: {geometry['arrays_used']:,} arrays of {geometry['rows']} × "
-        f"{geometry['columns']}, {area(device['area_square_meters']['total'])}",
+        f"{own_name}{escape(device.title)}: {geometry.arrays_used:,} arrays of {geometry.rows} × "
+        f"{geometry.columns}, {area(device.area_square_meters['total'])}",
     )
     facts.add_row(
         "programming",
-        f"{si(programming['cells'])} cells once, {si(programming['energy_joules'], 'J')}, "
-        f"{duration(programming['time_seconds'])}; {programming['pulses_mean']:.2f} ± "
-        f"{programming['pulses_mean_standard_error']:.2f} pulses a cell (estimated from a programmed sample of "
-        f"{programming['sample_cells']:,} cells)",
+        f"{si(programming.cells)} cells once, {si(programming.energy_joules, 'J')}, "
+        f"{duration(programming.time_seconds)}; {programming.pulses_mean:.2f} ± "
+        f"{programming.pulses_mean_standard_error:.2f} pulses a cell (estimated from a programmed sample of "
+        f"{programming.sample_cells:,} cells)",
     )
     if pool is not None:
-        facts.add_row("", f"of which beside the backbone {si(pool['cells'])} cells, {si(pool['energy_joules'], 'J')}")
-    config = report["config"]
+        facts.add_row("", f"of which beside the backbone {si(pool.cells)} cells, {si(pool.energy_joules, 'J')}")
+    config = report.config
     facts.add_row(
         "adaptation", f"{config['examples']} examples of {config['tokens']} tokens, {config['classes']} classes"
     )
     return facts
 
 
-def _points(report: Mapping[str, Any]) -> "Table":
+def _points(report: "CountReport") -> "Table":
     """What the reader should know beside the table."""
     from rich.markup import escape
     from rich.table import Table
@@ -266,17 +270,17 @@ def _points(report: Mapping[str, Any]) -> "Table":
     points = Table.grid(padding=(0, 1))
     ratios = [
         f"{ratio_title(name)} {ratio(value)}"
-        for name, value in report["programming"]["write_read_ratio"].items()
+        for name, value in report.programming.write_read_ratio.items()
         if value is not None
     ]
     points.add_row("•", f"Energy of a write against a read: {'; '.join(ratios)}.")
-    for record in report["results"]:
-        if (looked := record["compensation_energy_joules"]) is not None:
-            took = duration(record["compensation_time_seconds"])
-            title = f"{method_title(record['method'])}, {record['placement']}"
+    for record in report.results:
+        if (looked := record.compensation_energy_joules) is not None:
+            took = duration(record.compensation_time_seconds)
+            title = f"{method_title(record.method)}, {record.placement}"
             points.add_row("•", f"{title}: drift compensation takes {si(looked, 'J')} and {took} each time.")
-        if record["note"]:
-            points.add_row("•", f"{method_title(record['method'])}, {record['placement']}: {record['note']}.")
-    for message in report["messages"]:
+        if record.note:
+            points.add_row("•", f"{method_title(record.method)}, {record.placement}: {record.note}.")
+    for message in report.messages:
         points.add_row("!", f"[yellow]{escape(message)}[/]")
     return points

@@ -10,7 +10,7 @@ from ..inputs import json_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..reports.explain import Explanation
+    from ..reports.explain import Explainable, Explanation
 
 _DIGITS = 6
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         require("rich")
     report = read_explainable(args.report)
     if args.total is None:
-        several = len({(r["method"], r["placement"]) for r in report["results"]}) > 1
+        several = len({(r.method, r.placement) for r in report.results}) > 1
         record = None if args.method is None and several else choose_record(report, args.method, args.shots, args.seed)
         _print_totals(available(report, record), report, record is None, args.json)
         return 0
@@ -66,11 +66,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_explainable(path: Path) -> dict[str, Any]:
+def read_explainable(path: Path) -> "Explainable":
     """The report in a file or folder. Raises UsageError where there is none that can be explained."""
     from ..errors import UsageError
     from ..reports.reading import read_report
-    from ..reports.records import COMPARE_SCHEMA
+    from ..reports.records import COMPARE_SCHEMA, typed
 
     report = read_report(path)
     if report["schema"] == COMPARE_SCHEMA:
@@ -78,15 +78,16 @@ def read_explainable(path: Path) -> dict[str, Any]:
         kept = sorted(map(str, (folder / "cells").glob("*.json")))
         some = f": {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}" if kept else f" in {str(folder / 'cells')!r}"
         raise UsageError(f"a comparison has no prices of its own; explain one of its simulations{some}")
-    return report
+    explainable: Explainable = typed(report)
+    return explainable
 
 
 def _print_totals(
-    totals: dict[str, tuple[float, str]], report: dict[str, Any], records_left: bool, as_json: bool
+    totals: dict[str, tuple[float, str]], report: "Explainable", records_left: bool, as_json: bool
 ) -> None:
     from ..reports.explain import TOTALS
 
-    names = list(dict.fromkeys(f"{r['method']}:{r['placement']}" for r in report["results"]))
+    names = list(dict.fromkeys(f"{r.method}:{r.placement}" for r in report.results))
     if as_json:
         print(json_text({"totals": {name: value for name, (value, _) in totals.items()}, "methods": names}, indent=1))
         return
@@ -140,7 +141,7 @@ def _print(explanation: "Explanation", console: "Console") -> None:
         console.print("\n[bold]Sources[/]")
         sources = Table.grid(padding=(0, 1))
         for reference in explanation.references:
-            sources.add_row(escape(reference["key"]), escape(reference["citation"]))
+            sources.add_row(escape(reference.key), escape(reference.citation))
         console.print(sources)
 
 
@@ -151,7 +152,7 @@ def _behind(explanation: "Explanation") -> dict[str, str]:
     found: dict[str, dict[str, str]] = {}
     for line in explanation.lines:
         numbers = [
-            f"{number['key']} {number['text']} ({', '.join(filter(None, (number['status'], number['source'])))})"
+            f"{number.key} {number.text} ({', '.join(filter(None, (number.status, number.source)))})"
             for number in line.numbers
         ]
         cost = f"{line.formula}: {'; '.join(numbers)}"

@@ -1,4 +1,4 @@
-"""`edge-adapt pool`: train a pool of LoRA modules, or look into one."""
+"""`edge-adapt pool`: train a pool of LoRA modules, look into one, make one adapter of it."""
 
 import argparse
 from typing import Any
@@ -6,18 +6,19 @@ from typing import Any
 from ..errors import require
 from ..inputs import json_text
 from ..paths import expanded
+from . import pool_fit, pool_merge
 from .on_device import add_data_options
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `pool train` and `pool inspect`."""
+    """Add `pool train`, `inspect`, `merge` and `fit`."""
     training = "edge-adapt pool train --model minilm --tasks movie,tweets --out my-pool"
     looking = "edge-adapt pool inspect my-pool"
     parser = subparsers.add_parser(
         "pool",
-        help="train a pool of LoRA modules, look into one",
-        description="Train a pool of LoRA modules, or look into one.",
-        examples=[training, looking],
+        help="train a pool of LoRA modules, look into one, make one adapter of it",
+        description="Train a pool of LoRA modules, look into one, or make one adapter of it.",
+        examples=[training, looking, pool_merge.EXAMPLES[0]],
     )
     actions = parser.add_subparsers(title="commands", dest="action", metavar="COMMAND")
 
@@ -60,6 +61,9 @@ def add_parser(subparsers: Any) -> None:
     inspect.add_argument("path", help="folder of a pool or of one adapter in peft format")
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=run)
+
+    pool_merge.add_parser(actions)
+    pool_fit.add_parser(actions)
 
 
 def kept(args: argparse.Namespace) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from ..errors import UsageError
@@ -20,7 +21,7 @@ from ..runtime.manifest import Manifest
 from ..workloads.families import POOLING_WORDS
 from ..workloads.models import load_backbone
 from ..workloads.peft_config import CONFIG_FILE
-from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, save_module
+from ..workloads.peft_folder import WEIGHTS_FILE, LoraModule, write_files
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.shapes import ModelShape
 
@@ -66,16 +67,23 @@ def write_peft(
         raise UsageError(f"{out} is there already; give another name")
     module, magnitudes = as_lora(manifest, state, model, pool)
     with writing(out), whole_folder(out) as folder:
-        save_module(folder / "adapter", module)
-        for file in (folder / "adapter").iterdir():
-            file.rename(folder / file.name)
-        (folder / "adapter").rmdir()
-        if magnitudes:
-            _add_magnitudes(folder, magnitudes)
-        head = {name: np.ascontiguousarray(state[name][: len(labels)]) for name in ("head.weight", "head.bias")}
         features = manifest.origin.get("features", POOLING_WORDS["mean"])
-        metadata = {"labels": json.dumps(labels, ensure_ascii=False), "features": features}
-        (folder / HEAD_FILE).write_bytes(save(head, metadata))
+        write_with_head(folder, module, magnitudes, state, labels, features)
+
+
+def write_with_head(
+    folder: Path, module: LoraModule, magnitudes: Mapping[str, np.ndarray], state: State, labels: tuple[str, ...],
+    features: str,
+) -> None:  # fmt: skip
+    """Into a folder that is there: the files of an adapter, one of DoRA where there are magnitudes, and the head of a
+    state, with the names of its rows and in words what it sees. Raises `OSError`.
+    """
+    write_files(folder, module)
+    if magnitudes:
+        _add_magnitudes(folder, magnitudes)
+    head = {name: np.ascontiguousarray(state[name][: len(labels)]) for name in ("head.weight", "head.bias")}
+    metadata = {"labels": json.dumps(labels, ensure_ascii=False), "features": features}
+    (folder / HEAD_FILE).write_bytes(save(head, metadata))
 
 
 def as_lora(
@@ -98,19 +106,21 @@ def as_lora(
         raise UsageError("the bundle does not say with which options it was exported; export it again")
     method = get_method(manifest.method, **manifest.origin["options"])  # refuses what this version does not know
     form = method.lora_form(state, *(_pool_of(manifest, model, pool) if method.needs_pool else (None, None)))
-    return _module(form, manifest), form.magnitudes
+    kept_as = {"task": manifest.task, "base_model": manifest.model.name, "base_fingerprint": manifest.model.fingerprint}
+    return module_of(form, manifest.method, **kept_as), form.magnitudes
 
 
-def _module(form: LoraForm, manifest: Manifest) -> LoraModule:
+def module_of(form: LoraForm, name: str, *, task: str, base_model: str, base_fingerprint: str) -> LoraModule:
+    """The two matrices of every linear as a module, float32."""
     return LoraModule(
-        name=manifest.method,
+        name=name,
         rank=max(len(matrix) for matrix in form.a.values()),
         scale=form.scale,
         a={name: matrix.astype(np.float32) for name, matrix in form.a.items()},
         b={name: matrix.astype(np.float32) for name, matrix in form.b.items()},
-        task=manifest.task,
-        base_model=manifest.model.name,
-        base_fingerprint=manifest.model.fingerprint,
+        task=task,
+        base_model=base_model,
+        base_fingerprint=base_fingerprint,
     )
 
 
@@ -132,7 +142,9 @@ def _add_magnitudes(folder: Path, magnitudes: Mapping[str, np.ndarray]) -> None:
     """Make a LoRA folder one of DoRA."""
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     (folder / CONFIG_FILE).write_text(json.dumps(config | {"use_dora": True}, indent=2) + "\n", encoding="utf-8")
+    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as file:
+        metadata = file.metadata()
     tensors = load_file(folder / WEIGHTS_FILE)
     for name, value in magnitudes.items():
         tensors[f"base_model.model.{name}.lora_magnitude_vector"] = np.ascontiguousarray(value)
-    (folder / WEIGHTS_FILE).write_bytes(save(tensors, {"format": "pt"}))
+    (folder / WEIGHTS_FILE).write_bytes(save(tensors, metadata))

@@ -115,7 +115,7 @@ def check_parity(
     cases = [_inputs(batch) for batch in real]
     if vocabulary:
         longest = max(inputs["input_ids"].shape[1] for inputs, _ in cases)
-        cases += _random_texts(vocabulary, taught, longest)
+        cases += _random_texts(vocabulary, taught, longest, _mask_token(adaptation))
     else:
         cases += _random_images(next(iter(cases[0][0].values())).shape[1:], taught)
     found.batches = [list(next(iter(inputs.values())).shape) for inputs, _ in cases]
@@ -166,13 +166,26 @@ def _random_images(shape: tuple[int, ...], taught: int) -> Iterator[tuple[Feeds,
         yield {"pixel_values": rng.normal(size=(count, *shape)).astype(np.float32)}, rng.integers(0, taught, count)
 
 
-def _random_texts(vocabulary: int, taught: int, longest: int) -> Iterator[tuple[Feeds, np.ndarray]]:
+def _mask_token(adaptation: Adaptation) -> int | None:
+    """The id of a masked token, where the model knows it: ESM-2 divides by the share of a text that is not masked, and
+    counts masks among the padding, too.
+    """
+    found = getattr(getattr(adaptation.module.encoder, "config", None), "mask_token_id", None)
+    return found if isinstance(found, int) else None
+
+
+def _random_texts(
+    vocabulary: int, taught: int, longest: int, mask_token: int | None
+) -> Iterator[tuple[Feeds, np.ndarray]]:
+    """`mask_token`: left out, in front of padding and in it."""
     rng = np.random.default_rng(0)
     for examples, tokens in ((examples, min(tokens, longest)) for examples, tokens in SHAPES):
         lengths = rng.integers(1, tokens + 1, examples)
         lengths[0] = tokens
         mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
         ids = rng.integers(0, vocabulary, (examples, tokens))
+        if mask_token is not None:
+            ids[ids == mask_token] = (mask_token + 1) % vocabulary
         yield _inputs(Batch(ids, mask, rng.integers(0, taught, examples)))
 
 

@@ -75,6 +75,10 @@ class Method(ABC):
     `rivals` are the methods that it is held against, the nearest first: reports are about a method that names some.
     Those of a method are not those of one that is made from it.
 
+    `candidates` are what a search of the method's recipe tries (`benchmarks/recipe_search.py`), five of them: each maps
+    `rate.GROUP` to a learning rate, `recipe.FIELD` to a field of the recipe, or an option to a value; () for the usual
+    ones, its own rates half a decade aside. They are not those of a method that is made from it.
+
     `for_images` holds what the recipe for images has other than that for texts (`image_form`), `forward_only` what was
     found for training by forward passes alone; recipes without an entry keep the rates of the method's gradient steps.
     """
@@ -91,6 +95,7 @@ class Method(ABC):
     start: ClassVar[str] = "frozen"
     untrained: ClassVar[str] = ""
     rivals: ClassVar[tuple[str, ...]] = ()
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
     other_kind: ClassVar[str] = ""
     """For a method of one kind of model: what to take for the other kind."""
@@ -104,6 +109,7 @@ class Method(ABC):
 
     def __init_subclass__(cls) -> None:
         cls.rivals = cls.__dict__.get("rivals", ())
+        cls.candidates = cls.__dict__.get("candidates", ())
 
     @abstractmethod
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:

@@ -49,13 +49,15 @@ def write_report(report: Mapping[str, Any], out: Path) -> ReportPaths:
         require(module)
     from .figures import draw_all
     from .page import render
+    from .records import SimulateReport, from_plain
     from .records_csv import records_csv
 
-    drawings = draw_all(report)
+    typed = from_plain(SimulateReport, report)
+    drawings = draw_all(typed)
     files = {
         "report.json": to_json(report),
-        "report.html": render(report, drawings),
-        "results.csv": records_csv(report),
+        "report.html": render(typed, drawings),
+        "results.csv": records_csv(typed),
     }
     names = [f"figures/{name}.svg" for name in drawings]
     files |= {name: drawing.svg for name, drawing in zip(names, drawings.values(), strict=True)}
@@ -65,6 +67,7 @@ def write_report(report: Mapping[str, Any], out: Path) -> ReportPaths:
 
 def print_summary(report: Mapping[str, Any], console: "Console", paths: ReportPaths | None = None) -> None:
     """Print the summary of a valid report on a `rich` console, and where the report is when `paths` is given."""
+    from .records import SimulateReport, from_plain
     from .terminal import print_summary as show
 
-    show(report, console, paths)
+    show(from_plain(SimulateReport, report), console, paths)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import ReportPaths, to_json
 from .compare_findings import compare_findings
 from .compare_store import check_folder, write_files
+from .records import CompareReport, from_plain
+from .records.compare import Compared
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +23,8 @@ __all__ = ["check_folder", "print_comparison", "with_findings", "write_compariso
 
 def with_findings(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """The comparison with its `findings`: objects with `topic` and `text`, most important first."""
-    return {**comparison, "findings": [dataclasses.asdict(finding) for finding in compare_findings(comparison)]}
+    found = compare_findings(from_plain(Compared, comparison))
+    return {**comparison, "findings": [dataclasses.asdict(finding) for finding in found]}
 
 
 def write_comparison(comparison: Mapping[str, Any], out: Path) -> ReportPaths:
@@ -40,10 +43,11 @@ def write_comparison(comparison: Mapping[str, Any], out: Path) -> ReportPaths:
         require(module)
     from .compare_page import draw_all, render
 
-    drawings = draw_all(comparison)
+    typed = from_plain(CompareReport, comparison)
+    drawings = draw_all(typed)
     files = {f"figures/{name}.svg": drawing.svg for name, drawing in drawings.items()}
     figures = tuple(out / name for name in files)
-    files |= {"compare.html": render(comparison, drawings), "compare.json": to_json(comparison)}
+    files |= {"compare.html": render(typed, drawings), "compare.json": to_json(comparison)}
     write_files(out, files)
     return ReportPaths(out, out / "compare.json", out / "compare.html", figures)
 
@@ -56,7 +60,8 @@ def print_comparison(comparison: Mapping[str, Any], console: "Console", paths: R
     from .compare_page import facts
     from .values import JOIN
 
-    for lines, gap in ((facts(comparison), 2), ([(f["topic"], f["text"]) for f in comparison["findings"]], 2)):
+    typed = from_plain(CompareReport, comparison)
+    for lines, gap in ((facts(typed), 2), ([(f.topic, f.text) for f in typed.findings], 2)):
         grid = Table.grid(padding=(0, gap))
         grid.add_column(style="bold", max_width=24)
         grid.add_column(overflow="fold")

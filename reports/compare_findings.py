@@ -8,17 +8,18 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from .compare_rows import (
-    Comparison,
     common_tasks,
     devices_of,
     never_wears,
     row_like,
     rows_on,
+    tasks_in,
     tasks_of,
 )
 from .findings import Finding, points_of
 from .frontier import frontier
 from .paired import FEWEST_EXAMPLES
+from .records.compare import Compared
 from .rows import Row
 from .uncertainty import Errors
 from .values import JOIN, count, digits, si, signed, times
@@ -27,7 +28,7 @@ _FEWEST_RARER = 5
 """Fewer wrong answers, or right ones, and the normal standard error of their share is far too small."""
 
 
-def compare_findings(comparison: Comparison) -> list[Finding]:
+def compare_findings(comparison: Compared) -> list[Finding]:
     """The findings, most important first. A topic without data gives none."""
     devices, errors = devices_of(comparison), _errors(comparison)
     return [
@@ -55,7 +56,7 @@ def _accuracy(row: Row, name: str = "accuracy_chip") -> str:
     return f"{100 * _mean(row, name):.1f}{JOIN}%"
 
 
-def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
+def _budgets(comparison: Compared, device: str) -> Iterator[Finding]:
     """Which methods are worth their energy: the frontier, walked from cheap to expensive. No row is called more
     accurate than another inside the error.
     """
@@ -66,7 +67,7 @@ def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
     steps = [f"{front[0].title} for {_energy(front[0])} ({_accuracy(front[0])})"]
     for before, row in pairwise(front):
         steps.append(f"{row.title} for {_energy(row)} ({_accuracy(row)}, {_difference(errors, row, before)})")
-    mine = list(dict.fromkeys(record["task"] for row in rows for record in row.records))
+    mine = tasks_in(rows)
     alone = "" if len(mine) == len(tasks_of(comparison)) else f" (over {_listed(mine)} alone)"
     text = (
         f"More energy for one adaptation{alone} buys accuracy on the chip in these steps, each larger than the "
@@ -93,8 +94,8 @@ def _budgets(comparison: Comparison, device: str) -> Iterator[Finding]:
     yield Finding(f"energy budget on {device}", text)
 
 
-def _errors(comparison: Comparison) -> Errors:
-    return Errors.of_tasks(comparison["tasks"])
+def _errors(comparison: Compared) -> Errors:
+    return Errors.of_tasks(comparison.tasks)
 
 
 def _difference(errors: Errors, row: Row, other: Row) -> str:
@@ -121,7 +122,7 @@ def _joined(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
-def _cheapest(comparison: Comparison) -> Iterator[Finding]:
+def _cheapest(comparison: Compared) -> Iterator[Finding]:
     """On which device adapting, and one answer, costs least, over the tasks that all devices share."""
     tasks, devices = common_tasks(comparison), devices_of(comparison)
     if len(devices) < 2 or not tasks:
@@ -210,13 +211,13 @@ def _lifetimes(device: str, rows: Sequence[Row]) -> Iterator[Finding]:
     yield Finding(f"lifetime on {device}", text.strip())
 
 
-def _precision(comparison: Comparison) -> Iterator[Finding]:
+def _precision(comparison: Compared) -> Iterator[Finding]:
     """What the size of the test sets alone leaves open: the binomial standard error of the best accuracy.
 
     It needs some right and some wrong answers: a method that gets 12 of 12 right has no error of 0 points.
     """
-    known = [r["accuracy_chip"] for r in comparison["results"] if r["accuracy_chip"] is not None]
-    examples = min((task["test_examples"] for task in comparison["tasks"]), default=0)
+    known = [r.accuracy_chip for r in comparison.results if r.accuracy_chip is not None]
+    examples = min((task.test_examples for task in comparison.tasks), default=0)
     if known and examples:
         best = max(known)
         rarer = round(min(best, 1 - best) * examples)
@@ -235,14 +236,14 @@ def _precision(comparison: Comparison) -> Iterator[Finding]:
         )
 
 
-def _programming(comparison: Comparison) -> Iterator[Finding]:
+def _programming(comparison: Compared) -> Iterator[Finding]:
     """What the one-time programming costs."""
     parts = []
-    for device in comparison["devices"]:
-        cost = device["programming"]
-        error = cost["weight_error_relative"]
+    for device in comparison.devices:
+        cost = device.programming
+        error = cost.weight_error_relative
         wrong = "" if error is None else f", weight error {_share(error)}"
-        parts.append(f"{si(cost['energy_joules'], 'J')} on {device['device']} ({count(cost['cells'])} cells{wrong})")
+        parts.append(f"{si(cost.energy_joules, 'J')} on {device.device} ({count(cost.cells)} cells{wrong})")
     if parts:
         yield Finding("programming", f"Programming the backbone and the pool once takes {'; '.join(parts)}.")
 
@@ -251,7 +252,7 @@ def _share(share: float) -> str:
     return f"{digits(100 * share, 2)}{JOIN}%"
 
 
-def _failures(comparison: Comparison) -> Iterator[Finding]:
-    failed = [cell for cell in comparison["cells"] if cell["status"] == "failed"]
+def _failures(comparison: Compared) -> Iterator[Finding]:
+    failed = [cell for cell in comparison.cells if cell.status == "failed"]
     for cell in failed:
-        yield Finding("failed", f"{cell['device']}, {cell['task']}: {cell['message']}")
+        yield Finding("failed", f"{cell.device}, {cell.task}: {cell.message}")

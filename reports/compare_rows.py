@@ -1,37 +1,39 @@
 """Groups the records of a comparison: rows per device and task, and per device over all tasks."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from .records.compare import Compared, ComparedResult
 from .rows import Row, rows_of
 
-Comparison = Mapping[str, Any]
 
-
-def devices_of(comparison: Comparison) -> list[str]:
+def devices_of(comparison: Compared) -> list[str]:
     """The devices with results, in the order asked for."""
-    return [device["device"] for device in comparison["devices"]]
+    return [device.device for device in comparison.devices]
 
 
-def tasks_of(comparison: Comparison) -> list[str]:
+def tasks_of(comparison: Compared) -> list[str]:
     """The tasks with results, in the order asked for."""
-    return [task["task"] for task in comparison["tasks"]]
+    return [task.task for task in comparison.tasks]
 
 
-def rows_on(comparison: Comparison, device: str, tasks: Iterable[str] | None = None) -> list[Row]:
+def rows_on(comparison: Compared, device: str, tasks: Iterable[str] | None = None) -> list[Row]:
     """Rows of one device: each holds the records of all seeds and of all `tasks` (None: every one of the device)."""
     wanted = None if tasks is None else set(tasks)
     return rows_of(
-        record
-        for record in comparison["results"]
-        if record["device"] == device and (wanted is None or record["task"] in wanted)
+        record for record in comparison.results if record.device == device and (wanted is None or record.task in wanted)
     )
 
 
-def common_tasks(comparison: Comparison) -> list[str]:
+def common_tasks(comparison: Compared) -> list[str]:
     """Tasks that every device with results has: over these, devices can be compared."""
-    done = {(cell["device"], cell["task"]) for cell in comparison["cells"] if cell["status"] == "done"}
+    done = {(cell.device, cell.task) for cell in comparison.cells if cell.status == "done"}
     return [task for task in tasks_of(comparison) if all((d, task) in done for d in devices_of(comparison))]
+
+
+def tasks_in(rows: Iterable[Row]) -> list[str]:
+    """The tasks whose records are in the rows."""
+    records = [record for row in rows for record in row.records]
+    return list(dict.fromkeys(record.task for record in records if isinstance(record, ComparedResult)))
 
 
 def row_like(rows: Sequence[Row], wanted: Row) -> Row | None:

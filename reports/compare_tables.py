@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from . import tables
-from .compare_rows import Comparison, rows_on
+from .compare_rows import rows_on
+from .records.compare import Compared, ComparedCell
 from .rows import seeds_in_words
 from .tables import Cell, Table
 from .values import area, count, digits, duration, si
@@ -30,21 +30,21 @@ class GroupedTable:
     notes: Sequence[str]
 
 
-def results(comparison: Comparison, task: str, colours: Mapping[str, str]) -> GroupedTable:
+def results(comparison: Compared, task: str, colours: Mapping[str, str]) -> GroupedTable:
     """All methods on all devices for one task, with the failures in their place."""
     groups, shown = [], None
     notes: dict[str, None] = {}
-    for cell in comparison["cells"]:
-        if cell["task"] != task:
+    for cell in comparison.cells:
+        if cell.task != task:
             continue
-        rows = rows_on(comparison, cell["device"], [task])
+        rows = rows_on(comparison, cell.device, [task])
         if not rows:
-            groups.append(Group(cell["device"], (), cell["message"]))
+            groups.append(Group(cell.device, (), cell.message))
             continue
         table = tables.results(rows, colours)
         shown = rows, table
         notes |= dict.fromkeys(table.notes)
-        groups.append(Group(cell["device"], table.rows))
+        groups.append(Group(cell.device, table.rows))
     if shown is None:
         return GroupedTable("No simulation of this task ended well.", ("device",), groups, ())
     rows, table = shown
@@ -58,22 +58,22 @@ def results(comparison: Comparison, task: str, colours: Mapping[str, str]) -> Gr
     )  # fmt: skip
 
 
-def devices(comparison: Comparison) -> Table:
+def devices(comparison: Compared) -> Table:
     """Each chip, and what programming it once takes."""
     lines = []
-    for device in comparison["devices"]:
-        cost = device["programming"]
-        error, failed = cost["weight_error_relative"], cost["failed_cells"]
+    for device in comparison.devices:
+        cost = device.programming
+        error, failed = cost.weight_error_relative, cost.failed_cells
         lines.append(
             [
-                Cell(device["device"], below=device["title"]),
-                Cell(count(device["arrays_used"]), device["arrays_used"]),
-                Cell(area(device["area_square_meters"]), device["area_square_meters"]),
-                Cell(count(cost["cells"]), cost["cells"]),
-                Cell("–" if cost["pulses_mean"] is None else digits(cost["pulses_mean"]), cost["pulses_mean"]),
+                Cell(device.device, below=device.title),
+                Cell(count(device.arrays_used), device.arrays_used),
+                Cell(area(device.area_square_meters), device.area_square_meters),
+                Cell(count(cost.cells), cost.cells),
+                Cell("–" if cost.pulses_mean is None else digits(cost.pulses_mean), cost.pulses_mean),
                 Cell(count(failed), failed),
-                Cell(si(cost["energy_joules"], "J"), cost["energy_joules"]),
-                Cell(duration(cost["time_seconds"]), cost["time_seconds"]),
+                Cell(si(cost.energy_joules, "J"), cost.energy_joules),
+                Cell(duration(cost.time_seconds), cost.time_seconds),
                 Cell("–" if error is None else digits(100 * error, 2), error),
             ]
         )
@@ -85,24 +85,24 @@ def devices(comparison: Comparison) -> Table:
     )  # fmt: skip
 
 
-def cells(comparison: Comparison) -> Table:
+def cells(comparison: Compared) -> Table:
     """Every simulation of the table: how it ended."""
     lines = [
         [
-            Cell(f"{cell['device']}, {cell['task']}"),
+            Cell(f"{cell.device}, {cell.task}"),
             Cell(_ending(cell)),
-            Cell(duration(cell["seconds"]), cell["seconds"]),
-            Cell(cell["config_hash"]),
+            Cell(duration(cell.seconds), cell.seconds),
+            Cell(cell.config_hash),
         ]
-        for cell in comparison["cells"]
+        for cell in comparison.cells
     ]
     return Table("Every simulation.", ("device, task", "ended", "wall time", "configuration"), lines,
                  frozenset({0, 1, 3}))  # fmt: skip
 
 
-def _ending(cell: Mapping[str, Any]) -> str:
-    if cell["status"] == "failed":
-        return f"failed: {cell['message']}"
-    if cell["kept"]:
+def _ending(cell: ComparedCell) -> str:
+    if cell.status == "failed":
+        return f"failed: {cell.message}"
+    if cell.kept:
         return "done, kept from an earlier call, same inputs"
-    return f"done again; changed: {'; '.join(cell['changed'])}" if cell["changed"] else "done"
+    return f"done again; changed: {'; '.join(cell.changed)}" if cell.changed else "done"

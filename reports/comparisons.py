@@ -1,9 +1,8 @@
 """Which rows of a report are compared, and which of these comparisons were named before as what a run decides."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from .paired import Side, compared
+from .paired import Answers, Side, compared
 from .records import OUTCOMES
 from .records.conclusions import Comparison
 from .rows import Series, rivals_of, subject_of
@@ -14,24 +13,24 @@ recovery.
 """
 
 
-def comparisons(report: Mapping[str, Any]) -> list[Comparison]:
-    """The report's `comparisons`, the primary ones first: the subject against every other row, every trained row
+def comparisons(answers: Answers) -> list[Comparison]:
+    """The `comparisons` of a report, the primary ones first: the subject against every other row, every trained row
     against its start, and every trained row, adapted again, against itself before that.
     """
     found: dict[tuple[int, Side, Side], Comparison] = {}
-    for shots in dict.fromkeys(record["shots"] for record in report["results"]):
-        rows = _rows(report, shots)
+    for shots in dict.fromkeys(record.shots for record in answers.results):
+        rows = _rows(answers, shots)
         subject = subject_of(rows)
         for one, other in _pairs(rows, subject):
             key = (shots, one, other)
-            if key not in found and (entry := compared(report, shots, one, other, _primary(subject, one, other))):
+            if key not in found and (entry := compared(answers, shots, one, other, _primary(subject, one, other))):
                 found[key] = entry
     return sorted(found.values(), key=lambda entry: not entry.primary)
 
 
-def _rows(report: Mapping[str, Any], shots: int) -> dict[Series, str | None]:
+def _rows(answers: Answers, shots: int) -> dict[Series, str | None]:
     """Each row with the method that is its start."""
-    return {(r["method"], r["placement"]): r["start"] for r in report["results"] if r["shots"] == shots}
+    return {(r.method, r.placement): r.start for r in answers.results if r.shots == shots}
 
 
 def _pairs(rows: Mapping[Series, str | None], subject: Series | None) -> Iterator[tuple[Side, Side]]:
@@ -57,10 +56,3 @@ def _primary(subject: Series | None, one: Side, other: Side) -> bool:
     if one.outcome != other.outcome:
         return True
     return (other.method, other.placement) == rivals_of(subject)[0] and one.outcome in PRIMARY_OUTCOMES
-
-
-def find(report: Mapping[str, Any], shots: int, one: Side, other: Side) -> Mapping[str, Any] | None:
-    """The entry of a comparison in a finished report."""
-    wanted = (shots, one.method, one.placement, one.outcome, other.method, other.placement, other.outcome)
-    names = ("shots", "method", "placement", "outcome", "against_method", "against_placement", "against_outcome")
-    return next((c for c in report["comparisons"] if tuple(c[n] for n in names) == wanted), None)

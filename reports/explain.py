@@ -6,14 +6,20 @@ Works on `report.json` alone, of `edge-adapt simulate` and of `edge-adapt count`
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UsageError, unknown_name
-from .records import FIELDS, Field
+from .records import FIELDS, CountReport, Field, SimulateReport
+from .records.conclusions import Reference
+from .records.count import CountedResult
+from .records.device import Cost, CostNumber
+from .records.results import Result
 from .records.spec import ARRAYS, Total
 from .schema import ReportError
 
 _TOLERANCE = 1e-9
+
+Explainable = SimulateReport | CountReport
+Record = Result | CountedResult
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Line:
     unit: str
     total: float
     formula: str
-    numbers: tuple[Mapping[str, Any], ...]
+    numbers: tuple[CostNumber, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Explanation:
     unit: str
     total: float
     lines: tuple[Line, ...]
-    references: tuple[Mapping[str, Any], ...]
+    references: tuple[Reference, ...]
 
     def by_component(self) -> dict[str, float]:
         """The sum of each component's lines."""
@@ -80,18 +86,17 @@ class Explanation:
         return {name: math.fsum(parts) for name, parts in found.items()}
 
 
-def choose_record(
-    report: Mapping[str, Any], method: str | None, shots: int | None = None, seed: int | None = None
-) -> Mapping[str, Any]:
+def choose_record(report: Explainable, method: str | None, shots: int | None = None, seed: int | None = None) -> Record:
     """The first record of `METHOD` or `METHOD:PLACEMENT`; without `method`, of the only one there is.
 
     Raises:
         UsageError: no such record, or several methods and none chosen.
     """
     records = [
-        r for r in report["results"] if shots in (None, r.get("shots")) and seed in (None, r.get("seed"))
+        r for r in report.results
+        if shots in (None, getattr(r, "shots", None)) and seed in (None, getattr(r, "seed", None))
     ]  # fmt: skip
-    names = list(dict.fromkeys(f"{r['method']}:{r['placement']}" for r in records))
+    names = list(dict.fromkeys(f"{r.method}:{r.placement}" for r in records))
     if not records:
         raise UsageError(f"the report has no record with shots {shots} and seed {seed}")
     if method is None:
@@ -100,13 +105,13 @@ def choose_record(
         return records[0]
     name, _, placement = method.partition(":")
     wanted = f"{name}:{placement.upper()}" if placement else name
-    found = [r for r in records if wanted in (r["method"], f"{r['method']}:{r['placement']}")]
+    found = [r for r in records if wanted in (r.method, f"{r.method}:{r.placement}")]
     if not found:
         raise UsageError(unknown_name("method in the report", wanted, names))
     return found[0]
 
 
-def available(report: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, tuple[float, str]]:
+def available(report: Explainable, record: Record | None) -> dict[str, tuple[float, str]]:
     """The totals that the report has, with their values and units."""
     found = {}
     for name, total in TOTALS.items():
@@ -124,7 +129,7 @@ def needs_record(name: str) -> bool:
     return TOTALS[name].place == "record"
 
 
-def explain(report: Mapping[str, Any], name: str, record: Mapping[str, Any] | None = None) -> Explanation:
+def explain(report: Explainable, name: str, record: Record | None = None) -> Explanation:
     """The lines behind a total, the largest component first; `record` for the totals of one record.
 
     Raises:
@@ -145,22 +150,22 @@ def explain(report: Mapping[str, Any], name: str, record: Mapping[str, Any] | No
     return explanation
 
 
-def _value(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> float | None:
-    holder: Any = record if total.place == "record" else report[total.place]
-    value = holder.get(total.field.name)
+def _value(report: Explainable, record: Record | None, total: _Total) -> float | None:
+    holder = record if total.place == "record" else getattr(report, total.place)
+    value = getattr(holder, total.field.name, None)  # of a count, not every total is known
     return value.get("total") if isinstance(value, Mapping) else value
 
 
-def _lines(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _Total) -> tuple[Line, ...]:
+def _lines(report: Explainable, record: Record | None, total: _Total) -> tuple[Line, ...]:
     if total.said.counts == ARRAYS:
-        counts: Mapping[str, float] = {"arrays": report["device"]["array"]["arrays_used"]}
+        counts: Mapping[str, float] = {"arrays": report.device.array.arrays_used}
     else:
-        holder: Any = record if total.place == "record" else report[total.place]
-        counts = holder.get(total.said.counts)
-    if counts is None or "costs" not in report["device"]:
+        holder = record if total.place == "record" else getattr(report, total.place)
+        counts = getattr(holder, total.said.counts)
+    if counts is None:
         raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
     wanted, part = total.quantity, total.said.part
-    costs = [c for c in report["device"]["costs"] if c["quantity"] == wanted and part in ("", c["part"])]
+    costs = [c for c in report.device.costs if c.quantity == wanted and part in ("", c.part)]
     lines = [line for line in (_line(cost, counts) for cost in costs) if line.events or line.total]
     sums: dict[str, float] = {}
     for line in lines:
@@ -168,33 +173,30 @@ def _lines(report: Mapping[str, Any], record: Mapping[str, Any] | None, total: _
     return tuple(sorted(lines, key=lambda line: (-sums[line.component], line.component)))
 
 
-def _line(cost: Mapping[str, Any], counts: Mapping[str, float]) -> Line:
+def _line(cost: Cost, counts: Mapping[str, float]) -> Line:
     """Of number, value and tally two are known, and the third follows."""
-    named = [*cost["counts"], *([cost["tally"]] if cost["tally"] else [])]
+    named = [*cost.counts, *([cost.tally] if cost.tally else [])]
     if missing := [name for name in named if name not in counts]:
-        raise ReportError(f"the cost of {cost['event']!r} is for the count {missing[0]!r}, which the report lacks")
-    events, each = math.fsum(counts[name] for name in cost["counts"]), cost["value"]
-    if not cost["tally"]:
+        raise ReportError(f"the cost of {cost.event!r} is for the count {missing[0]!r}, which the report lacks")
+    events, each = math.fsum(counts[name] for name in cost.counts), cost.value
+    if not cost.tally:
         total = events * (each or 0.0)
     else:
-        total = counts[cost["tally"]]
-        if cost["counts"]:
+        total = counts[cost.tally]
+        if cost.counts:
             each = total / events if events else None
         else:
             events = total / each if each else 0.0
-    return Line(
-        cost["component"], cost["event"], events, each, cost["unit"], total, cost["formula"], tuple(cost["numbers"])
-    )
+    return Line(cost.component, cost.event, events, each, cost.unit, total, cost.formula, tuple(cost.numbers))
 
 
-def _subject(record: Mapping[str, Any] | None, total: _Total) -> str:
+def _subject(record: Record | None, total: _Total) -> str:
     if total.place != "record" or record is None:
         return "backbone and pool, once" if total.place == "programming" else "all arrays"
-    draw = [f"{record[key]} {key}" if key == "shots" else f"{key} {record[key]}" for key in ("shots", "seed")
-            if key in record]  # fmt: skip
-    return ", ".join((f"{record['method']}:{record['placement']}", *draw))
+    draw = [f"{record.shots} shots", f"seed {record.seed}"] if isinstance(record, Result) else []
+    return ", ".join((f"{record.method}:{record.placement}", *draw))
 
 
-def _references(report: Mapping[str, Any], lines: Sequence[Line]) -> tuple[Mapping[str, Any], ...]:
-    used = {number["source"] for line in lines for number in line.numbers}
-    return tuple(reference for reference in report["references"] if reference["key"] in used)
+def _references(report: Explainable, lines: Sequence[Line]) -> tuple[Reference, ...]:
+    used = {number.source for line in lines for number in line.numbers}
+    return tuple(reference for reference in report.references if reference.key in used)

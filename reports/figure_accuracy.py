@@ -72,10 +72,9 @@ def energy_panels(
         axes_of = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         _margins(figure)
         ends = [(r.stat("accuracy_chip").mean or 0, errors.mean(r, "chip") or 0) for r in drawn]
-        runs = [record["accuracy_chip"] for r in drawn for record in r.records]
+        runs = [record.accuracy_chip for r in drawn for record in r.records]
         low, high = _limits([*runs, *(mean + sign * error for mean, error in ends for sign in (-1, 1))], 0.12)
-        energies = [record["adaptation_energy_joules"] for r in drawn for record in r.records]
-        energies = [e for e in energies if e]
+        energies = [e for r in drawn for record in r.records if (e := record.adaptation_energy_joules)]
         for axes, (panel, group) in zip(axes_of, groups.items(), strict=True):
             axes.set_xscale("log")
             axes.set_xlim(min(energies) / 4, max(energies) * 4)
@@ -218,8 +217,8 @@ def _marker_style(row: Row, colours: Mapping[str, str]) -> dict[str, Any]:
 def _point(axes: "Axes", row: Row, colours: Mapping[str, str], errors: "Errors") -> None:
     """Every run faintly, then the mean with its standard error."""
     colour = colours[row.method]
-    seeds = [(r["adaptation_energy_joules"], r["accuracy_chip"]) for r in row.records]
-    seeds = [(energy, accuracy) for energy, accuracy in seeds if energy and accuracy is not None]
+    runs = [(r.adaptation_energy_joules, r.accuracy_chip) for r in row.records]
+    seeds = [(energy, accuracy) for energy, accuracy in runs if energy and accuracy is not None]
     energy, accuracy = row.stat("adaptation_energy_joules").mean, row.stat("accuracy_chip")
     assert energy is not None  # the caller draws known rows only
     assert accuracy.mean is not None

@@ -1,9 +1,9 @@
 """The programming figures: how many pulses cells took, and one tile as wanted, as programmed and the difference."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .canvas import INK, MUTED, WIDE_INCHES, Drawing, finish, is_wide, new_figure, quiet_axes
+from .records.programming import Programming, Tile
 from .values import count, digits, si
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ _MOST_BARS = 80
 _CLIPPED_PERCENTILE = 99.0
 
 
-def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) -> Drawing | None:
+def pulses(programming: Programming, width_inches: float = WIDE_INCHES) -> Drawing | None:
     """Histogram of program-and-verify pulses per cell and the share of cells not yet done. None without pulses."""
     import numpy as np
 
-    counts = np.asarray(programming["pulses_histogram"], dtype=np.int64)
+    counts = np.asarray(programming.pulses_histogram, dtype=np.int64)
     cells = int(counts.sum())
     if cells == 0:
         return None
@@ -32,12 +32,12 @@ def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) ->
             left=0.65 / width_inches, right=1 - 0.11 / width_inches, top=0.86 if wide else 0.925,
             bottom=0.19 if wide else 0.1, wspace=0.27, hspace=0.46,
         )  # fmt: skip
-        failed = programming["failed_cells"]
+        failed = programming.failed_cells
         _histogram(bars, counts, programming)
         _tail(tail, counts, failed)
         for axes in (bars, tail):
             quiet_axes(axes, "y")
-        mean = programming["pulses_mean"]
+        mean = programming.pulses_mean
         average = "unknown" if mean is None else digits(mean)
         words = f"{count(cells)} cells, mean {average} pulses, {count(failed)} out of tolerance"
         return finish(
@@ -48,11 +48,11 @@ def pulses(programming: Mapping[str, Any], width_inches: float = WIDE_INCHES) ->
             "number of pulses they took (0: already within tolerance). Second: share of cells that needed more than so "
             "many pulses, logarithmic, to show the tail.",
             f"Histogram of write pulses per cell and the share of cells not yet done after k pulses. {words}.",
-            programming["label"],
+            programming.label,
         )
 
 
-def _histogram(axes: "Axes", counts: "np.ndarray", programming: Mapping[str, Any]) -> None:
+def _histogram(axes: "Axes", counts: "np.ndarray", programming: Programming) -> None:
     """The share of cells by the number of pulses; counts: cells that took k pulses."""
     import numpy as np
 
@@ -66,8 +66,8 @@ def _histogram(axes: "Axes", counts: "np.ndarray", programming: Mapping[str, Any
     axes.set_title("pulses per cell")
     axes.set_xlabel("program-and-verify pulses" + (f", bins of {width}" if width > 1 else ""))
     axes.set_ylabel("cells, %")
-    _mark(axes, "mean", programming["pulses_mean"], 0.97)
-    _mark(axes, "95th percentile", programming["pulses_p95"], 0.82)
+    _mark(axes, "mean", programming.pulses_mean, 0.97)
+    _mark(axes, "95th percentile", programming.pulses_p95, 0.82)
 
 
 def _tail(axes: "Axes", counts: "np.ndarray", failed: int) -> None:
@@ -115,13 +115,13 @@ def _mark(axes: "Axes", name: str, value: float | None, height: float) -> None:
     )
 
 
-def conductance_map(tile: Mapping[str, Any] | None, label: str, width: float = WIDE_INCHES) -> Drawing | None:
+def conductance_map(tile: Tile | None, label: str, width: float = WIDE_INCHES) -> Drawing | None:
     """Target, programmed and difference of one tile, in siemens. None without a tile."""
     if tile is None:
         return None
     import numpy as np
 
-    target, programmed = (np.asarray(tile[f"{name}_siemens"], dtype=float) for name in ("target", "programmed"))
+    target, programmed = (np.asarray(grid, dtype=float) for grid in (tile.target_siemens, tile.programmed_siemens))
     difference = programmed - target
     high = float(max(target.max(), programmed.max())) or 1e-9
     limit = (
@@ -157,7 +157,7 @@ def conductance_map(tile: Mapping[str, Any] | None, label: str, width: float = W
                 axes.set_yticklabels([])
         _scale(figure, 0.42, 0.3 if wide else row + 0.3, 2 * size + 0.2, "viridis", 0.0, high)
         _scale(figure, 0.42 + 2 * (size + 0.2) if wide else 0.42, 0.3, size, "RdBu_r", -limit, limit)
-        words = f"{target.shape[0]} × {target.shape[1]} cells of {tile['tensor']}, rms difference {si(rms, 'S')}"
+        words = f"{target.shape[0]} × {target.shape[1]} cells of {tile.tensor}, rms difference {si(rms, 'S')}"
         return finish(
             figure,
             "conductance-map",

@@ -56,7 +56,7 @@ def recovery(
     drawn = [row for row in rows if all(row.stat(f"accuracy_{name}").mean is not None for name in _NAMES)]
     if not drawn:
         return None
-    age = max((point["age_seconds"] for row in drawn for record in row.records for point in record["drift"]), default=0)
+    age = max((point.age_seconds for row in drawn for record in row.records for point in record.drift), default=0)
     later = f"{duration(age)} later" if age else "later"
     height = _TOP_INCHES + _BOTTOM_INCHES + _ROW_INCHES * len(drawn)
     with new_figure(height, width) as figure:

@@ -1,17 +1,15 @@
 """All figures of a report, in the order of the page."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from .canvas import Drawing, colours_of, in_both_widths
 from .figure_accuracy import accuracy_against_energy, accuracy_over_time
 from .figure_energy import energy_by_component
 from .figure_programming import conductance_map, pulses
 from .figure_recovery import recovery
+from .records import SimulateReport
 from .rows import by_shots, rows_of
 
 
-def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
+def draw_all(report: SimulateReport) -> dict[str, Drawing]:
     """Every figure the report has data for, by name, each in both widths. The same report gives the same bytes.
 
     Names: `accuracy-energy`, `drift-recovery`, `energy-adaptation`, `energy-inference`, `write-pulses`,
@@ -19,18 +17,18 @@ def draw_all(report: Mapping[str, Any]) -> dict[str, Drawing]:
     """
     from .uncertainty import Errors
 
-    rows = rows_of(report["results"])
+    rows = rows_of(report.results)
     colours = colours_of(row.method for row in rows)
     largest = next(reversed(by_shots(rows).values()))
     errors = Errors.of(report)
-    programming, label = report["programming"], report["programming"]["label"]
+    programming, label = report.programming, report.programming.label
     drawn = (
         in_both_widths(lambda width: accuracy_against_energy(rows, colours, errors, width)),
         in_both_widths(lambda width: recovery(largest, colours, errors, width)),
         in_both_widths(lambda width: energy_by_component(largest, colours, "adaptation", width)),
         in_both_widths(lambda width: energy_by_component(largest, colours, "inference", width)),
         in_both_widths(lambda width: pulses(programming, width)),
-        in_both_widths(lambda width: conductance_map(report["conductance_map"], label, width)),
+        in_both_widths(lambda width: conductance_map(report.conductance_map, label, width)),
         in_both_widths(lambda width: accuracy_over_time(rows, colours, width)),
     )
     return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -3,14 +3,14 @@
 No row is called better or worse than another unless their comparison says so: inside the error it is a tie.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .records import SimulateReport
+from .records.conclusions import Comparison
 from .rows import Row, Series, by_shots, rows_of, series_title, subject_of
 from .values import JOIN, count, duration, percent, si, signed
-
-Comparison = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Finding:
     text: str
 
 
-def findings(report: Mapping[str, Any]) -> list[Finding]:
+def findings(report: SimulateReport) -> list[Finding]:
     """The findings of a report, the verdict first. A topic without data gives none; a verdict there always is."""
-    rows = rows_of(report["results"])
+    rows = rows_of(report.results)
     largest = next(reversed(by_shots(rows).values()))
     told = _Told(report, largest)
     return [
@@ -67,11 +67,13 @@ def _adapting(rows: list[Row]) -> list[Row]:
 
 def points(comparison: Comparison, sign: bool = True) -> str:
     """ "+3.2 ± 1.4 points", as `points_of`."""
-    return points_of(comparison["difference_points"], comparison["standard_error_points"], sign)
+    return points_of(comparison.difference_points, comparison.standard_error_points, sign)
 
 
-def points_of(difference: float, error: float | None, sign: bool = True) -> str:
-    """A difference and its error, where that is known; without its sign where words say it."""
+def points_of(difference: float | None, error: float | None, sign: bool = True) -> str:
+    """A difference and its error, where these are known; without its sign where words say it."""
+    if difference is None:
+        return f"unknown{JOIN}points"
     text = signed(difference) if sign else f"{abs(difference):.1f}"
     return f"{text}{JOIN}points" if error is None else f"{text}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
 
@@ -80,7 +82,7 @@ def points_of(difference: float, error: float | None, sign: bool = True) -> str:
 class _Told:
     """The rows of one number of shots, and what their comparisons say."""
 
-    report: Mapping[str, Any]
+    report: SimulateReport
     rows: Sequence[Row]
 
     @property
@@ -94,7 +96,7 @@ class _Told:
 
     @property
     def age(self) -> str:
-        return duration(self.report["ages_seconds"][-1])
+        return duration(self.report.ages_seconds[-1])
 
     def _row(self, method: str, placement: str) -> Row:
         return next(row for row in self.rows if (row.method, row.placement) == (method, placement))
@@ -103,23 +105,23 @@ class _Told:
         """The comparisons of these rows with the given fields."""
         here = {(row.method, row.placement) for row in self.rows}
         mine = (
-            c for c in self.report["comparisons"]
-            if c["shots"] == self.shots
-            and {(c["method"], c["placement"]), (c["against_method"], c["against_placement"])} <= here
+            c for c in self.report.comparisons
+            if c.shots == self.shots
+            and {(c.method, c.placement), (c.against_method, c.against_placement)} <= here
         )  # fmt: skip
-        return [c for c in mine if all(c[name] == value for name, value in wanted.items())]
+        return [c for c in mine if all(getattr(c, name) == value for name, value in wanted.items())]
 
     def _titles(self, comparison: Comparison) -> tuple[str, str]:
-        one = self._row(comparison["method"], comparison["placement"])
-        return one.title, self._row(comparison["against_method"], comparison["against_placement"]).title
+        one = self._row(comparison.method, comparison.placement)
+        return one.title, self._row(comparison.against_method, comparison.against_placement).title
 
     def verdict(self) -> str:
         """What the comparisons that were named beforehand decide; without any, the first gain over a start."""
         primary = self._comparisons(primary=True)
-        between = [c for c in primary if c["outcome"] == c["against_outcome"]]
-        again = [c for c in primary if c["outcome"] != c["against_outcome"]]
+        between = [c for c in primary if c.outcome == c.against_outcome]
+        again = [c for c in primary if c.outcome != c.against_outcome]
         sentences = [self._between(between)] if between else []
-        sentences += [self._resolution(c) for c in between if c["verdict"] == "tie"][:1]
+        sentences += [self._resolution(c) for c in between if c.verdict == "tie"][:1]
         sentences += [self._recovery(comparison) for comparison in again]
         if not between and (gains := self._gains()):
             sentences.insert(0, f"On the chip at {self.shots} shots, {self._gain(gains[0])}.")
@@ -136,30 +138,31 @@ class _Told:
         whens = {"exact": "with exact weights", "chip": "on the chip", "drifted": f"{self.age} later"}
         parts = []
         for comparison in comparisons:
-            when = whens[comparison["outcome"]]
-            if comparison["verdict"] == "too few":
+            when = whens[comparison.outcome]
+            if comparison.verdict == "too few":
                 parts.append(f"{when} there are too few answers to tell")
-            elif comparison["verdict"] == "tie":
+            elif comparison.verdict == "tie":
                 parts.append(f"{when} they are a tie ({points(comparison)})")
             else:
-                parts.append(f"{when} {one} is {points(comparison, sign=False)} {comparison['verdict']}")
+                parts.append(f"{when} {one} is {points(comparison, sign=False)} {comparison.verdict}")
         return f"{one} against {other} at {self.shots} shots: {'; '.join(parts)}."
 
     def _resolution(self, comparison: Comparison) -> str:
         """The least difference that runs like these can show, and how many more show half of it."""
-        runs = comparison["runs"]
+        runs = comparison.runs
         these = "This run" if runs == 1 else f"These {runs} runs"
-        least = comparison["interval_points"]
+        least = comparison.interval_points
         told = f"{these} can show a difference of about {least:.0f} points or more"
         # More runs on the same test examples would leave the error of these as it is.
-        own = len({tuple(entry["examples"]) for entry in self.report["test_sets"]}) >= runs
+        own = len({tuple(entry.examples) for entry in self.report.test_sets}) >= runs
         return f"{told}. With --seeds {4 * runs}, half of that is enough." if own else f"{told}."
 
     def _recovery(self, comparison: Comparison) -> str:
         """What adapting again on the aged chip gives back, what it costs and what it writes."""
-        row = self._row(comparison["method"], comparison["placement"])
-        written = [record["readaptation_cells_written"] for record in row.records]
-        cells = None if None in written else max(written)
+        row = self._row(comparison.method, comparison.placement)
+        written = [record.readaptation_cells_written for record in row.records]
+        known = [cells for cells in written if cells is not None]
+        cells = max(known) if len(known) == len(written) else None
         writing = "" if cells is None else "writes no cell" if cells == 0 else f"writes {count(cells)} cells"
         cost = row.stat("readaptation_energy_joules").mean
         taking = "" if cost is None else f"takes {si(cost, 'J')}"
@@ -170,7 +173,7 @@ class _Told:
             "worse": f"A{again} loses another {points(comparison, sign=False)}",
             "tie": f"A{again} shows no clear change ({points(comparison)}, a tie)",
             "too few": f"There are too few answers to tell what a{again} changes",
-        }[comparison["verdict"]]
+        }[comparison.verdict]
         return f"{gain}. It {spent}." if spent else f"{gain}."
 
     def against_others(self) -> Iterator[Finding]:
@@ -184,10 +187,8 @@ class _Told:
         subject = self._row(method, placement)
         groups: dict[str, list[str]] = {}
         for comparison in mine:
-            other = self._row(comparison["against_method"], comparison["against_placement"])
-            groups.setdefault(comparison["verdict"], []).append(
-                f"{other.title} ({points(comparison)}; {_energy(other)})"
-            )
+            other = self._row(comparison.against_method, comparison.against_placement)
+            groups.setdefault(comparison.verdict, []).append(f"{other.title} ({points(comparison)}; {_energy(other)})")
         words = {
             "better": "better than",
             "tie": "a tie with",
@@ -203,18 +204,18 @@ class _Told:
 
     def _gains(self) -> list[Comparison]:
         """Every trained row against its start, on the chip."""
-        starts = {(row.method, row.placement): row.records[0]["start"] for row in self.rows}
+        starts = {(row.method, row.placement): row.records[0].start for row in self.rows}
         return [
             c for c in self._comparisons(outcome="chip", against_outcome="chip")
-            if starts[c["method"], c["placement"]] == c["against_method"]
+            if starts[c.method, c.placement] == c.against_method
         ]  # fmt: skip
 
     def _gain(self, comparison: Comparison) -> str:
         one, start = self._titles(comparison)
-        difference, verdict = comparison["difference_points"], comparison["verdict"]
+        difference, verdict = comparison.difference_points, comparison.verdict
         if doubt := {"tie": "a tie", "too few": "too few answers to tell"}.get(verdict):
             return f"{one} changes by {points(comparison)} from its start, {start} ({doubt})"
-        verb, side = ("gains", "over") if difference >= 0 else ("loses", "against")
+        verb, side = ("gains", "over") if (difference or 0) >= 0 else ("loses", "against")
         return f"{one} {verb} {points(comparison, sign=False)} {side} its start, {start}"
 
     def gains(self) -> Iterator[Finding]:
@@ -244,15 +245,18 @@ class _Told:
 
     def chips(self) -> Iterator[Finding]:
         """How far the chips are apart."""
-        chips = self.report["programming"]["chips"]
+        chips = self.report.programming.chips
         if len(chips) < 2:
             return
         spans = [
-            _span([100 * chip[name] for chip in chips], "%")
-            for name in ("weight_error_relative", "weight_error_rms_relative")
+            _span([100 * share for share in shares], "%")
+            for shares in (
+                [chip.weight_error_relative for chip in chips],
+                [chip.weight_error_rms_relative for chip in chips],
+            )
         ]
         row = next((row for row in self.rows if (row.method, row.placement) == self.subject), self.rows[0])
-        shares = [100 * record["accuracy_chip"] for record in row.records if record["accuracy_chip"] is not None]
+        shares = [100 * record.accuracy_chip for record in row.records if record.accuracy_chip is not None]
         spread = f" Each run has a chip of its own: {row.title} gets {_span(shares, '%')} right." if shares else ""
         yield Finding(
             "chips",
@@ -261,16 +265,16 @@ class _Told:
 
     def errors(self) -> Iterator[Finding]:
         """What the errors hold, and how many comparisons there are."""
-        found = self.report["comparisons"]
+        found = self.report.comparisons
         if not found:
             return
         holds = {
             "examples": "only the choice of test examples: one run says nothing about other draws and chips",
             "examples and runs": "the choice of test examples, the draws of labelled examples, and the chips",
             "runs": "the differences between runs, since the score is not a mean over examples",
-        }[found[0]["error_of"]]
-        runs, examples = found[0]["runs"], found[0]["examples"]
-        named = sum(c["primary"] for c in found)
+        }[found[0].error_of]
+        runs, examples = found[0].runs, found[0].examples
+        named = sum(c.primary for c in found)
         text = (
             f"The number after ± is a standard error. Methods are compared on the same test examples "
             f"({count(examples)} in {runs} run{'' if runs == 1 else 's'}). The error covers {holds}. A difference is a "
@@ -311,15 +315,15 @@ def _writes(rows: list[Row]) -> Iterator[Finding]:
         yield Finding("cell writes", f"Cell writes of one adaptation: {'; '.join(parts)}.")
 
 
-def break_even(report: Mapping[str, Any]) -> list[Finding]:
+def break_even(report: SimulateReport) -> list[Finding]:
     """After how many tasks and steps the pool's one-time programming is paid back."""
-    section = report["break_even"]
-    if section is None or not section["versus"]:
+    section = report.break_even
+    if section is None or not section.versus:
         return []
     parts, never = [], []
-    for entry in section["versus"]:
-        name = series_title(entry["method"], entry["placement"])
-        tasks, steps = entry["tasks"], entry["steps"]
+    for entry in section.versus:
+        name = series_title(entry.method, entry.placement)
+        tasks, steps = entry.tasks, entry.steps
         if tasks is None and steps is None:
             never.append(name)
             continue
@@ -327,10 +331,10 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
         if steps == 0:
             after.append("before the first step, because writing the initial values alone costs more")
         elif steps is not None:
-            first = " after the initial values are written" if entry["initial_write_energy_joules"] else ""
+            first = " after the initial values are written" if entry.initial_write_energy_joules else ""
             after.append(f"after {count(steps)} step{'' if steps <= 1 else 's'}{first if steps > 1 else ''}")
         parts.append(f"against {name} {' or '.join(after)}")
-    cost = si(section["pool_programming_energy_joules"], "J")
+    cost = si(section.pool_programming_energy_joules, "J")
     text = f"Programming the pool once costs {cost}."
     if parts:
         text += f" It is paid back {'; '.join(parts)}."
@@ -339,10 +343,10 @@ def break_even(report: Mapping[str, Any]) -> list[Finding]:
     return [Finding("break-even", text)]
 
 
-def pool_fit(report: Mapping[str, Any]) -> list[Finding]:
+def pool_fit(report: SimulateReport) -> list[Finding]:
     """The verdict on the pool, with the report's own explanation."""
-    fit = report["pool_fit"]
-    return [] if fit is None else [Finding("pool fit", f"{_VERDICTS[fit['verdict']]} {fit['text']}".strip())]
+    fit = report.pool_fit
+    return [] if fit is None else [Finding("pool fit", f"{_VERDICTS[fit.verdict]} {fit.text}".strip())]
 
 
 _VERDICTS = {

@@ -2,11 +2,16 @@
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..display import html_table
 from ..errors import UsageError, require
+from .records import CompareReport, CountReport, SimulateReport, typed
+from .records.compare import ComparedResult
+from .records.results import Result
+from .schema import validate
 
 #: what a report is of, by the name of its schema
 KINDS = ("simulate", "compare", "count")
@@ -20,8 +25,6 @@ class Report:
 
     def __init__(self, data: Mapping[str, Any]):
         """Raises `UsageError` for an object of another schema, `ReportError` for one that does not follow its own."""
-        from .schema import validate
-
         schema = str(data.get("schema", "")) if isinstance(data, Mapping) else ""
         family, _, rest = schema.partition("/")
         kind = rest.partition("/")[0]
@@ -30,6 +33,11 @@ class Report:
         validate(data)
         self.kind = kind
         self.data: Mapping[str, Any] = data
+
+    @cached_property
+    def _typed(self) -> SimulateReport | CompareReport | CountReport:
+        report: SimulateReport | CompareReport | CountReport = typed(self.data)
+        return report
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
@@ -44,22 +52,22 @@ class Report:
     @property
     def verdict(self) -> str:
         """What the report says, in a sentence or two."""
-        if self.kind == "count":
+        report = self._typed
+        if isinstance(report, CountReport):
             from .rows import series_title
             from .values import si
 
-            by_energy = sorted(self.results, key=lambda record: record["adaptation_energy_joules"] or 0.0)
+            by_energy = sorted(report.results, key=lambda record: record.adaptation_energy_joules or 0.0)
             least, most = (
-                f"{series_title(r['method'], r['placement'])} {si(r['adaptation_energy_joules'], 'J')}"
+                f"{series_title(r.method, r.placement)} {si(r.adaptation_energy_joules, 'J')}"
                 for r in (by_energy[0], by_energy[-1])
             )
             return f"Energy of one adaptation: least {least}, most {most}."
-        if self.kind == "compare":
-            said = self.data["findings"]
-            return str(said[0]["text"]) if said else "Every simulation failed."
+        if isinstance(report, CompareReport):
+            return report.findings[0].text if report.findings else "Every simulation failed."
         from .findings import findings
 
-        return findings(self.data)[0].text
+        return findings(report)[0].text
 
     def to_frame(self) -> Any:
         """The records as a pandas DataFrame, a row each, without the fields that are objects or lists.
@@ -100,8 +108,8 @@ class Report:
         return folder
 
     def __repr__(self) -> str:
-        methods = ", ".join(dict.fromkeys(record["method"] for record in self.results))
-        config = self.data["config"]  # of any content, as options are
+        methods = ", ".join(dict.fromkeys(record.method for record in self._typed.results))
+        config = self._typed.config  # of any content, as options are
         given = config.get("device", config.get("devices"))
         device = ", ".join(map(str, given)) if isinstance(given, list) else str(given)
         return f"Report({self.kind} on {device}: {methods}; {len(self.results)} records)"
@@ -109,7 +117,7 @@ class Report:
     def _repr_html_(self) -> str:
         import html
 
-        heading, rows = _table(self.kind, self.data)
+        heading, rows = _table(self._typed)
         return f"<p>{html.escape(self.verdict)}</p>{html_table(rows, '', heading)}"
 
 
@@ -128,23 +136,22 @@ def load_report(path: str | Path) -> Report:
     return Report(read_report(Path(path).expanduser()))
 
 
-def _table(kind: str, data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _table(report: SimulateReport | CompareReport | CountReport) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of the small table of a notebook: means over the runs of each method."""
     from .rows import rows_of, series_title
     from .values import percent, si
 
-    if kind == "count":
+    if isinstance(report, CountReport):
         heading = ["method", "trained numbers", "adaptation energy", "energy of an example"]
         return heading, [
-            [series_title(r["method"], r["placement"]), f"{r['trained_parameters']:,}",
-             si(r["adaptation_energy_joules"], "J"), si(r["inference_energy_joules"], "J")]
-            for r in data["results"]
+            [series_title(r.method, r.placement), f"{r.trained_parameters:,}",
+             si(r.adaptation_energy_joules, "J"), si(r.inference_energy_joules, "J")]
+            for r in report.results
         ]  # fmt: skip
-    groups = {"": data["results"]}
-    if kind == "compare":
-        groups = {}
-        for record in data["results"]:
-            groups.setdefault(f"{record['device']}, {record['task']}", []).append(record)
+    groups: dict[str, list[Result]] = {}
+    for record in report.results:
+        name = f"{record.device}, {record.task}" if isinstance(record, ComparedResult) else ""
+        groups.setdefault(name, []).append(record)
     rows = [
         [*([name] if name else []), row.title, str(row.shots), percent(row.stat("accuracy_chip")),
          percent(row.stat("accuracy_readapted")), si(row.stat("adaptation_energy_joules").mean, "J")]
@@ -152,4 +159,4 @@ def _table(kind: str, data: Mapping[str, Any]) -> tuple[list[str], list[list[str
         for row in rows_of(records)
     ]  # fmt: skip
     heading = ["method", "shots", "on the chip, %", "adapted again, %", "adaptation energy"]
-    return ["device, task", *heading] if kind == "compare" else heading, rows
+    return ["device, task", *heading] if isinstance(report, CompareReport) else heading, rows

@@ -8,13 +8,13 @@ from . import tables
 from .canvas import Drawing, colours_of, page_colours
 from .findings import findings
 from .headlines import headlines
-from .records import LABELS
+from .records import LABELS, SimulateReport
 from .rows import by_shots, rows_of
 from .unknown import unknown_components, without
 from .values import duration, readable, si
 
 
-def render(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> str:
+def render(report: SimulateReport, drawings: Mapping[str, Drawing]) -> str:
     """The page of a valid report with its figures (`figures.draw_all`). All texts of the report are escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -28,13 +28,13 @@ def render(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> str:
     return environment.get_template("report.html.j2").render(**_context(report, drawings))
 
 
-def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict[str, Any]:
-    rows = rows_of(report["results"])
+def _context(report: SimulateReport, drawings: Mapping[str, Drawing]) -> dict[str, Any]:
+    rows = rows_of(report.results)
     colours = colours_of(row.method for row in rows)
     groups = by_shots(rows)
     largest = next(reversed(groups.values()))
-    device, said = report["device"], findings(report)
-    later, lacking = f"{duration(report['ages_seconds'][-1])} later", without(unknown_components(device))
+    device, said = report.device, findings(report)
+    later, lacking = f"{duration(report.ages_seconds[-1])} later", without(unknown_components(device))
     parts = [
         (title, tables.components(largest, colours, field, total, form, unknown_components(device, quantity)))
         for title, quantity, field, total, form in (
@@ -64,21 +64,21 @@ def _context(report: Mapping[str, Any], drawings: Mapping[str, Drawing]) -> dict
         "headlines": headlines(report),
         "verdict": said[0].text,
         "findings": said[1:],
-        "messages": [readable(message) for message in report["messages"]],
+        "messages": [readable(message) for message in report.messages],
         "results": [tables.results(group, colours, lacking, later) for group in groups.values()],
-        "comparisons": tables.comparisons(report["comparisons"], colours, later),
+        "comparisons": tables.comparisons(report.comparisons, colours, later),
         "components": [(title, table) for title, table in parts if table is not None],
-        "programming": tables.programming(report["programming"]),
-        "break_even": tables.break_even(report["break_even"]),
-        "ratios": tables.ratios(report["programming"]["write_read_ratio"]),
-        "silicon": tables.silicon(report["device"]["area_square_meters"]),
+        "programming": tables.programming(report.programming),
+        "break_even": tables.break_even(report.break_even),
+        "ratios": tables.ratios(report.programming.write_read_ratio),
+        "silicon": tables.silicon(report.device.area_square_meters),
         "runs": tables.runs(rows, colours),
-        "references": tables.references(report["references"]),
+        "references": tables.references(report.references),
         "identity": tables.identity(report),
-        "configuration": tables.mapping(f"Configuration {report['config_hash']}.", report["config"]),
-        "versions": tables.mapping("Versions.", report["versions"]),
+        "configuration": tables.mapping(f"Configuration {report.config_hash}.", report.config),
+        "versions": tables.mapping("Versions.", report.versions),
     }
 
 
-def _labels(report: Mapping[str, Any]) -> set[str]:
-    return {report["programming"]["label"], *(record["label"] for record in report["results"])}
+def _labels(report: SimulateReport) -> set[str]:
+    return {report.programming.label, *(record.label for record in report.results)}

@@ -17,13 +17,15 @@ error of its examples alone. Scores that are no mean over examples (F1) have the
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from .records.conclusions import Comparison
+from .records.header import TestSet
+from .records.results import Result
 from .student import mcnemar, t_quantile
 
 PRIOR_RUNS = 5
@@ -111,20 +113,30 @@ class Side:
     outcome: str
 
 
-def compared(report: Mapping[str, Any], shots: int, one: Side, other: Side, primary: bool = False) -> Comparison | None:
-    """An entry of the report's `comparisons`, from its `results`, `test_sets` and `task.metric`.
+@dataclass(frozen=True)
+class Answers:
+    """What comparisons are made of: records with their answers, what each run was tested on, and the task's metric."""
+
+    results: Sequence[Result]
+    test_sets: Sequence[TestSet]
+    metric: str
+
+
+def compared(answers: Answers, shots: int, one: Side, other: Side, primary: bool = False) -> Comparison | None:
+    """An entry of a report's `comparisons`.
 
     None where the two have no run in common, or one of them has no value.
     """
-    mine, theirs = _by_seed(report, shots, one), _by_seed(report, shots, other)
+    mine, theirs = _by_seed(answers, shots, one), _by_seed(answers, shots, other)
     seeds = [seed for seed in mine if seed in theirs]
-    values = [(mine[s][f"accuracy_{one.outcome}"], theirs[s][f"accuracy_{other.outcome}"]) for s in seeds]
-    if not seeds or any(None in pair for pair in values):
+    pairs = [(mine[s].accuracy(one.outcome), theirs[s].accuracy(other.outcome)) for s in seeds]
+    values = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not seeds or len(values) < len(seeds):
         return None
-    sets = {entry["seed"]: entry for entry in report["test_sets"]}
-    found = {tuple(sets[seed]["examples"]) for seed in seeds}
-    if report["task"]["metric"] == "accuracy":
-        rights = [(mine[s][f"right_{one.outcome}"], theirs[s][f"right_{other.outcome}"]) for s in seeds]
+    sets = {entry.seed: entry for entry in answers.test_sets}
+    found = {tuple(sets[seed].examples) for seed in seeds}
+    if answers.metric == "accuracy":
+        rights = [(mine[s].right(one.outcome), theirs[s].right(other.outcome)) for s in seeds]
         difference = of_answers([_answers(a) - _answers(b) for a, b in rights], shared=len(found) == 1)
     else:
         difference = of_scores([a - b for a, b in values], len({n for examples in found for n in examples}))
@@ -148,11 +160,12 @@ def compared(report: Mapping[str, Any], shots: int, one: Side, other: Side, prim
     )
 
 
-def _by_seed(report: Mapping[str, Any], shots: int, side: Side) -> dict[int, Mapping[str, Any]]:
+def _by_seed(answers: Answers, shots: int, side: Side) -> dict[int, Result]:
     wanted = (side.method, side.placement, shots)
-    return {r["seed"]: r for r in report["results"] if (r["method"], r["placement"], r["shots"]) == wanted}
+    return {r.seed: r for r in answers.results if (r.method, r.placement, r.shots) == wanted}
 
 
-def _answers(bits: str) -> np.ndarray:
+def _answers(bits: str | None) -> np.ndarray:
     """ "0110" as (examples,) float."""
+    assert bits is not None, "answers whose mean is the score are kept"
     return np.frombuffer(bits.encode(), np.uint8).astype(float) - ord("0")

@@ -5,7 +5,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..inputs import NotJsonError, read_json
-from .schema import REPORTS, validate
+from .records import REPORTS
+from .schema import validate
 
 _FILES = ("report.json", "compare.json")
 

@@ -2,10 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import Any
 
-from .records import fields_of
+from .records import SimulateReport, fields_of
 from .records.results import Result
 
 _PLAIN = ("text", "integer", "number", "amount", "fraction")  # answers to single examples stay in report.json
@@ -20,11 +18,12 @@ def columns() -> dict[str, str]:
     }
 
 
-def records_csv(report: Mapping[str, Any]) -> str:
+def records_csv(report: SimulateReport) -> str:
     """The records as CSV with a heading line; null is an empty cell. Fractions are from 0 to 1."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns().values())
-    for record in report["results"]:
-        writer.writerow(["" if record[name] is None else record[name] for name in columns()])
+    for record in report.results:
+        values = [getattr(record, name) for name in columns()]
+        writer.writerow(["" if value is None else value for value in values])
     return buffer.getvalue()

@@ -1,11 +1,11 @@
 """Groups the records of a report into rows (method × placement × shots) with means and spreads over seeds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from .records import LABELS
+from .records.results import Result
 from .values import Statistic
 
 Series = tuple[str, str]
@@ -100,26 +100,26 @@ class Row:
     placement: str
     shots: int
     title: str
-    records: tuple[Mapping[str, Any], ...]
+    records: tuple[Result, ...]
 
     def stat(self, name: str) -> Statistic:
         """Mean and spread of a record field over the seeds."""
-        return Statistic.of([record[name] for record in self.records])
+        return Statistic.of([getattr(record, name) for record in self.records])
 
     def components(self, name: str) -> dict[str, float]:
         """Mean over seeds of each known component of a component field; {} when the field is null."""
-        maps = [record[name] for record in self.records if record[name] is not None]
+        maps = [found for record in self.records if (found := getattr(record, name)) is not None]
         keys = dict.fromkeys(key for entry in maps for key in entry)
         means = {key: Statistic.of([entry.get(key) for entry in maps]).mean for key in keys}
         return {key: mean for key, mean in means.items() if mean is not None}
 
     def ages(self) -> dict[float, Statistic]:
         """Accuracy on the chip by age in seconds, as programmed at age 0."""
-        by_age: dict[float, list[float | None]] = {0.0: [record["accuracy_chip"] for record in self.records]}
+        by_age: dict[float, list[float | None]] = {0.0: [record.accuracy_chip for record in self.records]}
         for record in self.records:
-            for point in record["drift"]:
-                if point["age_seconds"] > 0:
-                    by_age.setdefault(float(point["age_seconds"]), []).append(point["accuracy"])
+            for point in record.drift:
+                if point.age_seconds > 0:
+                    by_age.setdefault(float(point.age_seconds), []).append(point.accuracy)
         return {age: Statistic.of(by_age[age]) for age in sorted(by_age)}
 
     @property
@@ -140,17 +140,17 @@ class Row:
     @property
     def trains(self) -> bool:
         """Whether the method trains any number, the classifier head included."""
-        return any(record["trained_parameters"] + record["head_parameters"] > 0 for record in self.records)
+        return any(record.trained_parameters + record.head_parameters > 0 for record in self.records)
 
     @property
     def adapts(self) -> bool:
         """Whether training took any step: class means alone are no training."""
-        return any(record["train_steps"] > 0 for record in self.records)
+        return any(record.train_steps > 0 for record in self.records)
 
     @property
     def writes_cells(self) -> bool | None:
         """Whether adapting wrote cells; None when unknown."""
-        written = [record["cells_written"] for record in self.records]
+        written = [record.cells_written for record in self.records]
         return None if None in written else any(written)
 
     @property
@@ -161,11 +161,11 @@ class Row:
         return self.stat("tasks_until_worn_out").minimum
 
 
-def rows_of(results: Iterable[Mapping[str, Any]]) -> list[Row]:
+def rows_of(results: Iterable[Result]) -> list[Row]:
     """The rows of a report's `results`, in the order of their first record."""
-    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, int], list[Result]] = {}
     for record in results:
-        groups.setdefault((record["method"], record["placement"], record["shots"]), []).append(record)
+        groups.setdefault((record.method, record.placement, record.shots), []).append(record)
     places: dict[str, set[str]] = {}
     for method, placement, _ in groups:
         places.setdefault(method, set()).add(placement)
@@ -191,8 +191,8 @@ def by_shots(rows: Iterable[Row]) -> dict[int, list[Row]]:
 
 def paired_difference(row: Row, other: Row, name: str) -> Statistic:
     """`row` minus `other` in a record field, seed by seed, over the seeds that both have."""
-    theirs = {record["seed"]: record[name] for record in other.records}
-    pairs = [(record[name], theirs.get(record["seed"])) for record in row.records]
+    theirs = {record.seed: getattr(record, name) for record in other.records}
+    pairs = [(getattr(record, name), theirs.get(record.seed)) for record in row.records]
     return Statistic.of([a - b if a is not None and b is not None else None for a, b in pairs])
 
 
@@ -205,5 +205,5 @@ def seeds_in_words(rows: Iterable[Row]) -> str:
 
 def labels_of(rows: Iterable[Row]) -> str:
     """The labels of several rows joined: "simulated and estimated"."""
-    found = {record["label"] for row in rows for record in row.records}
+    found = {record.label for row in rows for record in row.records}
     return " and ".join(label for label in LABELS if label in found)

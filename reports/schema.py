@@ -6,12 +6,8 @@ from typing import Any
 
 from ..errors import EdgeAdaptError, unknown_name
 from .records import (
-    COMPARE_SCHEMA,
-    COUNT_SCHEMA,
     OUTCOMES,
-    SCHEMA,
-    CompareReport,
-    CountReport,
+    REPORTS,
     Field,
     SimulateReport,
     fields_of,
@@ -19,9 +15,6 @@ from .records import (
 from .records.kinds import LARGEST, LIST, OBJECT
 
 _SUM_TOLERANCE = 1e-3
-
-REPORTS: Mapping[str, type] = {SCHEMA: SimulateReport, COMPARE_SCHEMA: CompareReport, COUNT_SCHEMA: CountReport}
-"""The record of a report by the name of its schema."""
 
 _KEYS = ("device", "task", "method", "placement", "shots", "seed")  # of these, those that the records of a report have
 

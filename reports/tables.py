@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .canvas import COMPONENT_COLOURS, fill_of
-from .records import OUTCOMES, Field, fields_of
-from .records.header import Environment, Inputs
+from .records import OUTCOMES, Field, SimulateReport, fields_of
+from .records.conclusions import BreakEven, Comparison, Reference
+from .records.programming import Programming, Share
 from .records.results import Result
 from .rows import (
     Row,
@@ -114,7 +115,7 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "",
         "energy per example",
         "tasks until worn out",
     )
-    notes = dict.fromkeys(f"{row.title}: {record['note']}" for row in group for record in row.records if record["note"])
+    notes = dict.fromkeys(f"{row.title}: {record.note}" for row in group for record in row.records if record.note)
     seeds = seeds_in_words(group)
     spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return Table(
@@ -127,18 +128,18 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "",
     )
 
 
-def comparisons(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str = "later") -> list[Table]:
+def comparisons(entries: Sequence[Comparison], colours: Mapping[str, str], later: str = "later") -> list[Table]:
     """The comparisons of a report as tables: between methods in each outcome, and of a method with itself."""
     kinds = (_between_methods, _with_itself)
     return [table for kind in kinds if (table := kind(entries, colours, later)) is not None]
 
 
-def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str) -> Table | None:
-    found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+def _between_methods(entries: Sequence[Comparison], colours: Mapping[str, str], later: str) -> Table | None:
+    found: dict[tuple[int, str, str, str, str], dict[str, Comparison]] = {}
     for entry in entries:
-        if entry["outcome"] == entry["against_outcome"]:
-            key = tuple(entry[name] for name in ("shots", "method", "placement", "against_method", "against_placement"))
-            found.setdefault(key, {})[entry["outcome"]] = entry
+        if entry.outcome == entry.against_outcome:
+            key = (entry.shots, entry.method, entry.placement, entry.against_method, entry.against_placement)
+            found.setdefault(key, {})[entry.outcome] = entry
     lines = []
     for (shots, method, placement, other, place), outcomes in found.items():
         against = f"{method_title(other)}, {placement_title(place)}"
@@ -154,17 +155,17 @@ def _between_methods(entries: Sequence[Mapping[str, Any]], colours: Mapping[str,
     return Table(_DIFFERENCES, columns, lines, frozenset({0, 1})) if lines else None
 
 
-def _with_itself(entries: Sequence[Mapping[str, Any]], colours: Mapping[str, str], later: str) -> Table | None:
+def _with_itself(entries: Sequence[Comparison], colours: Mapping[str, str], later: str) -> Table | None:
     words = {"exact": "exact weights", "chip": "as adapted", "drifted": later, "readapted": "adapted again"}
     lines = [
         [
-            _series(entry["method"], entry["placement"], colours),
-            Cell(str(entry["shots"]), entry["shots"]),
-            Cell(f"{words[entry['outcome']]} − {words[entry['against_outcome']]}"),
+            _series(entry.method, entry.placement, colours),
+            Cell(str(entry.shots), entry.shots),
+            Cell(f"{words[entry.outcome]} − {words[entry.against_outcome]}"),
             _difference(entry),
         ]
         for entry in entries
-        if entry["outcome"] != entry["against_outcome"]
+        if entry.outcome != entry.against_outcome
     ]
     columns = ("method", "shots", "what changed", "points")
     return Table("The same method at two times, likewise.", columns, lines, frozenset({0, 2})) if lines else None
@@ -182,14 +183,14 @@ def _series(method: str, placement: str, colours: Mapping[str, str]) -> Cell:
     )
 
 
-def _difference(entry: Mapping[str, Any] | None) -> Cell:
-    if entry is None or entry["difference_points"] is None:
+def _difference(entry: Comparison | None) -> Cell:
+    if entry is None or entry.difference_points is None:
         return Cell("–")
-    error = entry["standard_error_points"]
-    text = signed(entry["difference_points"])
+    error = entry.standard_error_points
+    text = signed(entry.difference_points)
     if error is not None:
         text += f"{JOIN}±{JOIN}{error:.1f}"
-    return Cell(f"{text}, {entry['verdict']}", entry["difference_points"])
+    return Cell(f"{text}, {entry.verdict}", entry.difference_points)
 
 
 def components(
@@ -222,15 +223,17 @@ def components(
     )
 
 
-def programming(section: Mapping[str, Any]) -> Table:
+def programming(section: Programming) -> Table:
     """The one-time programming: all, backbone, pool."""
-    parts = [("backbone and pool", section), ("backbone", section["backbone"]), ("pool", section["pool"])]
+    parts: list[tuple[str, Programming | Share | None]] = [
+        ("backbone and pool", section), ("backbone", section.backbone), ("pool", section.pool),
+    ]  # fmt: skip
     lines = [
         [
-            Cell(name, badge="" if section["label"] == "simulated" else section["label"]),
-            Cell(count(part["cells"]), part["cells"]),
-            Cell(si(part["energy_joules"], "J"), part["energy_joules"]),
-            Cell(duration(part["time_seconds"]), part["time_seconds"]),
+            Cell(name, badge="" if section.label == "simulated" else section.label),
+            Cell(count(part.cells), part.cells),
+            Cell(si(part.energy_joules, "J"), part.energy_joules),
+            Cell(duration(part.time_seconds), part.time_seconds),
         ]
         for name, part in parts
         if part is not None
@@ -238,29 +241,29 @@ def programming(section: Mapping[str, Any]) -> Table:
     return Table("Paid once per chip.", ("programmed", "cells", "energy", "time"), lines)
 
 
-def break_even(section: Mapping[str, Any] | None) -> Table | None:
+def break_even(section: BreakEven | None) -> Table | None:
     """After how many tasks or steps the pool's programming is paid back."""
-    if section is None or not section["versus"]:
+    if section is None or not section.versus:
         return None
     lines = []
-    for entry in section["versus"]:
-        never = "never" if entry["tasks"] is None and entry["steps"] is None else "–"
+    for entry in section.versus:
+        never = "never" if entry.tasks is None and entry.steps is None else "–"
         lines.append(
             [
-                Cell(series_title(entry["method"], entry["placement"])),
+                Cell(series_title(entry.method, entry.placement)),
                 *(
-                    Cell(si(entry[name], "J"), entry[name])
-                    for name in (
-                        "write_energy_joules_per_task",
-                        "initial_write_energy_joules",
-                        "write_energy_joules_per_step",
+                    Cell(_joules(value), value)
+                    for value in (
+                        entry.write_energy_joules_per_task,
+                        entry.initial_write_energy_joules,
+                        entry.write_energy_joules_per_step,
                     )
                 ),
-                *(Cell(never if entry[n] is None else count(entry[n]), entry[n]) for n in ("tasks", "steps")),
-                Cell(entry["note"]),
+                *(Cell(never if many is None else count(many), many) for many in (entry.tasks, entry.steps)),
+                Cell(entry.note),
             ]
         )
-    cost = si(section["pool_programming_energy_joules"], "J")
+    cost = si(section.pool_programming_energy_joules, "J")
     return Table(
         f"The pool's one-time programming ({cost}) against rewriting cells: tasks and steps, rounded up, after "
         "which the pool has cost less. A task begins with its first write, of the initial values; the steps are those "
@@ -307,8 +310,8 @@ def runs(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
         [
             _name(row, colours),
             Cell(str(row.shots), row.shots),
-            Cell(str(record["seed"]), record["seed"]),
-            *(Cell(form(record[name]), record[name]) for _, name, form in columns),
+            Cell(str(record.seed), record.seed),
+            *(Cell(form(value := getattr(record, name)), value) for _, name, form in columns),
         ]
         for row in rows
         for record in row.records
@@ -320,16 +323,16 @@ def runs(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
     )
 
 
-def references(entries: Sequence[Mapping[str, Any]]) -> Table | None:
+def references(entries: Sequence[Reference]) -> Table | None:
     """The papers used."""
     if not entries:
         return None
     lines = [
         [
-            Cell(entry["key"]),
-            Cell(entry["citation"]),
-            Cell(entry["doi"] or "–", link=link_of(entry["doi"])),
-            Cell(", ".join(entry["used_for"])),
+            Cell(entry.key),
+            Cell(entry.citation),
+            Cell(entry.doi or "–", link=link_of(entry.doi)),
+            Cell(", ".join(entry.used_for)),
         ]
         for entry in entries
     ]
@@ -357,13 +360,13 @@ def mapping(caption: str, values: Mapping[str, Any]) -> Table:
     return Table(caption, ("name", "value"), lines, frozenset(range(2)))
 
 
-def identity(report: Mapping[str, Any]) -> Table:
+def identity(report: SimulateReport) -> Table:
     """What made the numbers: code, machine, contents of the inputs, and the digest of the results."""
-    lines = [[Cell("digest of the results"), Cell(report["results_digest"])]]
-    lines += [[Cell("configuration"), Cell(report["config_hash"])], [Cell("ended"), Cell(report["created"])]]
-    for section, cls in (("environment", Environment), ("inputs", Inputs)):
-        for said in fields_of(cls):
-            value = report[section][said.name]
+    lines = [[Cell("digest of the results"), Cell(report.results_digest)]]
+    lines += [[Cell("configuration"), Cell(report.config_hash)], [Cell("ended"), Cell(report.created)]]
+    for section in (report.environment, report.inputs):
+        for said in fields_of(type(section)):
+            value = getattr(section, said.name)
             text = duration(value) if said.unit == "s" else "–" if value is None else str(value)
             lines.append([Cell(said.heading), Cell(text)])
     return Table("Who gets the same digest has the same results.", ("what", "value"), lines, frozenset(range(2)))

@@ -1,11 +1,12 @@
 """The summary on the terminal: the set-up, a table per number of shots, and what follows from it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .findings import findings
 from .fitting import print_table
 from .headlines import headlines
+from .records import SimulateReport
 from .rows import Row, by_shots, labels_of, ratio_title, rows_of
 from .unknown import unknown_components, without
 from .values import JOIN, count, duration, percent, ratio, readable, si
@@ -58,7 +59,7 @@ _COST: tuple[tuple[str, _Form], ...] = (
 )
 
 
-def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportPaths | None" = None) -> None:
+def print_summary(report: SimulateReport, console: "Console", paths: "ReportPaths | None" = None) -> None:
     """Print the summary of a valid report; fits 80 columns, and uses one wide table where there is room.
 
     `paths` adds where the report is.
@@ -68,15 +69,15 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
     console.print(Text(_plain(findings(report)[0].text), style="bold"))
     console.print()
     _facts(console, headlines(report))
-    rows = rows_of(report["results"])
+    rows = rows_of(report.results)
     for shots, group in by_shots(rows).items():
         console.print()
-        _tables(console, shots, group, report["task"]["metric"], _accuracy(report["ages_seconds"][-1]))
+        _tables(console, shots, group, report.task.metric, _accuracy(report.ages_seconds[-1]))
     marks = ["~ estimated"] if any(row.estimated for row in rows) else []
     if plain := labels_of(row for row in rows if not row.estimated):
         marks.append(f"{'the others' if marks else 'all'} {plain}")
     marks.append("trained: without the head")
-    if lacking := without(unknown_components(report["device"])):
+    if lacking := without(unknown_components(report.device)):
         marks.append(f"energies {lacking}, whose price is unknown")
     if any(len(row.records) > 1 for row in rows):
         marks.append("± in the table is the sample standard deviation over runs, elsewhere a standard error")
@@ -88,7 +89,7 @@ def print_summary(report: Mapping[str, Any], console: "Console", paths: "ReportP
         console.print(Text.assemble(("report: ", "bold"), str(paths.html)), soft_wrap=True)
 
 
-def _sentences(console: "Console", report: Mapping[str, Any]) -> None:
+def _sentences(console: "Console", report: SimulateReport) -> None:
     """What follows from the tables, one point each; the pool's verdict in its colour, messages in yellow."""
     from rich.table import Table
     from rich.text import Text
@@ -96,11 +97,11 @@ def _sentences(console: "Console", report: Mapping[str, Any]) -> None:
     grid = Table.grid(padding=(0, 1))
     for finding in findings(report):
         if finding.topic in _TOPICS:
-            fit = report["pool_fit"] if finding.topic == "pool fit" else None
-            grid.add_row("•", Text(_plain(finding.text), style=_VERDICT_STYLE[fit["verdict"]] if fit else ""))
-    if ratios := _ratios(report["programming"]["write_read_ratio"]):
+            fit = report.pool_fit if finding.topic == "pool fit" else None
+            grid.add_row("•", Text(_plain(finding.text), style=_VERDICT_STYLE[fit.verdict] if fit else ""))
+    if ratios := _ratios(report.programming.write_read_ratio):
         grid.add_row("•", Text(ratios))
-    for message in report["messages"]:
+    for message in report.messages:
         grid.add_row("!", Text(_plain(readable(message)), style="yellow"))
     console.print(grid)
 

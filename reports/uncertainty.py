@@ -4,13 +4,15 @@ The arithmetic is that of `paired.py`: a mean accuracy is treated as the differe
 right, so that its error holds test examples, draws and chips as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .paired import Difference, of_answers, of_scores
+from .records import SimulateReport
+from .records.compare import ComparedResult, ComparedTask
+from .records.results import Result
 from .rows import Row
 
 
@@ -26,29 +28,29 @@ class Errors:
     shared: bool
 
     @classmethod
-    def of(cls, report: Mapping[str, Any]) -> "Errors":
+    def of(cls, report: SimulateReport) -> "Errors":
         """Those of a report of `edge-adapt simulate`."""
-        return cls(report["task"]["metric"], len({tuple(entry["examples"]) for entry in report["test_sets"]}) == 1)
+        return cls(report.task.metric, len({tuple(entry.examples) for entry in report.test_sets}) == 1)
 
     @classmethod
-    def of_task(cls, task: Mapping[str, Any]) -> "Errors":
+    def of_task(cls, task: ComparedTask) -> "Errors":
         """Those of one task of a comparison: runs have examples of their own where the task has more than one asks."""
-        return cls(task["metric"], task["test_pool"] == task["test_examples"])
+        return cls(task.metric, task.test_pool == task.test_examples)
 
     @classmethod
-    def of_tasks(cls, tasks: Sequence[Mapping[str, Any]]) -> "Errors":
+    def of_tasks(cls, tasks: Sequence[ComparedTask]) -> "Errors":
         """Those of rows that hold the runs of several tasks. Where a task's runs share their examples, or a score is
         no mean over examples, the runs are what the error is made of.
         """
         if len(tasks) == 1:
             return cls.of_task(tasks[0])
-        alone = all(task["metric"] == "accuracy" and not cls.of_task(task).shared for task in tasks)
+        alone = all(task.metric == "accuracy" and not cls.of_task(task).shared for task in tasks)
         return cls("accuracy" if alone else "mean of several scores", False)
 
     def mean(self, row: Row, outcome: str) -> float | None:
         """Standard error of the row's mean accuracy in an outcome, a fraction; None where it cannot be told."""
-        values = [record[f"accuracy_{outcome}"] for record in row.records]
-        if not values or None in values:
+        values = [value for record in row.records if (value := record.accuracy(outcome)) is not None]
+        if not values or len(values) < len(row.records):
             return None
         answers = [_bits(record, outcome) for record in row.records]
         found = self._difference(values, answers)
@@ -61,12 +63,13 @@ class Errors:
         """
         theirs = {_run(record): record for record in other.records}
         pairs = [(record, theirs[_run(record)]) for record in row.records if _run(record) in theirs]
-        values = [(one[f"accuracy_{outcome}"], two[f"accuracy_{other_outcome}"]) for one, two in pairs]
-        if not pairs or any(None in pair for pair in values):
+        both = [(one.accuracy(outcome), two.accuracy(other_outcome)) for one, two in pairs]
+        values = [a - b for a, b in both if a is not None and b is not None]
+        if not pairs or len(values) < len(pairs):
             return None
         answers = [(_bits(one, outcome), _bits(two, other_outcome)) for one, two in pairs]
         known = [a - b if a is not None and b is not None and len(a) == len(b) else None for a, b in answers]
-        return self._difference([a - b for a, b in values], known)
+        return self._difference(values, known)
 
     def better(self, row: Row, other: Row) -> bool:
         """Whether `row` is more accurate on the chip than `other` by more than chance explains."""
@@ -80,12 +83,12 @@ class Errors:
         return of_scores(values, sum(len(found) for found in kept))
 
 
-def _run(record: Mapping[str, Any]) -> tuple[Any, Any]:
+def _run(record: Result) -> tuple[str | None, int]:
     """What makes two records the same run: the seed, and the task where several are compared."""
-    return record.get("task"), record["seed"]
+    return record.task if isinstance(record, ComparedResult) else None, record.seed
 
 
-def _bits(record: Mapping[str, Any], outcome: str) -> np.ndarray | None:
+def _bits(record: Result, outcome: str) -> np.ndarray | None:
     """The answers to single examples, 0 or 1 each, as floats; None where they are not kept."""
-    bits = record[f"right_{outcome}"]
+    bits = record.right(outcome)
     return None if bits is None else np.frombuffer(bits.encode(), np.uint8).astype(float) - ord("0")

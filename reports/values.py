@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 UNKNOWN = "–"
@@ -34,7 +35,7 @@ class Statistic:
     minimum: float | None
 
     @classmethod
-    def of(cls, values: list[float | None]) -> "Statistic":
+    def of(cls, values: Sequence[float | None]) -> "Statistic":
         """The statistic of the known values; None values are left out, and `count` says how many were known."""
         known = [float(v) for v in values if v is not None]
         if not known:

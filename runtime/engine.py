@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from ..errors import EdgeAdaptError, UsageError
-from ..inputs import require_file
+from .graph_file import require_straight
 from .manifest import BundleError, Graph, Manifest, link_outside
 from .optim import Arrays
 from .tokens import Batch
@@ -69,8 +69,10 @@ def open_graph(folder: Path, graph: Graph, threads: int) -> onnxruntime.Inferenc
     for key, value in graph.session.config.items():
         options.add_session_config_entry(key, value)
     try:
-        require_file(folder / graph.file, GRAPH_BYTES)
+        require_straight(folder / graph.file, GRAPH_BYTES)
         return onnxruntime.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
+    except ValueError as error:
+        raise BundleError(f"{folder / graph.file} is no graph of a bundle: {error}") from error
     except Exception as error:
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} cannot open {folder / graph.file}: "

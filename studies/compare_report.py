@@ -8,16 +8,21 @@ from typing import Any
 
 from .._version import __version__
 from ..reports.records import COMPARE_SCHEMA, from_plain
-from ..reports.records.compare import Compared, ComparedCell, ComparedDevice, ComparedResult, ComparedTask, LeftOut
+from ..reports.records.compare import (
+    Compared,
+    ComparedCell,
+    ComparedDevice,
+    ComparedProgramming,
+    ComparedResult,
+    ComparedTask,
+    LeftOut,
+)
 from ..reports.records.conclusions import Reference
+from ..reports.records.device import Device
 from ..reports.records.workload import Model, Pool
 from .compare_cells import FinishedCell
 from .compare_config import CompareConfig
 from .config import SimulateConfig
-
-#: what of `programming` is left to the report of each simulation
-_NOT_COMPARED = {"chip_seed", "weight_error_rms_relative", "pulses_histogram", "event_counts", "chips",
-                 "write_read_ratio"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,17 +92,17 @@ def _first_reports(done: list[tuple[SimulateConfig, dict[str, Any]]]) -> dict[st
 
 
 def _device(given: str, report: dict[str, Any]) -> ComparedDevice:
-    device = report["device"]
+    device = from_plain(Device, report["device"])
     return ComparedDevice(
         device=given,
-        title=device["title"],
-        cell=device["cell"],
-        periphery=device["periphery"],
-        technology=device["technology"],
-        arrays_used=device["array"]["arrays_used"],
-        area_square_meters=device["area_square_meters"].get("total"),
-        unknown=device["unknown"],
-        programming={name: value for name, value in report["programming"].items() if name not in _NOT_COMPARED},
+        title=device.title,
+        cell=device.cell,
+        periphery=device.periphery,
+        technology=device.technology,
+        arrays_used=device.array.arrays_used,
+        area_square_meters=device.area_square_meters.get("total"),
+        unknown=device.unknown,
+        programming=from_plain(ComparedProgramming, report["programming"]),
     )
 
 

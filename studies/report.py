@@ -15,6 +15,7 @@ from ..devices import Chip
 from ..methods import METHODS, BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
+from ..reports.paired import Answers
 from ..reports.records import SCHEMA, SimulateReport, plain
 from ..reports.records.conclusions import BreakEven, PoolFit, Reference
 from ..reports.records.header import Inputs, TestSet
@@ -134,7 +135,7 @@ def assemble(bench: Workbench, found: Found, command: str, wall_seconds: float, 
         conductance_map=first.tile,
         results=results,
         break_even=_break_even(bench, first, results),
-        comparisons=comparisons(outcome | {"task": plain(parts["task"])}),
+        comparisons=comparisons(Answers(results, test_sets, bench.task.metric)),
         pool_fit=found.fit if bench.pool_tensor_names() else None,
         references=references(chip, bench),
         messages=messages(chip, bench),

@@ -147,12 +147,13 @@ def save_module(folder: str | Path, module: LoraModule, dtype: Literal["float32"
     folder = Path(folder)
     try:
         with whole_folder(folder) as new:
-            _write_files(new, module, dtype)
+            write_files(new, module, dtype)
     except (OSError, SafetensorError) as error:
         raise EdgeAdaptError(f"cannot write the adapter {folder}: {error}") from error
 
 
-def _write_files(folder: Path, module: LoraModule, dtype: str) -> None:
+def write_files(folder: Path, module: LoraModule, dtype: str = "float32") -> None:
+    """The two files of one adapter, into a folder that is there. Raises `OSError`."""
     ranks = {linear: int(a.shape[0]) for linear, a in module.a.items() if a.shape[0]}
     odd = {linear: rank for linear, rank in ranks.items() if rank != module.rank}
     config = {

@@ -1,7 +1,8 @@
 """Full fine-tuning of the encoder: every matrix in cells is trained, the upper anchor of accuracy and of cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...workloads.shapes import ModelShape
 from ..costs import DigitalWork, matrix_forward, matrix_gradient
@@ -30,6 +31,13 @@ class FullFineTuning(Method):
     placements = (Placement.NVM_TASK, Placement.NVM_STEP)
     backward_need = BackwardNeed.FULL
     groups = ("matrices", "biases")
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"rate.matrices": 2e-5, "rate.biases": 2e-5},
+        {"rate.matrices": 1e-4, "rate.biases": 1e-4},
+        {"recipe.epochs": 4},
+        {"recipe.epochs": 16},
+        {"rate.head": 1e-3},
+    )
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         matrices = [TensorPlan(x.name, (x.out_features, x.in_features), placement, "matrices") for x in shape.linears]

@@ -8,8 +8,9 @@ arXiv:2205.05638. With l_k, l_v, l_f of ones to begin with:
 The scaling is one digital multiplication behind the converters, or, for l_f, in front of the second matrix.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...workloads.shapes import ModelShape
 from ..costs import scale_backward, scale_forward
@@ -44,6 +45,13 @@ class IA3(Targeted, Method):
     summary = "vectors that scale keys, values and inner activations; no cell written, no read added"
     source = "Liu et al., Few-Shot Parameter-Efficient Fine-Tuning (IA)^3, NeurIPS 2022, arXiv:2205.05638"
     groups = ("vectors",)
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"rate.vectors": 1e-3},
+        {"rate.vectors": 1e-2},
+        {"recipe.epochs": 16},
+        {"rate.head": 1e-3},
+    )
 
     targets: str = "key,value,ffn_down"
 

@@ -48,6 +48,13 @@ class LoRA(Targeted, Method):
     groups = ("matrices",)
     is_lora = True
     for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"matrices": 1e-3}, "epochs": 10}
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"rate.matrices": 6e-4},
+        {"rate.matrices": 6e-4, "rank": 4, "alpha": 16.0},
+        {"rate.matrices": 6e-4, "recipe.epochs": 16},
+        {"rate.matrices": 6e-4, "rate.head": 1e-3},
+    )
 
     rank: int = 16
     alpha: float = 64.0

@@ -54,6 +54,13 @@ class LoRAFusion(Method):
     rivals: ClassVar[tuple[str, ...]] = ("lora", "full")
     is_lora = True
     groups: ClassVar[tuple[str, ...]] = ("coefficients", "magnitudes")
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"rate.coefficients": 0.01, "rate.magnitudes": 0.001},
+        {"rate.magnitudes": 0.0},
+        {"recipe.epochs": 4},
+        {"rate.head": 1e-3},
+    )
     # The variance of a difference of two losses grows with the numbers it is spread over, so only the coefficients
     # move. One of two recipes tried, on one draw of `amazon` and `nyt` with their own modules left out, from a poor
     # start (initial=0.5): not a search with the budget of the gradient recipes.

@@ -13,8 +13,9 @@ Special tokens are counted in each row by itself, so that rows may have differen
 vector is left alone. The dropout that the paper puts on the vectors is left out, as all dropout is here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError
 from ...workloads.shapes import ModelShape
@@ -42,6 +43,13 @@ class Pasta(Method):
     summary = "a vector for each special token and block, added in front of the block; no cell written, no read added"
     source = "Yang et al., Parameter-Efficient Tuning with Special Token Adaptation, EACL 2023, arXiv:2210.04382"
     groups = ("vectors",)
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"rate.vectors": 0.003},
+        {"rate.vectors": 0.02},
+        {"recipe.epochs": 4},
+        {"recipe.epochs": 16},
+        {"rate.head": 1e-3},
+    )
 
     special_tokens: int = 0
     initial_spread: float = 0.0

@@ -30,6 +30,13 @@ class PastaLoRAFusion(LoRAFusion):
     groups = ("coefficients", "magnitudes", "vectors")
     is_lora = False
     forward_only: ClassVar[Mapping[str, Any]] = {}
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"rate.coefficients": 0.01, "rate.magnitudes": 0.001, "rate.vectors": 1e-3},
+        {"rate.magnitudes": 0.0},
+        {"recipe.epochs": 4},
+        {"rate.head": 1e-3},
+    )
 
     special_tokens: int = 0
 

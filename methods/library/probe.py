@@ -25,6 +25,13 @@ class LinearProbe(Method):
     source = "Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
     backward_need = BackwardNeed.NONE
     for_images: ClassVar[Mapping[str, Any]] = {"epochs": 8}
+    candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"rate.head": 1e-4},
+        {"recipe.epochs": 16},
+        {"rate.head": 1e-3, "recipe.head_shrinkage": 0.7},
+        {"recipe.epochs": 8},
+    )
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         return Part()

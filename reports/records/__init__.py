@@ -1,9 +1,14 @@
 """What `report.json` (of `simulate` and of `count`) and `compare.json` hold, as typed records: a file for each section.
 
+Tables, findings, figures and `explain` read these records alone: `typed` is the way in from JSON.
+
 A new field is one line in its class, with kind, meaning, unit and label (`spec.py`), and the value where the record is
 made (`studies/`). The check of reports, docs/report-schema.md, `results.csv` and, with `heading` or `total`, the tables
 and `edge-adapt explain` follow from that line.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from .compare import COMPARE_SCHEMA, CompareReport
 from .count import COUNT_SCHEMA, CountReport
@@ -19,6 +24,7 @@ __all__ = [
     "FIELDS",
     "LABELS",
     "OUTCOMES",
+    "REPORTS",
     "SCHEMA",
     "CompareReport",
     "CountReport",
@@ -27,6 +33,7 @@ __all__ = [
     "fields_of",
     "from_plain",
     "plain",
+    "typed",
     "walk",
 ]
 
@@ -40,3 +47,11 @@ COMPARE_FIELDS: tuple[Field, ...] = tuple(walk(CompareReport, known=_DOCUMENTED)
 
 COUNT_FIELDS: tuple[Field, ...] = tuple(walk(CountReport, known=_DOCUMENTED))
 """Every field of `report.json` of `edge-adapt count` that is not one of `FIELDS`."""
+
+REPORTS: Mapping[str, type] = {SCHEMA: SimulateReport, COMPARE_SCHEMA: CompareReport, COUNT_SCHEMA: CountReport}
+"""The record of a report by the name of its schema."""
+
+
+def typed(report: Mapping[str, Any]) -> Any:
+    """The record of a valid report, of the class that its schema names."""
+    return from_plain(REPORTS[report["schema"]], report)

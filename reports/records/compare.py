@@ -2,8 +2,9 @@
 
 from .conclusions import Reference
 from .kinds import Amount, Flag, Free, Integer, Integers, Text, Texts, Time, Words
+from .programming import Programming, Share
 from .results import Result
-from .spec import record, says
+from .spec import as_in, record, says
 from .workload import Model, Pool, Task
 
 COMPARE_SCHEMA = "edge-adapt/compare/1"
@@ -25,6 +26,22 @@ class ComparedTask(Task, _GivenTask):
 
 
 @record
+class ComparedProgramming:
+    """The one-time programming of a chip: of `programming` of report.json, what is compared."""
+
+    cells: Integer = as_in(Programming, "cells")
+    pulses_mean: Amount | None = as_in(Programming, "pulses_mean")
+    pulses_p95: Amount | None = as_in(Programming, "pulses_p95")
+    failed_cells: Integer = as_in(Programming, "failed_cells")
+    energy_joules: Amount | None = as_in(Programming, "energy_joules")
+    time_seconds: Amount | None = as_in(Programming, "time_seconds")
+    weight_error_relative: Amount | None = as_in(Programming, "weight_error_relative")
+    backbone: Share = as_in(Programming, "backbone")
+    pool: Share | None = as_in(Programming, "pool")
+    label: Text = as_in(Programming, "label")
+
+
+@record
 class ComparedDevice(_GivenDevice):
     """A chip with results."""
 
@@ -35,10 +52,7 @@ class ComparedDevice(_GivenDevice):
     arrays_used: Integer = says("arrays that hold backbone and pool", "1", "counted")
     area_square_meters: Amount | None = says("silicon area", "m²", "estimated")
     unknown: Texts = says("numbers that no source gives, each with what was done about it")
-    programming: Free = says(
-        "the one-time programming: `programming` of report.json without histogram, event counts and ratios",
-        label="simulated",
-    )
+    programming: ComparedProgramming = says("the one-time programming of backbone and pool")
 
 
 @record

@@ -182,3 +182,21 @@ class Result:
     train_tokens: Integer = says("tokens of all forward passes of training", "1", "counted", heading="tokens")
     label: Text = says("how the figures of this record come about", choices=LABELS)
     note: Text = says("what was sampled or left out; may be empty")
+
+    def accuracy(self, outcome: str) -> float | None:
+        """The accuracy of one of `OUTCOMES`."""
+        return {
+            "exact": self.accuracy_exact,
+            "chip": self.accuracy_chip,
+            "drifted": self.accuracy_drifted,
+            "readapted": self.accuracy_readapted,
+        }[outcome]
+
+    def right(self, outcome: str) -> str | None:
+        """The answers behind it, a digit each."""
+        return {
+            "exact": self.right_exact,
+            "chip": self.right_chip,
+            "drifted": self.right_drifted,
+            "readapted": self.right_readapted,
+        }[outcome]

@@ -147,10 +147,11 @@ TRIED = {
     "devices validate": "devices validate mine.yaml", "explain": "explain counted", "fetch": "fetch none",
     "methods count": "methods count --model minilm --method lora", "methods list": "methods list",
     "models families": "models families", "models list": "models list",
-    "pool inspect": "pool inspect POOL", "tasks list": "tasks list",
+    "pool inspect": "pool inspect POOL", "pool merge": "pool merge POOL --out merged", "tasks list": "tasks list",
 }  # fmt: skip
 ELSEWHERE = {
     "simulate": "test_end_to_end", "compare": "test_compare_command", "pool train": "test_pool_training",
+    "pool fit": "test_pool_fit",
     "export": "test_device_commands", "train": "test_device_commands", "predict": "test_device_commands",
     "evaluate": "test_device_commands", "plan": "test_device_commands", "state show": "test_device_commands",
     "state history": "test_device_commands", "state rollback": "test_device_commands",

@@ -118,6 +118,19 @@ def test_the_regression_is_at_its_minimum() -> None:
     assert float(bias.grad.abs().max()) < 1e-4
 
 
+def test_the_regression_is_that_of_scikit_learn() -> None:
+    """Which has the sum over the examples where the mean is taken here."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    centres, y = rng.normal(0, 0.3, (4, 60)), np.arange(80) % 4
+    x, new = (centres[y] + rng.normal(0, 0.3, (80, 60)) for _ in range(2))
+    for penalty in (1e-3, 1e-1):
+        weights, bias = fit(torch.tensor(x), torch.tensor(y), 4, penalty)
+        other = linear.LogisticRegression(C=1 / (80 * penalty), max_iter=5000, tol=1e-9).fit(x, y)
+        ours = torch.softmax(torch.tensor(new) @ weights.T + bias, 1).numpy()
+        np.testing.assert_allclose(ours, other.predict_proba(new), atol=1e-3)
+
+
 def test_large_pictures_are_reduced_and_small_ones_kept() -> None:
     large = np.zeros((56, 56), np.uint8)
     large[:, 28:] = 255

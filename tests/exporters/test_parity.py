@@ -68,7 +68,7 @@ def test_float64_is_nearer_than_float32_and_leaves_no_trace(config: ExportConfig
         get_method(method), config.model, config.task, str(inputs / "pool") if method == "lorafusion" else None
     )
     adaptation = attach(asked, load_backbone(config.model), 2)
-    (given, labels), *_ = parity._random_texts(13, 2, 8)
+    (given, labels), *_ = parity._random_texts(13, 2, 8, None)
     parity._draw_state(adaptation, adaptation.state_dict(), given, labels, 2, 0)
     before = {name: value.detach().clone() for name, value in adaptation.module.state_dict().items()}
     exact = parity._exact(adaptation, given, labels, 2)
@@ -80,3 +80,9 @@ def test_float64_is_nearer_than_float32_and_leaves_no_trace(config: ExportConfig
         np.testing.assert_allclose(rounded[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
     after = adaptation.module.state_dict()
     assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
+
+
+def test_texts_of_chance_hold_no_masked_token() -> None:
+    for given, _ in parity._random_texts(5, 2, 24, mask_token=4):
+        assert set(np.unique(given["input_ids"])) <= {0, 1, 2, 3}
+    assert any((given["input_ids"] == 4).any() for given, _ in parity._random_texts(5, 2, 24, mask_token=None))

@@ -33,7 +33,16 @@ def test_importing_the_package_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "simulate --help", "pool train --help", "devices show --help"]
+    "words",
+    [
+        "--help",
+        "--version",
+        "simulate --help",
+        "pool train --help",
+        "pool merge --help",
+        "pool fit --help",
+        "devices show --help",
+    ],
 )
 def test_help_is_light(words: str) -> None:
     assert heavy_modules(HELP.format(words=words.split())) == "[]"

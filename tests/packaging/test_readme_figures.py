@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from edge_adapt.reports.records import SimulateReport, fields_of
+from edge_adapt.reports.records.device import Device
 
 
 def script(root: Path, name: str) -> ModuleType:
@@ -41,6 +43,18 @@ def test_the_regions_of_the_main_job_are_those_of_its_recorded_run(root: Path, p
     assert marked == 7
 
 
+def whole(cls: type, given: dict[str, Any]) -> dict[str, Any]:
+    """An object with every field of a record: those that are not given, here and in the records in it, are null."""
+    made: dict[str, Any] = {}
+    for field in fields_of(cls):
+        value = given.get(field.name)
+        if field.record is not None and value is not None:
+            inner = field.record
+            value = [whole(inner, entry) for entry in value] if isinstance(value, list) else whole(inner, value)
+        made[field.name] = value
+    return made
+
+
 def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
     """Numbers by hand: one run of 100 answers, and what a comparison of the report says."""
     right = lambda count: "1" * count + "0" * (100 - count)
@@ -61,6 +75,7 @@ def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
         "comparisons": [pair | {"shots": 100, "outcome": "chip", "against_outcome": "chip", "difference_points": 6.0,
                                 "standard_error_points": 2.39, "verdict": "better"}],
     }  # fmt: skip
+    report = whole(SimulateReport, report)
     kept = publish.short(report)
     assert [row["method"] for row in kept["rows"]] == ["lorafusion", "lora"]
     error = (0.72 * 0.28 / 99) ** 0.5
@@ -71,7 +86,7 @@ def test_a_report_becomes_a_record_and_sentences(publish: ModuleType) -> None:
     assert "a difference of +6.0 ± 2.4 points, more than the error." in texts["main-job-lessons"]
     assert "After 30 days LoRAFusion has 60.0 ± 4.9 % (−12.0 ± 3.3 points)" in texts["main-job-lessons"]
     assert "No memory cells are written." in texts["main-job-lessons"]
-    drift = publish.drifting(report | {"device": {"name": "pcm"}})
+    drift = publish.drifting(report | {"device": whole(Device, {"name": "pcm"})})
     said = publish.regions(kept | {"drift": drift})["main-job-lessons"]
     assert "On the `pcm` chip, whose cells drift more, 30 days take it from 72.0 ± 4.5 % to 60.0 ± 4.9 %, and" in said
     assert "gives +10.0 ± 3.0 points back (`edge-adapt simulate`). No memory cells are written." in said

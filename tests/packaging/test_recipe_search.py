@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,13 +70,32 @@ def test_nothing_is_compared_with_nothing(measure: ModuleType) -> None:
 
 def test_every_method_has_as_many_candidates(search: ModuleType) -> None:
     texts = {name for name, method in METHODS.items() if "text" in method.kinds and method.recipe.learning_rates}
-    assert search.CANDIDATES.keys() <= texts
-    assert search.usual("bitfit")[1:3] == [search.STEADY | {"rate.biases": rate} for rate in (3e-4, 3e-3)]
+    assert search.usual(get_method("bitfit"))[1:3] == [{"rate.biases": rate} for rate in (3e-4, 3e-3)]
+    assert METHODS["lora"].candidates and not METHODS["pool"].candidates, "what is made from another has its own"
     for name in texts:
         assert len(search.configurations(name)) == 7
         configured = [search.configured(name, config) for config in search.configurations(name)]
         assert configured[search.START].recipe.epochs == 0
         assert get_method(name) in configured[search.HAD :]
+        assert [c for c in search.configurations(name)[2:] if c.get("rate.head") == 1e-3]
+
+
+def test_a_new_method_takes_part_in_the_searches_without_an_edit(
+    search: ModuleType, scripts: Path, monkeypatch
+) -> None:
+    new = replace(
+        METHODS["lora"], recipe=replace(METHODS["lora"].recipe, learning_rates={"matrices": 0.01, "head": 1.0})
+    )
+    monkeypatch.setitem(METHODS, "new", new)
+    monkeypatch.setattr(type(new), "candidates", ())
+    assert search.configurations("new")[3:5] == [search.STEADY | {"rate.matrices": rate} for rate in (3e-3, 3e-2)]
+    monkeypatch.setattr(type(new), "candidates", ({"rank": 2},))
+    assert search.configurations("new")[2:] == [search.STEADY | {"rank": 2}]
+    vision = script(scripts, "vision")
+    assert vision.tries("new") == [{"matrices": 3e-4}, {"matrices": 1e-3}, {"matrices": 3e-3}]
+    assert vision.tries("probe") == [{"head": 1e-4}, {"head": 3e-4}, {"head": 1e-3}]
+    assert {"task": "stamps", "method": "new", "seed": 3} in vision.wanted("results", [3])
+    assert {run["method"] for run in vision.wanted("search", [])} == {*vision.searched()} >= {"new", "vpt", "probe"}
 
 
 def test_recipes_are_not_chosen_on_the_task_of_the_reports(

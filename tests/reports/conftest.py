@@ -1,12 +1,15 @@
 """A synthetic report with the shape and the awkward corners of a real one. Its figures are made up from a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from edge_adapt.reports.comparisons import comparisons
-from edge_adapt.reports.records import plain
+from edge_adapt.reports.paired import Answers
+from edge_adapt.reports.records import from_plain, plain, typed
+from edge_adapt.reports.records.header import TestSet
+from edge_adapt.reports.records.results import Result
 
 # fmt: off
 HOUR, DAY = 3600, 86400
@@ -208,7 +211,19 @@ def build_report(
         "messages": ["The accuracy of full fine-tuning uses the noise of the sampled tiles."],
         "comparisons": [],
     }
-    return report | {"comparisons": plain(comparisons(report))}
+    return report | {"comparisons": plain(comparisons(answers_of(report)))}
+
+
+def answers_of(report: Mapping[str, Any]) -> Answers:
+    """What the comparisons of a report, whole or not, are made of."""
+    results = [from_plain(Result, record) for record in report["results"]]
+    return Answers(results, [from_plain(TestSet, entry) for entry in report["test_sets"]], report["task"]["metric"])
+
+
+@pytest.fixture
+def answers() -> Callable[[Mapping[str, Any]], Answers]:
+    """`answers_of`, for tests that change a report first."""
+    return answers_of
 
 
 @pytest.fixture
@@ -222,7 +237,7 @@ def drawings() -> dict[str, Any]:
     """The figures of the full example, drawn once."""
     from edge_adapt.reports.figures import draw_all
 
-    return draw_all(build_report())
+    return draw_all(typed(build_report()))
 
 
 @pytest.fixture

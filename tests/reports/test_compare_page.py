@@ -15,7 +15,7 @@ from edge_adapt.reports.compare import check_folder, with_findings, write_compar
 from edge_adapt.reports.compare_findings import _precision
 from edge_adapt.reports.compare_page import draw_all
 from edge_adapt.reports.compare_rows import common_tasks, rows_on
-from edge_adapt.reports.records import COMPARE_FIELDS, FIELDS, CompareReport, plain
+from edge_adapt.reports.records import COMPARE_FIELDS, FIELDS, CompareReport, plain, typed
 from edge_adapt.reports.schema import check_record
 from edge_adapt.reports.schema_docs import compare_schema
 from edge_adapt.reports.values import percent, si
@@ -92,7 +92,7 @@ def test_too_few_answers_have_no_error_of_nothing(make_report, examples, best, w
         record["accuracy_chip"] = best
     for task in found["tasks"]:
         task["test_examples"] = examples
-    said = texts({"findings": [vars(f) for f in _precision(found)]}, "precision")
+    said = texts({"findings": [vars(f) for f in _precision(typed(found))]}, "precision")
     assert words in said and ("too few" in words or f"{100 * math.sqrt(best * (1 - best) / examples):.1f}" in said)
 
 
@@ -127,7 +127,7 @@ def test_the_change_by_drift_has_its_error(make_report):
 
 def test_a_device_that_lacks_a_task_is_compared_over_the_common_ones(make_report):
     found = comparison(make_report, failed=(("pcm", "tweets"),))
-    assert common_tasks(found) == ["movie"]
+    assert common_tasks(typed(found)) == ["movie"]
     assert "(over movie alone)" in texts(found, "energy budget on pcm")
     assert "alone" not in texts(found, "energy budget on reram")
     assert FAILURE in texts(found, "failed")
@@ -171,7 +171,7 @@ def test_the_page_holds_every_figure_table_and_failure(make_report, tmp_path):
     page = Page(text)
     for device, tasks in (("reram", ("movie", "tweets")), ("pcm", ("movie",))):
         for task in tasks:
-            for series in rows_on(found, device, [task]):
+            for series in rows_on(typed(found), device, [task]):
                 for name in ("exact", "chip", "drifted", "readapted"):
                     assert percent(series.stat(f"accuracy_{name}")) in page.texts
                 for name in ("adaptation", "inference", "write"):
@@ -206,7 +206,7 @@ def test_a_table_without_any_result_is_still_a_page(make_report, tmp_path):
 
 def test_the_devices_stay_apart_in_the_dot_plot(make_report):
     """Points of one row and panel never share a place: each device has a line of its own."""
-    drawing = draw_all(comparison(make_report))["metrics-1"]
+    drawing = draw_all(typed(comparison(make_report)))["metrics-1"]
     places = [tuple(map(float, found)) for found in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', drawing.svg)]
     assert len(places) >= 2 * len(SERIES)
     assert all(abs(a[1] - b[1]) > 4 or abs(a[0] - b[0]) > 4 for a, b in combinations(set(places), 2))

@@ -1,7 +1,6 @@
 """Which rows are compared, and which of the comparisons were named beforehand."""
 
-from edge_adapt.reports.comparisons import comparisons, find
-from edge_adapt.reports.paired import Side
+from edge_adapt.reports.comparisons import comparisons
 from edge_adapt.reports.records import plain
 
 
@@ -9,8 +8,8 @@ def names(entry):
     return entry["method"], entry["placement"], entry["against_method"], entry["against_placement"]
 
 
-def test_the_subject_meets_every_row_and_every_trained_row_its_start(report):
-    found = plain(comparisons(report))
+def test_the_subject_meets_every_row_and_every_trained_row_its_start(report, answers):
+    found = plain(comparisons(answers(report)))
     on_chip = {names(c) for c in found if c["shots"] == 100 and c["outcome"] == c["against_outcome"] == "chip"}
     rows = {(r["method"], r["placement"]) for r in report["results"]}
     assert {pair[2:] for pair in on_chip if pair[0] == "lorafusion"} == rows - {("lorafusion", "DIGITAL")}
@@ -32,16 +31,10 @@ def test_three_comparisons_of_each_number_of_shots_were_named_beforehand(report)
     ]
 
 
-def test_a_comparison_can_be_found(report):
-    one, other = Side("lora", "DIGITAL", "chip"), Side("frozen", "NVM_FROZEN", "chip")
-    assert find(report, 32, one, other)["shots"] == 32
-    assert find(report, 32, other, one) is None
-
-
-def test_without_the_subject_there_are_only_gains_and_recoveries(make_report):
+def test_without_the_subject_there_are_only_gains_and_recoveries(make_report, answers):
     report = make_report(shots=(100,), seeds=2)
     report["results"] = [r for r in report["results"] if r["method"] in ("probe", "frozen")]
-    found = plain(comparisons(report))
+    found = plain(comparisons(answers(report)))
     assert {(c["outcome"], c["against_outcome"]) for c in found} == {
         ("exact", "exact"), ("chip", "chip"), ("drifted", "drifted"), ("readapted", "drifted"),
     }  # fmt: skip

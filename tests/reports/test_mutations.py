@@ -13,7 +13,7 @@ from edge_adapt.reports.compare import with_findings
 from edge_adapt.reports.explain import TOTALS, available, choose_record, explain
 from edge_adapt.reports.loaded import load_report
 from edge_adapt.reports.reading import read_report
-from edge_adapt.reports.records import plain
+from edge_adapt.reports.records import plain, typed
 from edge_adapt.studies.compare_cells import FinishedCell
 from edge_adapt.studies.compare_config import CompareConfig
 from edge_adapt.studies.compare_report import CellOutcome, assemble
@@ -37,10 +37,10 @@ def sound(make_report: Callable[..., dict[str, Any]], tmp_path: Path, kind: str)
 def used(path: Path) -> None:
     report = load_report(path)
     assert report.verdict and repr(report) and report._repr_html_()
-    read = read_report(path)
     if report.kind == "compare":
         return
-    record = choose_record(read, f"{read['results'][0]['method']}")
+    read = typed(read_report(path))
+    record = choose_record(read, read.results[0].method)
     available(read, record)
     for total in TOTALS:
         with contextlib.suppress(EdgeAdaptError):

@@ -133,17 +133,17 @@ def test_scores_that_are_no_means_have_the_error_of_the_runs():
     assert of_scores([0.02, -0.02, 0.01], 200).verdict == "tie"
 
 
-def test_an_entry_is_made_from_the_answers_of_the_same_runs(make_report):
+def test_an_entry_is_made_from_the_answers_of_the_same_runs(make_report, answers):
     report = make_report(shots=(100,), seeds=3)
     one, other = Side("lorafusion", "DIGITAL", "chip"), Side("probe", "DIGITAL", "chip")
     report["results"] = [r for r in report["results"] if r["method"] != "probe" or r["seed"] != 1]
-    entry = compared(report, 100, one, other)
+    entry = compared(answers(report), 100, one, other)
     assert (entry.runs, entry.examples) == (2, 800)
     pairs = {r["seed"]: r["right_chip"] for r in report["results"] if r["method"] == "probe"}
     mine = {r["seed"]: r["right_chip"] for r in report["results"] if r["method"] == "lorafusion"}
     wanted = np.mean([(mine[s].count("1") - bits.count("1")) / 400 for s, bits in pairs.items()])
     assert entry.difference_points == pytest.approx(100 * wanted)
-    assert compared(report, 100, one, Side("vera", "DIGITAL", "chip")) is None
-    assert compared(report, 100, one, Side("frozen", "NVM_FROZEN", "readapted")) is None, "it has no value"
+    assert compared(answers(report), 100, one, Side("vera", "DIGITAL", "chip")) is None
+    assert compared(answers(report), 100, one, Side("frozen", "NVM_FROZEN", "readapted")) is None, "it has no value"
     report["task"]["metric"] = "macro-F1"
-    assert compared(report, 100, one, other).error_of == "runs"
+    assert compared(answers(report), 100, one, other).error_of == "runs"

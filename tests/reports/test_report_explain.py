@@ -11,6 +11,7 @@ from edge_adapt import cli, load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.reports import ReportError, validate
 from edge_adapt.reports.explain import TOTALS, available, choose_record, explain
+from edge_adapt.reports.records import typed
 from edge_adapt.simulator import CostTable, EventCounts, area
 from edge_adapt.simulator.costs import described
 
@@ -56,40 +57,45 @@ def report(request, make_report):
     return filled(make_report(shots=(32, 100), seeds=2), request.param)
 
 
+def told(report, total):
+    """The explanation of a total of the first record."""
+    whole = typed(report)
+    return explain(whole, total, whole.results[0])
+
+
 def test_every_total_is_the_sum_of_its_products(report):
-    record = choose_record(report, "lora:nvm_step", 100, 1)
-    assert (record["method"], record["placement"], record["shots"], record["seed"]) == ("lora", "NVM_STEP", 100, 1)
+    record = choose_record(typed(report), "lora:nvm_step", 100, 1)
+    assert (record.method, record.placement, record.shots, record.seed) == ("lora", "NVM_STEP", 100, 1)
     for name in TOTALS:
-        found = explain(report, name, record)
+        found = explain(typed(report), name, record)
         assert math.fsum(line.total for line in found.lines) == pytest.approx(found.total, rel=1e-12)
         for line in found.lines:
             assert line.events * (line.each or 0.0) == pytest.approx(line.total, rel=1e-12), (name, line.event)
         if "energy" in name and name != "write_energy_joules":
             assert math.fsum(found.by_component().values()) == found.total, "bit for bit"
-    assert set(available(report, record)) == set(TOTALS)
+    assert set(available(typed(report), record)) == set(TOTALS)
 
 
 def test_what_drift_compensation_takes_is_explained_where_there_is_one(report):
     record = report["results"][0]
-    lines = {line.event: line for line in explain(report, "compensation_energy_joules", record).lines}
+    lines = {line.event: line for line in told(report, "compensation_energy_joules").lines}
     assert lines["conversions of reads"].events == record["compensation_event_counts"]["read_conversions"]
     record |= dict.fromkeys(("compensation_energy_joules", "compensation_time_seconds", "compensation_event_counts"))
-    assert "compensation_energy_joules" not in available(report, record)
+    assert "compensation_energy_joules" not in available(typed(report), typed(report).results[0])
     with pytest.raises(UsageError, match="compensation_energy_joules is unknown in this report"):
-        explain(report, "compensation_energy_joules", record)
+        told(report, "compensation_energy_joules")
 
 
 def test_components_are_those_of_the_report(report):
-    record = report["results"][0]
-    found = explain(report, "adaptation_energy_joules", record).by_component()
-    parts = record["adaptation_energy_by_component_joules"]
+    found = told(report, "adaptation_energy_joules").by_component()
+    parts = report["results"][0]["adaptation_energy_by_component_joules"]
     assert {name: value for name, value in found.items() if value} == {n: v for n, v in parts.items() if v}
 
 
 def test_writes_are_pulses_lines_verify_currents_and_their_conversions(report):
     record = report["results"][0]
     mine = record["adaptation_event_counts"]
-    lines = {line.event: line for line in explain(report, "write_energy_joules", record).lines}
+    lines = {line.event: line for line in told(report, "write_energy_joules").lines}
     adc = lines.pop("conversions of verifies")
     assert adc.events == mine["verify_conversions"]
     assert {line.component for line in lines.values()} == {"cells_write"}
@@ -97,37 +103,37 @@ def test_writes_are_pulses_lines_verify_currents_and_their_conversions(report):
 
 def test_what_no_source_knows_is_shown_as_counted_with_zero(make_report):
     report = filled(make_report(shots=(16,), seeds=1), "neurram")
-    lines = {line.event: line for line in explain(report, "inference_energy_joules", report["results"][0]).lines}
+    lines = {line.event: line for line in told(report, "inference_energy_joules").lines}
     hops = lines["bytes, a hop each"]
     assert hops.each is None and hops.total == 0.0 and hops.events > 0
-    assert hops.numbers[0]["status"] == "unknown"
+    assert hops.numbers[0].status == "unknown"
 
 
 def test_a_total_that_the_events_do_not_give_is_refused(report):
     record = report["results"][0]
     record["adaptation_event_counts"] = record["adaptation_event_counts"] | {"read_conversions": 1e9}
     with pytest.raises(ReportError, match="add up to"):
-        explain(report, "adaptation_energy_joules", record)
+        told(report, "adaptation_energy_joules")
 
 
 def test_choosing_a_record(report):
     with pytest.raises(UsageError, match="Choose one with --method: lorafusion:DIGITAL, lora:NVM_STEP"):
-        choose_record(report, None)
+        choose_record(typed(report), None)
     with pytest.raises(UsageError, match="did you mean 'lora:DIGITAL'"):
-        choose_record(report, "lora:digitall")
+        choose_record(typed(report), "lora:digitall")
     with pytest.raises(UsageError, match="no record with shots 5"):
-        choose_record(report, "lora", shots=5)
-    assert choose_record(report, "probe")["seed"] == 0
+        choose_record(typed(report), "lora", shots=5)
+    assert choose_record(typed(report), "probe").seed == 0
     report["results"] = report["results"][:4]
-    assert choose_record(report, None)["method"] == "lorafusion"
+    assert choose_record(typed(report), None).method == "lorafusion"
 
 
 def test_unknown_totals(report):
     with pytest.raises(UsageError, match="unknown total 'adaptation_energy'; did you mean 'adaptation_energy_joules'"):
-        explain(report, "adaptation_energy", report["results"][0])
+        told(report, "adaptation_energy")
     report["results"][0]["write_energy_joules"] = None
     with pytest.raises(UsageError, match="unknown in this report"):
-        explain(report, "write_energy_joules", report["results"][0])
+        told(report, "write_energy_joules")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from edge_adapt.reports.canvas import (
 from edge_adapt.reports.figure_programming import pulses
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.label_layout import Box, place_labels, spread_vertically
+from edge_adapt.reports.records import typed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def test_accuracies_that_are_all_equal_have_plain_ticks(make_report):
         record |= {name: accuracy for name in record if name.startswith("accuracy_") and record[name] is not None}
         for point in record["drift"]:
             point["accuracy"] = accuracy
-    drawn = draw_all(report)
+    drawn = draw_all(typed(report))
     for name, axis in (("accuracy-energy", "ytick"), ("drift-recovery", "xtick"), ("accuracy-drift", "ytick")):
         groups = ElementTree.fromstring(drawn[name].svg).iter(f"{SVG}g")
         labels = ["".join(g.itertext()).strip() for g in groups if re.fullmatch(rf".*{axis}_\d+", g.get("id", ""))]
@@ -96,7 +97,7 @@ def test_limits_of_per_cents_hold_them_with_a_margin(values):
 
 
 def test_the_same_report_gives_the_same_bytes(make_report):
-    first, second = (draw_all(make_report(seeds=2)) for _ in range(2))
+    first, second = (draw_all(typed(make_report(seeds=2))) for _ in range(2))
     assert first == second
 
 
@@ -212,7 +213,7 @@ def test_families_can_be_told_apart_with_any_colour_vision(vision, least, dark):
 
 
 def test_the_histogram_states_the_counts(report):
-    drawing = pulses(report["programming"])
+    drawing = pulses(typed(report).programming)
     assert drawing is not None
     counts = np.array(report["programming"]["pulses_histogram"])
     assert f"{counts.sum() / 1e6:.1f}\u00a0M cells" in drawing.caption
@@ -223,7 +224,7 @@ def test_the_histogram_states_the_counts(report):
 
 def test_a_long_histogram_is_binned(report):
     report["programming"]["pulses_histogram"] = list(range(1, 1001))
-    drawing = pulses(report["programming"])
+    drawing = pulses(typed(report).programming)
     assert drawing is not None
     assert "program-and-verify pulses, bins of 13" in texts(drawing)
 

@@ -13,7 +13,7 @@ import pytest
 from edge_adapt.reports import write_report
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.page import render
-from edge_adapt.reports.records import fields_of
+from edge_adapt.reports.records import fields_of, typed
 from edge_adapt.reports.records.results import Result
 from edge_adapt.reports.records_csv import records_csv
 from edge_adapt.reports.rows import rows_of
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 
 def page_of(report: dict[str, Any]) -> tuple[str, Page]:
-    text = render(report, draw_all(report))
+    text = render(typed(report), draw_all(typed(report)))
     return text, Page(text)
 
 
@@ -73,7 +73,7 @@ def test_every_number_of_the_results_is_in_the_page(example, report):
     _, page = example
     texts = set(page.texts)
     values = {attributes["value"] for tag, attributes in page.tags if tag == "data"}
-    for row in rows_of(report["results"]):
+    for row in rows_of(typed(report).results):
         for name in ("accuracy_exact", "accuracy_chip", "accuracy_drifted", "accuracy_readapted"):
             assert percent(row.stat(name)) in texts
         for name in ("write_energy_joules", "adaptation_energy_joules", "inference_energy_joules"):
@@ -187,13 +187,13 @@ def test_links_to_files_arrive(make_report, tmp_path):
         target = attributes.get("href") or ""
         if tag == "a" and not target.startswith(("#", "http")):
             assert (paths.folder / target).is_file(), target
-    assert paths.csv.read_text(encoding="utf-8") == records_csv(make_report(shots=(16,), seeds=1))
+    assert paths.csv.read_text(encoding="utf-8") == records_csv(typed(make_report(shots=(16,), seeds=1)))
 
 
 def test_the_records_as_csv(make_report):
     report = make_report(shots=(16,), seeds=2)
     report["results"][0]["accuracy_readapted"] = None
-    rows = list(csv.DictReader(io.StringIO(records_csv(report))))
+    rows = list(csv.DictReader(io.StringIO(records_csv(typed(report)))))
     assert len(rows) == len(report["results"])
     assert rows[0]["accuracy_readapted"] == ""
     for row, record in zip(rows, report["results"], strict=True):

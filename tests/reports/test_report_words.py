@@ -7,6 +7,7 @@ import statistics
 import pytest
 from edge_adapt.reports import ReportPaths, print_summary
 from edge_adapt.reports.findings import break_even, findings
+from edge_adapt.reports.records import typed
 from edge_adapt.reports.rows import by_shots, paired_difference, rows_of
 from edge_adapt.reports.unknown import unknown_components, without
 from edge_adapt.reports.values import JOIN, Statistic, area, count, digits, duration, percent, readable, si, signed
@@ -114,7 +115,7 @@ def test_percent():
 
 
 def test_rows_group_by_method_placement_and_shots(report):
-    rows = rows_of(report["results"])
+    rows = rows_of(typed(report).results)
     assert len(rows) == 18
     assert all(len(row.records) == 5 for row in rows)
     assert list(by_shots(rows)) == [32, 100]
@@ -127,12 +128,10 @@ def test_rows_group_by_method_placement_and_shots(report):
 
 
 def test_paired_difference_pairs_by_seed(report):
-    rows = by_shots(rows_of(report["results"]))[100]
+    rows = by_shots(rows_of(typed(report).results))[100]
     shuffled = next(iter(rows_of(list(reversed(rows[1].records[1:])))))
     difference = paired_difference(rows[0], shuffled, "accuracy_chip")
-    pairs = [
-        a["accuracy_chip"] - b["accuracy_chip"] for a, b in zip(rows[0].records[1:], rows[1].records[1:], strict=True)
-    ]
+    pairs = [a.accuracy_chip - b.accuracy_chip for a, b in zip(rows[0].records[1:], rows[1].records[1:], strict=True)]
     assert difference.count == 4
     assert difference.mean == pytest.approx(statistics.fmean(pairs))
     assert difference.spread == pytest.approx(statistics.stdev(pairs))
@@ -148,7 +147,7 @@ def unpriced(report):
 
 
 def said(report, topic: str) -> str:
-    return plain(" ".join(finding.text for finding in findings(report) if finding.topic == topic))
+    return plain(" ".join(finding.text for finding in findings(typed(report)) if finding.topic == topic))
 
 
 def test_findings_follow_the_data(report):
@@ -219,7 +218,7 @@ def test_the_verdict_says_what_the_comparisons_say(make_report):
 def test_a_tie_is_never_called_better(make_report):
     """Whatever the means are: no word of a finding ranks rows that the error does not tell apart."""
     report = with_comparisons(make_report(shots=(100,), seeds=2), "tie")
-    text = " ".join(plain(finding.text) for finding in findings(report)).lower()
+    text = " ".join(plain(finding.text) for finding in findings(typed(report))).lower()
     for word in ("most accurate", "best", "better than", "worse than", "brings back", "loses"):
         assert word not in text
     assert "is a tie with" in text and "(a tie)" in text
@@ -262,14 +261,14 @@ def test_the_chips_are_told_apart(make_report):
 
 def test_the_write_of_the_initial_values_may_pay_the_pool_back_alone(report):
     report["break_even"]["versus"] = [report["break_even"]["versus"][1] | {"steps": 0}]
-    assert break_even(report)[0].text.endswith(
+    assert break_even(typed(report))[0].text.endswith(
         "every step after 1 task or before the first step, because writing the initial values alone costs more."
     )
 
 
 def test_never_paid_back(report):
     report["break_even"]["versus"] = [report["break_even"]["versus"][0] | {"tasks": None, "steps": None}]
-    assert break_even(report)[0].text.endswith("mJ. It is never paid back against LoRA · per task.")
+    assert break_even(typed(report))[0].text.endswith("mJ. It is never paid back against LoRA · per task.")
 
 
 @pytest.mark.parametrize("width", [80, 100, 140, 200])
@@ -284,7 +283,7 @@ def test_the_summary_fits(report, tmp_path, width):
     assert lines[-1] == f"report: {paths.html}", "the path is on one line, to be copied"
     assert all(len(line) <= width for line in lines[:-1])
     assert "…" not in stream.getvalue(), "nothing is cut off"
-    for row in rows_of(report["results"]):
+    for row in rows_of(typed(report).results):
         for value in (
             percent(row.stat("accuracy_chip")),
             si(row.stat("adaptation_energy_joules").mean, "J"),
@@ -315,12 +314,12 @@ def test_the_summary_says_what_its_numbers_leave_out(report):
 
 
 def test_a_component_is_unknown_where_no_event_of_it_has_a_price(report):
-    assert unknown_components(report["device"]) == ()
+    assert unknown_components(typed(report).device) == ()
     unpriced(report)
-    assert unknown_components(report["device"]) == ("leakage",)
-    assert unknown_components(report["device"], "time") == ()
+    assert unknown_components(typed(report).device) == ("leakage",)
+    assert unknown_components(typed(report).device, "time") == ()
     report["device"]["costs"].append(report["device"]["costs"][-1] | {"value": 1e-3})
-    assert unknown_components(report["device"]) == (), "one of its prices is known"
+    assert unknown_components(typed(report).device) == (), "one of its prices is known"
     assert without(("leakage", "dac", "cells_read")) == "without leakage, DAC and cells, read"
 
 

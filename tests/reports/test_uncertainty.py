@@ -7,6 +7,9 @@ import pytest
 from edge_adapt.reports.figure_recovery import changes, points
 from edge_adapt.reports.figures import draw_all
 from edge_adapt.reports.frontier import frontier
+from edge_adapt.reports.records import fields_of, typed
+from edge_adapt.reports.records.compare import ComparedTask
+from edge_adapt.reports.records.results import Result
 from edge_adapt.reports.rows import Row, rows_of
 from edge_adapt.reports.uncertainty import Errors
 
@@ -16,11 +19,19 @@ OWN, SHARED = Errors("accuracy", shared=False), Errors("accuracy", shared=True)
 def row(method: str, energy: float, *runs: str | float) -> Row:
     """A row whose runs are given by their answers, or by accuracies alone."""
     records = [
-        {"seed": seed, "adaptation_energy_joules": energy, "accuracy_chip": run if isinstance(run, float)
-         else run.count("1") / len(run), "right_chip": None if isinstance(run, float) else run}
+        result(seed, energy, run, None)
+        if isinstance(run, float)
+        else result(seed, energy, run.count("1") / len(run), run)
         for seed, run in enumerate(runs)
-    ]  # fmt: skip
+    ]
     return Row(method, "DIGITAL", 100, method, tuple(records))
+
+
+def result(seed: int, energy: float | None, accuracy: float, bits: str | None) -> Result:
+    """A record of which all that matters here is known, and nothing else."""
+    nothing: dict[str, Any] = {field.name: None for field in fields_of(Result)}
+    known = {"seed": seed, "adaptation_energy_joules": energy, "accuracy_chip": accuracy, "right_chip": bits}
+    return Result(**nothing | known)
 
 
 def test_one_run_has_the_error_of_its_examples():
@@ -60,8 +71,8 @@ def test_the_same_texts_make_a_difference_certain():
 def test_differences_are_those_of_the_report(make_report):
     """The figure of recovery states what the report's comparisons state."""
     report = make_report(shots=(100,), seeds=3)
-    errors, found = Errors.of(report), 0
-    rows = {(r.method, r.placement): r for r in rows_of(report["results"])}
+    errors, found = Errors.of(typed(report)), 0
+    rows = {(r.method, r.placement): r for r in rows_of(typed(report).results)}
     for entry in report["comparisons"]:
         one, two = (rows[entry[f"{who}method"], entry[f"{who}placement"]] for who in ("", "against_"))
         mine = errors.difference(one, entry["outcome"], two, entry["against_outcome"])
@@ -71,7 +82,9 @@ def test_differences_are_those_of_the_report(make_report):
         told = (mine.points, mine.error, mine.degrees, mine.interval, mine.error_of, mine.runs, mine.examples)
         assert (*told, mine.verdict) == tuple(entry[name] for name in names)
         if entry["outcome"] != entry["against_outcome"]:
-            assert points(changes(one, errors)[1]) in draw_all(report)["drift-recovery"].alt if not found else True
+            assert (
+                points(changes(one, errors)[1]) in draw_all(typed(report))["drift-recovery"].alt if not found else True
+            )
             found += 1
     assert found
 
@@ -84,13 +97,15 @@ def test_a_dearer_method_is_on_the_frontier_only_beyond_the_error():
 
 def test_of_the_same_energy_the_more_accurate_comes_first():
     low, high = row("low", 1.0, 0.5), row("high", 1.0, 0.6)
-    unknown: dict[str, Any] = {"seed": 0, "adaptation_energy_joules": None, "accuracy_chip": 0.9, "right_chip": None}
-    assert frontier([low, high, Row("x", "DIGITAL", 100, "x", (unknown,))], OWN.better) == [high]
+    unknown = Row("x", "DIGITAL", 100, "x", (result(0, None, 0.9, None),))
+    assert frontier([low, high, unknown], OWN.better) == [high]
     assert frontier([], OWN.better) == []
 
 
 def test_errors_over_several_tasks_are_of_the_answers_only_where_all_of_them_allow_it():
-    task = lambda metric, pool: {"metric": metric, "test_pool": pool, "test_examples": 200}
+    task = lambda metric, pool: ComparedTask(
+        task="a", name="a", labels=["x"], train_examples=9, test_examples=200, test_pool=pool, source="", metric=metric
+    )
     assert Errors.of_tasks([task("accuracy", 200)]) == Errors("accuracy", True)
     assert Errors.of_tasks([task("accuracy", 5000), task("accuracy", 900)]) == Errors("accuracy", False)
     for other in (task("accuracy", 200), task("macro-F1", 5000)):
@@ -99,12 +114,12 @@ def test_errors_over_several_tasks_are_of_the_answers_only_where_all_of_them_all
 
 def test_the_caption_of_the_recovery_speaks_of_errors_only_where_there_are_some(make_report):
     report = make_report(shots=(100,), seeds=2)
-    assert "± one standard error, which the bars show too" in draw_all(report)["drift-recovery"].caption
+    assert "± one standard error, which the bars show too" in draw_all(typed(report))["drift-recovery"].caption
     for record in report["results"]:
         for name in ("exact", "chip", "drifted", "readapted"):
             bits = record[f"right_{name}"]
             record[f"right_{name}"] = bits and bits[:10]
     for entry in report["test_sets"]:
         entry["examples"] = entry["examples"][:10]
-    caption = draw_all(report)["drift-recovery"].caption
+    caption = draw_all(typed(report))["drift-recovery"].caption
     assert "too few to tell an error" in caption and "bars" not in caption

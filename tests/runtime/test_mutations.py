@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from edge_adapt.cli import main
 from edge_adapt.runtime.training import StopTraining, TrainingRun
@@ -83,6 +84,26 @@ def test_spoilt_files_of_a_bundle(bundle: Path, capfd: pytest.CaptureFixture[str
         shutil.rmtree(bundle / "state", ignore_errors=True)
     left = set(bundle.parent.rglob("*")) - set(before)
     assert not left
+
+
+def test_a_graph_that_never_ends_is_refused_at_once(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A loop without a count, whose condition stays true, in the place of the graph that predicts."""
+    value = lambda name, kind: onnx.helper.make_tensor_value_info(name, kind, [])
+    whole, truth = onnx.TensorProto.INT64, onnx.TensorProto.BOOL
+    body = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["go"], ["again"]), onnx.helper.make_node("Add", ["v", "i"], ["w"])],
+        "body", [value("i", whole), value("go", truth), value("v", whole)], [value("again", truth), value("w", whole)],
+    )  # fmt: skip
+    node = onnx.helper.make_node("Loop", ["", "", "x"], ["y"], body=body)
+    graph = onnx.helper.make_graph([node], "g", [value("x", whole)], [value("y", whole)])
+    (bundle / "infer.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    sealed(bundle)
+    shutil.rmtree(bundle / "state", ignore_errors=True)
+    said(capfd, "state", "reset", bundle)
+    texts = bundle.parent / "texts.txt"
+    texts.write_text("the good film\n")
+    code, err = said(capfd, "predict", bundle, texts)
+    assert code == 2 and "infer.onnx is no graph of a bundle: its operator 'Loop' repeats" in err
 
 
 def test_spoilt_slots(bundle: Path, capfd: pytest.CaptureFixture[str], mutants: Mutants) -> None:

@@ -13,6 +13,7 @@ from edge_adapt.methods.placement import Placement
 from edge_adapt.methods.plan import Plan, Size
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
+from edge_adapt.reports.records import typed
 from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.pipeline import reads_in_line, segments
@@ -258,7 +259,7 @@ def test_reports_of_a_count_have_drift_compensation_where_the_chip_has_it(capsys
         (record,) = report["results"]
         said = any("drift compensation" in message for message in report["messages"])
         assert said == (record["compensation_energy_joules"] is not None) == (device == "pcm-compensated")
-    parts = explain(report, "compensation_energy_joules", record)
+    parts = explain(typed(report), "compensation_energy_joules", typed(report).results[0])
     assert parts.total == record["compensation_energy_joules"]
     assert cli.main(["count", "--model", "bert-tiny", "--device", "pcm-compensated", "--method", "probe"]) == 0
     assert "drift compensation takes" in " ".join(capsys.readouterr().out.split())
@@ -337,10 +338,10 @@ def test_a_model_of_llamas_size():
     pool = 80 * 6 * 16 * (2 * 8192 + 8192 + 1024)
     assert report["programming"]["pool"]["cells"] == 2 * pool
     for total in ("adaptation_energy_joules", "inference_time_seconds", "write_energy_joules"):
-        for record in report["results"]:
-            explain(report, total, record)  # the products add up, or it raises
-    explain(report, "programming_energy_joules")
-    explain(report, "area_square_meters")
+        for record in typed(report).results:
+            explain(typed(report), total, record)  # the products add up, or it raises
+    explain(typed(report), "programming_energy_joules")
+    explain(typed(report), "area_square_meters")
 
 
 def test_what_the_placement_writes():

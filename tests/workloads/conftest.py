@@ -34,6 +34,20 @@ RELATIVE: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["c2p", 
 T5: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 24}
 
 
+class Sizes(NamedTuple):
+    """Fields of tiny configurations: of texts, of images, and of DeBERTa's attention by distance."""
+
+    texts: dict[str, Any] = SIZES
+    images: dict[str, Any] = IMAGES
+    relative: dict[str, Any] = RELATIVE
+
+
+@pytest.fixture(scope="session")
+def sizes() -> Sizes:
+    """How large tiny models are, for tests that make others."""
+    return Sizes()
+
+
 class Tiny(NamedTuple):
     """A model of a family.
 
@@ -84,6 +98,11 @@ TEXTS: dict[str, Tiny] = {
     ),
     "nomic_bert": Tiny(lambda: hf.NomicBertConfig(**SIZES, **IDS), 14),
     "esm": Tiny(lambda: hf.EsmConfig(**SIZES, pad_token_id=1, mask_token_id=3), 12, 32),
+    "esm-2": Tiny(
+        lambda: hf.EsmConfig(
+            **SIZES, pad_token_id=1, mask_token_id=3, position_embedding_type="rotary", token_dropout=True
+        ), 12,
+    ),
     "big_bird": Tiny(lambda: hf.BigBirdConfig(**SIZES), 12, 34),
     "roformer": Tiny(lambda: hf.RoFormerConfig(**SIZES, embedding_size=16), 12, 34),
     "rembert": Tiny(lambda: hf.RemBertConfig(**SIZES, input_embedding_size=8), 12, 34),
@@ -101,6 +120,7 @@ PICTURES: dict[str, Tiny] = {
     "deit": Tiny(lambda: hf.DeiTConfig(**IMAGES), 12),
     "beit": Tiny(lambda: hf.BeitConfig(**IMAGES), 12),
     "beit with biases": Tiny(lambda: hf.BeitConfig(**IMAGES, use_relative_position_bias=True), 12),
+    "beit with shared biases": Tiny(lambda: hf.BeitConfig(**IMAGES, use_shared_relative_position_bias=True), 12),
     "siglip_vision_model": Tiny(lambda: hf.SiglipVisionConfig(**IMAGES), 12),
     "clip_vision_model": Tiny(lambda: hf.CLIPVisionConfig(**IMAGES), 12),
 }
@@ -234,7 +254,7 @@ _ONE_BLOCK = (
     "deberta-v3",
     "eurobert",
 )  # tracing takes long; T5's second block is needed: it has its biases from the first
-_NO_PROMPTS = ("clip_text_model", "beit with biases")
+_NO_PROMPTS = ("clip_text_model", "beit with biases", "beit with shared biases")
 _ALL = [(name, way) for way in ("updates", "prompts") for name in EVERY if way == "updates" or name not in _NO_PROMPTS]
 _ALL_FAMILIES = bool(os.environ.get("EDGE_ADAPT_ALL_FAMILIES"))
 

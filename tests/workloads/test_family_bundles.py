@@ -126,7 +126,7 @@ def test_ten_steps_of_the_device_are_those_of_torch(
             assert np.mean(apart > 0.01 * moved + 1e-6 * np.abs(after).max()) <= astray, tensor
 
 
-@pytest.mark.parametrize("loaded", ["clip_text_model", "beit with biases"], indirect=True)
+@pytest.mark.parametrize("loaded", ["clip_text_model", "beit with biases", "beit with shared biases"], indirect=True)
 def test_prompts_that_a_model_has_no_place_for_are_refused_at_once(
     loaded: Any, exports: Callable[..., ExportConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
