@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from .editing import Editor, Extent, constant, extents, permutation, replace
+from .editing import Editor, Extent, attribute, constant, extents, permutation, replace
 
 _BY_HEADS = (0, 2, 1, 3)
 
@@ -59,6 +59,8 @@ class _Heads:
         moved = _maker(view.inputs[0], "Transpose") if view is not None else None
         shape = extents(moved.inputs[0]) if moved is not None else None
         if moved is None or shape is None or permutation(moved) != _BY_HEADS or (shape[0], shape[2]) != self.sizes:
+            return
+        if not _are_places(node.inputs[1]):
             return
         heads, features, result = shape[1], shape[3], node.outputs[0]
         width = (extents(result) or (None,))[-1]
@@ -127,8 +129,20 @@ def _maker(value: ir.Value | None, op: str) -> ir.Node | None:
 
 def _by_rows(node: ir.Node) -> bool:
     """Whether a lookup takes whole rows of a matrix by a list of their numbers, which are not constant."""
+    matrix, numbers = node.inputs
     return (
-        len(extents(node.inputs[0]) or ()) == 2
-        and len(extents(node.inputs[1]) or ()) == 1
-        and constant(node.inputs[1]) is None
+        attribute(node, "axis", 0) == 0
+        and matrix is not None
+        and numbers is not None
+        and (matrix.dtype, numbers.dtype) == (ir.DataType.FLOAT, ir.DataType.INT64)
+        and len(extents(matrix) or ()) == 2
+        and len(extents(numbers) or ()) == 1
+        and constant(numbers) is None
     )
+
+
+def _are_places(value: ir.Value | None) -> bool:
+    """Whether numbers count from the front: those of the real tokens, as `rows` finds them."""
+    while (node := _maker(value, "Reshape")) is not None:
+        value = node.inputs[0]
+    return _maker(value, "NonZero") is not None

@@ -67,8 +67,10 @@ class _Stored:
 
     def take_over(self, node: ir.Node, place: int, turned: bool) -> None:
         """Rewrite a product with the matrix, or with its transpose (`turned`), on the right; leave other nodes."""
+        if node.op_type not in ("MatMul", "Gemm") or place != 1:
+            return
         left, right = node.inputs[:2]
-        if node.op_type not in ("MatMul", "Gemm") or place != 1 or left is None or left is right:
+        if left is None or left is right:
             return
         if attribute(node, "transA", 0) or attribute(node, "beta", 1.0) != 1.0:  # no pass makes such a product
             return

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .editing import Editor, constant, dependents, extents, permutation, replace
+from .editing import Editor, Extent, constant, dependents, extents, permutation, replace
 
 SMALLEST = 4096
 """Numbers in a matrix below which its layout does not matter."""
@@ -118,7 +118,7 @@ def fold_sums(model: ir.Model) -> None:
     for node in list(graph):
         if node.op_type == "Add" and not _inside_sum(node.outputs[0]):
             terms = list(_terms(node))
-            if any(_product(term) is not None for term in terms):
+            if any(_product(term, extents(node.outputs[0])) is not None for term in terms):
                 _rebuild(edit, node, terms)
 
 
@@ -144,10 +144,14 @@ def _terms(node: ir.Node) -> Iterator[ir.Value]:
             yield value
 
 
-def _product(value: ir.Value) -> ir.Node | None:
-    """The product of two matrices that makes a term and nothing else."""
+def _product(value: ir.Value, shape: tuple[Extent, ...] | None) -> ir.Node | None:
+    """The product of two matrices that makes a term and nothing else. It has the `shape` of the sum: Gemm spreads what
+    it starts from, not what it multiplies.
+    """
     maker = value.producer()
     if maker is None or len(value.uses()) != 1 or value.is_graph_output() or len(maker.inputs) != 2:
+        return None
+    if shape is None or extents(value) != shape:
         return None
     if maker.op_type == "MatMul":
         return maker if all(len(extents(operand) or ()) == 2 for operand in maker.inputs) else None
@@ -159,8 +163,8 @@ def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
     result = node.outputs[0]
     shape = extents(result)
     assert shape is not None
-    products = [found for term in terms if (found := _product(term)) is not None]
-    others = [term for term in terms if _product(term) is None]
+    products = [found for term in terms if (found := _product(term, shape)) is not None]
+    others = [term for term in terms if _product(term, shape) is None]
     place = next((place for place, term in enumerate(others) if extents(term) == shape[1:]), None)
     vector = None if place is None else others.pop(place)
     rest: ir.Value | None = None
@@ -168,7 +172,8 @@ def _rebuild(edit: Editor, node: ir.Node, terms: list[ir.Value]) -> None:
         rest = term if rest is None else edit.add(node, "Add", [rest, term], shape)
     total = vector if vector is not None else rest
     for product in products:
-        attributes = {name: item.value for name, item in product.attributes.items()}
+        # Of two operands a Gemm may have a beta, which meant nothing so far.
+        attributes = {name: item.value for name, item in product.attributes.items() if name != "beta"}
         total = edit.add(node, "Gemm", [*product.inputs, *([] if total is None else [total])], shape, attributes)
         if vector is not None and rest is not None:
             total, rest = edit.add(node, "Add", [total, rest], shape), None

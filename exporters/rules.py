@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from .cleanup import tidy
-from .editing import Editor, attribute, constant, extents, replace
-from .scales import absorbs
+from .editing import Editor, attribute, constant, extents, integers, replace
+from .scales import absorbs, is_product
 
 
 def shorten_gradients(model: ir.Model) -> None:
@@ -35,7 +35,7 @@ def _scaled(value: ir.Value | None, op: str, number: float) -> ir.Value | None:
         return None
     for x, other in (node.inputs, reversed(node.inputs)):
         array = constant(other)
-        if array is not None and array.size == 1 and math.isclose(float(array), number, rel_tol=1e-5):
+        if array is not None and array.size == 1 and math.isclose(array.item(), number, rel_tol=1e-5):
             return x
     return None
 
@@ -51,13 +51,13 @@ def _gelu(edit: Editor, node: ir.Node) -> None:
     With t = c x this is h ((1 + erf(t)) + t / exp(t^2 - log(2 / sqrt(pi)))), h = g / 2, and the half goes into the
     product that makes g.
     """
-    if node.op_type != "Mul":
+    if node.op_type != "Mul" or node.outputs[0].dtype != ir.DataType.FLOAT:
         return
     for gradient, slope in (node.inputs, reversed(node.inputs)):
         x = _gelu_slope(slope)
-        if x is None or gradient is None:
-            continue
         shape = extents(x)
+        if x is None or gradient is None or shape is None or shape != extents(gradient):
+            continue
         number = lambda value: edit.constant(value, np.float32)
         t = edit.add(node, "Mul", [x, number(math.sqrt(0.5))], shape)
         square = edit.add(node, "Mul", [t, t], shape)
@@ -82,13 +82,15 @@ def _shared_gelu(edit: Editor, node: ir.Node) -> None:
     not, everything stays.
     """
     x = node.inputs[0] if node.op_type == "Gelu" and attribute(node, "approximate", "none") == "none" else None
-    maker = _maker(x, "Gemm") or _maker(x, "MatMul")
-    if x is None or maker is None or not absorbs(node.outputs[0]) or len(extents(x) or ()) != 2:
+    maker = x.producer() if x is not None and x.dtype == ir.DataType.FLOAT else None
+    if x is None or maker is None or not is_product(maker) or not absorbs(node.outputs[0]):
         return
     bias = maker.inputs[2] if len(maker.inputs) > 2 else None
     added, root = constant(bias), math.sqrt(0.5)
     others = [use.node for use in x.uses() if use.node is not node]
     if not others or any(_scaled(other.outputs[0], "Mul", root) is not x for other in others):
+        return
+    if any(extents(other.outputs[0]) != extents(x) for other in others):
         return
     if bias is not None and (added is None or attribute(maker, "beta", 1.0) != 1.0):
         return
@@ -124,7 +126,7 @@ def _halved(edit: Editor, before: ir.Node, value: ir.Value) -> ir.Value:
     """Half of a value, by the product that makes it where there is one."""
     product = _maker(value, "MatMul")
     shape = extents(value)
-    if product is not None and len(value.uses()) == 1 and len(shape or ()) == 2:
+    if product is not None and len(value.uses()) == 1 and is_product(product):
         return edit.add(before, "Gemm", product.inputs, shape, {"alpha": 0.5})
     return edit.add(before, "Mul", [value, edit.constant(0.5, np.float32)], shape)
 
@@ -134,7 +136,7 @@ def _normalisation(edit: Editor, node: ir.Node) -> None:
 
     z is the normalised row of n numbers, r its inverse deviation.
     """
-    if node.op_type != "Mul":
+    if node.op_type != "Mul" or node.outputs[0].dtype != ir.DataType.FLOAT:
         return
     for ratio, inner in (node.inputs, reversed(node.inputs)):
         division, outer = _maker(ratio, "Div"), _maker(inner, "Sub")
@@ -142,14 +144,14 @@ def _normalisation(edit: Editor, node: ir.Node) -> None:
         if division is None or outer is None or middle is None:
             continue
         shape, count = extents(node.outputs[0]), constant(division.inputs[1])
-        if shape is None or count is None or count.size != 1 or float(count) != shape[-1]:
+        if shape is None or count is None or count.size != 1 or count.item() != shape[-1]:
             continue
-        gradient = _scaled(middle.inputs[0], "Mul", float(count))
-        total, last = _maker(middle.inputs[1], "ReduceSum"), _maker(outer.inputs[1], "Mul")
+        gradient = _scaled(middle.inputs[0], "Mul", count.item())
+        total, last = _row_sum(middle.inputs[1]), _maker(outer.inputs[1], "Mul")
         if gradient is None or total is None or total.inputs[0] is not gradient or last is None:
             continue
         for z, correlation in (last.inputs, reversed(last.inputs)):
-            summed = _maker(correlation, "ReduceSum")
+            summed = _row_sum(correlation)
             product = _maker(summed.inputs[0], "Mul") if summed is not None else None
             if summed is None or product is None or z is None or {*product.inputs} != {gradient, z}:
                 continue
@@ -160,3 +162,13 @@ def _normalisation(edit: Editor, node: ir.Node) -> None:
             rest = edit.add(node, "Sub", [rest, edit.add(node, "Mul", [z, share], shape)], shape)
             replace(node.outputs[0], edit.add(node, "Mul", [rest, division.inputs[0]], shape))
             return
+
+
+def _row_sum(value: ir.Value | None) -> ir.Node | None:
+    """The node that makes a value as sums over the last extent, which is kept."""
+    node = _maker(value, "ReduceSum")
+    axes = integers(node.inputs[1]) if node is not None and len(node.inputs) > 1 else None
+    rank = len(extents(node.inputs[0]) or ()) if node is not None else 0
+    if node is None or axes is None or not attribute(node, "keepdims", 1):
+        return None
+    return node if axes in ((-1,), (rank - 1,)) else None

@@ -23,11 +23,14 @@ def absorb_scales(model: ir.Model) -> None:
     while waiting:
         node = waiting.popleft()
         found = scaled(node)
-        if found is None or extents(node.outputs[0]) != extents(found[0]):
+        if found is None or None in (extents(found[0]), extents(node.outputs[0])):
             continue
         source, number = found
+        if extents(node.outputs[0]) != extents(source):
+            continue  # the number has more extents
         maker = source.producer()
-        if maker is not None and _is_product(maker) and len(source.uses()) == 1 and len(maker.inputs) == 2:
+        alone = len(source.uses()) == 1 and not source.is_graph_output()
+        if maker is not None and is_product(maker) and alone and len(maker.inputs) == 2:
             replace(node.outputs[0], _product(edit, maker, list(maker.inputs), number))
         elif absorbs(node.outputs[0]):
             waiting.extend(_push(edit, node, source, number))
@@ -48,7 +51,7 @@ def absorbs(value: ir.Value) -> bool:
         bool(value.uses())
         and not value.is_graph_output()
         and all(
-            (_is_product(use.node) and use.idx < 2 and [*use.node.inputs].count(value) == 1)
+            (is_product(use.node) and use.idx < 2 and [*use.node.inputs].count(value) == 1)
             or (use.node.op_type in _MOVING and use.idx == 0 and absorbs(use.node.outputs[0]))
             for use in value.uses()
         )
@@ -61,7 +64,7 @@ def _push(edit: Editor, node: ir.Node, source: ir.Value, number: float) -> list[
     for use in list(node.outputs[0].uses()):
         after, result = use.node, use.node.outputs[0]
         inputs = [source if index == use.idx else value for index, value in enumerate(after.inputs)]
-        if _is_product(after):
+        if is_product(after):
             replace(result, _product(edit, after, inputs, number))
             continue
         attributes = {name: item.value for name, item in after.attributes.items()}
@@ -75,7 +78,7 @@ def _push(edit: Editor, node: ir.Node, source: ir.Value, number: float) -> list[
     return moved
 
 
-def _is_product(node: ir.Node) -> bool:
+def is_product(node: ir.Node) -> bool:
     """Whether a node is a product of two matrices."""
     if node.op_type == "Gemm":
         return True

@@ -31,7 +31,7 @@ from ..workloads.merging import relative_distance
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.peft_folder import LoraModule
 from ..workloads.pools import Pool, load_pool
-from ..workloads.task import Task
+from ..workloads.task import FewShot, Task
 from ..workloads.tasks import load_task
 from .encoding import Encoded, Graded
 from .pool_merge import require_new
@@ -81,22 +81,9 @@ def fit_pool(config: FitConfig, out: str | Path, progress: Progress | None = Non
         EdgeAdaptError: a task or model cannot be fetched, the folder cannot be written.
     """
     progress = progress or Progress()
-    if config.seed < 0:
-        raise UsageError(f"--seed must be 0 or more; got {config.seed}")
     out = expanded(out)
     require_new(out)
-    load_pool(list(config.pool))  # a broken file is found before a model is fetched
-    progress.stage("loading model, task and pool")
-    task = load_task(config.task, config.test_examples, config.reading)
-    shots = task.few_shot(config.shots, config.seed)
-    backbone = load_backbone(config.model)
-    if backbone.kind != task.kind:
-        raise UsageError(
-            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give another "
-            "--model or --task"
-        )
-    backbone = backbone.reading(task)
-    pool, task = unseen(load_pool(list(config.pool), backbone), task)
+    task, shots, backbone, pool = _inputs(config, progress)
     method = get_method("lorafusion", cross_terms=config.cross_terms, magnitude=config.magnitude)
     others = {name: get_method(other) for name, other in BEFORE.items()}
     if task.kind == "image":
@@ -121,15 +108,56 @@ def fit_pool(config: FitConfig, out: str | Path, progress: Progress | None = Non
     before = {name: graded(other, f"testing the {name} before")[1] for name, other in others.items()}
     adaptation, after = graded(method, "training coefficients and magnitudes")
     progress.stage("writing the adapter")
+    fit = _fit(method, adaptation, pool, backbone, task, out.name)
+    record = {
+        **_origins(config, pool, backbone, task),
+        "format": "DoRA" if fit.magnitudes else "LoRA",
+        "rank": fit.module.rank,
+        "trained_numbers": adaptation.trained_parameters,
+        "coefficients": fit.state["coefficients"].tolist(),
+        "test": _tested(task, before, after, len(test.ids)),
+        "merge_error": merge_error(fit, pool, backbone, config),
+        "messages": _messages(config, pool, backbone, task),
+    }
+    with writing(out), whole_folder(out) as folder:
+        write_with_head(folder, fit.module, fit.magnitudes, fit.state, task.labels, POOLING_WORDS[backbone.pooling])
+        write_synced(folder / RECORD_FILE, json_text(record, indent=2) + "\n")
+    return record
+
+
+def _inputs(config: FitConfig, progress: Progress) -> tuple[Task, FewShot, Backbone, Pool]:
+    """Task without what the pool has seen, its labelled examples, model and pool; refused is what does not fit."""
+    if config.seed < 0:
+        raise UsageError(f"--seed must be 0 or more; got {config.seed}")
+    load_pool(list(config.pool))  # a broken file is found before a model is fetched
+    progress.stage("loading model, task and pool")
+    task = load_task(config.task, config.test_examples, config.reading)
+    shots = task.few_shot(config.shots, config.seed)
+    backbone = load_backbone(config.model)
+    if backbone.kind != task.kind:
+        raise UsageError(
+            f"model {backbone.name!r} reads {backbone.kind}s, and task {task.name!r} holds {task.kind}s; give another "
+            "--model or --task"
+        )
+    backbone = backbone.reading(task)
+    pool, task = unseen(load_pool(list(config.pool), backbone), task)
+    return task, shots, backbone, pool
+
+
+def _fit(
+    method: Method, adaptation: Adaptation, pool: Pool, backbone: Backbone, task: Task, name: str
+) -> Fit:  # fmt: skip
     state = {name: value.numpy() for name, value in adaptation.state_dict().items()}
     form = method.lora_form(state, pool, backbone.shape)
     module = module_of(
-        form, out.name, task=task.name, base_model=backbone.name, base_fingerprint=backbone.fingerprint
+        form, name, task=task.name, base_model=backbone.name, base_fingerprint=backbone.fingerprint
     )  # fmt: skip
-    fit = Fit(adaptation, state, module, form.magnitudes)
-    messages = (*pool.messages, *task.messages, *task.scarce(config.shots), *backbone.messages)
-    cut = backbone.cut_message(config.max_tokens)
-    record = {
+    return Fit(adaptation, state, module, form.magnitudes)
+
+
+def _origins(config: FitConfig, pool: Pool, backbone: Backbone, task: Task) -> dict[str, Any]:
+    """The part of the record that says what was fitted to what."""
+    return {
         "schema": SCHEMA,
         "version": __version__,
         "pool": pool.path,
@@ -143,18 +171,13 @@ def fit_pool(config: FitConfig, out: str | Path, progress: Progress | None = Non
         "seed": config.seed,
         "cross_terms": config.cross_terms,
         "magnitudes": config.magnitude,
-        "format": "DoRA" if form.magnitudes else "LoRA",
-        "rank": module.rank,
-        "trained_numbers": adaptation.trained_parameters,
-        "coefficients": state["coefficients"].tolist(),
-        "test": _tested(task, before, after, len(test.ids)),
-        "merge_error": merge_error(fit, pool, backbone, config),
-        "messages": [*messages, *([cut] if cut else [])],
     }
-    with writing(out), whole_folder(out) as folder:
-        write_with_head(folder, module, form.magnitudes, state, task.labels, POOLING_WORDS[backbone.pooling])
-        write_synced(folder / RECORD_FILE, json_text(record, indent=2) + "\n")
-    return record
+
+
+def _messages(config: FitConfig, pool: Pool, backbone: Backbone, task: Task) -> list[str]:
+    cut = backbone.cut_message(config.max_tokens)
+    said = (*pool.messages, *task.messages, *task.scarce(config.shots), *backbone.messages)
+    return [*said, *([cut] if cut else [])]
 
 
 def merge_error(fit: Fit, pool: Pool, backbone: Backbone, config: FitConfig) -> dict[str, Any]:

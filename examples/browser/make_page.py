@@ -47,13 +47,15 @@ def make_page(bundle: Path, examples: Path | None = None) -> str:
     """The page.
 
     Raises:
-        UsageError: the folder is no bundle, or is damaged, or is one of images; wrong examples.
+        UsageError: the folder is no bundle, or is damaged, or is one that the page does not take; wrong examples.
         EdgeAdaptError: ONNX Runtime for browsers could not be fetched.
     """
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
     if manifest.tokenizer is None:
         raise UsageError(f"{bundle} is a bundle of images; the page takes one of texts")
+    if manifest.recipe.head_shrinkage != 1.0:
+        raise UsageError(f"the head of {bundle} starts from discriminant analysis; the page knows class means alone")
     shown = [] if examples is None else _shown(examples, manifest)
     files = {name: (bundle / name).read_bytes() for name in (MANIFEST, *manifest.files)}
     modules = [_as_constant(name, _member(*where).decode()) for name, where in MODULES.items()]

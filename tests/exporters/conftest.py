@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -221,9 +222,15 @@ def _high(descriptor: int) -> int:
     return higher
 
 
+def _starts(program: str) -> bool:
+    """Whether it is a browser: Ubuntu has a script of that name that only says how to install one."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and "Chrom" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: chromium)")
     if absent := [name for name in PACKAGES if not is_cached(name)]:

@@ -255,7 +255,8 @@ def test_a_damaged_page_says_so(file: str, old: bytes | None, new: bytes | None,
     with pytest.raises(RuntimeError, match=message):
         browser.ask("edgeAdapt.ready")
     assert re.search(message, browser.ask("document.getElementById('status').textContent"))
-    assert browser.ask("document.getElementById('train').disabled")
+    for button in ("train", "add", "take"):
+        assert browser.ask(f"document.getElementById('{button}').disabled")
 
 
 def test_mistakes_are_said(sources, page, tmp_path: Path) -> None:
@@ -359,6 +360,33 @@ def test_what_a_person_does(sources, page, tmp_path: Path) -> None:
     assert browser.page("predict", ["good"]) == learned
 
 
+def test_labels_may_hold_anything_and_the_recipe_may_ask_for_more_rounds(sources, page, tmp_path: Path) -> None:
+    labels = ("<img src=x>", "up, really")
+    recipe = replace(read_manifest(sources("head only")).recipe, epochs=1, min_steps=5)
+    bundle = rewritten(sources("head only"), tmp_path / "bundle", lambda _: None, labels=labels, recipe=recipe)
+    given = tmp_path / "examples.jsonl"
+    given.write_text(json.dumps({"text": "so bad", "label": labels[0]}) + "\n")
+    browser = page(bundle, examples=given)
+    browser.ask("edgeAdapt.ready")
+    browser.ask("""
+        document.getElementById("pasted").value = "up, really, good, so good\\n<img src=x>\\t bad\\nup, no";
+        document.getElementById("take").click();
+        document.getElementById("questions").value = "good";
+    """)
+    assert browser.ask("document.getElementById('pasted').value") == "up, no"
+    assert browser.ask("[...document.querySelectorAll('#rows .text')].map((text) => text.value)") == [
+        "so bad", "good, so good", "bad"
+    ]  # fmt: skip
+    browser.ask(done("train"))
+    assert browser.ask("document.getElementById('status').textContent") == "Trained."
+    assert browser.ask("document.images.length") == 0
+    with Session(bundle, threads=1) as session:
+        report = session.train(["so bad", "good, so good", "bad"], [labels[0], labels[1], labels[0]])
+        told = browser.ask("document.getElementById('told').textContent")
+        assert told.startswith(f"Loss of each of {report.updates} updates on 3 examples") and report.updates == 5
+        np.testing.assert_allclose(browser.page("predict", ["good"]), probabilities(session, ["good"]), atol=1e-4)
+
+
 def done(button: str) -> str:
     """A click on a button, and the end of what it does."""
     return f"""new Promise((resolve) => {{
@@ -389,6 +417,10 @@ def test_bundles_and_examples_that_no_page_is_made_of(
         patch.setattr(maker, "read_manifest", lambda _: seen)
         with pytest.raises(UsageError, match="is a bundle of images; the page takes one of texts"):
             maker.make_page(sources("lorafusion"))
+    recipe = replace(read_manifest(sources("lorafusion")).recipe, head_shrinkage=0.5)
+    other = rewritten(sources("lorafusion"), tmp_path / "other", lambda _: None, recipe=recipe)
+    with pytest.raises(UsageError, match="starts from discriminant analysis"):
+        maker.make_page(other)
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("text,label\ngood,sideways\n")
     with pytest.raises(UsageError, match=r"line 2: the label 'sideways' is none of the bundle's: down, up"):

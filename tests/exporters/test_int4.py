@@ -171,11 +171,15 @@ def test_rows_of_a_table() -> None:
         np.testing.assert_array_equal(actual, found.decoded()[rows])
 
 
-def test_another_use_keeps_the_numbers() -> None:
+@pytest.mark.parametrize(
+    "body", ["Add(w, x)", "Transpose <perm = [1, 0]> (w)", "Identity(w)", "MatMul(w, x)", "Gemm <transA = 1> (x, w)"]
+)
+def test_another_use_keeps_the_numbers(body: str) -> None:
     found = int4.encode_matrix(MATRIX)
     assert found is not None
     w = found.decoded()
-    model = rewritten("Add(w, x)", "float[n, 64] x", {"w": w}, {int4.digest(w): found})
+    model = rewritten(body, "float[96, 64] x" if "Gemm" in body else "float[64, 64] x" if "MatMul" in body else
+                      "float[n, 64] x", {"w": w}, {int4.digest(w): found})  # fmt: skip
     (kept,) = model.graph.initializer
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(kept), w)
 

@@ -222,8 +222,11 @@ def test_rows_reach_the_heads_in_one_lookup(masked: bool) -> None:
     lengths, width = np.array([1, 4, 2]), 6
     mask = (np.arange(4) < lengths[:, None]).astype(np.int64)
     times = "wide = Mul(gathered, column)" if masked else "wide = Identity(gathered)"
-    text = f"""graph (int64[batch,tokens] attention_mask, float[rows,6] x, int64[rows] places, int64[every] slots,
+    text = f"""graph (int64[batch,tokens] attention_mask, float[rows,6] x, int64[every] slots,
       float[every,1] column, int64[4] shape) => (float[batch,3,tokens,2] inside, float[rows,6] y) {{
+        flat_mask = Reshape(attention_mask, row)
+        found = NonZero(flat_mask)
+        places = Reshape(found, row)
         gathered = Gather<axis = 0>(x, slots)
         {times}
         view = Reshape(wide, shape)
@@ -236,7 +239,6 @@ def test_rows_reach_the_heads_in_one_lookup(masked: bool) -> None:
     feeds = {
         "attention_mask": mask,
         "x": rng.normal(size=(lengths.sum(), width)).astype(np.float32),
-        "places": np.flatnonzero(mask),
         "slots": np.maximum(np.cumsum(mask) - 1, 0),
         "column": mask.reshape(-1, 1).astype(np.float32),
         "shape": np.array([3, 4, 3, 2]),
@@ -247,15 +249,16 @@ def test_rows_reach_the_heads_in_one_lookup(masked: bool) -> None:
         shapes = {"gathered": [every, 6], "wide": [every, 6], "view": ["batch", "tokens", 3, 2], "heads": heads,
                   "inside": heads, "back": ["batch", "tokens", 3, 2], "flat": [every, 6], "y": ["rows", 6]}  # fmt: skip
         for node in model.graph:
-            node.outputs[0].shape = ir.Shape(shapes[str(node.outputs[0].name)])
-        model.graph.inputs[4].shape = ir.Shape([every, 1])
+            if node.outputs[0].name in shapes:
+                node.outputs[0].shape = ir.Shape(shapes[str(node.outputs[0].name)])
+        model.graph.inputs[3].shape = ir.Shape([every, 1])
         if not masked:  # an Identity is nothing that a tracer writes
             (same,) = (node for node in model.graph if node.op_type == "Identity")
             same.outputs[0].replace_all_uses_with(same.inputs[0])
         gather_heads(model)
         tidy(model)
 
-    before, after, nodes = both(text, {"two": np.array([-1, 6])}, feeds, [known])
+    before, after, nodes = both(text, {"two": np.array([-1, 6]), "row": np.array([-1])}, feeds, [known])
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     assert "Transpose" not in {node.op_type for node in nodes}
@@ -311,3 +314,135 @@ def test_gelu_and_its_gradient_share_their_error_function(alone: bool) -> None:
     np.testing.assert_allclose(after[1], slope if alone else slope + inside * cumulative, rtol=1e-5, atol=1e-5)
     assert sum(node.op_type == "Erf" for node in nodes) == 1
     assert ("Gelu" in {node.op_type for node in nodes}) != alone
+
+
+NUMBER = np.float32(3.0)
+LOOKALIKES: dict[str, tuple[str, dict[str, object], list[Callable[[ir.Model], None]]]] = {
+    "a number with more extents": (
+        "graph (float[4,4] x, float[4,4] w) => (float[1,4,4] y) { a = Gemm(x, w)\n y = Mul(a, c) }",
+        {"c": NUMBER.reshape(1, 1, 1)},
+        [absorb_scales],
+    ),
+    "a row of numbers": (
+        "graph (float[4,4] x, float[4,4] w) => (float[4,4] y) { a = Mul(x, c)\n y = MatMul(a, w) }",
+        {"c": np.float32([[1.0, 2.0, 3.0, 4.0]])},
+        [absorb_scales],
+    ),
+    "the third operand of Gemm": (
+        "graph (float[4,4] x, float[4,4] w) => (float[4,4] y) { a = Mul(x, c)\n y = Gemm<beta = 0.5>(w, w, a) }",
+        {"c": NUMBER},
+        [absorb_scales],
+    ),
+    "both operands": (
+        "graph (float[4,4] x) => (float[4,4] y) { a = Mul(x, c)\n y = MatMul(a, a) }",
+        {"c": NUMBER},
+        [absorb_scales],
+    ),
+    "what is scaled is an output": (
+        "graph (float[4,4] x, float[4,4] w) => (float[4,4] a, float[4,4] y) { a = MatMul(x, w)\n y = Mul(a, c) }",
+        {"c": NUMBER},
+        [absorb_scales],
+    ),
+    "a product of fewer rows than the sum": (
+        "graph (float[1,4] r, float[4,4] x, float[4,4] w) => (float[4,4] y) { a = MatMul(r, w)\n y = Add(a, x) }",
+        {},
+        [fold_sums],
+    ),
+    "a sum behind a Gemm of two operands, whose beta meant nothing": (
+        "graph (float[4,4] x, float[4,4] w) => (float[4,4] y) { a = Gemm<beta = 0.5>(x, w)\n y = Add(a, x) }",
+        {},
+        [fold_sums],
+    ),
+    "a gradient that GELU's slope is spread over": (
+        """graph (float[4,4] x, float[2,1,1] g) => (float[2,4,4] y) {
+            t = Mul(x, root)\n e = Erf(t)\n m = Add(e, one)\n p = Mul(m, half)\n s = Mul(x, x)\n n = Mul(s, minus)
+            b = Exp(n)\n d = Mul(b, height)\n r = Mul(x, d)\n slope = Add(p, r)\n y = Mul(g, slope) }""",
+        {"root": np.float32(0.5**0.5), "one": np.float32(1.0), "half": np.float32(0.5), "minus": np.float32(-0.5),
+         "height": np.float32((2 * np.pi) ** -0.5)},
+        [shorten_gradients],
+    ),
+    "GELU of a product with a vector": (
+        """graph (float[4,2,4] s, float[4] v, float[2,4] m) => (float[4,4] y, float[4,2] z) {
+            x = MatMul(s, v)\n a = Gelu(x)\n y = MatMul(a, m)\n z = Mul(x, c) }""",
+        {"c": np.float32(0.5**0.5)},
+        [shorten_gradients],
+    ),
+    "GELU beside a number with more extents": (
+        """graph (float[4,4] x, float[4,4] w) => (float[4,4] y, float[1,4,4] z) {
+            a = MatMul(x, w)\n b = Gelu(a)\n y = MatMul(b, w)\n z = Mul(a, c) }""",
+        {"c": np.full((1, 1, 1), 0.5**0.5, np.float32)},
+        [shorten_gradients],
+    ),
+} | {
+    f"normalisation, sums over {axes} and {others}, kept: {kept}": (
+        f"""graph (float[4,4] g, float[4,4] x, float[4,1] r) => (float[4,4] y) {{
+            ratio = Div(r, n)\n many = Mul(g, n)\n s = ReduceSum<keepdims = {kept}>(g, axes)
+            product = Mul(g, x)\n c = ReduceSum<keepdims = {kept}>(product, others)
+            first = Sub(many, s)\n second = Mul(x, c)\n rest = Sub(first, second)\n y = Mul(ratio, rest) }}""",
+        {"n": np.float32([4.0]), "axes": np.array(axes), "others": np.array(others)},
+        [shorten_gradients],
+    )
+    for axes, others, kept in (([-1], [1], 1), ([0], [0], 1), ([1], [0], 1), ([0, 1], [1], 1), ([1], [1], 0))
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOOKALIKES)
+def test_what_only_looks_like_a_pattern_computes_the_same(kind: str) -> None:
+    text, constants, passes = LOOKALIKES[kind]
+    rng = np.random.default_rng(7)
+    inputs = parser.parse_model(f"{HEADER} {text}").graph.input
+    sizes = {one.name: [extent.dim_value for extent in one.type.tensor_type.shape.dim] for one in inputs}
+    feeds = {name: rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    before, after, nodes = both(text, constants, feeds, passes)  # type: ignore[arg-type]
+    for one, other in zip(before, after, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    changed = "ReduceMean" in {node.op_type for node in nodes}
+    assert changed == (kind == "normalisation, sums over [-1] and [1], kept: 1")
+
+
+def test_a_number_scales_what_has_no_known_shape() -> None:
+    """It may have more extents than that, and the result then, too."""
+
+    def unknown(model: ir.Model) -> None:
+        for node in model.graph:
+            if not node.outputs[0].is_graph_output():
+                node.outputs[0].shape = None
+        absorb_scales(model)
+
+    text = "graph (float[4,4] x, float[4,4] w) => (float[1,4,4] y) { a = Gemm(x, w)\n b = Mul(a, c)\n y = Neg(b) }"
+    feeds = {name: np.eye(4, dtype=np.float32) for name in "xw"}
+    (before,), (after,), _ = both(text, {"c": NUMBER.reshape(1, 1, 1)}, feeds, [unknown])
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("way", ["into", "out of", "places from the end"])
+def test_other_lookups_stay_beside_attention(way: str) -> None:
+    """Of columns instead of rows, and of rows whose numbers count from the end."""
+    rng = np.random.default_rng(8)
+    axis = {"into": (1, 0), "out of": (0, 1), "places from the end": (0, 0)}[way]
+    text = f"""graph (int64[batch,tokens] attention_mask, float[12,6] x, int64[n] slots, int64[m] places)
+      => (float[a,6] y) {{
+        gathered = Gather<axis = {axis[0]}>(x, slots)
+        view = Reshape(gathered, shape)
+        heads = Transpose<perm = [0, 2, 1, 3]>(view)
+        inside = Mul(heads, heads)
+        back = Transpose<perm = [0, 2, 1, 3]>(inside)
+        flat = Reshape(back, two)
+        y = Gather<axis = {axis[1]}>(flat, places)
+    }}"""
+    numbers = lambda axis: rng.permutation(6) if axis else rng.permutation(12)
+    feeds = {"attention_mask": np.ones((3, 4), np.int64), "x": rng.normal(size=(12, 6)).astype(np.float32),
+             "slots": numbers(axis[0]), "places": numbers(axis[1]) - (12 if "end" in way else 0)}  # fmt: skip
+
+    def known(model: ir.Model) -> None:  # as a tracer knows it
+        every, heads = "batch*tokens", ["batch", 3, "tokens", 2]
+        shapes = {"gathered": [every, 6], "view": ["batch", "tokens", 3, 2], "heads": heads, "inside": heads,
+                  "back": ["batch", "tokens", 3, 2], "flat": [every, 6], "y": ["a", 6]}  # fmt: skip
+        for node in model.graph:
+            node.outputs[0].shape = ir.Shape(shapes[str(node.outputs[0].name)])
+        gather_heads(model)
+
+    constants = {"shape": np.array([3, 4, 3, 2]), "two": np.array([-1, 6])}
+    (before,), (after,), _ = both(text, constants, feeds, [known])
+    np.testing.assert_array_equal(before, after)

@@ -2,10 +2,11 @@
 import { drawLoss } from "./chart.mjs";
 
 const COLOURS = 8;
+const WORK = ["train", "ask", "save", "open", "reset"]; // buttons that ask the worker
 const at = (id) => document.getElementById(id);
 const given = JSON.parse(at("given").textContent);
 const waiting = new Map(); // calls of the worker that are not answered yet
-let worker, onUpdate, info, calls = 0, hasBefore = false;
+let worker, onUpdate, info, rounds, calls = 0, hasBefore = false;
 
 // Files of the page by name, as base64 in parts; what was read is taken out of the page, which needs no second copy.
 function embedded() {
@@ -65,14 +66,14 @@ function say(sentence, wrong = false) {
 function show() {
   at("model").textContent = info.model.name;
   at("trained").textContent = info.trained.toLocaleString("en");
-  at("epochs").value = Math.max(info.recipe.epochs, 1);
+  rounds = at("epochs").value = String(Math.max(info.recipe.epochs, 1));
   at("facts").textContent = `${info.model.name} with ${info.method}, exported for the task ${info.task}. Texts are read up to `
     + `${info.maxTokens} tokens. ${given.versions}.`;
   for (const { text, label } of given.examples) addRow(text, label);
   if (!given.examples.length) for (const label of info.labels) addRow("", label);
   count();
   say("Ready. Every file of the bundle has the checksum that its manifest names.");
-  for (const button of ["train", "ask", "save", "open", "reset"]) at(button).disabled = false;
+  for (const button of [...WORK, "add", "clear", "take"]) at(button).disabled = false;
 }
 
 function addRow(text, label) {
@@ -84,7 +85,7 @@ function addRow(text, label) {
   input.setAttribute("aria-label", "Text of an example");
   const select = element("select");
   select.setAttribute("aria-label", "Label of the example");
-  for (const name of info.labels) select.add(new Option(name, name, false, name === label));
+  offer(select, label);
   const remove = element("button", "", "✕");
   remove.type = "button";
   remove.setAttribute("aria-label", "Remove the example");
@@ -96,6 +97,12 @@ function addRow(text, label) {
   row.append(input, select, remove);
   at("rows").append(row);
   return input;
+}
+
+// Lets a person choose among the labels. One that the state does not know any more stays chosen; training then says so.
+function offer(select, label) {
+  const names = !label || info.labels.includes(label) ? info.labels : [...info.labels, label];
+  select.replaceChildren(...names.map((name) => new Option(name, name, false, name === label)));
 }
 
 // The examples that have a text.
@@ -154,7 +161,7 @@ function colour(target, k) {
 // Lets a button do something, alone; what is refused is said.
 function does(button, work) {
   at(button).onclick = async () => {
-    const buttons = ["train", "ask", "save", "open", "reset"].map(at);
+    const buttons = WORK.map(at);
     for (const each of buttons) each.disabled = true;
     try {
       await work();
@@ -168,8 +175,9 @@ function does(button, work) {
 async function train() {
   const used = examples();
   const losses = [];
-  const epochs = Number(at("epochs").value);
-  if (!Number.isInteger(epochs) || epochs < 1) throw new Error("The number of rounds must be 1 or more");
+  // Where nobody changed the number, the recipe decides: few examples may need more rounds.
+  const epochs = at("epochs").value === rounds ? undefined : Number(at("epochs").value);
+  if (epochs !== undefined && !(Number.isInteger(epochs) && epochs >= 1)) throw new Error("The number of rounds must be 1 or more");
   say("Training: a start at the means of each label …");
   at("stop").hidden = false;
   const begun = performance.now();
@@ -219,6 +227,7 @@ async function save() {
 async function changed(work, sentence) {
   info = { ...info, ...(await work()) };
   hasBefore = true;
+  for (const { children: [, select] } of at("rows").children) offer(select, select.value);
   count();
   say(sentence);
   await ask();
@@ -250,15 +259,25 @@ at("clear").onclick = () => {
 at("take").onclick = () => {
   const left = [];
   for (const line of at("pasted").value.split("\n").filter((each) => each.trim())) {
-    const [, label, text] = /^\s*([^,\t]*?)\s*[,\t]\s*(.*\S)\s*$/.exec(line) ?? [];
-    if (info.labels.includes(label)) addRow(text, label);
+    const found = divided(line.trim());
+    if (found) addRow(found.text, found.label);
     else left.push(line);
   }
   at("pasted").value = left.join("\n");
   count();
-  say(left.length ? `${left.length} lines were left: they do not begin with ${info.labels.join(" or ")}.` : "The examples were added.",
-      left.length > 0);
+  const are = left.length === 1 ? "1 line was left: it does" : `${left.length} lines were left: they do`;
+  say(left.length ? `${are} not begin with ${info.labels.join(" or ")}.` : "The examples were added.", left.length > 0);
 };
+
+// Label and text of a line, with a tab or a comma between them; both may hold commas. Where more than one label fits, it
+// is the longest.
+function divided(line) {
+  const behind = (label) => /^\s*[,\t]\s*(?=\S)/.exec(line.slice(label.length));
+  const fitting = info.labels.filter((label) => line.startsWith(label) && behind(label));
+  if (!fitting.length) return null;
+  const label = fitting.reduce((one, other) => (other.length > one.length ? other : one));
+  return { label, text: line.slice(label.length + behind(label)[0].length) };
+}
 
 // What the page can do, for a script: the tests of the project use it. `ready` tells what was opened.
 const ready = start();
