@@ -4,6 +4,7 @@ command runs.
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -107,9 +108,9 @@ def _ended(error: BaseException, args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as failed:
-        where = f" {failed.filename}" if failed.filename else ""
-        _say(f"error: {failed.strerror or failed}{where}")
-        return 1
+        where = f"{failed.filename}: " if failed.filename else ""
+        _say(f"error: {where}{failed.strerror or failed}")
+        return 2 if failed.errno == errno.ENAMETOOLONG else 1  # such a name was given
     except MemoryError:
         _say("error: not enough memory; use a smaller model or fewer methods at a time")
         return 1

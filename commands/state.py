@@ -97,7 +97,7 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
         return
     lines = [
         f"state {data['state']}: {data['note']}, {updates(data['step'])} since export, saved {_when(current)}",
-        f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']} trained numbers",
+        f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']:,} trained numbers",
         f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
         f"{data['reserved_classes_left']} more can be taught",
         *(f"{name.replace('_', ' ')}: {value:.4g}" for name, value in current.header.results.items()),

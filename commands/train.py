@@ -107,8 +107,21 @@ def run(args: argparse.Namespace) -> int:
             return 128 + progress.signal_number
         if report.refusal:
             raise EdgeAdaptError(report.refusal)
+        if not report.replayed:
+            _tell_of_one_class(labels, session.labels)
         _print(report, session, energy, args.json)
     return 0
+
+
+def _tell_of_one_class(labels: list[str], known: Sequence[str]) -> None:
+    """Say so where all examples were of one class and the bundle has others, whose answers may be lost."""
+    others = [name for name in known if name not in labels]
+    if others and len(set(labels)) == 1:
+        print(
+            f"edge-adapt: every example was {labels[0]!r}, so the model may forget {', '.join(others)}: train on "
+            "examples of all classes, or keep some with --replay",
+            file=sys.stderr,
+        )
 
 
 def _choices(args: argparse.Namespace) -> tuple["TrainOptions", "Settings"]:

@@ -78,18 +78,20 @@ class ExportConfig:
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         if self.reserved_classes < 0:
-            raise UsageError(f"reserved classes must be 0 or more; got {self.reserved_classes}")
+            raise UsageError(f"--reserve-classes must be 0 or more; got {self.reserved_classes}")
         if self.max_tokens < 4:
-            raise UsageError(f"max-tokens must be at least 4; got {self.max_tokens}")
+            raise UsageError(f"--max-tokens must be at least 4; got {self.max_tokens}")
         if self.seed < 0:
-            raise UsageError(f"seed must not be negative; got {self.seed}")
+            raise UsageError(f"--seed must be 0 or more; got {self.seed}")
         if self.weights not in WEIGHT_TYPES:
             raise UsageError(unknown_name("type of weights", self.weights, WEIGHT_TYPES))
         if self.chip is None and (self.age_seconds or self.chip_settings):
-            raise UsageError("an age and settings of a chip need a chip")
+            given = [*(["--age"] if self.age_seconds else []), *(f"--set {key}" for key in self.chip_settings)]
+            raise UsageError(f"no effect without a chip: {', '.join(given)}; add --chip NAME, or leave that out")
         if self.chip is not None and self.weights != "float32":
             raise UsageError(
-                f"the weights of a chip are those its cells hold, in float32; {self.weights} would be another device"
+                f"--chip with --weights {self.weights}: the weights of a chip are those that its cells hold, and "
+                "rounded they would be another device's; leave one of the two out"
             )
         require_in_bundles(self.method)
 

@@ -300,16 +300,16 @@ def _no_bundle(folder: Path, path: Path, error: OSError) -> str:
     advice = "give the folder that `edge-adapt export` wrote"
     if broken := _broken_link(folder) or _broken_link(path):
         return f"{folder} is no bundle: {path} cannot be read ({broken})"
-    if not folder.exists():
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not os.path.lexists(folder):
         return f"{folder} is no bundle: there is no such folder{near_file(folder) or f'; {advice}'}"
-    if not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         return f"{folder} is no bundle: it is a file; {advice}"
     why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
     return f"{folder} is no bundle: {path} cannot be read ({why}); {advice}"
 
 
 def _broken_link(path: Path) -> str:
-    if not path.is_symlink() or path.exists():
+    if not os.path.islink(path) or os.path.exists(path):  # pathlib raises where a folder may not be searched
         return ""
     return f"it is a link to {path.readlink()}, which is not there; {_COPY_FILES}"
 

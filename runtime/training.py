@@ -332,7 +332,7 @@ class TrainingRun:
             rates = dict(self.plan.rates)
         header = Header(
             self.store.owner,
-            step=self.current.header.step + max(updates, 1),
+            step=max(self.current.header.step + updates, 1),  # a head at class means is trained, too
             taught=self.taught,
             note="trained",
             results=self._results(),

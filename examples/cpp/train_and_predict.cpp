@@ -1,4 +1,4 @@
-// Ten steps of plain gradient descent on a bundle, then predictions: ONNX Runtime and nothing else.
+// Ten steps of plain gradient descent on a bundle, then predictions, with ONNX Runtime and a JSON header.
 //
 //   train_and_predict BUNDLE BATCH.json [RATE]
 //

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from edge_adapt.errors import UsageError
 from edge_adapt.exporters import int8
@@ -89,9 +90,14 @@ def test_products_stay_those_of_float32(exported: Callable[..., Path], tmp_path:
 
 
 def test_a_chip_is_not_rounded() -> None:
-    for words in ({"chip": "reram", "weights": "int8"}, {"weights": "int5"}, {"age_seconds": 5.0}):
-        try:
+    for words, said in (
+        ({"chip": "reram", "weights": "int8"}, "--chip with --weights int8"),
+        ({"weights": "int5"}, "did you mean 'int8' or 'int4'"),
+        ({"age_seconds": 5.0}, "no effect without a chip: --age; add --chip NAME"),
+        ({"chip_settings": {"chip.adc.bits": "6"}}, "no effect without a chip: --set chip.adc.bits; add"),
+        ({"seed": -1}, "--seed must be 0 or more; got -1"),
+        ({"max_tokens": 3}, "--max-tokens must be at least 4; got 3"),
+        ({"reserved_classes": -1}, "--reserve-classes must be 0 or more; got -1"),
+    ):
+        with pytest.raises(UsageError, match=said):
             ExportConfig(get_method("lora"), **words)
-        except UsageError:
-            continue
-        raise AssertionError(words)

@@ -42,6 +42,19 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build / "train_and_predict"
 
 
+def test_the_page_makes_a_batch_that_the_program_takes(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of its README, with a bundle of other labels."""
+    script = (SOURCE / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(bundle.parent)
+    assert bundle.name == "bundle"
+    exec(script.replace('"positive"', '"up"').replace('"negative"', '"down"'), {})
+    made = json.loads((bundle.parent / "batch.json").read_text())
+    assert made["labels"] == [1, 0]
+    for name in ("input_ids", "attention_mask"):
+        assert len(made[name]) == 2
+        assert len(made[name][0]) == len(made[name][1])
+
+
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
 

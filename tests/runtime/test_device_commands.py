@@ -148,6 +148,29 @@ def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path,
     assert (tmp_path / "at-home").is_file()
 
 
+def test_training_without_updates_adds_none(bundle: Path, cli: Callable, data: Path) -> None:
+    """The first one puts the head at class means and counts as one: the state is a trained one."""
+    for epochs, expected in ((0, 1), (1, 6), (0, 6)):  # 40 texts are five batches
+        before = json.loads(cli("state", "show", bundle, "--json").out)
+        made = json.loads(cli("train", bundle, data, "--epochs", epochs, "--json").out)
+        assert made["step"] == expected == max(before["step"] + made["updates"], 1)
+        assert f"{expected} update{'s' * (expected > 1)} since export" in cli("state", "show", bundle).out
+
+
+def test_examples_of_one_class_alone_are_pointed_out(bundle: Path, cli: Callable, tmp_path: Path, texts) -> None:
+    """Trained on these, a model answers nothing else: the taught class would swallow the two others."""
+    file = tmp_path / "one.jsonl"
+    sentences, labels = texts(20, 0)
+    for teach, label in (((), "up"), (("--teach", "new"), "new")):
+        write_jsonl(file, sentences[:4], [label] * 4)
+        told = cli("train", bundle, file, *teach, "--json")
+        assert told.code == 0
+        assert len(json.loads(told.out)["losses"]) > 0
+        assert f"every example was '{label}', so the model may forget down" in told.err
+    write_jsonl(file, sentences, labels)
+    assert "forget" not in cli("train", bundle, file).err
+
+
 def test_nothing_to_roll_back_to(bundle: Path, cli: Callable) -> None:
     refused(cli("state", "rollback", bundle), 2, "no former state")
 

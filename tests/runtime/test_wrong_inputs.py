@@ -62,6 +62,15 @@ def test_a_wrong_input_exits_2_whichever_it_is(command, words, bundle: Path, dat
         )
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_name_that_no_file_can_have(command, words, bundle: Path, data: Path, tmp_path: Path) -> None:
+    """pathlib raises, where it finds nothing out; it does the same in a folder that may not be searched."""
+    right = {"BUNDLE": bundle, "FILE": data, "OUT": tmp_path / "out"}
+    for wrong in {"BUNDLE", "FILE"} & set(words):
+        given = right | {wrong: tmp_path / ("x" * 300)}
+        refused(command(*[given.get(word, word) for word in words]), 2, "x" * 300, "File name too long")
+
+
 STATES = {
     "a file": lambda folder: folder.write_text("x"),
     "a link to nothing": lambda folder: folder.symlink_to("nowhere"),
