@@ -129,12 +129,13 @@ class TerminalProgress(Progress):
             self.tick()
 
     def _numbers(self) -> str:
-        """12 %, elapsed 1:02, about 1:40 left."""
+        """12 %, elapsed 1:02, about 1:40 left; or, where nothing has been heard for long, longer than expected."""
         share, left = self._estimate.share, self._estimate.left
         elapsed = f"elapsed {clock_time(self._estimate.elapsed)}"
         if share is None or left is None:
             return elapsed
-        return f"{min(99, int(100 * share)):2d} %, {elapsed}, about {about(left)} left"
+        rest = "longer than expected" if self._estimate.overdue else f"about {about(left)} left"
+        return f"{min(99, int(100 * share)):2d} %, {elapsed}, {rest}"
 
     def _line(self, columns: int) -> str:
         """The numbers first, then as much of the stage as the line has room for."""

@@ -98,9 +98,11 @@ def as_lora(
             "written as one (--format onnx-adapter takes any state)"
         )
     if manifest.weights.get("source") != "exact" or manifest.weights.get("dtype") != "float32":
+        exact = manifest.weights.get("source") == "exact"
+        other = f"rounded to {manifest.weights.get('dtype')}" if exact else "those of a chip"
         raise UsageError(
-            "this bundle's frozen weights are not those of the model but a chip's, or rounded to int8 or int4: its "
-            "state is no adapter of the model that peft would put it on"
+            f"this bundle's frozen weights are not the model's own but {other}: its state is no adapter of the model "
+            "that peft would put it on"
         )
     if "options" not in manifest.origin:
         raise UsageError("the bundle does not say with which options it was exported; export it again")

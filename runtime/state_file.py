@@ -75,7 +75,7 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     mine = manifest.manifest_sha256
     if "bundle" not in told:
         raise UsageError(
-            f"{path} does not say which bundle it is of; write it again, with: edge-adapt state export BUNDLE {path}"
+            f"{path} does not say which bundle it is of; write one that does, with: edge-adapt state export BUNDLE FILE"
         )
     if told["bundle"] != mine:
         given = f"{told.get('model', '')[:60]!r}, {told.get('method', '')[:60]!r}, manifest {told['bundle'][:12]!r}"

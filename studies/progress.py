@@ -10,6 +10,7 @@ __all__ = ["Estimate", "Progress", "Work"]
 
 _TRUST_SECONDS = 5.0  # of measured work weigh as much as what was expected
 _OVERDUE = 0.1  # of the time since the last news: what is left at least
+_MUCH_LONGER = 1.5  # times what was expected of the longest kind without news: nothing is claimed about the rest
 
 
 @dataclass
@@ -58,11 +59,19 @@ class Estimate:
     def left(self) -> float | None:
         """Seconds until the end; None while nothing is known."""
         ahead = self._ahead()
-        if ahead is None:
-            return None
-        since = self._clock() - self._news
+        if not ahead:
+            return None if ahead is None else 0.0
+        since, longest = self._clock() - self._news, max(ahead)
+        # Where even the longest kind would be done by now, the others will be as late as it is.
+        late = max(1.0, since / longest) if longest else 1.0
         waiting = any(kind.done < kind.units for kind in self._kinds.values())
-        return max(ahead - since, _OVERDUE * since if waiting else 0.0)
+        return max(sum(ahead) * late - since, _OVERDUE * since if waiting else 0.0)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether there has been no news for so much longer than expected that what is left is anybody's guess."""
+        ahead = self._ahead() or []
+        return bool(ahead) and self._clock() - self._news > max(_MUCH_LONGER * max(ahead), _TRUST_SECONDS)
 
     @property
     def share(self) -> float | None:
@@ -74,8 +83,8 @@ class Estimate:
         self._share = max(self._share, elapsed / (elapsed + left) if elapsed + left > 0 else 0.0)
         return self._share
 
-    def _ahead(self) -> float | None:
-        """Seconds of work that was ahead at the last news."""
+    def _ahead(self) -> list[float] | None:
+        """Seconds of work of each kind that was ahead at the last news; None while nothing is known."""
         kinds = self._kinds.values()
         if not kinds:
             return None
@@ -88,12 +97,12 @@ class Estimate:
             factor = measured / planned
         else:
             return None
-        total = 0.0
+        found = []
         for kind in kinds:
             each = factor * (kind.expected or 1.0)
             trust = _TRUST_SECONDS if kind.expected is not None else 0.0
             if kind.done:
                 weight = trust / each if each else 0.0  # units that the expectation counts for
                 each = (trust + kind.seconds) / (weight + kind.done) if weight + kind.done else each
-            total += each * max(0.0, kind.units - kind.done)
-        return total
+            found.append(each * max(0.0, kind.units - kind.done))
+        return found

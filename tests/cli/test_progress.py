@@ -85,6 +85,27 @@ def test_the_share_never_goes_backwards_and_time_goes_on_between_news(clock):
     assert estimate.left == 0.0 and estimate.share == 1.0
 
 
+def test_a_stage_that_takes_much_longer_is_said_to(clock):
+    """On a busy machine; before, "about 0:05 left" stood there for minutes at 93 %."""
+    stream = io.StringIO()
+    progress = TerminalProgress(stream=stream, clock=clock, terminal=True, width=60, ticking=False)
+    with progress:
+        progress.start({"load": (1, 2.0), "trace": (1, 30.0), "check": (1, 10.0)})
+        clock.now += 2.0
+        progress.advance(1, "load")
+        progress.stage("tracing")
+        for seconds in range(1, 121):
+            clock.now += 1.0
+            progress.tick()
+            line = last_line(stream)
+            assert ("longer than expected" in line) == (seconds > 45), line
+            share = int(re.search(r"(\d+) %", line)[1])
+            assert share <= 80, "what follows will be late, too"
+        progress.advance(1, "trace")
+        progress.stage("checking")
+        assert "about 0:" in last_line(stream)
+
+
 def test_nothing_is_claimed_while_nothing_is_known(clock):
     estimate = Estimate(clock)
     assert estimate.left is None and estimate.share is None

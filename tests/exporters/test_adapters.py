@@ -119,7 +119,7 @@ def test_what_peft_cannot_compute_is_refused(inputs: Path, tmp_path: Path) -> No
     chip = {"chip": "pcm", "seed": 0, "age_seconds": 0.0}
     for changed, message in (
         (replace(manifest, method="bitfit"), "what bitfit does"),
-        (replace(manifest, weights={"dtype": "float32", "source": chip}), "but a chip's"),
+        (replace(manifest, weights={"dtype": "float32", "source": chip}), "but those of a chip"),
         (replace(manifest, weights={"dtype": "int8", "source": "exact"}), "rounded to int8"),
         (replace(manifest, origin={}), "export it again"),
         (replace(manifest, model=replace(manifest.model, fingerprint="0" * 64)), "is not the one"),
