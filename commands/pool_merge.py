@@ -6,7 +6,7 @@ from typing import Any
 from ..display import shown
 from ..errors import require
 from ..inputs import json_text
-from ..workloads.merge_ways import DEFAULT_GAMMA, WAYS
+from ..merge_ways import DEFAULT_GAMMA, WAYS
 
 EXAMPLES = (
     "edge-adapt pool merge my-pool --out merged",

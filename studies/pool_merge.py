@@ -10,9 +10,9 @@ from .._version import __version__
 from ..errors import UsageError, unknown_name
 from ..folders import try_place, whole_folder, write_synced, writing
 from ..inputs import json_text
+from ..merge_ways import WAYS
 from ..paths import expanded
 from ..progress import Progress
-from ..workloads.merge_ways import WAYS
 from ..workloads.merging import lines
 from ..workloads.peft_folder import LoraModule, write_files
 from ..workloads.pool_merging import Merge, MergedMatrix, absences, check, merged

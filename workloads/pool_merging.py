@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import UsageError
-from .merge_ways import DEFAULT_GAMMA, WAYS, Way
+from ..merge_ways import DEFAULT_GAMMA, WAYS, Way
 from .merging import (
     breadcrumbs,
     dropped,

@@ -11,7 +11,7 @@ from edge_adapt.workloads.families import FAMILIES
 from edge_adapt.workloads.models import load_backbone
 
 PICTURES = [
-    "vit", "dinov2", "dinov2 with SwiGLU", "dinov2_with_registers", "deit", "beit", "beit with biases",
+    "vit", "dinov2", "dinov2 with SwiGLU", "dinov2_with_registers", "deit", "beit", "beit with biases", "beit with shared biases",
     "siglip_vision_model", "clip_vision_model",
 ]  # fmt: skip
 

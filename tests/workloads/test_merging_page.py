@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from edge_adapt.workloads.merge_ways import WAYS
+from edge_adapt.merge_ways import WAYS
 from edge_adapt.workloads.pool_merging import Merge, merged
 from edge_adapt.workloads.pools import default_pool, load_pool
 

@@ -9,7 +9,7 @@ import peft
 import pytest
 import torch
 from edge_adapt.errors import UsageError
-from edge_adapt.workloads.merge_ways import WAYS
+from edge_adapt.merge_ways import WAYS
 from edge_adapt.workloads.merging import slerp
 from edge_adapt.workloads.peft_folder import LoraModule
 from edge_adapt.workloads.pool_merging import Merge, absences, merged

@@ -1,4 +1,5 @@
-"""The ways to merge the modules of a pool into one, by the names that peft and mergekit give them. No numpy.
+"""The ways to merge the modules of a pool into one, by the names that peft and mergekit give them: known to `--help`, so
+nothing is imported here.
 
 A merge of low-rank modules has two meanings, and each way has one of them:
 
