@@ -1,5 +1,6 @@
-"""The ways to merge the modules of a pool into one, by the names that peft and mergekit give them: known to `--help`, so
-nothing is imported here.
+"""The ways to merge the modules of a pool into one, by the names that peft and mergekit give them.
+
+They are known to `--help`, so nothing is imported here.
 
 A merge of low-rank modules has two meanings, and each way has one of them:
 

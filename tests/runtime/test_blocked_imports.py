@@ -37,8 +37,8 @@ def test_every_command_of_the_device_with_imports_blocked(bundle: Path, tmp_path
     data = tmp_path / "data.csv"
     data.write_text("text,label\n" + "\n".join(map(",".join, zip(*texts(20, 0), strict=True))))
     allowed = [
-        "_version", "errors", "inputs", "display", "paths", "yamlfile", "options_file", "defaults", "merge_ways", "cli", "commands",
-        "runtime",
+        "_version", "errors", "inputs", "display", "paths", "yamlfile", "options_file", "defaults", "merge_ways", "cli",
+        "commands", "runtime",
     ]  # fmt: skip
     script = SCRIPT.format(blocked=HOST_ONLY, bundle=str(bundle), data=str(data), allowed=allowed)
     home = tmp_path / "home"

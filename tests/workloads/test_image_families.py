@@ -11,8 +11,8 @@ from edge_adapt.workloads.families import FAMILIES
 from edge_adapt.workloads.models import load_backbone
 
 PICTURES = [
-    "vit", "dinov2", "dinov2 with SwiGLU", "dinov2_with_registers", "deit", "beit", "beit with biases", "beit with shared biases",
-    "siglip_vision_model", "clip_vision_model",
+    "vit", "dinov2", "dinov2 with SwiGLU", "dinov2_with_registers", "deit", "beit", "beit with biases",
+    "beit with shared biases", "siglip_vision_model", "clip_vision_model",
 ]  # fmt: skip
 
 of_images = pytest.mark.parametrize("loaded", PICTURES, indirect=True)
