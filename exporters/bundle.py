@@ -104,7 +104,7 @@ first block alone would take a fifth of that again. Not so where a chip is progr
 # Seconds that the stages take for all-MiniLM-L6-v2; for other models and processors in about the same proportions.
 _LOADING, _TRYING, _PROGRAMMING, _TRACING = "loading", "trying", "programming", "tracing"
 _CHECKING, _MEMORY = "checking", "memory"
-_STAGES = {_LOADING: 1.5, _TRYING: 6.0, _PROGRAMMING: 25.0, _TRACING: 30.0, _CHECKING: 10.0, _MEMORY: 6.0}
+_STAGES = {_LOADING: 1.5, _TRYING: 6.0, _PROGRAMMING: 25.0, _TRACING: 34.0, _CHECKING: 10.0, _MEMORY: 6.0}
 
 
 def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bool = False) -> dict[str, Any]:
