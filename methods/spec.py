@@ -31,6 +31,8 @@ FAMILIES = {
     "all": "Everything",
     "fusion": "Fused modules",
     "low-rank": "Low-rank updates",
+    "updates": "Dense and sparse updates",
+    "side": "Side networks",
     "vectors": "Vectors and biases",
     "token-vectors": "Vectors at special tokens",
     "prompts": "Prompts",
