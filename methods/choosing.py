@@ -1,4 +1,4 @@
-"""The tables of the page about choosing a method: `python -m edge_adapt.methods.choosing docs/choosing.md` fills them in.
+"""The tables of the page about choosing a method: `python -m edge_adapt.methods.choosing docs/choosing.md` fills them.
 
 All figures are counted from plans, with the default options of each method, without its classifier head.
 """

@@ -22,7 +22,7 @@ def test_every_method_that_trains_stands_in_a_table_for_each_place():
 
 
 def test_rows_are_what_can_be_counted_by_hand():
-    rows = {name: table for name, table in tables().items()}
+    rows = tables()
     (probe,) = [row for row in rows["none-forward"].split("\n") if "[probe]" in row]
     cells = [cell.strip() for cell in probe.strip("|").split("|")]
     # A head of 2 x 384 + 2 numbers, with the two moments of AdamW, in float32; nothing else is trained or kept.
