@@ -56,8 +56,10 @@ def filled(text: str) -> str:
     if sorted(regions) != sorted(made):
         raise ValueError(f"the page has the tables {sorted(regions)}; there are {sorted(made)}")
     for name, table in made.items():
-        region = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
-        text = region.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        start, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = f"{before}{start}{table}\n{end}{after}"
     return text
 
 
