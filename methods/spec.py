@@ -109,6 +109,8 @@ class Method(ABC):
     forward_only: ClassVar[Mapping[str, Any]] = {}
     is_lora: ClassVar[bool] = False
     """Whether what is trained can be written as a LoRA of other libraries: `lora_form`."""
+    shares_training: ClassVar[bool] = True
+    """Whether a training under NVM_TASK is that under DIGITAL, product by product: one then serves both."""
 
     recipe: Recipe = field(kw_only=True)
     warm_start: str = field(default="", kw_only=True)
