@@ -88,6 +88,13 @@ class TensorPlan:
         return self.placement is not Placement.DIGITAL
 
     @property
+    def written(self) -> bool:
+        """Whether its cells are rewritten. One that is written without being trained itself (no `group`) holds what
+        follows from the state (`Built.holds`).
+        """
+        return self.in_cells and self.placement is not Placement.NVM_FROZEN
+
+    @property
     def in_state(self) -> bool:
         """Whether it belongs to the state of an adaptation: what is trained, and what is held beside it."""
         return bool(self.group) or not self.in_cells
@@ -128,7 +135,9 @@ class Part:
     """What a method adds to a backbone.
 
     tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them.
-    beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
+    beside: matrices in cells that run beside backbone linears; several linears may share them. read_again: backbone
+    linears, by name, that a token is multiplied by more than once, and how often beyond that: each time with another
+    input, which comes from something trained. before_blocks: something is trained in front of the
     first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
     that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
@@ -153,6 +162,7 @@ class Part:
     head: str = "linear"
     side: Side | None = None
     low_rank: tuple[LowRank, ...] = ()
+    read_again: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,7 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind. block_paths: of the Transformer blocks, which names of tensors begin
+    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the Transformer blocks, which names of tensors begin
     with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
     own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
     a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
@@ -197,6 +207,7 @@ class Plan:
     stored_read: tuple[str, ...] = ()
     observed: int = 0
     low_rank: tuple[LowRank, ...] = ()
+    read_again: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cached(self) -> bool:
@@ -226,12 +237,13 @@ class Plan:
     @property
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
-        return tuple(name for name, tensor in self.tensors.items() if tensor.in_cells and tensor.group)
+        return tuple(name for name, tensor in self.tensors.items() if tensor.written)
 
     @property
     def outputs(self) -> int:
-        """Numbers that the matrices put out for one token."""
-        return sum(out for out, _ in self.matrices.values())
+        """Numbers that the matrices put out for one token, as often as it is multiplied by them."""
+        matrices = self.matrices
+        return sum(matrices[name][0] for name in self.read)
 
     @property
     def moving(self) -> list[TensorPlan]:
@@ -255,12 +267,12 @@ class Plan:
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one step of the recipe's optimiser."""
+        """Multiplications of one step of the recipe's optimiser and hooks."""
         return self.recipe.optimiser.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
+        """Float32 bytes of the state and of what training by the recipe keeps of it."""
         return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
 
     @property
@@ -318,13 +330,13 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         raise ValueError(f"{method.name}: SIDE goes with a side network, and that with no tokens in every sequence")
     require_feature(method.name, part.features, shape, size.tagged, side is not None)
     backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
-    read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second))]
+    read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second)), *_again(part)]
     if side is not None:
         transposed = list(side.transposed)
     else:
         transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
     by_task = placement is Placement.NVM_TASK
-    bypassed = {t.name for t in part.tensors if t.in_cells and t.group} if by_task else set()
+    bypassed = {t.name for t in part.tensors if t.written} if by_task else set()
     aside = side.read if side else ()
     in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
     return Plan(
@@ -337,7 +349,8 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         read=(*read * shape.runs, *aside),
         read_in_training=tuple(in_training),
         transposed=tuple(name for name in transposed if name not in bypassed),
-        adapted={pair.linear: pair.reads_in_line for pair in part.beside},
+        adapted={pair.linear: pair.reads_in_line for pair in part.beside} | dict(part.read_again),
+        read_again=part.read_again,
         head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
         regularisers=method.regularisers,
@@ -353,6 +366,11 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         low_rank=part.low_rank,
         **_work(shape, size, part, need),
     )
+
+
+def _again(part: Part) -> list[str]:
+    """The linears that are read again, as often as that happens."""
+    return [name for name, times in part.read_again.items() for _ in range(times)]
 
 
 def _levels(shape: ModelShape, part: Part) -> tuple[int, ...]:
@@ -381,7 +399,7 @@ def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]
 
 
 def _front(shape: ModelShape, part: Part) -> Front:
-    """Where the gradient ends in the first run of the blocks; in later runs it passes all of them."""
+    """Where the gradient ends in the first run of the blocks; in later runs it passes every block but those below."""
     if part.before_blocks:
         return Front((), (), 0, 0)
     return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
@@ -395,7 +413,9 @@ def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]
     reached = [linear.name for linear in shape.linears if linear.name not in spared]
     for pair in part.beside:
         reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
-    return reached + list(read) * (shape.runs - 1)
+    reached += _again(part)
+    below = {linear.name for block in front.below for linear in block.linears}
+    return reached + [name for name in read if name not in below] * (shape.runs - 1)
 
 
 def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
@@ -419,7 +439,8 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
         backward += feature.backward_work(hidden, front)
     if through:
         ends = _front(shape, part)
-        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), part.extra_tokens)
+        skipped = ends.skipped + (shape.runs - 1) * ends.skipped_again
+        backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
     return {

@@ -35,6 +35,8 @@ FAMILY_COLOURS = {
     "token-vectors": ("#5c3a00", "#efc84d"),
     "prompts": ("#48337d", "#b8a8f9"),
     "vectors": ("#8a09aa", "#ef21dd"),
+    "updates": ("#621331", "#fe1268"),
+    "side": ("#013b52", "#acfda4"),
 }
 #: of methods that are not registered here: those of another version's records
 _OTHER_COLOURS = (

@@ -308,11 +308,11 @@ class ProgrammedModel(Shown):
     def _sample(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
         """An exact product; some of its inputs are kept."""
         assert self._samples is not None
-        kept = sum(len(s) for s in self._samples.setdefault(name, []))
         step = max(1, len(x) // CALIBRATION_VECTORS)
         applied = rotation.rotated(self.chip, x)
-        if kept < CALIBRATION_VECTORS:
-            self._samples[name].append(applied[::step][: CALIBRATION_VECTORS - kept].copy())
+        kept = self._samples.setdefault(name, [])
+        if len(kept) < CALIBRATION_VECTORS:
+            kept.append(applied[::step][:CALIBRATION_VECTORS].copy())
         if self.fidelity == "ideal":
             return self.products.multiply(x, self._ideal[name].T)
         return matrix.product(applied, self.products.multiply)
@@ -390,7 +390,10 @@ class ProgrammedModel(Shown):
         finally:
             self._samples = None
         for name, kept in samples.items():
-            self._calibrate(name, self.matrix(name), np.concatenate(kept))
+            # A matrix that is read several times, with different inputs each time, is set for all of them.
+            share = -(-CALIBRATION_VECTORS // len(kept))
+            few = [one[:: max(1, len(one) // share)][:share] for one in kept]
+            self._calibrate(name, self.matrix(name), np.concatenate(few))
 
 
 def program(

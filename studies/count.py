@@ -210,13 +210,12 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     counts.add(counter.reads([matrices[name] for name in plan.stored_read], sum(size.tokens for size in stored)))
     behind = vectors[1] + stored[1].tokens
     counts.add(counter.reads([matrices[name] for name in plan.transposed], behind, transposed=True))
-    rewritten = [matrices[name] for name in plan.rewritten]
+    new = [matrices[name] for name in plan.rewritten if name in plan.extra]
+    programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
     if plan.placement is Placement.NVM_STEP:
-        new = [matrices[name] for name in plan.rewritten if name in plan.extra]
-        counts.add(counter.programming(new)).add(counter.steps(rewritten, steps * changes))
+        counts.add(counter.programming(new)).add(counter.steps([*new, *programmed], steps * changes))
     elif plan.placement is Placement.NVM_TASK:
-        fresh = plan.rewritten and plan.rewritten[0] in plan.extra
-        counts.add(counter.programming(rewritten) if fresh else counter.steps(rewritten, 1))
+        counts.add(counter.programming(new)).add(counter.steps(programmed, 1))
     return counts, steps
 
 
@@ -236,7 +235,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
     aside = len(method.side.read) if method.side else 0  # one after another, at most, behind the backbone
-    line = max(busiest, reads_in_line(shape, driven, method.adapted) + aside)
+    line = max(busiest, reads_in_line(shape, driven, method.adapted, method.read_again) + aside)
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
@@ -315,7 +314,7 @@ def _note(method: Plan, config: CountConfig) -> str:
             f"at every step {100 * config.changed_share:g} % of the weights move to a neighbouring value"
             + (": an upper bound" if config.changed_share == 1.0 else "")
         )  # fmt: skip
-    if method.placement is Placement.NVM_TASK and method.rewritten and method.rewritten[0] in method.backbone:
+    if method.placement is Placement.NVM_TASK and set(method.rewritten) & set(method.backbone):
         return f"{100 * config.changed_share:g} % of the weights move to a neighbouring value"
     return ""
 

@@ -118,7 +118,7 @@ class ChipTrial:
         return np.full((layout.row_tiles, layout.outputs), float(np.abs(value).max()) + travel, np.float32)
 
     def _value(self, name: str) -> np.ndarray:
-        return self.adaptation.cell_tensors[name].detach().numpy()
+        return self.adaptation.held(name).numpy()
 
     def calibrate(self, data: Encoded) -> None:
         """Set the converters' ranges from a few examples; done at deployment and as the state grows, not charged."""

@@ -45,6 +45,7 @@ class LoRA(Targeted, Method):
     summary = "rank-r update of query and value, trained in its own cells or beside them"
     source = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685"
     placements = (Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL)
+    searched = "recipe_search.json"
     groups = ("matrices",)
     is_lora = True
     for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"matrices": 1e-3}, "epochs": 10}

@@ -95,7 +95,8 @@ def test_every_tensor_has_a_placement_that_fits(attach, base, name, placement, k
     assert set(base.linear_names()) <= adaptation.cell_tensors.keys()
     for key in adaptation.cell_tensors:
         assert adaptation.placements[key] is not Placement.DIGITAL
-        expected = placement if key in adaptation.state else Placement.NVM_FROZEN
+        written = key in adaptation.state or key in adaptation.holds
+        expected = placement if written else Placement.NVM_FROZEN
         assert adaptation.placements[key] is expected
     for key in adaptation.state.keys() - adaptation.cell_tensors.keys():
         assert adaptation.placements[key] is Placement.DIGITAL
@@ -158,8 +159,9 @@ def test_every_cell_matrix_is_read_through_the_reader(attach, data, name, placem
         seen = []
 
         def read(key, x, weight, target=target, tensor=tensor, seen=seen):
-            if key == target:
-                seen.append(weight.data_ptr() == tensor.data_ptr())
+            if key == target:  # the tensor itself, or what follows from the state
+                held = target in adaptation.holds and torch.equal(weight, adaptation.held(target))
+                seen.append(held or weight.data_ptr() == tensor.data_ptr())
             return F.linear(x, torch.zeros_like(weight) if key == target else weight)
 
         adaptation.use(read)
@@ -221,6 +223,22 @@ def test_what_is_not_built_as_planned_is_refused(backbone):
         Forgetful(recipe=METHODS["bitfit"].recipe).attach(backbone, 3, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_that_serves_two_placements_is_the_same(base, image_backbone, name):
+    """`shares_training`: matrices that wait for their write are read, and multiplied, as those held digitally are."""
+    method = METHODS[name]
+    if not {Placement.DIGITAL, Placement.NVM_TASK} <= set(method.placements):
+        assert method.shares_training
+        return
+    shape = (base if "text" in method.kinds else image_backbone).shape
+    digital, task = (method.plan(shape, placement=place) for place in (Placement.DIGITAL, Placement.NVM_TASK))
+    trained = [
+        (p.read_in_training, p.transposed, p.training_work, p.backward_work, p.trained_by_group)
+        for p in (digital, task)
+    ]
+    assert method.shares_training == (trained[0] == trained[1])
+
+
 def test_plans_need_no_torch():
     code = (
         "import sys; from edge_adapt.methods import METHODS; from edge_adapt.workloads.named_shapes import load_shape; "
@@ -241,7 +259,8 @@ def test_count_from_shapes_equals_the_attached_state(base, pool_of, name, placem
     beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in base.linear_names()}
     frozen = sum(t.numel() for key, t in beside.items() if key not in adaptation.state)
     assert count.cells_frozen == frozen
-    rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in adaptation.state)
+    written = adaptation.state.keys() | adaptation.holds.keys()
+    rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in written)
     assert rewritten == (0 if placement is Placement.DIGITAL else count.cells_trained)
 
 
