@@ -172,11 +172,11 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the Transformer blocks, which names of tensors begin
-    with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
-    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
-    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
-    those, for a token.
+    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
+    Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
+    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
+    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
+    hidden states (`Side.cached`); observed: numbers of those, for a token.
     """
 
     method: str
@@ -268,12 +268,12 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        return self.recipe.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
     def l1_names(self) -> tuple[str, ...]:
