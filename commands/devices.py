@@ -210,6 +210,8 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool, as_li
         style = _STATUS_STYLE[row["status"]]
         value = "–" if row["value"] is None else escape(row["text"])
         text = row["note"] or row["meaning"]
+        if between := row["range"]:
+            text += f"; sources: {between['low_text']} to {between['high_text']} ({between['note']})"
         note = [f"[dim]{'″' if text == above and not as_lines else escape(text)}[/]"] if with_notes else []
         above = text
         status, source = f"[{style}]{row['status']}[/]", escape(row["source"] or "")

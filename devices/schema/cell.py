@@ -38,6 +38,13 @@ class Cell:
     pulses_mean_published: float | None = spec(
         "programming.pulses_mean_published", "", "published mean pulse count, for comparison only", nullable=True, low=1
     )
+    write_energy_published_joules: float | None = spec(
+        "programming.write_energy_published",
+        "J",
+        "published energy of writing a cell, for comparison only; its range says how far sources differ",
+        nullable=True,
+        absent="no source is compared with",
+    )
     set_voltage_volts: float | None = spec("programming.set_voltage", "V", "first SET pulse", nullable=True)
     set_voltage_step_volts: float | None = spec(
         "programming.set_voltage_step", "V", "rise of the SET voltage per pulse", nullable=True

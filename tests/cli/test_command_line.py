@@ -156,7 +156,7 @@ ELSEWHERE = {
     "evaluate": "test_device_commands", "plan": "test_device_commands", "state show": "test_device_commands",
     "state history": "test_device_commands", "state rollback": "test_device_commands",
     "state reset": "test_device_commands", "state export": "test_device_commands",
-    "state import": "test_merging", "merge-states": "test_merging",
+    "sensitivity": "test_sensitivity", "state import": "test_merging", "merge-states": "test_merging",
 }  # fmt: skip
 
 
