@@ -187,8 +187,9 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the Transformer blocks, which names of tensors begin
-    with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
+    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
+    Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
+    `features` of the hidden states at `levels`.
     own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
     a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
     those, for a token.
