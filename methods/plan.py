@@ -413,7 +413,7 @@ def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]
 
 
 def _front(shape: ModelShape, part: Part) -> Front:
-    """Where the gradient ends in the first run of the blocks; in later runs it passes all of them."""
+    """Where the gradient ends in the first run of the blocks; in later runs it passes every block but those below."""
     if part.before_blocks:
         return Front((), (), 0, 0)
     return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
@@ -428,7 +428,8 @@ def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]
     for pair in part.beside:
         reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
     reached += _again(part)
-    return reached + list(read) * (shape.runs - 1)
+    below = {linear.name for block in front.below for linear in block.linears}
+    return reached + [name for name in read if name not in below] * (shape.runs - 1)
 
 
 def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
@@ -452,7 +453,8 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
         backward += feature.backward_work(hidden, front)
     if through:
         ends = _front(shape, part)
-        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), part.extra_tokens)
+        skipped = ends.skipped + (shape.runs - 1) * ends.skipped_again
+        backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
     return {
