@@ -159,10 +159,10 @@ def require_as_planned(
     names of the matrices that hold what follows from the state.
     """
     following = {name for name, tensor in plan.tensors.items() if tensor.written and not tensor.group}
-    if strange := sorted(following ^ set(holds)):
+    if disputed := sorted(following ^ set(holds)):
         raise EdgeAdaptError(
-            f"{plan.method} is not built as planned: the cells of {strange[0]!r} are "
-            f"{'' if strange[0] in following else 'not '}to be written in the plan, and Built.holds says the opposite"
+            f"{plan.method} is not built as planned: the cells of {disputed[0]!r} are "
+            f"{'' if disputed[0] in following else 'not '}to be written in the plan, and Built.holds says the opposite"
         )
     for found, kind, wanted in (
         (state, "state", {name: t.shape for name, t in plan.tensors.items() if t.in_state}),
