@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..workloads.shapes import Front, LinearShape, ModelShape, Role
+from ..workloads.shapes import BlockShape, Front, LinearShape, ModelShape, Role
 from .costs import (
     DigitalWork,
     attention_backward,
@@ -161,6 +161,10 @@ class Part:
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
     the backbone.
+
+    resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
+    example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
+    images holds. 0: every step reads every block.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -178,6 +182,7 @@ class Part:
     head: str = "linear"
     side: Side | None = None
     read_again: Mapping[str, int] = field(default_factory=dict)
+    resumes: int = 0
 
 
 @dataclass(frozen=True)
@@ -187,11 +192,12 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the Transformer blocks, which names of tensors begin
-    with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
-    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
-    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
-    those, for a token.
+    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
+    Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
+    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
+    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
+    hidden states (`Side.cached`, `Part.resumes`); observed: numbers of those, for a token. outputs: numbers of a token
+    that the matrices put out where a gradient comes by, as often as it is multiplied by them.
     """
 
     method: str
@@ -222,20 +228,24 @@ class Plan:
     stored_read: tuple[str, ...] = ()
     observed: int = 0
     read_again: Mapping[str, int] = field(default_factory=dict)
+    outputs: int = 0
+    resumes: int = 0
 
     @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
-        return self.side is not None and self.side.cached
+        return self.resumes > 0 or (self.side is not None and self.side.cached)
 
     @property
     def kept_outputs(self) -> int:
-        """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
-        network, what it takes and what it keeps itself.
+        """Numbers of a token that training keeps for the backward pass: what the matrices put out that a gradient
+        reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
+        itself.
         """
         if self.side is not None:
             return self.observed + self.side.outputs
-        return self.outputs if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+        return self.observed + self.outputs if reached else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -252,12 +262,6 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the matrices put out for one token, as often as it is multiplied by them."""
-        matrices = self.matrices
-        return sum(matrices[name][0] for name in self.read)
 
     @property
     def moving(self) -> list[TensorPlan]:
@@ -349,16 +353,22 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         transposed = list(side.transposed)
     else:
         transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
+    if part.resumes and (side is not None or part.extra_tokens or not shape.resumable):
+        raise ValueError(f"{method.name}: training cannot go on behind {part.resumes} blocks of {shape.name}")
     by_task = placement is Placement.NVM_TASK
     bypassed = {t.name for t in part.tensors if t.written} if by_task else set()
     aside = side.read if side else ()
     in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
+    stored = _besides(read, shape.blocks[: part.resumes]) if part.resumes else aside
+    states = 1 if part.resumes else len(side.levels) if side else 0
+    tensors, front = _tensors(shape, size, part), _front(shape, part)
+    passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
     return Plan(
         method=method.name,
         placement=placement,
         backward_need=need,
         recipe=method.recipe,
-        tensors=_tensors(shape, size, part),
+        tensors=tensors,
         backbone=tuple(backbone),
         read=(*read * shape.runs, *aside),
         read_in_training=tuple(in_training),
@@ -375,8 +385,10 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         levels=_levels(shape, part),
         head_kind=part.head,
         side=side,
-        stored_read=tuple(name for name in aside if name not in bypassed),
-        observed=shape.hidden_size * len(side.levels) if side else 0,
+        stored_read=tuple(name for name in stored if name not in bypassed),
+        observed=shape.hidden_size * states,
+        outputs=sum(tensors[name].shape[0] for name in passed),
+        resumes=part.resumes,
         **_work(shape, size, part, need),
     )
 
@@ -427,8 +439,14 @@ def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]
     for pair in part.beside:
         reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
     reached += _again(part)
-    below = {linear.name for block in front.below for linear in block.linears}
-    return reached + [name for name in read if name not in below] * (shape.runs - 1)
+    return reached + _besides(read, front.below) * (shape.runs - 1)
+
+
+def _besides(names: Sequence[str], left_out: Sequence[LinearShape | BlockShape]) -> list[str]:
+    """The names of matrices but those of some linears, or of those in some blocks."""
+    linears = [x for part in left_out for x in (part.linears if isinstance(part, BlockShape) else (part,))]
+    inside = {linear.name for linear in linears}
+    return [name for name in names if name not in inside]
 
 
 def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
@@ -456,10 +474,12 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
         backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
+    upper = replace(shape, blocks=shape.blocks[part.resumes :]).attention_numbers if part.resumes else 0
+    again = attention_forward(1, upper) if part.resumes else NO_WORK
     return {
         "inference_work": backbone + behind + inference,
         "training_work": backbone + behind + training,
         "backward_work": backward,
         "own_work": inference,
-        "stored_work": behind + training if side else NO_WORK,
+        "stored_work": again + behind + training if side or part.resumes else NO_WORK,
     }
