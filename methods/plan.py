@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..workloads.shapes import BlockShape, Front, LinearShape, ModelShape, Role
+from .beside import Beside, LowRank
 from .costs import (
     DigitalWork,
     attention_backward,
@@ -107,23 +108,6 @@ class TensorPlan:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Two matrices in cells, one after the other, beside a backbone linear: their names. `behind`: they are read after
-    that linear, on what it puts out.
-    """
-
-    linear: str
-    first: str
-    second: str
-    behind: bool = False
-
-    @property
-    def reads_in_line(self) -> int:
-        """Reads of a token that come on top of the linear's own, one after another."""
-        return 2 if self.behind else 1
-
-
-@dataclass(frozen=True)
 class Side:
     """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
 
@@ -160,7 +144,7 @@ class Part:
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
-    the backbone.
+    the backbone. low_rank: the trained pairs whose ranks may be given up, wherever they live.
 
     resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
     example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
@@ -181,6 +165,7 @@ class Part:
     features: str = ""
     head: str = "linear"
     side: Side | None = None
+    low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
     resumes: int = 0
 
@@ -227,6 +212,7 @@ class Plan:
     stored_work: DigitalWork = NO_WORK
     stored_read: tuple[str, ...] = ()
     observed: int = 0
+    low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
     outputs: int = 0
     resumes: int = 0
@@ -285,12 +271,12 @@ class Plan:
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one step of the recipe's optimiser."""
+        """Multiplications of one step of the recipe's optimiser and hooks."""
         return self.recipe.optimiser.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
+        """Float32 bytes of the state and of what training by the recipe keeps of it."""
         return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
 
     @property
@@ -389,6 +375,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         observed=shape.hidden_size * states,
         outputs=sum(tensors[name].shape[0] for name in passed),
         resumes=part.resumes,
+        low_rank=part.low_rank,
         **_work(shape, size, part, need),
     )
 

@@ -197,7 +197,8 @@ def test_the_range_of_cells_holds_what_is_looked_at(bench, data):
     method = forward_only("lora", epsilon=0.25)
     trial = trial_of(bench, method, Placement.NVM_STEP)
     name = trial.trained_cells[0]
-    wide = trial._range(name, data, method.recipe) - trial._range(name, data, method.recipe.with_options(epsilon=0.05))
+    of = lambda recipe: trial._range(name, trial._value(name), EXAMPLES, recipe)
+    wide = of(method.recipe) - of(method.recipe.with_options(epsilon=0.05))
     np.testing.assert_allclose(wide, 5 * 0.2, rtol=1e-6)
 
 
