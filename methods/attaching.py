@@ -14,7 +14,7 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from . import warm_start
 from .base import Adaptation, BackboneLike, cell_linears, torch_generator
-from .blocks import Levels
+from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
@@ -102,6 +102,8 @@ def attach(
     model.feature = chosen(plan.features, model.view, backbone.tagged)
     if plan.levels != LAST:
         model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
+    if plan.resumes:
+        model.resumption = Resumption(model.encoder, plan.block_paths, plan.resumes)
     model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     state = {**built.state, **dict(model.head.named_parameters(prefix="head"))}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}

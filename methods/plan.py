@@ -133,6 +133,10 @@ class Part:
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
     the backbone. low_rank: the trained pairs whose ranks may be given up, wherever they live.
+
+    resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
+    example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
+    images holds. 0: every step reads every block.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -151,6 +155,7 @@ class Part:
     side: Side | None = None
     low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
+    resumes: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,10 +167,10 @@ class Plan:
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
     those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
     Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
-    `features` of the hidden states at `levels`.
-    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
-    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
-    those, for a token.
+    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
+    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
+    hidden states (`Side.cached`, `Part.resumes`); observed: numbers of those, for a token. outputs: numbers of a token
+    that the matrices put out where a gradient comes by, as often as it is multiplied by them.
     """
 
     method: str
@@ -197,20 +202,24 @@ class Plan:
     observed: int = 0
     low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
+    outputs: int = 0
+    resumes: int = 0
 
     @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
-        return self.side is not None and self.side.cached
+        return self.resumes > 0 or (self.side is not None and self.side.cached)
 
     @property
     def kept_outputs(self) -> int:
-        """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
-        network, what it takes and what it keeps itself.
+        """Numbers of a token that training keeps for the backward pass: what the matrices put out that a gradient
+        reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
+        itself.
         """
         if self.side is not None:
             return self.observed + self.side.outputs
-        return self.outputs if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+        return self.observed + self.outputs if reached else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -227,12 +236,6 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the matrices put out for one token, as often as it is multiplied by them."""
-        matrices = self.matrices
-        return sum(matrices[name][0] for name in self.read)
 
     @property
     def moving(self) -> list[TensorPlan]:

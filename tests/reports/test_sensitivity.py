@@ -1,4 +1,4 @@
-"""Which constants turn a ranking of energies: against energies that are summed by hand, again, with the constant changed."""
+"""Which constants turn a ranking of energies: against energies summed by hand, again, with the constant changed."""
 
 import copy
 import math
