@@ -235,8 +235,8 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
-    aside = len(method.side.read) if method.side else 0  # one after another, at most, behind the backbone
-    line = max(busiest, reads_in_line(shape, driven, method.adapted) + aside)
+    behind = method.side.behind if method.side else ()
+    line = max(busiest, reads_in_line(shape, driven, method.adapted, behind))
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)

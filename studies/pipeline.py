@@ -4,10 +4,11 @@ Every matrix has arrays of its own, so a token can be in one layer while the nex
 attention waits for all tokens of the sequence: it cuts the layers into segments, and a segment of n matrices one after
 another takes n + T - 1 array reads for T tokens. Queries, keys and values are read side by side, gate and up
 projections too; two more matrices beside a linear (LoRA in cells, a pool) make its place in the line one longer, and
-two behind it (a bottleneck adapter in cells) two.
+two behind it (a bottleneck adapter in cells) two. A network beside the backbone works while that does; what of it comes
+behind the last block is added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from ..workloads.shapes import ModelShape
@@ -35,6 +36,13 @@ def segments(shape: ModelShape, adapted: Mapping[str, int] = _NONE) -> list[int]
     return [*found, depth + stage]
 
 
-def reads_in_line(shape: ModelShape, tokens: int, adapted: Mapping[str, int] = _NONE) -> int:
-    """Array reads one after another for a sequence of so many tokens, layers pipelined."""
-    return sum(depth + tokens - 1 for depth in segments(shape, adapted))
+def reads_in_line(
+    shape: ModelShape, tokens: int, adapted: Mapping[str, int] = _NONE, behind: Sequence[int] = ()
+) -> int:
+    """Array reads one after another for a sequence of so many tokens, layers pipelined. `behind`: matrices one after
+    another that come behind the last block, cut where all tokens are waited for (`plan.Side.behind`).
+    """
+    depths = segments(shape, adapted)
+    if behind:
+        depths = [*depths[:-1], depths[-1] + behind[0], *behind[1:]]
+    return sum(depth + tokens - 1 for depth in depths)

@@ -22,6 +22,8 @@ def scaled(adaptation, tokens):
     """Multiplications of the plan that are no product of matrices: activations times vectors, and mixtures."""
     plan, numbers = adaptation.plan, {"scale": 1, "inner": 1, "outer": 1}
     own = sum(t.numbers * tokens for name, t in plan.tensors.items() if name.rsplit(".", 1)[-1] in numbers)
+    gates = sum(t.numbers for name, t in plan.tensors.items() if name.endswith(".gates"))
+    own += 2 * gates * tokens * plan.tensors["side.first"].shape[0] if gates else 0  # g s and (1 - g) Down h
     if plan.method == "tinylora":  # R = sum_i v_i P_i, once a pass
         own += sum(t.numbers * 4 for name, t in plan.tensors.items() if name.endswith(".vector"))
     return own
