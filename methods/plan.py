@@ -295,6 +295,11 @@ class Plan:
         return sum(tensor.numbers for name, tensor in self.tensors.items() if name.startswith("head."))
 
     @property
+    def trained_head_numbers(self) -> int:
+        """Those of them that are trained."""
+        return sum(t.numbers for name, t in self.tensors.items() if name.startswith("head.") and t.group)
+
+    @property
     def trained_by_group(self) -> dict[str, int]:
         """Numbers that are trained, without the head, by group."""
         found: dict[str, int] = {}

@@ -245,7 +245,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         placement=method.placement.value,
         backward_need=method.backward_need.value,
         trained_parameters=sum(t.numbers for t in method.moving if t.group != "head"),
-        head_parameters=method.head_numbers if method.tensors["head.weight"].group else 0,
+        head_parameters=method.trained_head_numbers,
         cells_written=round(counts.cells_written),
         cells_in_placement=counter.cells(rewritten),
         write_energy_joules=table.write_joules(counts),

@@ -133,9 +133,9 @@ def test_state_round_trip(attach, data, name, placement, kind):
     torch.testing.assert_close(fresh.module(ids, mask), trained.module(ids, mask), rtol=0, atol=0)
     state = trained.state_dict()
     with pytest.raises(UsageError, match="differs"):
-        fresh.load_state_dict({key: value for key, value in state.items() if key != "head.bias"})
+        fresh.load_state_dict({key: value for key, value in state.items() if key != list(state)[-1]})
     with pytest.raises(UsageError, match="shape"):
-        fresh.load_state_dict(state | {"head.bias": torch.zeros(9)})
+        fresh.load_state_dict(state | {list(state)[-1]: torch.zeros(9)})
 
 
 @every_method
@@ -289,10 +289,15 @@ def test_training_beats_guessing_on_separable_examples(attach, name, placement, 
         encoded = Images(np.broadcast_to(shades[labels][:, None, None], (36, 8, 8, 3)), 8, 5)
     # An eighth of 16 numbers is next to nothing.
     options = {"reduction": 2} if "reduction" in METHODS[name].__dataclass_fields__ else {}
-    adaptation = attach(name, placement, **options)
-    recipe = dataclasses.replace(adaptation.recipe, epochs=100)
-    train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)
-    assert evaluate(adaptation, encoded, labels) > 0.9
+    right = 0.0
+    for epochs in (10, 100):  # most need few
+        adaptation = attach(name, placement, **options)
+        recipe = dataclasses.replace(adaptation.recipe, epochs=epochs)
+        train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)
+        right = evaluate(adaptation, encoded, labels)
+        if right > 0.9:
+            break
+    assert right > 0.9
 
 
 def test_features_come_in_one_pass_with_their_labels(attach, examples):
