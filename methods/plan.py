@@ -101,8 +101,9 @@ class Side:
 
     levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
-    backward pass. outputs: numbers of a token that it keeps for its own backward pass, beside the hidden states that it
-    takes. Its digital work stands in the part.
+    backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
+    are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
+    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -114,8 +115,14 @@ class Side:
     width: int
     read: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    line: tuple[int, ...] = ()
     outputs: int = 0
     cached: bool = False
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """Its reads of a token, one after another, that come on top of the backbone's; cut as `line` is."""
+        return self.line or ((len(self.read),) if self.read else ())
 
 
 @dataclass(frozen=True)
@@ -276,6 +283,11 @@ class Plan:
     @property
     def head_numbers(self) -> int:
         return sum(tensor.numbers for name, tensor in self.tensors.items() if name.startswith("head."))
+
+    @property
+    def trained_head_numbers(self) -> int:
+        """Those of them that are trained."""
+        return sum(t.numbers for name, t in self.tensors.items() if name.startswith("head.") and t.group)
 
     @property
     def trained_by_group(self) -> dict[str, int]:
