@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..defaults import DEFAULT_EXPORT
+from ..display import shown
 from ..inputs import json_text
 from .on_device import add_data_options, reading_of
 
@@ -133,10 +134,7 @@ def _export(config: "ExportConfig", args: argparse.Namespace, progress: "Termina
     progress.stage("importing torch and onnx")
     from ..exporters.bundle import export_bundle
 
-    record = export_bundle(config, args.out, progress, args.force, task)
-    for message in record["messages"]:
-        progress.say(message)
-    return record
+    return export_bundle(config, args.out, progress, args.force, task)
 
 
 def _method(given: str, settings: Mapping[str, str], images: bool) -> "Method":
@@ -177,7 +175,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
-        + "".join(f"\n{message}" for message in record["messages"])
+        + "".join(f"\n{shown(message)}" for message in record["messages"])
     )
 
 
