@@ -14,12 +14,14 @@ from pathlib import Path
 
 from ..inputs import open_file
 from .graph_sizes import MOST_NUMBERS, Constants, constants, numbers_made
-from .protobuf import Bytes, fields, messages, text
+from .protobuf import Bytes, Reader, text
 
 REPEATING = ("Loop", "Scan", "SequenceMap")
 """Operators that run a part of the graph many times."""
 STANDARD = ("", "ai.onnx")
 """Names of ONNX's own set of operators."""
+MOST_FIELDS = 1_000_000
+"""So many fields of a graph's file are looked at, some of them twice; ours take four thousand for a block."""
 DEEPEST = 16
 """Graphs inside operators (If) are at most so deep in one another."""
 
@@ -41,14 +43,14 @@ def require_straight(path: Path, most_bytes: int) -> None:
 
 
 def _require_straight(content: Bytes) -> None:
-    graphs = 0
-    for number, part in fields(content):
+    read, graphs = Reader(MOST_FIELDS), 0
+    for number, part in read.fields(content):
         if number == _MODEL_FUNCTION:
             raise ValueError("it defines functions of its own")
         if number == _MODEL_GRAPH and isinstance(part, memoryview):
             graphs += 1
             if graphs == 1:
-                made = _numbers_of_graph(part, {}, DEEPEST)
+                made = _numbers_of_graph(read, part, {}, DEEPEST)
     if graphs != 1:
         raise ValueError("it is no ONNX model")
     if made > MOST_NUMBERS:
@@ -57,26 +59,26 @@ def _require_straight(content: Bytes) -> None:
         )
 
 
-def _numbers_of_graph(graph: Bytes, outer: Constants, depth: int) -> int:
+def _numbers_of_graph(read: Reader, graph: Bytes, outer: Constants, depth: int) -> int:
     """How many numbers a graph makes by its constants. Raises `ValueError` unless it is straight."""
     if depth == 0:
         raise ValueError(f"it has graphs in one another, more than {DEEPEST} deep")
-    known = constants(graph, outer)
-    return sum(_numbers_of_node(node, known, depth) for _, node in messages(graph, _GRAPH_NODE))
+    known = constants(read, graph, outer)
+    return sum(_numbers_of_node(read, node, known, depth) for _, node in read.messages(graph, _GRAPH_NODE))
 
 
-def _numbers_of_node(node: Bytes, known: Constants, depth: int) -> int:
+def _numbers_of_node(read: Reader, node: Bytes, known: Constants, depth: int) -> int:
     names = {_NODE_OPERATOR: "", _NODE_DOMAIN: ""}
     inner = []
-    for number, part in messages(node, *names, _NODE_ATTRIBUTE):
+    for number, part in read.messages(node, *names, _NODE_ATTRIBUTE):
         if number in names:
             names[number] = text(part)
         else:
-            inner += [graph for _, graph in messages(part, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS)]
+            inner += [graph for _, graph in read.messages(part, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS)]
     operator, domain = names[_NODE_OPERATOR], names[_NODE_DOMAIN]
     if domain not in STANDARD:
         raise ValueError(f"its operator {operator!r} is not ONNX's own but of {domain!r}")
     if operator in REPEATING:
         raise ValueError(f"its operator {operator!r} repeats a part of the graph, which may never end")
-    made = numbers_made(operator, node, known)
-    return made + sum(_numbers_of_graph(graph, known, depth - 1) for graph in inner)
+    made = numbers_made(read, operator, node, known)
+    return made + sum(_numbers_of_graph(read, graph, known, depth - 1) for graph in inner)

@@ -9,7 +9,7 @@ import struct
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, MutableMapping
 
-from .protobuf import Bytes, fields, messages, text, whole_numbers
+from .protobuf import Bytes, Reader, text
 
 MOST_NUMBERS = 1 << 27
 """No graph may make more numbers so, over all of its operators: no state of a bundle has more either."""
@@ -41,31 +41,31 @@ _MOST_VALUES = 64
 """No tensor has more extents by far."""
 
 
-def constants(graph: Bytes, outer: Constants) -> Constants:
+def constants(read: Reader, graph: Bytes, outer: Constants) -> Constants:
     """The constants of a graph, beside those of the graphs around it. Raises `ValueError` for sparse ones."""
     found: Constants = {}
-    for number, part in messages(graph, _GRAPH_INITIALIZER, _GRAPH_NODE, _GRAPH_SPARSE):
+    for number, part in read.messages(graph, _GRAPH_INITIALIZER, _GRAPH_NODE, _GRAPH_SPARSE):
         if number == _GRAPH_SPARSE:
             raise ValueError("it holds sparse constants, which may be of any size when they are written out")
         if number == _GRAPH_INITIALIZER:
-            name, values = _tensor(part)
+            name, values = _tensor(read, part)
             found[name] = values
-        elif (constant := _of_node(part)) is not None:
+        elif (constant := _of_node(read, part)) is not None:
             found[constant[0]] = constant[1]
     return ChainMap(found, outer)
 
 
-def numbers_made(operator: str, node: Bytes, known: Mapping[bytes, Values | None]) -> int:
+def numbers_made(read: Reader, operator: str, node: Bytes, known: Mapping[bytes, Values | None]) -> int:
     """How many numbers an operator makes at least, as far as constants say it. Raises `ValueError` for an operator that
     no bundle needs.
     """
     if operator in UNBOUNDED:
         raise ValueError(f"its operator {operator!r} makes results of any size")
     if operator == "Conv":
-        return _padded(list(_ints(node, "pads")))
+        return _padded(list(_ints(read, node, "pads")))
     if operator not in SIZED:
         return 0
-    names = [bytes(part) for _, part in messages(node, _NODE_INPUT)]
+    names = [bytes(part) for _, part in read.messages(node, _NODE_INPUT)]
     asked = [known.get(names[place], ()) if place < len(names) else () for place in SIZED[operator]]
     if any(values is None for values in asked):
         raise ValueError(f"the size of a result of its operator {operator!r} is no size")
@@ -96,11 +96,11 @@ def _finite(count: float) -> int:
     return int(min(max(count, 0.0), 1e18)) if math.isfinite(count) else MOST_NUMBERS + 1
 
 
-def _of_node(node: Bytes) -> tuple[bytes, Values | None] | None:
+def _of_node(read: Reader, node: Bytes) -> tuple[bytes, Values | None] | None:
     """Name and values of what an operator `Constant` gives; None for others."""
     operator, output, values = "", b"", None
     attributes = []
-    for number, part in messages(node, _NODE_OPERATOR, _NODE_OUTPUT, _NODE_ATTRIBUTE):
+    for number, part in read.messages(node, _NODE_OPERATOR, _NODE_OUTPUT, _NODE_ATTRIBUTE):
         if number == _NODE_OPERATOR:
             operator = text(part)
         elif number == _NODE_OUTPUT:
@@ -110,27 +110,27 @@ def _of_node(node: Bytes) -> tuple[bytes, Values | None] | None:
     if operator != "Constant":
         return None
     for attribute in attributes:
-        values = _of_attribute(attribute)
+        values = _of_attribute(read, attribute)
     return output, values
 
 
-def _of_attribute(attribute: Bytes) -> Values | None:
+def _of_attribute(read: Reader, attribute: Bytes) -> Values | None:
     numbers: list[float] = []
-    for number, part in fields(attribute):
+    for number, part in read.fields(attribute):
         if number == _ATTRIBUTE_SPARSE:
             raise ValueError("it holds sparse constants, which may be of any size when they are written out")
         if number == _ATTRIBUTE_TENSOR and isinstance(part, memoryview):
-            return _tensor(part)[1]
+            return _tensor(read, part)[1]
         if number in (_ATTRIBUTE_INT, _ATTRIBUTE_INTS) and part is not None and len(numbers) <= _MOST_VALUES:
-            numbers += whole_numbers(part)
+            numbers += read.whole_numbers(part)
     return tuple(numbers) if len(numbers) <= _MOST_VALUES else None
 
 
-def _tensor(tensor: Bytes) -> tuple[bytes, Values | None]:
+def _tensor(read: Reader, tensor: Bytes) -> tuple[bytes, Values | None]:
     """Name and values of a tensor; None for values that are many, elsewhere, or of another type."""
     name, kind, raw, small = b"", 0, None, True
     numbers: list[float] = []
-    for number, part in fields(tensor):
+    for number, part in read.fields(tensor):
         if number == _NAME and isinstance(part, memoryview):
             name = bytes(part)
         elif number == _TYPE and isinstance(part, int):
@@ -142,7 +142,7 @@ def _tensor(tensor: Bytes) -> tuple[bytes, Values | None]:
         elif number in (_FLOATS, _DOUBLES, _INT32S, _INT64S):
             small = small and (not isinstance(part, memoryview) or len(part) <= 10 * _MOST_VALUES)
             if small and number in (_INT32S, _INT64S):
-                numbers += whole_numbers(part)
+                numbers += read.whole_numbers(part)
             elif small and isinstance(part, memoryview):
                 numbers += _unpacked("f" if number == _FLOATS else "d", part)
     if not small or kind not in _FORMATS or len(numbers) > _MOST_VALUES:
@@ -157,11 +157,11 @@ def _unpacked(kind: str, content: Bytes) -> Values:
     return struct.unpack(f"<{len(content) // size}{kind}", content[: len(content) // size * size])
 
 
-def _ints(node: Bytes, wanted: str) -> Iterator[int]:
+def _ints(read: Reader, node: Bytes, wanted: str) -> Iterator[int]:
     """The whole numbers of an attribute."""
-    for _, attribute in messages(node, _NODE_ATTRIBUTE):
-        name = next((text(part) for _, part in messages(attribute, _ATTRIBUTE_NAME)), "")
+    for _, attribute in read.messages(node, _NODE_ATTRIBUTE):
+        name = next((text(part) for _, part in read.messages(attribute, _ATTRIBUTE_NAME)), "")
         if name == wanted:
-            for number, part in fields(attribute):
+            for number, part in read.fields(attribute):
                 if number == _ATTRIBUTE_INTS:
-                    yield from whole_numbers(part)
+                    yield from read.whole_numbers(part)

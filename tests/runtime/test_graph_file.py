@@ -208,6 +208,23 @@ def test_other_ways_to_ask_for_memory_are_refused(tmp_path: Path) -> None:
             require_straight(path, MOST)
 
 
+@pytest.mark.parametrize(
+    "graph",
+    [
+        b"\x10\x00" * 1200,  # fields that nobody knows
+        b"\x0a\x00" * 600,  # operators, each of which is looked at twice
+        b"\x0a\xf6\x0a" + b"\x2a\xed\x0a" + b"\x0a\x04pads" + b"\x42\xe4\x0a" + b"\x00" * 1380 + b"\x22\x04Conv",
+    ],
+    ids=["fields", "operators", "numbers in one piece"],
+)
+def test_a_file_of_very_many_fields_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bytes) -> None:
+    monkeypatch.setattr("edge_adapt.runtime.graph_file.MOST_FIELDS", 1000)
+    model = onnx.ModelProto(graph=onnx.GraphProto.FromString(graph))
+    (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="more than 1,000 fields"):
+        require_straight(tmp_path / "graph.onnx", MOST)
+
+
 def test_numbers_that_are_none_count_as_too_many(tmp_path: Path) -> None:
     for limit in (np.inf, 1e300):
         inputs: list[object] = [np.array(0), np.array(limit), np.array(1e-300)]
