@@ -38,8 +38,8 @@ class Turn:
 
     key: in the device file; meaning: in words. now: its value, None where no source gives one (counted as 0). at: the
     value nearest to it where the two methods take the same, None where no value does that. between: how far sources
-    differ; inside: whether `at` lies there, None where no range is known. ends: the first method's energy over the
-    second's at both ends of the range.
+    differ; inside: whether a value that they give turns the ranking, None where no range is known. ends: the first
+    method's energy over the second's at both ends of the range.
     """
 
     key: str
@@ -53,12 +53,19 @@ class Turn:
 
     @property
     def nearness(self) -> float:
-        """How far `at` is from now, as |ln(at / now)|; infinite where there is no turn. What is unknown now comes after
-        everything that is known.
+        """How far `at` is from now, as |ln(at / now)|; infinite where there is no turn. What is unknown now comes first
+        where every value of its range turns the ranking, else after everything that is known.
         """
         if self.at is None:
             return math.inf
-        return abs(math.log(self.at / self.now)) if self.now else 1e6
+        if self.now:
+            return abs(math.log(self.at / self.now))
+        return 0.0 if self.always else FARTHEST
+
+    @property
+    def always(self) -> bool:
+        """Whether every value that sources give turns the ranking: it rests on a constant that counts as 0."""
+        return bool(self.inside) and self.ends is not None and min(self.ends) > 1.0
 
     @property
     def side(self) -> str:
@@ -282,12 +289,17 @@ def _turn(
     at = _meeting(own[0] - own[1], rest, unknown)
     scale = 1.0 if unknown or now is None else now
     value = None if at is None else at * scale
-    inside = None if between is None else value is not None and between.low <= value <= between.high
+    inside = None if between is None else value is not None and _reached(value, now or 0.0, between)
     ends = None
     if between is not None and (unknown or now):
         ratios = [_at(own[0], end / scale) / _at(own[1], end / scale) for end in (between.low, between.high)]
         ends = (ratios[0], ratios[1])
     return Turn(key, meaning, unit, now, value, between, inside, ends)
+
+
+def _reached(value: float, now: float, between: Between) -> bool:
+    """Whether the range goes as far as a value, from where the constant is now."""
+    return value <= between.high if value > now else value >= between.low
 
 
 def _at(coefficients: np.ndarray, x: float) -> float:

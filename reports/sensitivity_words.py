@@ -19,7 +19,7 @@ def between_text(turn: Turn) -> str:
     if turn.between is None:
         return UNKNOWN
     text = f"{si(turn.between.low, turn.unit)} to {si(turn.between.high, turn.unit)}"
-    return f"{text}: inside" if turn.inside else text
+    return f"{text}: {'always' if turn.always else 'inside'}" if turn.inside else text
 
 
 def ratio_text(turn: Turn) -> str:
@@ -42,7 +42,8 @@ def verdict(ranking: Ranking, arrays: int) -> str:
     mine, theirs = f"{ranking.first}, {si(less, 'J')}", f"{ranking.second}, {si(more, 'J')}"
     text = f"Adapting takes less energy with {mine}, than with {theirs}."
     if (turn := ranking.decisive) is not None:
-        return f"{text} That turns round with {turning(turn, arrays)}, and sources differ that much."
+        beyond = "every value that sources give does that" if turn.always else "sources differ that much"
+        return f"{text} That turns round with {turning(turn, arrays)}; {beyond}."
     if (turn := ranking.nearest) is not None:
         return f"{text} No constant turns it inside its published range; the nearest is {turning(turn, arrays)}."
     return f"{text} No constant turns that."

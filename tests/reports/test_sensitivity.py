@@ -86,6 +86,14 @@ def test_what_no_source_gives_counts_as_nothing_and_may_turn_the_order():
     assert turn.at == pytest.approx(2.0) and turn.inside
     assert turn.ends == pytest.approx(((4 + 9e-3) / (10 + 6e-3), (4 + 45) / (10 + 30)))
     assert "14.0 W for the chip" in verdict(found, 7).replace("\u00a0", " "), "2 W an array, 7 arrays"
+    assert not turn.always and found.decisive is turn
+    idle = number("periphery.leakage.power", None, "W", between=(3.0, 5.0))
+    sure = pair(
+        [costs[0], cost("array_seconds", None, idle)],
+        {"reads": 4, "array_seconds": 9},
+        {"reads": 10, "array_seconds": 6},
+    )
+    assert sure.turns[0].always and "every value that sources give does that" in verdict(sure, 7)
     # Drawn for longer by the one that takes more already: no power turns that.
     other = pair(costs, {"reads": 4, "array_seconds": 6}, {"reads": 10, "array_seconds": 9})
     assert next(t for t in other.turns if t.now is None).at is None
