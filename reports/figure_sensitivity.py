@@ -41,7 +41,8 @@ def tornado(ranking: Ranking, width: float = WIDE_INCHES) -> Drawing | None:
         axes.set_xscale("log")
         for y, turn in enumerate(turns):
             assert turn.ends is not None
-            for end, colour in zip(turn.ends, (_LOW, _HIGH), strict=True):
+            bars = zip(turn.ends, (_LOW, _HIGH), strict=True)
+            for end, colour in sorted(bars, key=lambda bar: -abs(bar[0] - now)):  # the shorter one in front
                 axes.barh(y, end - now, left=now, height=0.6, color=colour, edgecolor=MUTED, linewidth=0.4)
         axes.axvline(1.0, color=INK, linewidth=1.2)
         axes.axvline(now, color=MUTED, linewidth=0.9, linestyle=":")
