@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
+from .completing import completed
 from .heads import HEADS
 from .placement import BackwardNeed, Placement
-from .plan import Part, Plan, Size, completed, target_linears
+from .plan import Part, Plan, Size, target_linears
 from .recipes import KEYS, Recipe
 from .regularisers import Regulariser
 

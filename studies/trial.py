@@ -22,7 +22,8 @@ from ..workloads.batches import batches
 from .digital import inference_events, training_events, training_memory_bytes
 from .encoding import Encoded, Graded
 from .trained_cells import TrainedCells
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 CALIBRATION_EXAMPLES = 16
 # The trained state grows from zero: the converters' ranges follow it after these optimiser steps.

@@ -52,7 +52,7 @@ def backward_products(adaptation):
 
 
 ROLES = ["query,value", "key", "attention_output", "ffn_up", "ffn_down", "value,ffn_up", "query,key,ffn_down"]
-TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3", "tinylora") for roles in ROLES]
+TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3", "tinylora", "hira") for roles in ROLES]
 
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
