@@ -287,7 +287,7 @@ def require_in_bundles(method: Method) -> None:
         if not strategy.in_bundles:
             key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])
             part = f"{strategy.kind} {strategy.name} of {method.name}"
-            instead = f"leave recipe.{key} at {usual.name}" if usual else f"leave recipe.{key} empty"
+            instead = f"set recipe.{key} to {usual.name}" if usual else f"leave recipe.{key} empty"
             later = f", and choose it on the device: {strategy.on_device}" if strategy.on_device else ""
             raise UsageError(f"a bundle cannot hold the {part}: {instead}{later}")
     for regulariser in method.regularisers:

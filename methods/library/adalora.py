@@ -66,6 +66,10 @@ class AdaLoRA(Gated):
             raise UsageError(f"orthogonality of {self.name} must be 0 or more; got {self.orthogonality}")
 
     @property
+    def no_bundle(self) -> str:
+        return "gives up ranks while it trains, which the graph of a bundle does not"
+
+    @property
     def regularisers(self) -> tuple[Regulariser, ...]:
         return (Orthogonality("matrices", self.orthogonality),)
 

@@ -13,7 +13,7 @@ from edge_adapt.studies.workbench import load_workbench
 
 SMOOTH = (("recipe.objective", "label-smoothing"), ("recipe.smoothing", "0.2"))
 IN_BUNDLES = SimulateConfig(method=("bitfit",), trainer="onnxruntime", settings=SMOOTH)
-REFUSED = "a bundle cannot hold the objective label-smoothing of bitfit: leave recipe.objective at cross-entropy"
+REFUSED = "a bundle cannot hold the objective label-smoothing of bitfit: set recipe.objective to cross-entropy"
 
 
 def test_an_option_of_every_recipe_is_set_at_once():

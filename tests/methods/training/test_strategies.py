@@ -220,10 +220,10 @@ def test_a_method_brings_its_regularisers(backbone, make_pool):
     [
         (
             {"objective": "label-smoothing"},
-            "the objective label-smoothing of lora: leave recipe.objective at cros",
+            "the objective label-smoothing of lora: set recipe.objective to cros",
         ),
-        ({"sampler": Balanced()}, "hold the sampler balanced of lora: leave recipe.sampler at epochs"),
-        ({"optimiser": "mezo"}, "optimiser mezo of lora: leave .* at adamw, and choose it on the device: .*izer mezo"),
+        ({"sampler": Balanced()}, "hold the sampler balanced of lora: set recipe.sampler to epochs"),
+        ({"optimiser": "mezo"}, "optimiser mezo of lora: set .* to adamw, and choose it on the device: .*izer mezo"),
         ({"hooks": (Calls(),)}, "hold the hook calls of lora: leave recipe.hooks empty"),
     ],
     ids=str,
