@@ -177,7 +177,8 @@ def test_an_order_that_is_given_is_the_order_that_is_drawn(examples):
 
 
 def test_hooks_are_set_by_their_names(monkeypatch):
-    monkeypatch.setitem(strategies._KNOWN, "hook", {"calls": Calls})
+    known("hook")
+    monkeypatch.setitem(strategies._KNOWN["hook"], "calls", Calls)
     recipe = Recipe({}).with_options(hooks="calls, calls")
     assert recipe.hooks == (Calls(), Calls()) and recipe.recorded()["hooks"] == ["calls", "calls"]
     assert recipe.with_options(hooks="").hooks == ()
