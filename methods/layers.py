@@ -57,12 +57,13 @@ class ChangedLinear(CellLinear):
     """A linear that a method changes: `change(linear, x)` says what it puts out for x (..., in).
 
     `tensors` are parameters or buffers of its own, by attribute name. What `change` multiplies by a matrix in cells
-    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out.
+    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out. While it is `skipped` it puts out
+    just that.
     """
 
     def __init__(self, name: str, linear: nn.Linear, change: "Change", tensors: Mapping[str, Tensor]) -> None:
         super().__init__(name, linear)
-        self.change = change
+        self.change, self.skipped = change, False
         for attribute, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(attribute, tensor)
@@ -74,7 +75,7 @@ class ChangedLinear(CellLinear):
         return super().forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.change(self, x)
+        return self.plain(x) if self.skipped else self.change(self, x)
 
 
 Change = Callable[[Any, Tensor], Tensor]

@@ -267,12 +267,12 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        return self.recipe.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
     def l1_names(self) -> tuple[str, ...]:

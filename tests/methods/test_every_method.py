@@ -277,8 +277,10 @@ def test_groups_cover_the_trained_state_once(attach, name, placement, kind):
     assert set(parameters) == {id(adaptation.state[key]) for key in adaptation.trained_names}
     trained = sum(adaptation.state[key].numel() for key in adaptation.trained_names)
     total = sum(parameter.numel() for parameter in adaptation.state.values())
-    assert adaptation.state_bytes == 4 * total + 8 * trained
-    assert adaptation.optimiser_macs == 8 * trained
+    recipe = adaptation.recipe
+    assert (recipe.optimiser.kept_numbers, recipe.optimiser.step_macs) == (2, 8)
+    assert adaptation.state_bytes == 4 * total + 4 * (2 + sum(hook.kept_numbers for hook in recipe.hooks)) * trained
+    assert adaptation.optimiser_macs == (8 + sum(hook.step_macs for hook in recipe.hooks)) * trained
 
 
 @every_method
