@@ -22,8 +22,11 @@ def scaled(adaptation, tokens):
     """Multiplications of the plan that are no product of matrices: activations times vectors, and mixtures."""
     plan, numbers = adaptation.plan, {"scale": 1, "inner": 1, "outer": 1}
     own = sum(t.numbers * tokens for name, t in plan.tensors.items() if name.rsplit(".", 1)[-1] in numbers)
+    own += sum(t.shape[0] * tokens for name, t in plan.tensors.items() if name.endswith(".psrp_weight"))  # (1 + w) h
     gates = sum(t.numbers for name, t in plan.tensors.items() if name.endswith(".gates"))
     own += 2 * gates * tokens * plan.tensors["side.first"].shape[0] if gates else 0  # g s and (1 - g) Down h
+    confidence = sum(t.numbers for name, t in plan.tensors.items() if name.endswith(".confidence"))
+    own += SEQUENCES * confidence * (len(plan.levels) - 1)  # mean(A) * mean(F)
     if plan.method == "tinylora":  # R = sum_i v_i P_i, once a pass
         own += sum(t.numbers * 4 for name, t in plan.tensors.items() if name.endswith(".vector"))
     return own
