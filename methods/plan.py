@@ -118,7 +118,8 @@ class Beside:
 
 @dataclass(frozen=True)
 class Side:
-    """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
+    """A network beside the backbone. The gradient of a method stays in it (`BackwardNeed.SIDE`), or goes on from it
+    into the backbone (`THROUGH`).
 
     levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
@@ -154,7 +155,8 @@ class Part:
     beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
     first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
-    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
+    that it adds to every sequence; late_tokens: that it adds in front of the last block alone, where the gradient then
+    ends. training_work: of a forward pass in training, where it is not that of inference. The
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
@@ -167,6 +169,7 @@ class Part:
     trained_linears: Collection[LinearShape] = ()
     changed_inputs: Collection[LinearShape] = ()
     extra_tokens: int = 0
+    late_tokens: int = 0
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
@@ -184,11 +187,11 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind. block_paths: of the Transformer blocks, which names of tensors begin
-    with. head: (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`.
-    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
-    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
-    those, for a token.
+    those that have two beside them or behind. late_read: the matrices that a late token is multiplied by. block_paths:
+    of the Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind`
+    names, on `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method
+    adds. stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from
+    stored hidden states (`Side.cached`); observed: numbers of those, for a token.
     """
 
     method: str
@@ -206,6 +209,8 @@ class Plan:
     backward_work: DigitalWork
     head: Matrix
     extra_tokens: int = 0
+    late_tokens: int = 0
+    late_read: tuple[str, ...] = ()
     regularisers: tuple[Regulariser, ...] = ()
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
@@ -229,9 +234,10 @@ class Plan:
         """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
         network, what it takes and what it keeps itself.
         """
-        if self.side is not None:
-            return self.observed + self.side.outputs
-        return self.outputs if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        own = self.side.outputs if self.side is not None else 0
+        if self.backward_need is BackwardNeed.SIDE:
+            return self.observed + own
+        return self.outputs + own if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -340,15 +346,18 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         UsageError: features that the model or the task does not have, or a head that there is not.
     """
     side, need = part.side, method.backward_need
-    if (side is not None) != (need is BackwardNeed.SIDE) or (side and part.extra_tokens):
-        raise ValueError(f"{method.name}: SIDE goes with a side network, and that with no tokens in every sequence")
+    apart, through = need is BackwardNeed.SIDE, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    if (apart and side is None) or (side and (part.extra_tokens or not (apart or through) or (side.cached > apart))):
+        raise ValueError(
+            f"{method.name}: SIDE goes with a side network, that with no tokens in every sequence, and stored states "
+            "with SIDE"
+        )
+    if part.late_tokens and (shape.runs > 1 or need is not BackwardNeed.THROUGH):
+        raise ValueError(f"{method.name}: late tokens go with THROUGH, and with a last block that runs once")
     require_feature(method.name, part.features, shape, size.tagged, side is not None)
     backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
     read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second))]
-    if side is not None:
-        transposed = list(side.transposed)
-    else:
-        transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
+    transposed = [*(_transposed(shape, part, read) if through else ()), *(side.transposed if side else ())]
     by_task = placement is Placement.NVM_TASK
     bypassed = {t.name for t in part.tensors if t.in_cells and t.group} if by_task else set()
     aside = side.read if side else ()
@@ -366,6 +375,8 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         adapted={pair.linear: pair.reads_in_line for pair in part.beside},
         head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
+        late_tokens=part.late_tokens,
+        late_read=tuple(x.name for x in shape.blocks[-1].linears) if part.late_tokens else (),
         regularisers=method.regularisers,
         keep_head=part.keep_head,
         groups=(*method.groups, "head"),
@@ -375,7 +386,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         head_kind=part.head,
         side=side,
         stored_read=tuple(name for name in aside if name not in bypassed),
-        observed=shape.hidden_size * len(side.levels) if side else 0,
+        observed=shape.hidden_size * len(side.levels) if side and apart else 0,
         **_work(shape, size, part, need),
     )
 
@@ -409,6 +420,9 @@ def _front(shape: ModelShape, part: Part) -> Front:
     """Where the gradient ends in the first run of the blocks; in later runs it passes all of them."""
     if part.before_blocks:
         return Front((), (), 0, 0)
+    if part.late_tokens:
+        passed = replace(shape, blocks=shape.blocks[:-1])
+        return Front((), passed.linears, passed.attention_numbers, 0)
     return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
 
 
@@ -430,7 +444,9 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
     """
     numbers, side, through = shape.attention_numbers, part.side, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
     runs, hidden = (1, side.width) if side else (shape.runs, shape.hidden_size)
-    backbone = lengthened(attention_forward(1, numbers), part.extra_tokens)
+    late, most = replace(shape, blocks=shape.blocks[-1:]).attention_numbers, part.extra_tokens + part.late_tokens
+    backbone = lengthened(attention_forward(1, numbers - late), part.extra_tokens)
+    backbone += lengthened(attention_forward(1, late), most)
     if shape.patch_weights:
         backbone += patches_forward(shape.patch_weights, shape.front_tokens)
     feature, head = chosen(part.features, View(), False), require_head("this method", part.head)
@@ -444,7 +460,7 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
         backward += feature.backward_work(hidden, front)
     if through:
         ends = _front(shape, part)
-        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), part.extra_tokens)
+        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), most)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
     return {
