@@ -62,7 +62,8 @@ def _costs() -> list[dict[str, Any]]:
     return [cost, cost | pulses | {"numbers": [voltage], "published": dict(number)}]
 
 
-COUNTS = {"read_conversions": 1.0e6, "array_seconds": 3.0, "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
+COUNTS = {"read_conversions": 1.0e6, "array_seconds": 3.0,
+          "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
 
 
 def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
