@@ -81,7 +81,8 @@ class TrainLog:
 class Run:
     """One training of an adaptation, as its sampler, its optimiser and its hooks see it.
 
-    `rng` draws everything that is random. `epoch` is the number of the one that is under way. `on_step` and
+    `rng` draws everything that is random. `epoch` is the number of the one that is under way, `total_steps` how many
+    optimiser steps there will be. `on_step` and
     `on_change` are told of every optimiser step and of every change of the trained numbers. `memory` is the hooks'.
     """
 
@@ -90,6 +91,7 @@ class Run:
     rng: np.random.Generator
     on_step: Callable[[int], None] | None = None
     on_change: Callable[[], None] | None = None
+    total_steps: int = 0
     log: TrainLog = field(default_factory=TrainLog)
     epoch: int = 0
     memory: dict[str, Any] = field(default_factory=dict)

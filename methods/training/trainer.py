@@ -95,6 +95,7 @@ def take_steps(run: Run, source: FeatureSource, examples: int) -> None:
     """The recipe's epochs over so many examples."""
     recipe = run.recipe
     schedule = recipe.schedule(examples)
+    run.total_steps = schedule.steps
     stepper = recipe.optimiser.stepper(run, schedule.steps)
     for hook in recipe.hooks:
         hook.before_training(run)
