@@ -14,7 +14,7 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from . import warm_start
 from .base import Adaptation, BackboneLike, cell_linears, torch_generator
-from .blocks import Levels
+from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
@@ -102,6 +102,8 @@ def attach(
     model.feature = chosen(plan.features, model.view, backbone.tagged)
     if plan.levels != LAST:
         model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
+    if plan.resumes:
+        model.resumption = Resumption(model.encoder, plan.block_paths, plan.resumes)
     model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     state = {**built.state, **dict(model.head.named_parameters(prefix="head"))}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
@@ -186,7 +188,7 @@ def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Co
     """
     own = {_memory(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
     known = own | {_memory(tensor) for tensor in (*declared, *built.constants)}
-    digital = 0
+    digital, head = 0, set(built.model.head.modules())
     for path, module in built.model.named_modules():
         for name, tensor in _tensors(module):
             if tensor.ndim > 1 and _memory(tensor) not in known:
@@ -195,7 +197,7 @@ def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Co
                     "plan does not know; put it into cells by a name of the plan (CellLinear), or into the state as a "
                     "DIGITAL tensor of the plan with its work, or name it in Built.constants"
                 )
-        if isinstance(module, nn.Linear) and module is not built.model.head and _memory(module.weight) not in own:
+        if isinstance(module, nn.Linear) and module not in head and _memory(module.weight) not in own:
             digital += module.weight.numel()
     work = plan.own_work
     if digital > work.per_token + work.per_sequence + work.per_pass:

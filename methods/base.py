@@ -16,6 +16,7 @@ from .costs import DigitalMacs, DigitalWork
 from .layers import AdaptedModel, CellLinear, Reader
 from .placement import BackwardNeed, Placement
 from .plan import Plan
+from .ranks import Kept, kept
 from .recipes import Recipe
 
 
@@ -230,6 +231,10 @@ class Adaptation(Shown):
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser."""
         return self.recipe.optimiser.step_macs * self.moving_numbers
+
+    def kept_ranks(self, gated: bool) -> dict[str, Kept]:
+        """The ranks that training has kept, for each matrix of a low-rank pair (`ranks.kept`)."""
+        return kept(self.plan.low_rank, self.state, gated)
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the state by name."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..workloads.shapes import Front, ModelShape
+from ..workloads.shapes import BlockShape, Front, LinearShape, ModelShape
 from .costs import DigitalWork, attention_backward, attention_forward, lengthened, patches_forward
 from .features import View, chosen, require_feature
 from .heads import require_head
@@ -31,16 +31,22 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         transposed = list(side.transposed)
     else:
         transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
+    if part.resumes and (side is not None or part.extra_tokens or not shape.resumable):
+        raise ValueError(f"{method.name}: training cannot go on behind {part.resumes} blocks of {shape.name}")
     by_task = placement is Placement.NVM_TASK
     bypassed = {t.name for t in part.tensors if t.written} if by_task else set()
     aside = side.read if side else ()
     in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
+    stored = _besides(read, shape.blocks[: part.resumes]) if part.resumes else aside
+    states = 1 if part.resumes else len(side.levels) if side else 0
+    tensors, front = _tensors(shape, size, part), _front(shape, part)
+    passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
     return Plan(
         method=method.name,
         placement=placement,
         backward_need=need,
         recipe=method.recipe,
-        tensors=_tensors(shape, size, part),
+        tensors=tensors,
         backbone=tuple(backbone),
         read=(*read * shape.runs, *aside),
         read_in_training=tuple(in_training),
@@ -57,8 +63,11 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         levels=_levels(shape, part),
         head_kind=part.head,
         side=side,
-        stored_read=tuple(name for name in aside if name not in bypassed),
-        observed=shape.hidden_size * len(side.levels) if side else 0,
+        stored_read=tuple(name for name in stored if name not in bypassed),
+        observed=shape.hidden_size * states,
+        outputs=sum(tensors[name].shape[0] for name in passed),
+        resumes=part.resumes,
+        low_rank=part.low_rank,
         **_work(shape, size, part, need),
     )
 
@@ -109,8 +118,14 @@ def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]
     for pair in part.beside:
         reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
     reached += _again(part)
-    below = {linear.name for block in front.below for linear in block.linears}
-    return reached + [name for name in read if name not in below] * (shape.runs - 1)
+    return reached + _besides(read, front.below) * (shape.runs - 1)
+
+
+def _besides(names: Sequence[str], left_out: Sequence[LinearShape | BlockShape]) -> list[str]:
+    """The names of matrices but those of some linears, or of those in some blocks."""
+    linears = [x for part in left_out for x in (part.linears if isinstance(part, BlockShape) else (part,))]
+    inside = {linear.name for linear in linears}
+    return [name for name in names if name not in inside]
 
 
 def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
@@ -138,10 +153,12 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
         backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
+    upper = replace(shape, blocks=shape.blocks[part.resumes :]).attention_numbers if part.resumes else 0
+    again = attention_forward(1, upper) if part.resumes else NO_WORK
     return {
         "inference_work": backbone + behind + inference,
         "training_work": backbone + behind + training,
         "backward_work": backward,
         "own_work": inference,
-        "stored_work": behind + training if side else NO_WORK,
+        "stored_work": again + behind + training if side or part.resumes else NO_WORK,
     }

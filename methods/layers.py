@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Levels
+from .blocks import Levels, Resumption
 from .features import FEATURES, View
 from .heads import HEADS
 
@@ -142,7 +142,8 @@ class AdaptedModel(nn.Module):
     encoder is told so.
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
-    sees at once. No gradient goes into the encoder then: it runs without one.
+    sees at once. No gradient goes into the encoder then: it runs without one. `resumption`: where runs go on from
+    stored states without a side network.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -154,6 +155,7 @@ class AdaptedModel(nn.Module):
         self.view = View("cls" if self.of_images else "mean", self.of_images)
         self.feature = FEATURES[self.view.pooling]
         self.levels: Levels | None = None
+        self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
         self.norm = ""
         self.added = 0
@@ -189,6 +191,13 @@ class AdaptedModel(nn.Module):
         found = self.feature.of(states, attention_mask, self.view)
         return self.encoder.get_submodule(self.norm)(found) if self.norm and self._norm_is_last else found
 
+    def features_to_store(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the head sees of examples, and the hidden states that later runs go on from."""
+        if self.resumption is not None:
+            return self.features(input_ids, attention_mask), self.resumption.taken()
+        states = self.observe(input_ids, attention_mask)
+        return self.features_of(states, attention_mask), states
+
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the head sees of examples."""
         return self.features_of(self.observe(input_ids, attention_mask), attention_mask)
@@ -206,7 +215,10 @@ class AdaptedModel(nn.Module):
         return self.feature.pools and self.side is None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, states: tuple[Tensor, ...] | None = None) -> Tensor:
-        """Logits; of `states` that were observed before, where these are given: the ids are then not looked at."""
-        if states is not None:
+        """Logits; of `states` that were stored before, where these are given: then only the shape of the ids counts."""
+        if states is None:
+            return self.head(self.features(input_ids, attention_mask))
+        if self.resumption is None:
             return self.head(self.features_of(states, attention_mask))
-        return self.head(self.features(input_ids, attention_mask))
+        with self.resumption.going_on(states):
+            return self.head(self.features(input_ids, attention_mask))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from ..workloads.shapes import LinearShape, ModelShape, Role
+from .beside import Beside, LowRank
 from .costs import DigitalWork
 from .placement import BackwardNeed, Placement
 from .recipes import Recipe
@@ -95,30 +96,14 @@ class TensorPlan:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Two matrices in cells, one after the other, beside a backbone linear: their names. `behind`: they are read after
-    that linear, on what it puts out.
-    """
-
-    linear: str
-    first: str
-    second: str
-    behind: bool = False
-
-    @property
-    def reads_in_line(self) -> int:
-        """Reads of a token that come on top of the linear's own, one after another."""
-        return 2 if self.behind else 1
-
-
-@dataclass(frozen=True)
 class Side:
     """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
 
     levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
-    backward pass. outputs: numbers of a token that it keeps for its own backward pass, beside the hidden states that it
-    takes. Its digital work stands in the part.
+    backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
+    are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
+    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -130,8 +115,14 @@ class Side:
     width: int
     read: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    line: tuple[int, ...] = ()
     outputs: int = 0
     cached: bool = False
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """Its reads of a token, one after another, that come on top of the backbone's; cut as `line` is."""
+        return self.line or ((len(self.read),) if self.read else ())
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,11 @@ class Part:
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
-    the backbone.
+    the backbone. low_rank: the trained pairs whose ranks may be given up, wherever they live.
+
+    resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
+    example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
+    images holds. 0: every step reads every block.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -165,7 +160,9 @@ class Part:
     features: str = ""
     head: str = "linear"
     side: Side | None = None
+    low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
+    resumes: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,10 +174,10 @@ class Plan:
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
     those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
     Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
-    `features` of the hidden states at `levels`.
-    own_work: digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of
-    a token, of a forward pass in training that goes on from stored hidden states (`Side.cached`); observed: numbers of
-    those, for a token.
+    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
+    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
+    hidden states (`Side.cached`, `Part.resumes`); observed: numbers of those, for a token. outputs: numbers of a token
+    that the matrices put out where a gradient comes by, as often as it is multiplied by them.
     """
 
     method: str
@@ -210,21 +207,26 @@ class Plan:
     stored_work: DigitalWork = NO_WORK
     stored_read: tuple[str, ...] = ()
     observed: int = 0
+    low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
+    outputs: int = 0
+    resumes: int = 0
 
     @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
-        return self.side is not None and self.side.cached
+        return self.resumes > 0 or (self.side is not None and self.side.cached)
 
     @property
     def kept_outputs(self) -> int:
-        """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
-        network, what it takes and what it keeps itself.
+        """Numbers of a token that training keeps for the backward pass: what the matrices put out that a gradient
+        reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
+        itself.
         """
         if self.side is not None:
             return self.observed + self.side.outputs
-        return self.outputs if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+        return self.observed + self.outputs if reached else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -241,12 +243,6 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the matrices put out for one token, as often as it is multiplied by them."""
-        matrices = self.matrices
-        return sum(matrices[name][0] for name in self.read)
 
     @property
     def moving(self) -> list[TensorPlan]:
@@ -270,12 +266,12 @@ class Plan:
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one step of the recipe's optimiser."""
+        """Multiplications of one step of the recipe's optimiser and hooks."""
         return self.recipe.optimiser.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
+        """Float32 bytes of the state and of what training by the recipe keeps of it."""
         return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
 
     @property
@@ -287,6 +283,11 @@ class Plan:
     @property
     def head_numbers(self) -> int:
         return sum(tensor.numbers for name, tensor in self.tensors.items() if name.startswith("head."))
+
+    @property
+    def trained_head_numbers(self) -> int:
+        """Those of them that are trained."""
+        return sum(t.numbers for name, t in self.tensors.items() if name.startswith("head.") and t.group)
 
     @property
     def trained_by_group(self) -> dict[str, int]:

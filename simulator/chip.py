@@ -25,6 +25,7 @@ from .arguments import (
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
 from .driven import Driven
+from .mapping import Some
 from .products import Products
 from .reading import Ranges, Reader
 from .writing import WriteLog, WriteSum, require_programmable
@@ -105,11 +106,13 @@ class ProgrammedModel(Shown):
         self._written.add(log)
         return log
 
-    def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False) -> WriteLog:
+    def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False, only: Some | None = None) -> WriteLog:
         """Write a matrix again over what is there. Counted in `counts`.
 
         Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
-        since. Raises UsageError for a matrix that a fork shares: fork with its name in `own`.
+        since. `only`: some of the outputs or inputs are written; the others are not even looked at, and `weight` holds
+        there what it held before. Rotated inputs are mixed: all of them are written then. Raises UsageError for a
+        matrix that a fork shares: fork with its name in `own`.
         """
         if name in self._shared:
             raise UsageError(
@@ -120,7 +123,8 @@ class ProgrammedModel(Shown):
         if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
         self._driven.look(name, matrix)
-        log = self._with_rotation(matrix.write(self.as_written(array), refresh), matrix)
+        part = None if only is not None and only.axis and rotation.additions(self.chip, array.shape[1]) else only
+        log = self._with_rotation(matrix.write(self.as_written(array), refresh, part), matrix)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
         self.count_write(log)

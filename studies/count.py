@@ -234,8 +234,8 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
-    aside = len(method.side.read) if method.side else 0  # one after another, at most, behind the backbone
-    line = max(busiest, reads_in_line(shape, driven, method.adapted, method.read_again) + aside)
+    behind = method.side.behind if method.side else ()
+    line = max(busiest, reads_in_line(shape, driven, method.adapted, method.read_again, behind))
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
@@ -244,7 +244,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         placement=method.placement.value,
         backward_need=method.backward_need.value,
         trained_parameters=sum(t.numbers for t in method.moving if t.group != "head"),
-        head_parameters=method.head_numbers if method.tensors["head.weight"].group else 0,
+        head_parameters=method.trained_head_numbers,
         cells_written=round(counts.cells_written),
         cells_in_placement=counter.cells(rewritten),
         write_energy_joules=table.write_joules(counts),

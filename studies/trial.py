@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from ..simulator.mapping import Layout
 from ..workloads.batches import batches
 from .digital import inference_events, training_events, training_memory_bytes
 from .encoding import Encoded, Graded
-from .workbench import Variant, Workbench
+from .trained_cells import TrainedCells
+from .variants import Variant
+from .workbench import Workbench
 
 CALIBRATION_EXAMPLES = 16
 # The trained state grows from zero: the converters' ranges follow it after these optimiser steps.
@@ -76,7 +79,8 @@ class ChipTrial:
         title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
         self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
         self.reader = ChipReader(self.model)
-        self.reader.bypass = self._unwritten()
+        self.cells = TrainedCells(self.model, self.reader, self.trained_cells)
+        self.reader.bypass = self.cells.unwritten
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
@@ -94,19 +98,21 @@ class ChipTrial:
         Their range is wide enough for the training: AdamW moves a weight by about its rate a step, half the sum of all
         rates is allowed for.
         """
-        new = [name for name in self.trained_cells if name not in self.model]
-        for name in new:
-            self.model.count_write(self.model.add(name, self._value(name), self._range(name, data, recipe)))
-        self.reader.bypass = self._unwritten()
+        new, kept = self.cells.unwritten, self.adaptation.kept_ranks(gated=False)
+        for name in (name for name in self.trained_cells if name in new):
+            scale = partial(self._range, name, examples=len(data.ids), recipe=recipe)
+            self.cells.write(name, self._value(name), kept.get(name), scale=scale)
+        self.reader.bypass = self.cells.unwritten
         if new:
             self.calibrate(data)
 
-    def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
+    def _range(self, name: str, written: np.ndarray, examples: int, recipe: Recipe) -> np.ndarray:
+        """The range (row_tiles, out) of a matrix whose first values (out, in) these are."""
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
-        steps = recipe.schedule(len(data.ids)).steps
+        steps = recipe.schedule(examples).steps
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
         travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.optimiser.reach
-        value = self.model.as_written(self._value(name))
+        value = self.model.as_written(written)
         if self.bench.chip.array.rotation != "none":
             travel *= 3.0  # of mixtures of weights, whose steps add up like random signs
         layout = Layout.of(self.bench.chip, value.shape)
@@ -173,17 +179,17 @@ class ChipTrial:
         try:
             yield
         finally:
-            self.reader.bypass = self._unwritten()
-
-    def _unwritten(self) -> frozenset[str]:
-        """The trained matrices whose cells have not been written yet: they are still held digitally."""
-        return frozenset(name for name in self.trained_cells if name not in self.model)
+            self.reader.bypass = self.cells.unwritten
 
     def _after_change(self) -> None:
-        """What follows a change of the trained numbers: those that live in cells are rewritten."""
-        if self.variant.placement is Placement.NVM_STEP:
-            for name in self.trained_cells:
-                self.model.rewrite(name, self._value(name))
+        """What follows a change of the trained numbers: those that live in cells are rewritten, but for the ranks that
+        are given up. A rank whose gate is zero at present is left as it is: what its cells hold does not matter.
+        """
+        if self.variant.placement is not Placement.NVM_STEP or self.cells.unwritten:
+            return
+        kept, open_now = (self.adaptation.kept_ranks(gated) for gated in (False, True))
+        for name in self.trained_cells:
+            self.cells.write(name, self._value(name), kept.get(name), open_now.get(name))
 
     def _after_step(self, step: int, data: Encoded, on_step: Callable[[int], None] | None) -> None:
         """What follows an optimiser step: now and then the converters' ranges follow the state."""
@@ -193,17 +199,17 @@ class ChipTrial:
             self.calibrate(data)
 
     def _write_task(self, refresh: bool) -> None:
-        """Write the trained matrices to their cells: over what is there, or into erased cells the first time."""
+        """Write the trained matrices to their cells: over what is there, or into erased cells the first time. Ranks
+        that are given up, or whose gate is zero, are left out.
+        """
+        kept = self.adaptation.kept_ranks(gated=True)
         for name in self.trained_cells:
-            if name in self.model:
-                self.model.rewrite(name, self._value(name), refresh)
-            else:
-                self.model.count_write(self.model.add(name, self._value(name)))
-        self.reader.bypass = self._unwritten()
+            self.cells.write(name, self._value(name), kept.get(name), refresh=refresh)
+        self.reader.bypass = self.cells.unwritten
 
     def _writes(self) -> dict[str, np.ndarray]:
         """Writes of each cell of the trained matrices so far."""
-        return {name: self.model.matrix(name).writes for name in self.trained_cells if name in self.model}
+        return {name: self.model.matrix(name).writes for name in self.cells.on_chip}
 
     def _total_writes(self) -> dict[str, int]:
         """Writes of all cells of each matrix on the chip so far, the one-time programming included."""

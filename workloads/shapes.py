@@ -100,6 +100,7 @@ class ModelShape:
     those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
     for each pair of an image's, or as a text is taken as ids of words alone. `named_norms`: all norms, where their
     paths are known; these hold then. `word_size`: numbers of a word's embedding, where they are not `hidden_size`.
+    `chained`: a block takes more than hidden states from the one before (T5's biases for pairs of tokens).
     """
 
     name: str
@@ -116,6 +117,12 @@ class ModelShape:
     fixed_tokens: bool = False
     named_norms: tuple[NormShape, ...] | None = None
     word_size: int | None = None
+    chained: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a pass can go on from the hidden states that entered one of the blocks in an earlier pass."""
+        return self.runs == len(self.stacks) == 1 and not self.chained
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:

@@ -13,7 +13,7 @@ from ...errors import UsageError
 from ...workloads.shapes import ModelShape
 from ..costs import DigitalWork, matrix_forward, matrix_gradient
 from ..placement import Placement
-from ..plan import DEFAULT_TARGETS, Beside, Part, Size, TensorPlan, first_of
+from ..plan import DEFAULT_TARGETS, Beside, LowRank, Part, Size, TensorPlan, first_of
 from ..recipes import Recipe
 from ..spec import Method, Targeted, register
 
@@ -87,6 +87,7 @@ class LoRA(Targeted, Method):
         return Part(
             tuple(tensors),
             beside=tuple(pairs) if in_cells else (),
+            low_rank=tuple(LowRank(pair.linear, pair.first, pair.second) for pair in pairs),
             trained_linears=linears,
             inference_work=DigitalWork() if in_cells else digital,
             training_work=DigitalWork() if by_step else digital,

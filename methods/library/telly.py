@@ -6,7 +6,8 @@ as it was. With K blocks frozen,
 
     trained: W (out, in) and b (out) of every linear in the blocks K, K + 1, ...; the embeddings are frozen
 
-Fewer arrays are written, and the gradient ends in front of block K: no array below is read from behind.
+Fewer arrays are written, and the gradient ends in front of block K: no array below is read from behind. What enters
+block K never changes: it is stored in the pass that starts the head, and no step reads the arrays below again.
 
 The paper's counts hold two things more for each model: the norms of the trained blocks (4 x 768 numbers a block), and
 a pooler and a dense layer of the task in front of the head (2 x (768 x 768 + 768)). Here the norms stay frozen as with
@@ -34,7 +35,10 @@ LOWER_HALF = -1
 @dataclass(frozen=True)
 class Telly(Method):
     """`frozen_blocks`: how many of the lowest blocks are frozen, K; -1 for the lower half of them, rounded down. Where
-    embeddings enter an encoder and a decoder, blocks of the encoder are frozen.
+    embeddings enter an encoder and a decoder, blocks of the encoder are frozen. `cache_features`: whether what enters
+    block K is stored for each example, instead of reading the frozen blocks in every step; on a noisy chip its noise is
+    then that of one read, and images are not cropped at random. A model is read in every step all the same where blocks
+    run several times, where it has a decoder, or where blocks hand on more than hidden states (T5).
     """
 
     name = "telly"
@@ -57,6 +61,7 @@ class Telly(Method):
     )
 
     frozen_blocks: int = LOWER_HALF
+    cache_features: bool = True
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for a number of blocks that cannot be."""
@@ -88,11 +93,13 @@ class Telly(Method):
         weights = sum(matrix.numbers for matrix in matrices)
         passed = weights - sum(linear.out_features * linear.in_features for linear in first_of(linears, shape))
         # As with `full`: trained digitally, every product of what is trained, and its transpose, is digital work.
+        once = self.cache_features and shape.resumable
         return Part(
             (*matrices, *biases),
             trained_linears=linears,
             training_work=matrix_forward(weights) if by_task else DigitalWork(),
             backward_work=(matrix_forward(passed) if by_task else DigitalWork()) + matrix_gradient(weights),
+            resumes=self.frozen_of(shape) if once else 0,
         )
 
     def build(self, site: "Site") -> "Built":

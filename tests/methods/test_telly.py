@@ -1,15 +1,21 @@
 """Telly against transformers' own model with its lower blocks frozen, the paper's counts, and full fine-tuning."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from edge_adapt import load_chip
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, exact_reader, get_method
 from edge_adapt.methods.training.trainer import train
+from edge_adapt.studies.count import Counter as Counting
+from edge_adapt.studies.count import adaptation_events
+from edge_adapt.studies.count_config import CountConfig
+from edge_adapt.studies.samples import program_sample
 from edge_adapt.workloads.named_shapes import load_shape
 from transformers import AlbertConfig, AlbertModel
 
@@ -101,6 +107,61 @@ def test_refusals(backbone):
         attach(backbone, frozen_blocks=2)
     with pytest.raises(UsageError, match="telly is 12, and flan-t5-base has 12 in its encoder: give at most 11"):
         get_method("telly", frozen_blocks=12).plan(load_shape("flan-t5-base"))
+
+
+@pytest.fixture(params=["text", "image"])
+def base(request, backbone, image_backbone, examples, pictures):
+    return {"text": (backbone, examples), "image": (image_backbone, pictures)}[request.param]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "mezo"])
+def test_stored_states_change_nothing_but_what_is_read(base, optimiser):
+    """With exact reads, to the rounding of sums in batches of other lengths. These images leave nothing to crop."""
+    backbone, data = base
+    states, reads = [], []
+    for cached in (True, False):
+        adaptation, seen = attach(backbone, cache_features=cached), Counter()
+
+        def look(name, x, weight, seen=seen):
+            seen[name.split(".")[2]] += 1
+            return exact_reader(name, x, weight)
+
+        adaptation.use(look)
+        recipe = adaptation.recipe.with_options(optimiser=optimiser, epochs=2, clip_norm=1e9)
+        recipe = replace(recipe, learning_rates=dict.fromkeys(recipe.learning_rates, 1e-3))
+        log = train(adaptation, data.encoded, data.labels, np.random.default_rng(1), recipe=recipe)
+        states.append(adaptation.state_dict())
+        reads.append(seen)
+        assert (log.stored_trained.sequences + log.stored_only.sequences > 0) == cached
+        assert log.steps == 4
+    passes = {"sgd": 1, "mezo": 2}[optimiser]
+    assert reads[0] == {"0": 6, "1": 6 + 6 * 4 * passes}
+    assert reads[1] == dict.fromkeys("01", 6 + 6 * 4 * passes)
+    start = attach(backbone).state_dict()
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-11)
+        moved = not name.endswith(("key.bias", "k_proj.bias"))  # softmax does not see it
+        assert not moved or not torch.equal(value, start[name])
+
+
+def test_events_of_stored_states_by_hand():
+    """BERT base with 5 of 12 blocks frozen: its 100 texts pass them once, and the upper 7 once and in 8 epochs."""
+    shape = load_shape("bert-base-uncased")
+    chip = load_chip("reram")
+    counter, config = Counting(chip, program_sample(chip)), CountConfig(examples=100, tokens=20, classes=2)
+    plans = [
+        get_method("telly", frozen_blocks=5, cache_features=cached).plan(shape, placement=Placement.NVM_STEP)
+        for cached in (True, False)
+    ]
+    counted = [adaptation_events(config, counter, plan)[0] for plan in plans]
+    assert counted[0].reads == 100 * 20 * 6 * (12 + 8 * 7)
+    assert counted[1].reads == 100 * 20 * 6 * (12 + 8 * 12)
+    assert counted[0].transposed_reads == counted[1].transposed_reads == 100 * 20 * 8 * (6 * 7 - 3)
+    # Of attention a step does that of the upper blocks: two products forward, for each pair of tokens.
+    spared = 8 * 100 * 20 * 20 * 2 * 768 * 5
+    assert counted[1].digital_macs - counted[0].digital_macs == spared
+    assert plans[0].kept_outputs == 768 + 7 * (5 * 768 + 3072)
+    assert plans[1].kept_outputs == 7 * (5 * 768 + 3072)
 
 
 @pytest.mark.parametrize("inner", [1, 2])

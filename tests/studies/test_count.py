@@ -18,7 +18,7 @@ from edge_adapt.studies.count import Counter, adaptation_events, choose, count, 
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
-from edge_adapt.studies.workbench import choose_variants
+from edge_adapt.studies.variants import choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.named_shapes import load_shape
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
@@ -138,8 +138,9 @@ def method_of(tiny, name, optimiser="adamw", **changes):
 def simulated(tiny, name, placement, optimiser="adamw", **changes):
     """Events of one real adaptation and one answer, cells written by it, and the arrays on the chip."""
     from edge_adapt.simulator import program
+    from edge_adapt.studies.encoding import Encoded
     from edge_adapt.studies.trial import ChipTrial
-    from edge_adapt.studies.workbench import Encoded, Variant
+    from edge_adapt.studies.variants import Variant
 
     method = method_of(tiny, name, optimiser, **changes)
     rng = np.random.default_rng(1)
