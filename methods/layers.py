@@ -143,8 +143,8 @@ class AdaptedModel(nn.Module):
     encoder is told so.
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
-    sees at once. No gradient goes into the encoder then: it runs without one. `resumption`: where runs go on from
-    stored states without a side network.
+    sees at once. `apart`: no gradient goes from it into the encoder, which runs without one. `resumption`: where runs
+    go on from stored states without a side network.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -158,6 +158,7 @@ class AdaptedModel(nn.Module):
         self.levels: Levels | None = None
         self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
+        self.apart = False
         self.norm = ""
         self.added = 0
         self.separator: int | None = None
@@ -178,7 +179,7 @@ class AdaptedModel(nn.Module):
 
     def observe(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that features and side network are made of, (batch, tokens, hidden_size) for each level."""
-        with nullcontext() if self.side is None else torch.no_grad():
+        with torch.no_grad() if self.apart else nullcontext():
             last = self.encode(input_ids, attention_mask)
             if self.norm and not self._norm_is_last:
                 last = self.encoder.get_submodule(self.norm)(last)

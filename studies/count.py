@@ -215,6 +215,9 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     counts.add(counter.reads([matrices[name] for name in plan.stored_read], sum(size.tokens for size in stored)))
     behind = vectors[1] + stored[1].tokens
     counts.add(counter.reads([matrices[name] for name in plan.transposed], behind, transposed=True))
+    late = [matrices[name] for name in plan.late_read]
+    counts.add(counter.reads(late, plan.late_tokens * (forward.sequences + trained.sequences)))
+    counts.add(counter.reads(late, plan.late_tokens * trained.sequences, transposed=True))
     new = [matrices[name] for name in plan.rewritten if name in plan.extra]
     programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
     if plan.placement is Placement.NVM_STEP:
@@ -235,12 +238,16 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     counts = table.powered(happened, arrays)
     driven, matrices = length + method.extra_tokens, method.matrices
     answer = inference_events(method, Passes.of(1, length, 1))
-    answer = table.powered(answer.add(counter.reads([matrices[name] for name in method.read], driven)), arrays)
+    answer.add(counter.reads([matrices[name] for name in method.read], driven))
+    answer.add(counter.reads([matrices[name] for name in method.late_read], method.late_tokens))
+    answer = table.powered(answer, arrays)
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
     behind = method.side.behind if method.side else ()
-    line = max(busiest, reads_in_line(shape, driven, method.adapted, method.read_again, behind))
+    # A late token is behind the others in both halves of the last block.
+    in_line = reads_in_line(shape, driven, method.adapted, method.read_again, behind)
+    line = max(busiest, in_line) + 2 * method.late_tokens
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)

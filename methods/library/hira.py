@@ -77,9 +77,9 @@ class HiRA(Targeted, Method):
     groups = ("matrices",)
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
-        {"rate.matrices": 0.0015},
-        {"rate.matrices": 0.015},
-        {"rate.matrices": 0.0015, "rank": 8},
+        {"rate.matrices": 0.006},
+        {"rate.matrices": 0.06},
+        {"rate.matrices": 0.006, "rank": 8},
         {"rate.head": 1e-3},
     )
     shares_training = False  # written to cells, W' is trained as one dense matrix
@@ -167,5 +167,5 @@ class HiRA(Targeted, Method):
 # A starts with deviation 1 / rank (peft's `gaussian`), so that A_k * x drives the cells about as far as x does. Started
 # like LoRA's, 1 / sqrt(in), a factor of 1 + B A would not leave 1 in a few dozen steps. Every rank more is one more
 # read of the adapted matrices for each token, in every answer, and the first one gives an update of high rank already.
-# The rates have not been searched.
-register(HiRA(recipe=Recipe(learning_rates={"matrices": 0.005, "head": 0.003}, head_margin=1.0, weight_decay=0.01)))
+# The rates have not been searched: of 0.005 and 0.02 the second was 4 points better on two draws of `amazon`.
+register(HiRA(recipe=Recipe(learning_rates={"matrices": 0.02, "head": 0.003}, head_margin=1.0, weight_decay=0.01)))
