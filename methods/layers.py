@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .blocks import Levels, Resumption
 from .features import FEATURES, View
 from .heads import HEADS
+from .turns import Turns
 
 Reader = Callable[[str, Tensor, Tensor], Tensor]
 """reader(name, x (..., in), weight (out, in)) -> (..., out)."""
@@ -143,7 +144,7 @@ class AdaptedModel(nn.Module):
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
     sees at once. No gradient goes into the encoder then: it runs without one. `resumption`: where runs go on from
-    stored states without a side network.
+    stored states without a side network. `turns`: whose turn it is, where slices of trained tensors take turns.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -157,6 +158,7 @@ class AdaptedModel(nn.Module):
         self.levels: Levels | None = None
         self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
+        self.turns: Turns | None = None
         self.norm = ""
         self.added = 0
         self.separator: int | None = None

@@ -16,6 +16,7 @@ from .costs import (
     attention_backward,
     attention_forward,
     lengthened,
+    matrix_forward,
     patches_forward,
 )
 from .features import View, chosen, require_feature
@@ -74,7 +75,8 @@ class Size:
 @dataclass(frozen=True)
 class TensorPlan:
     """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
-    values are those of a pool's matrices, side by side.
+    values are those of a pool's matrices, side by side. `slice_axis`: 0 where its rows take turns, 1 where its columns
+    do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it.
     """
 
     name: str
@@ -82,6 +84,7 @@ class TensorPlan:
     placement: Placement = Placement.DIGITAL
     group: str = ""
     of_pool: bool = False
+    slice_axis: int | None = None
 
     @property
     def in_cells(self) -> bool:
@@ -149,6 +152,9 @@ class Part:
     resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
     example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
     images holds. 0: every step reads every block.
+
+    off_chip: training reads no cell; all its products are those of a digital unit with its own copy of the weights
+    (`attaching.Built.training_reader`).
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -168,6 +174,7 @@ class Part:
     low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
     resumes: int = 0
+    off_chip: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +223,7 @@ class Plan:
     read_again: Mapping[str, int] = field(default_factory=dict)
     outputs: int = 0
     resumes: int = 0
+    off_chip: bool = False
 
     @property
     def cached(self) -> bool:
@@ -248,6 +256,11 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
+
+    def stepped(self, name: str) -> Matrix:
+        """The shape of what a step changes of a matrix in cells."""
+        (out, width), axis = self.matrices[name], self.tensors[name].slice_axis
+        return (1 if axis == 0 else out, 1 if axis == 1 else width)
 
     @property
     def moving(self) -> list[TensorPlan]:
@@ -349,7 +362,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
     states = 1 if part.resumes else len(side.levels) if side else 0
     tensors, front = _tensors(shape, size, part), _front(shape, part)
     passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
-    return Plan(
+    plan = Plan(
         method=method.name,
         placement=placement,
         backward_need=need,
@@ -376,7 +389,24 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         outputs=sum(tensors[name].shape[0] for name in passed),
         resumes=part.resumes,
         low_rank=part.low_rank,
+        off_chip=part.off_chip,
         **_work(shape, size, part, need),
+    )
+    return _away_from_the_chip(plan) if part.off_chip else plan
+
+
+def _away_from_the_chip(plan: Plan) -> Plan:
+    """The plan where training multiplies digitally by what else is read from cells."""
+
+    def products(names: Sequence[str]) -> DigitalWork:
+        return matrix_forward(sum(plan.tensors[name].numbers for name in names))
+
+    return replace(
+        plan,
+        read_in_training=(),
+        transposed=(),
+        training_work=plan.training_work + products(plan.read_in_training),
+        backward_work=plan.backward_work + products(plan.transposed),
     )
 
 

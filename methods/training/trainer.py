@@ -67,9 +67,10 @@ def train(
     """
     check_labels(adaptation, encoded, labels)
     run, began = Run(adaptation, recipe or adaptation.recipe, rng, on_step, on_change), time.perf_counter()
-    source = start(run, encoded, labels, again)
-    if adaptation.parameter_groups(run.recipe) and run.recipe.epochs:
-        take_steps(run, source, len(encoded))
+    with adaptation.reading_in_training(rng):
+        source = start(run, encoded, labels, again)
+        if adaptation.parameter_groups(run.recipe) and run.recipe.epochs:
+            take_steps(run, source, len(encoded))
     run.log.seconds = time.perf_counter() - began
     return run.log
 

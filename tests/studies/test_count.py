@@ -14,7 +14,7 @@ from edge_adapt.methods.plan import Plan, Size
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
 from edge_adapt.reports.records import typed
-from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
+from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result, stepped_matrix
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
@@ -175,8 +175,10 @@ def compare(tiny, counter, name, placement, optimiser="adamw", **changes):
     assert counter.arrays(matrices) == sum(layout.arrays for layout in layouts)
     # Every cell that may be written is looked at in every write; pulses come on top.
     changed = steps * plan.recipe.optimiser.changes(plan.directions)
-    writes = changed + any(n in plan.extra for n in plan.rewritten) if placement is Placement.NVM_STEP else 1
-    looks = counter.cells({n: matrices[n] for n in plan.rewritten}) * writes if plan.rewritten else 0
+    looks = counter.cells({n: matrices[n] for n in plan.rewritten})
+    if placement is Placement.NVM_STEP:
+        looks *= any(n in plan.extra for n in plan.rewritten)
+        looks += changed * counter.cells({n: stepped_matrix(tiny.chip, plan, n) for n in plan.rewritten})
     assert min(counts.verify_conversions, cost.counts.verify_conversions) >= looks
     assert bool(counts.verify_conversions) == bool(cost.counts.verify_conversions) == bool(looks)
 
