@@ -18,7 +18,7 @@ from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, Reader, clone_encoder
-from .placement import Placement
+from .placement import BackwardNeed, Placement
 from .plan import Plan, PoolShape, Size
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def attach(
     built = method.build(Site(backbone, plan, classes, rng, plan.placement, pool))
     model = built.model
     model.separator = backbone.separator
-    model.view = View(backbone.pooling, model.of_images, backbone.shape.front_tokens + plan.extra_tokens)
+    model.apart = plan.backward_need is BackwardNeed.SIDE
+    front = backbone.shape.front_tokens + plan.extra_tokens + plan.late_tokens
+    model.view = View(backbone.pooling, model.of_images, front)
     model.feature = chosen(plan.features, model.view, backbone.tagged)
     if plan.levels != LAST:
         model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
@@ -166,10 +168,10 @@ def require_as_planned(
     names of the matrices that hold what follows from the state.
     """
     following = {name for name, tensor in plan.tensors.items() if tensor.written and not tensor.group}
-    if unlike := sorted(following ^ set(holds)):
+    if disputed := sorted(following ^ set(holds)):
         raise EdgeAdaptError(
-            f"{plan.method} is not built as planned: the cells of {unlike[0]!r} are "
-            f"{'' if unlike[0] in following else 'not '}to be written in the plan, and Built.holds says the opposite"
+            f"{plan.method} is not built as planned: the cells of {disputed[0]!r} are "
+            f"{'' if disputed[0] in following else 'not '}to be written in the plan, and Built.holds says the opposite"
         )
     for found, kind, wanted in (
         (state, "state", {name: t.shape for name, t in plan.tensors.items() if t.in_state}),
@@ -193,7 +195,7 @@ def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Co
     """
     own = {_memory(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
     known = own | {_memory(tensor) for tensor in (*declared, *built.constants)}
-    digital = 0
+    digital, head = 0, set(built.model.head.modules())
     for path, module in built.model.named_modules():
         for name, tensor in _tensors(module):
             if tensor.ndim > 1 and _memory(tensor) not in known:
@@ -202,10 +204,10 @@ def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Co
                     "plan does not know; put it into cells by a name of the plan (CellLinear), or into the state as a "
                     "DIGITAL tensor of the plan with its work, or name it in Built.constants"
                 )
-        if isinstance(module, nn.Linear) and module is not built.model.head and _memory(module.weight) not in own:
+        if isinstance(module, nn.Linear) and module not in head and _memory(module.weight) not in own:
             digital += module.weight.numel()
     work = plan.own_work
-    if digital > work.per_token + work.per_sequence + work.per_pass:
+    if digital > work.per_token + max(0, work.per_sequence) + work.per_pass:  # below 0: tokens that are left out
         raise EdgeAdaptError(
             f"{plan.method} has linear layers of {digital} numbers in the digital unit, and its plan has no such work; "
             "add costs.matrix_forward to inference_work, and the gradients to backward_work"

@@ -83,7 +83,43 @@ class LinearHead(Head):
         return head_start_macs(examples, width, classes, recipe.head_shrinkage)
 
 
-HEADS: dict[str, Head] = {head.name: head for head in (LinearHead(),)}
+class MomentsHead(Head):
+    """The mean of two linear classifiers: of features, and of the `moments` numbers behind them that a side network
+    makes. Both start by class means; the second with plain distances, for its covariance is too large to invert.
+    """
+
+    name = "moments"
+    moments: ClassVar[int] = 2883
+
+    def tensors(self, classes: int, width: int) -> dict[str, tuple[int, ...]]:
+        pooled = width - self.moments
+        return {"pooled.weight": (classes, pooled), "pooled.bias": (classes,),
+                "moments.weight": (classes, self.moments), "moments.bias": (classes,)}  # fmt: skip
+
+    def forward_work(self, classes: int, width: int, per_token: bool) -> DigitalWork:
+        return head_forward(width, classes, per_token)
+
+    def backward_work(self, classes: int, width: int, through: bool, per_token: bool) -> DigitalWork:
+        return head_backward(width, classes, through, per_token)
+
+    def build(self, classes: int, width: int) -> "nn.Module":
+        from .moments import TwoClassifiers
+
+        return TwoClassifiers(classes, width)
+
+    def start(self, layer: Any, features: "Tensor", labels: "Tensor", recipe: "Recipe", tagged: bool) -> int:
+        from .class_means import set_class_mean_head
+
+        pooled, moments = layer.parted(features)
+        set_class_mean_head(layer.pooled, pooled, labels, recipe.head_margin, recipe.head_shrinkage)
+        set_class_mean_head(layer.moments, moments, labels, recipe.head_margin)
+        return self.start_macs(len(features), layer.out_features, features.shape[1], recipe)
+
+    def start_macs(self, examples: int, classes: int, width: int, recipe: "Recipe") -> int:
+        return head_start_macs(examples, width - self.moments, classes, recipe.head_shrinkage)
+
+
+HEADS: dict[str, Head] = {head.name: head for head in (LinearHead(), MomentsHead())}
 """All heads by name."""
 
 

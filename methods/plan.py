@@ -1,32 +1,19 @@
 """What a method trains, reads and computes on a model of given shapes: no weights, no torch.
 
-A method says what it adds to a backbone (`Part`); `completed` puts backbone, head and attention around that. Counts of
-parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.attach`).
+A method says what it adds to a backbone (`Part`); `completing.py` puts backbone, head and attention around that. Counts
+of parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import UsageError
-from ..workloads.shapes import BlockShape, Front, LinearShape, ModelShape, Role
+from ..workloads.shapes import LinearShape, ModelShape, Role
 from .beside import Beside, LowRank
-from .costs import (
-    DigitalWork,
-    attention_backward,
-    attention_forward,
-    lengthened,
-    matrix_forward,
-    patches_forward,
-)
-from .features import View, chosen, require_feature
-from .heads import require_head
+from .costs import DigitalWork
 from .placement import BackwardNeed, Placement
 from .recipes import Recipe
 from .regularisers import Regulariser
-
-if TYPE_CHECKING:
-    from .spec import Method
 
 NO_WORK = DigitalWork()
 TEXT_SPECIAL_TOKENS = 2
@@ -112,12 +99,14 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class Side:
-    """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
+    """A network beside the backbone. The gradient of a method stays in it (`BackwardNeed.SIDE`), or goes on from it
+    into the backbone (`THROUGH`).
 
     levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
-    backward pass. outputs: numbers of a token that it keeps for its own backward pass, beside the hidden states that it
-    takes. Its digital work stands in the part.
+    backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
+    are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
+    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -129,8 +118,14 @@ class Side:
     width: int
     read: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    line: tuple[int, ...] = ()
     outputs: int = 0
     cached: bool = False
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """Its reads of a token, one after another, that come on top of the backbone's; cut as `line` is."""
+        return self.line or ((len(self.read),) if self.read else ())
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,8 @@ class Part:
     input, which comes from something trained. before_blocks: something is trained in front of the
     first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
-    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
+    that it adds to every sequence; late_tokens: that it adds in front of the last block alone, where the gradient then
+    ends. training_work: of a forward pass in training, where it is not that of inference. The
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
@@ -163,6 +159,7 @@ class Part:
     trained_linears: Collection[LinearShape] = ()
     changed_inputs: Collection[LinearShape] = ()
     extra_tokens: int = 0
+    late_tokens: int = 0
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
@@ -184,12 +181,13 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
-    Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
-    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
-    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
-    hidden states (`Side.cached`, `Part.resumes`); observed: numbers of those, for a token. outputs: numbers of a token
-    that the matrices put out where a gradient comes by, as often as it is multiplied by them.
+    those that have two beside them or behind, or that are read again (read_again: how often). late_read: the matrices
+    that a late token is multiplied by. block_paths: of the Transformer blocks, which names of tensors begin with. head:
+    (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`. own_work:
+    digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of a token,
+    of a forward pass in training that goes on from stored hidden states (`Side.cached`, `Part.resumes`); observed:
+    numbers of those, for a token. outputs: numbers of a token that the matrices put out where a gradient comes by, as
+    often as it is multiplied by them.
     """
 
     method: str
@@ -207,6 +205,8 @@ class Plan:
     backward_work: DigitalWork
     head: Matrix
     extra_tokens: int = 0
+    late_tokens: int = 0
+    late_read: tuple[str, ...] = ()
     regularisers: tuple[Regulariser, ...] = ()
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
@@ -236,10 +236,11 @@ class Plan:
         reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
         itself.
         """
-        if self.side is not None:
-            return self.observed + self.side.outputs
+        own = self.side.outputs if self.side is not None else 0
+        if self.backward_need is BackwardNeed.SIDE:
+            return self.observed + own
         reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-        return self.observed + self.outputs if reached else 0
+        return self.observed + self.outputs + own if reached else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -285,12 +286,12 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        return self.recipe.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
     def l1_names(self) -> tuple[str, ...]:
@@ -301,6 +302,11 @@ class Plan:
     @property
     def head_numbers(self) -> int:
         return sum(tensor.numbers for name, tensor in self.tensors.items() if name.startswith("head."))
+
+    @property
+    def trained_head_numbers(self) -> int:
+        """Those of them that are trained."""
+        return sum(t.numbers for name, t in self.tensors.items() if name.startswith("head.") and t.group)
 
     @property
     def trained_by_group(self) -> dict[str, int]:
@@ -334,169 +340,3 @@ def first_of(linears: Collection[LinearShape], shape: ModelShape) -> list[Linear
     None where blocks run again: all but the first of their runs need one.
     """
     return [linear for linear in shape.front({x.name for x in linears}).entries if linear in linears]
-
-
-def completed(method: "Method", placement: Placement, shape: ModelShape, size: Size, part: Part) -> Plan:
-    """The plan of a method whose part it is: backbone matrices, attention and head around it.
-
-    Raises:
-        UsageError: features that the model or the task does not have, or a head that there is not.
-    """
-    side, need = part.side, method.backward_need
-    if (side is not None) != (need is BackwardNeed.SIDE) or (side and part.extra_tokens):
-        raise ValueError(f"{method.name}: SIDE goes with a side network, and that with no tokens in every sequence")
-    require_feature(method.name, part.features, shape, size.tagged, side is not None)
-    backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
-    read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second)), *_again(part)]
-    if side is not None:
-        transposed = list(side.transposed)
-    else:
-        transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
-    if part.resumes and (side is not None or part.extra_tokens or not shape.resumable):
-        raise ValueError(f"{method.name}: training cannot go on behind {part.resumes} blocks of {shape.name}")
-    by_task = placement is Placement.NVM_TASK
-    bypassed = {t.name for t in part.tensors if t.written} if by_task else set()
-    aside = side.read if side else ()
-    in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
-    stored = _besides(read, shape.blocks[: part.resumes]) if part.resumes else aside
-    states = 1 if part.resumes else len(side.levels) if side else 0
-    tensors, front = _tensors(shape, size, part), _front(shape, part)
-    passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
-    plan = Plan(
-        method=method.name,
-        placement=placement,
-        backward_need=need,
-        recipe=method.recipe,
-        tensors=tensors,
-        backbone=tuple(backbone),
-        read=(*read * shape.runs, *aside),
-        read_in_training=tuple(in_training),
-        transposed=tuple(name for name in transposed if name not in bypassed),
-        adapted={pair.linear: pair.reads_in_line for pair in part.beside} | dict(part.read_again),
-        read_again=part.read_again,
-        head=(size.classes, _width(shape, part)),
-        extra_tokens=part.extra_tokens,
-        regularisers=method.regularisers,
-        keep_head=part.keep_head,
-        groups=(*method.groups, "head"),
-        block_paths=tuple(block.name for block in shape.blocks),
-        features=part.features,
-        levels=_levels(shape, part),
-        head_kind=part.head,
-        side=side,
-        stored_read=tuple(name for name in stored if name not in bypassed),
-        observed=shape.hidden_size * states,
-        outputs=sum(tensors[name].shape[0] for name in passed),
-        resumes=part.resumes,
-        low_rank=part.low_rank,
-        off_chip=part.off_chip,
-        **_work(shape, size, part, need),
-    )
-    return _away_from_the_chip(plan) if part.off_chip else plan
-
-
-def _away_from_the_chip(plan: Plan) -> Plan:
-    """The plan where training multiplies digitally by what else is read from cells."""
-
-    def products(names: Sequence[str]) -> DigitalWork:
-        return matrix_forward(sum(plan.tensors[name].numbers for name in names))
-
-    return replace(
-        plan,
-        read_in_training=(),
-        transposed=(),
-        training_work=plan.training_work + products(plan.read_in_training),
-        backward_work=plan.backward_work + products(plan.transposed),
-    )
-
-
-def _again(part: Part) -> list[str]:
-    """The linears that are read again, as often as that happens."""
-    return [name for name, times in part.read_again.items() for _ in range(times)]
-
-
-def _levels(shape: ModelShape, part: Part) -> tuple[int, ...]:
-    """Levels of the hidden states that a side network, or else the features, are made of."""
-    if part.side is not None:
-        return part.side.levels
-    return chosen(part.features, View(), False).levels(shape)
-
-
-def _width(shape: ModelShape, part: Part) -> int:
-    """Numbers of a row of features."""
-    if part.side is not None:
-        return chosen(part.features, View(), False).width(part.side.width, 1)
-    return chosen(part.features, View(), False).width(shape.hidden_size, len(_levels(shape, part)))
-
-
-def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]:
-    """All tensors by name: the backbone's, those of the method, the head's."""
-    group, head = "head" if part.train_head else "", require_head("this method", part.head)
-    found = {x.name: TensorPlan(x.name, (x.out_features, x.in_features), Placement.NVM_FROZEN) for x in shape.linears}
-    found |= {tensor.name: tensor for tensor in part.tensors}
-    shapes = head.tensors(size.classes, _width(shape, part))
-    return found | {
-        f"head.{name}": TensorPlan(f"head.{name}", extents, group=group) for name, extents in shapes.items()
-    }
-
-
-def _front(shape: ModelShape, part: Part) -> Front:
-    """Where the gradient ends in the first run of the blocks; in later runs it passes every block but those below."""
-    if part.before_blocks:
-        return Front((), (), 0, 0)
-    return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
-
-
-def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]:
-    """The matrices that a gradient is multiplied by, named as often as that happens."""
-    front = _front(shape, part)
-    firsts = {linear.name for linear in front.entries}
-    spared = firsts - {linear.name for linear in part.changed_inputs} | {linear.name for linear in front.beyond}
-    reached = [linear.name for linear in shape.linears if linear.name not in spared]
-    for pair in part.beside:
-        reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
-    reached += _again(part)
-    return reached + _besides(read, front.below) * (shape.runs - 1)
-
-
-def _besides(names: Sequence[str], left_out: Sequence[LinearShape | BlockShape]) -> list[str]:
-    """The names of matrices but those of some linears, or of those in some blocks."""
-    linears = [x for part in left_out for x in (part.linears if isinstance(part, BlockShape) else (part,))]
-    inside = {linear.name for linear in linears}
-    return [name for name in names if name not in inside]
-
-
-def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
-    """Digital work of a forward pass in inference, one in training, and a backward pass: the method's in every run of
-    the blocks, and that of attention, patches, features and head. With it what of that is the method's, and what is
-    left where training goes on from stored hidden states.
-    """
-    numbers, side, through = shape.attention_numbers, part.side, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    runs, hidden = (1, side.width) if side else (shape.runs, shape.hidden_size)
-    backbone = lengthened(attention_forward(1, numbers), part.extra_tokens)
-    if shape.patch_weights:
-        backbone += patches_forward(shape.patch_weights, shape.front_tokens)
-    feature, head = chosen(part.features, View(), False), require_head("this method", part.head)
-    front = shape.front_tokens if shape.patch_weights else 0
-    classes, width = size.classes, _width(shape, part)
-    behind = head.forward_work(classes, width, size.tagged) + feature.forward_work(hidden, front)
-    backward = part.backward_work.times(runs)
-    if part.train_head:
-        backward += head.backward_work(classes, width, through or side is not None, size.tagged)
-    if through or side is not None:
-        backward += feature.backward_work(hidden, front)
-    if through:
-        ends = _front(shape, part)
-        skipped = ends.skipped + (shape.runs - 1) * ends.skipped_again
-        backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
-    inference = part.inference_work.times(runs)
-    training = inference if part.training_work is None else part.training_work.times(runs)
-    upper = replace(shape, blocks=shape.blocks[part.resumes :]).attention_numbers if part.resumes else 0
-    again = attention_forward(1, upper) if part.resumes else NO_WORK
-    return {
-        "inference_work": backbone + behind + inference,
-        "training_work": backbone + behind + training,
-        "backward_work": backward,
-        "own_work": inference,
-        "stored_work": again + behind + training if side or part.resumes else NO_WORK,
-    }

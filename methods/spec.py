@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
+from .completing import completed
 from .heads import HEADS
 from .placement import BackwardNeed, Placement
-from .plan import Part, Plan, Size, completed, target_linears
+from .plan import Part, Plan, Size, target_linears
 from .recipes import KEYS, Recipe
 from .regularisers import Regulariser
 
@@ -259,6 +260,14 @@ def register(method: M) -> M:
         raise ValueError(f"{method.name} is of an unknown family {method.family!r}")
     METHODS[method.name] = method
     return method
+
+
+def in_order() -> None:
+    """Sort the register by name: a file may import another, whose method then comes before it."""
+    if list(METHODS) != sorted(METHODS):
+        ordered = sorted(METHODS.items())
+        METHODS.clear()
+        METHODS.update(ordered)
 
 
 def get_method(name: str, **options: Any) -> Method:

@@ -17,8 +17,9 @@ from .encoding import Encoded, Graded
 from .exact import ExactResult, test_exactly
 from .progress import Progress
 from .trial import ChipTrial, Cost, reads_backbone_alone
+from .variants import Variant
 from .wiring import prepare_wires
-from .workbench import Variant, Workbench
+from .workbench import Workbench
 
 
 @dataclass

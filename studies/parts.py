@@ -24,8 +24,9 @@ from .pool_check import checked
 from .progress import Progress
 from .records import record
 from .trial import ChipTrial
+from .variants import Variant
 from .wiring import prepare_wires
-from .workbench import Variant, Workbench
+from .workbench import Workbench
 
 AS_IT_IS = Method.start
 """The method that leaves the model as it is: what others are before they adapt."""

@@ -5,9 +5,10 @@ attention waits for all tokens of the sequence: it cuts the layers into segments
 another takes n + T - 1 array reads for T tokens. Queries, keys and values are read side by side, gate and up
 projections too; two more matrices beside a linear (LoRA in cells, a pool) make its place in the line one longer, and
 two behind it (a bottleneck adapter in cells) two. Arrays that read a token several times (HiRA) let the next one wait.
+A network beside the backbone works while that does; what of it comes behind the last block is added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -49,10 +50,19 @@ def _cut(shape: ModelShape, adapted: Mapping[str, int], again: Mapping[str, int]
 
 
 def reads_in_line(
-    shape: ModelShape, tokens: int, adapted: Mapping[str, int] = _NONE, again: Mapping[str, int] = _NONE
+    shape: ModelShape,
+    tokens: int,
+    adapted: Mapping[str, int] = _NONE,
+    again: Mapping[str, int] = _NONE,
+    behind: Sequence[int] = (),
 ) -> int:
     """Array reads one after another for a sequence of so many tokens, layers pipelined. `again`: how often a token is
     read again by the arrays of a linear, which the next token then waits for (`Plan.read_again`); `adapted` has these
-    reads as well.
+    reads as well. `behind`: matrices one after another that come behind the last block, cut where all tokens are waited
+    for (`plan.Side.behind`).
     """
-    return sum(s.depth + (tokens - 1) * s.busy for s in _cut(shape, adapted, again))
+    cut = _cut(shape, adapted, again)
+    if behind:
+        last = cut[-1]
+        cut = [*cut[:-1], last._replace(depth=last.depth + behind[0]), *(Segment(depth, 1) for depth in behind[1:])]
+    return sum(segment.depth + (tokens - 1) * segment.busy for segment in cut)

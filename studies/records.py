@@ -11,7 +11,8 @@ from ..simulator.costs import Breakdown
 from ..simulator.counting import input_cycles
 from . import amortise
 from .life import ChipResult
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 
 class _Priced(NamedTuple):

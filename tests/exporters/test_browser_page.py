@@ -435,4 +435,12 @@ def test_bundles_and_examples_that_no_page_is_made_of(
     monkeypatch.setattr("sys.argv", ["make_page.py", str(tmp_path), str(tmp_path / "page.html")])
     assert maker.main() == 2
     assert capsys.readouterr().err.startswith("make_page: error: ")
+    monkeypatch.setattr("sys.argv", ["make_page.py", "", "page.html"])
+    with pytest.raises(SystemExit) as stop:
+        maker.main()
+    assert stop.value.code == 2 and "argument bundle: an empty word was given" in capsys.readouterr().err
+    monkeypatch.setattr(maker, "make_page", lambda *_: "the page")
+    monkeypatch.setattr("sys.argv", ["make_page.py", "bundle", str(tmp_path / "new" / "deep" / "page.html")])
+    assert maker.main() == 0
+    assert (tmp_path / "new" / "deep" / "page.html").read_text() == "the page"
     assert not (tmp_path / "page.html").exists()

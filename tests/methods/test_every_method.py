@@ -107,9 +107,11 @@ def test_every_tensor_has_a_placement_that_fits(attach, base, name, placement, k
 @every_method
 def test_initial_state_is_the_base_model(attach, base, data, name, placement, kind):
     """With coefficients at zero (the only state that does not start there), or without prompts, every method is the
-    frozen encoder.
+    frozen encoder; but for a network beside it, which starts at random.
     """
     adaptation = attach(name, placement, **({"prompts": 0} if "prompts" in METHODS[name].__dataclass_fields__ else {}))
+    if adaptation.plan.side is not None or adaptation.plan.late_tokens:
+        pytest.skip("a side network, or a prompt that an example makes itself, is not the model from the start")
     if "coefficients" in adaptation.state:
         with torch.no_grad():
             adaptation.state["coefficients"].zero_()
@@ -132,9 +134,9 @@ def test_state_round_trip(attach, data, name, placement, kind):
     torch.testing.assert_close(fresh.module(ids, mask), trained.module(ids, mask), rtol=0, atol=0)
     state = trained.state_dict()
     with pytest.raises(UsageError, match="differs"):
-        fresh.load_state_dict({key: value for key, value in state.items() if key != "head.bias"})
+        fresh.load_state_dict({key: value for key, value in state.items() if key != list(state)[-1]})
     with pytest.raises(UsageError, match="shape"):
-        fresh.load_state_dict(state | {"head.bias": torch.zeros(9)})
+        fresh.load_state_dict(state | {list(state)[-1]: torch.zeros(9)})
 
 
 @every_method
@@ -255,7 +257,9 @@ def test_count_from_shapes_equals_the_attached_state(base, pool_of, name, placem
     adaptation = get_method(name, **options).attach(base, 3, np.random.default_rng(0), placement=placement, pool=pool)
     count = METHODS[name].count(shape_of(base), rank=3, pool_size=2)
     assert count.trained_parameters == adaptation.trained_parameters
-    assert adaptation.head_parameters == 3 * 16 + 3
+    assert adaptation.head_parameters == adaptation.plan.head_numbers
+    if adaptation.plan.head_kind == "linear":
+        assert adaptation.head_parameters == 3 * adaptation.plan.head[1] + 3
     beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in base.linear_names()}
     frozen = sum(t.numel() for key, t in beside.items() if key not in adaptation.state)
     assert count.cells_frozen == frozen
@@ -273,8 +277,10 @@ def test_groups_cover_the_trained_state_once(attach, name, placement, kind):
     assert set(parameters) == {id(adaptation.state[key]) for key in adaptation.trained_names}
     trained = sum(adaptation.state[key].numel() for key in adaptation.trained_names)
     total = sum(parameter.numel() for parameter in adaptation.state.values())
-    assert adaptation.state_bytes == 4 * total + 8 * trained
-    assert adaptation.optimiser_macs == 8 * trained
+    recipe = adaptation.recipe
+    assert (recipe.optimiser.kept_numbers, recipe.optimiser.step_macs) == (2, 8)
+    assert adaptation.state_bytes == 4 * total + 4 * (2 + sum(hook.kept_numbers for hook in recipe.hooks)) * trained
+    assert adaptation.optimiser_macs == (8 + sum(hook.step_macs for hook in recipe.hooks)) * trained
 
 
 @every_method
@@ -302,10 +308,17 @@ def test_training_beats_guessing_on_separable_examples(attach, name, placement, 
     if kind == "image":
         shades = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
         encoded = Images(np.broadcast_to(shades[labels][:, None, None], (36, 8, 8, 3)), 8, 5)
-    adaptation = attach(name, placement)
-    recipe = dataclasses.replace(adaptation.recipe, epochs=100)
-    train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)
-    assert evaluate(adaptation, encoded, labels) > 0.9
+    # An eighth of 16 numbers is next to nothing.
+    options = {"reduction": 2} if "reduction" in METHODS[name].__dataclass_fields__ else {}
+    right = 0.0
+    for epochs in (10, 100):  # most need few
+        adaptation = attach(name, placement, **options)
+        recipe = dataclasses.replace(adaptation.recipe, epochs=epochs)
+        train(adaptation, encoded, labels, np.random.default_rng(1), recipe=recipe)
+        right = evaluate(adaptation, encoded, labels)
+        if right > 0.9:
+            break
+    assert right > 0.9
 
 
 def test_features_come_in_one_pass_with_their_labels(attach, examples):

@@ -26,7 +26,7 @@ def test_every_method_starts_where_another_run_ended(backbone, make_pool, exampl
     started = attach(99, classes=5, warm_start=str(file))
     ids, mask, _ = examples.tensors()
     assert torch.equal(started.module.features(ids, mask), trained.module.features(ids, mask))
-    assert not started.module.head.weight.any()
+    assert not any(value.any() for key, value in started.state.items() if key.startswith("head."))
     train(started, examples.encoded, examples.labels, np.random.default_rng(1))
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
@@ -64,7 +64,9 @@ def test_wrong_files(backbone, file, tmp_path):
     with pytest.raises(EdgeAdaptError, match="cannot be read"):
         start(backbone, file)
     with pytest.raises(EdgeAdaptError, match="cannot write"):
-        warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), tmp_path / "no" / "folder")
+        warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), file / "folder")
+    warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_file()
 
 
 def test_pasta_on_lorafusion_is_both(backbone, make_pool, examples):

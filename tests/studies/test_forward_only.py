@@ -13,9 +13,10 @@ from edge_adapt.methods.placement import Placement
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.methods.training.optimisers.mezo import ESTIMATES, RULES
 from edge_adapt.simulator import ProgrammedModel, program
+from edge_adapt.studies.encoding import Encoded
 from edge_adapt.studies.method_settings import require_readable, with_settings
 from edge_adapt.studies.trial import ChipTrial
-from edge_adapt.studies.workbench import Encoded, Variant, choose_variants
+from edge_adapt.studies.variants import Variant, choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.pools import LoraModule, Pool
 from torch import nn
