@@ -68,7 +68,8 @@ class Adaptation(Shown):
     `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
     what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
     cells, by its unique cell name; `placements` has one entry for each name in either. `holds` gives what cells are to
-    hold that follow the state, and are not part of it: `held` is what any are to hold.
+    hold that follow the state, and are not part of it: `held` is what any are to hold. `training_reader`: what reads
+    matrices in the training of a method that is trained away from the chip (`attaching.Built`).
     """
 
     plan: Plan
