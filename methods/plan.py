@@ -62,7 +62,8 @@ class Size:
 @dataclass(frozen=True)
 class TensorPlan:
     """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
-    values are those of a pool's matrices, side by side.
+    values are those of a pool's matrices, side by side. `slice_axis`: 0 where its rows take turns, 1 where its columns
+    do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class TensorPlan:
     placement: Placement = Placement.DIGITAL
     group: str = ""
     of_pool: bool = False
+    slice_axis: int | None = None
 
     @property
     def in_cells(self) -> bool:
@@ -146,6 +148,9 @@ class Part:
     resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
     example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
     images holds. 0: every step reads every block.
+
+    off_chip: training reads no cell; all its products are those of a digital unit with its own copy of the weights
+    (`attaching.Built.training_reader`).
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -166,6 +171,7 @@ class Part:
     low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
     resumes: int = 0
+    off_chip: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,7 @@ class Plan:
     read_again: Mapping[str, int] = field(default_factory=dict)
     outputs: int = 0
     resumes: int = 0
+    off_chip: bool = False
 
     @property
     def cached(self) -> bool:
@@ -250,6 +257,11 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
+
+    def stepped(self, name: str) -> Matrix:
+        """The shape of what a step changes of a matrix in cells."""
+        (out, width), axis = self.matrices[name], self.tensors[name].slice_axis
+        return (1 if axis == 0 else out, 1 if axis == 1 else width)
 
     @property
     def moving(self) -> list[TensorPlan]:

@@ -29,6 +29,7 @@ from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
+from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
 from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
@@ -221,7 +222,8 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     new = [matrices[name] for name in plan.rewritten if name in plan.extra]
     programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
     if plan.placement is Placement.NVM_STEP:
-        counts.add(counter.programming(new)).add(counter.steps([*new, *programmed], changes))
+        stepped = [stepped_matrix(counter.chip, plan, name) for name in plan.rewritten]
+        counts.add(counter.programming(new)).add(counter.steps(stepped, changes))
     elif plan.placement is Placement.NVM_TASK:
         counts.add(counter.programming(new)).add(counter.steps(programmed, 1))
     return counts, steps
@@ -281,6 +283,14 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         label="estimated",
         note=_note(method, config),
     )
+
+
+def stepped_matrix(chip: Chip, plan: Plan, name: str) -> Matrix:
+    """The shape of what a step writes of a matrix: one of its lines, where these take turns. Rotated inputs are mixed,
+    and all of them change.
+    """
+    whole, part = plan.matrices[name], plan.stepped(name)
+    return whole if part[1] < whole[1] and additions(chip, whole[1]) else part
 
 
 def all_changes(plan: Plan, steps: int) -> int:
