@@ -68,7 +68,8 @@ class Adaptation(Shown):
     `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
     what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
     cells, by its unique cell name; `placements` has one entry for each name in either. `holds` gives what cells are to
-    hold that follow the state, and are not part of it: `held` is what any are to hold.
+    hold that follow the state, and are not part of it: `held` is what any are to hold. `wrote` is to be called when
+    they have been written under NVM_TASK, where there is something to do then.
     """
 
     plan: Plan
@@ -79,6 +80,7 @@ class Adaptation(Shown):
     placements: dict[str, Placement]
     recipe: Recipe
     holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    wrote: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():

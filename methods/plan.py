@@ -62,7 +62,9 @@ class Size:
 @dataclass(frozen=True)
 class TensorPlan:
     """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
-    values are those of a pool's matrices, side by side.
+    values are those of a pool's matrices, side by side. changing: of its numbers in cells, those that a write may
+    change; None for all. read_while_trained: before a write of NVM_TASK, its cells are read as they are, and what has
+    changed since the last write is added digitally; else the matrix is multiplied digitally until it is written.
     """
 
     name: str
@@ -70,6 +72,8 @@ class TensorPlan:
     placement: Placement = Placement.DIGITAL
     group: str = ""
     of_pool: bool = False
+    changing: int | None = None
+    read_while_trained: bool = False
 
     @property
     def in_cells(self) -> bool:
@@ -81,6 +85,11 @@ class TensorPlan:
         follows from the state (`Built.holds`).
         """
         return self.in_cells and self.placement is not Placement.NVM_FROZEN
+
+    @property
+    def rewritable(self) -> int:
+        """How many of its numbers a write may change."""
+        return self.numbers if self.changing is None else self.changing
 
     @property
     def in_state(self) -> bool:

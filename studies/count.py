@@ -21,7 +21,7 @@ from ..methods import METHODS, methods_for
 from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
 from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
-from ..methods.plan import Matrix, Plan
+from ..methods.plan import Matrix, Plan, TensorPlan
 from ..reports.records import COUNT_SCHEMA, CountReport, plain
 from ..reports.records.count import CountedModel, CountedProgramming, CountedResult
 from ..reports.records.programming import Share
@@ -130,6 +130,7 @@ class Counter:
     def __init__(self, chip: Chip, sample: Sample):
         self.chip, self.sample = chip, sample
         self.table, self.cycles = CostTable.of(chip), input_cycles(chip)
+        self._samples = {1.0: sample}
 
     def arrays(self, matrices: Mapping[str, Matrix]) -> int:
         """Arrays that hold the matrices."""
@@ -159,9 +160,20 @@ class Counter:
         """First writes of erased cells, from the sample."""
         return self._writes(matrices, self.sample.programming.events)
 
-    def steps(self, matrices: Iterable[Matrix], times: int) -> EventCounts:
-        """Rewrites in which the sample's share of the weights moves to a neighbouring value."""
-        return self._writes(matrices, self.sample.step.events).scaled(times)
+    def steps(self, tensors: Iterable[TensorPlan], times: int) -> EventCounts:
+        """Rewrites in which the sample's share of the weights, of those that may change, moves to a neighbouring
+        value. Where few may change, a sample is rewritten as thinly: single cells do not share their turns.
+        """
+        by_share: dict[float, list[Matrix]] = {}
+        for tensor in tensors:
+            rows, columns = tensor.shape
+            by_share.setdefault(tensor.rewritable / tensor.numbers, []).append((rows, columns))
+        counts = EventCounts()
+        for share, matrices in by_share.items():
+            if share not in self._samples:
+                self._samples[share] = program_sample(self.chip, share * self.sample.changed_share)
+            counts.add(self._writes(matrices, self._samples[share].step.events), times)
+        return counts
 
     def _writes(self, matrices: Iterable[Matrix], events: Any) -> EventCounts:
         counts = EventCounts()
@@ -210,12 +222,12 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     counts.add(counter.reads([matrices[name] for name in plan.stored_read], sum(size.tokens for size in stored)))
     behind = vectors[1] + stored[1].tokens
     counts.add(counter.reads([matrices[name] for name in plan.transposed], behind, transposed=True))
-    new = [matrices[name] for name in plan.rewritten if name in plan.extra]
-    programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
+    rewritten = [plan.tensors[name] for name in plan.rewritten]
+    counts.add(counter.programming([matrices[tensor.name] for tensor in rewritten if tensor.name in plan.extra]))
     if plan.placement is Placement.NVM_STEP:
-        counts.add(counter.programming(new)).add(counter.steps([*new, *programmed], steps * changes))
+        counts.add(counter.steps(rewritten, steps * changes))
     elif plan.placement is Placement.NVM_TASK:
-        counts.add(counter.programming(new)).add(counter.steps(programmed, 1))
+        counts.add(counter.steps([tensor for tensor in rewritten if tensor.name not in plan.extra], 1))
     return counts, steps
 
 
