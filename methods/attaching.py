@@ -18,7 +18,7 @@ from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
-from .placement import Placement
+from .placement import BackwardNeed, Placement
 from .plan import Plan, PoolShape, Size
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def attach(
     built = method.build(Site(backbone, plan, classes, rng, plan.placement, pool))
     model = built.model
     model.separator = backbone.separator
-    model.view = View(backbone.pooling, model.of_images, backbone.shape.front_tokens + plan.extra_tokens)
+    model.apart = plan.backward_need is BackwardNeed.SIDE
+    front = backbone.shape.front_tokens + plan.extra_tokens + plan.late_tokens
+    model.view = View(backbone.pooling, model.of_images, front)
     model.feature = chosen(plan.features, model.view, backbone.tagged)
     if plan.levels != LAST:
         model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
@@ -203,7 +205,7 @@ def require_declared(plan: Plan, backbone: nn.Module, built: Built, declared: Co
         if isinstance(module, nn.Linear) and module not in head and _memory(module.weight) not in own:
             digital += module.weight.numel()
     work = plan.own_work
-    if digital > work.per_token + work.per_sequence + work.per_pass:
+    if digital > work.per_token + max(0, work.per_sequence) + work.per_pass:  # below 0: tokens that are left out
         raise EdgeAdaptError(
             f"{plan.method} has linear layers of {digital} numbers in the digital unit, and its plan has no such work; "
             "add costs.matrix_forward to inference_work, and the gradients to backward_work"

@@ -22,23 +22,26 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         UsageError: features that the model or the task does not have, or a head that there is not.
     """
     side, need = part.side, method.backward_need
-    if (side is not None) != (need is BackwardNeed.SIDE) or (side and part.extra_tokens):
-        raise ValueError(f"{method.name}: SIDE goes with a side network, and that with no tokens in every sequence")
+    apart, through = need is BackwardNeed.SIDE, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    if (apart and side is None) or (side and (part.extra_tokens or not (apart or through) or (side.cached > apart))):
+        raise ValueError(
+            f"{method.name}: SIDE goes with a side network, that with no tokens in every sequence, and stored states "
+            "with SIDE"
+        )
+    if part.late_tokens and (shape.runs > 1 or need is not BackwardNeed.THROUGH):
+        raise ValueError(f"{method.name}: late tokens go with THROUGH, and with a last block that runs once")
     require_feature(method.name, part.features, shape, size.tagged, side is not None)
     backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
     read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second)), *_again(part)]
-    if side is not None:
-        transposed = list(side.transposed)
-    else:
-        transposed = _transposed(shape, part, read) if need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else []
-    if part.resumes and (side is not None or part.extra_tokens or not shape.resumable):
+    transposed = [*(_transposed(shape, part, read) if through else ()), *(side.transposed if side else ())]
+    if part.resumes and (side is not None or part.extra_tokens or part.late_tokens or not shape.resumable):
         raise ValueError(f"{method.name}: training cannot go on behind {part.resumes} blocks of {shape.name}")
     by_task = placement is Placement.NVM_TASK
     bypassed = {t.name for t in part.tensors if t.written and not t.read_while_trained} if by_task else set()
     aside = side.read if side else ()
     in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
     stored = _besides(read, shape.blocks[: part.resumes]) if part.resumes else aside
-    states = 1 if part.resumes else len(side.levels) if side else 0
+    states = 1 if part.resumes else len(side.levels) if side and apart else 0
     tensors, front = _tensors(shape, size, part), _front(shape, part)
     passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
     return Plan(
@@ -55,6 +58,8 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         read_again=part.read_again,
         head=(size.classes, _width(shape, part)),
         extra_tokens=part.extra_tokens,
+        late_tokens=part.late_tokens,
+        late_read=tuple(x.name for x in shape.blocks[-1].linears) if part.late_tokens else (),
         regularisers=method.regularisers,
         keep_head=part.keep_head,
         groups=(*method.groups, "head"),
@@ -106,6 +111,9 @@ def _front(shape: ModelShape, part: Part) -> Front:
     """Where the gradient ends in the first run of the blocks; in later runs it passes every block but those below."""
     if part.before_blocks:
         return Front((), (), 0, 0)
+    if part.late_tokens:
+        passed = replace(shape, blocks=shape.blocks[:-1])
+        return Front((), passed.linears, passed.attention_numbers, 0)
     return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
 
 
@@ -135,7 +143,9 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
     """
     numbers, side, through = shape.attention_numbers, part.side, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
     runs, hidden = (1, side.width) if side else (shape.runs, shape.hidden_size)
-    backbone = lengthened(attention_forward(1, numbers), part.extra_tokens)
+    late, most = replace(shape, blocks=shape.blocks[-1:]).attention_numbers, part.extra_tokens + part.late_tokens
+    backbone = lengthened(attention_forward(1, numbers - late), part.extra_tokens)
+    backbone += lengthened(attention_forward(1, late), most)
     if shape.patch_weights:
         backbone += patches_forward(shape.patch_weights, shape.front_tokens)
     feature, head = chosen(part.features, View(), False), require_head("this method", part.head)
@@ -150,7 +160,7 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
     if through:
         ends = _front(shape, part)
         skipped = ends.skipped + (shape.runs - 1) * ends.skipped_again
-        backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), part.extra_tokens)
+        backward += lengthened(attention_backward(1, numbers - skipped, ends.spared), most)
     inference = part.inference_work.times(runs)
     training = inference if part.training_work is None else part.training_work.times(runs)
     upper = replace(shape, blocks=shape.blocks[part.resumes :]).attention_numbers if part.resumes else 0

@@ -57,12 +57,13 @@ class ChangedLinear(CellLinear):
     """A linear that a method changes: `change(linear, x)` says what it puts out for x (..., in).
 
     `tensors` are parameters or buffers of its own, by attribute name. What `change` multiplies by a matrix in cells
-    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out.
+    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out. While it is `skipped` it puts out
+    just that.
     """
 
     def __init__(self, name: str, linear: nn.Linear, change: "Change", tensors: Mapping[str, Tensor]) -> None:
         super().__init__(name, linear)
-        self.change = change
+        self.change, self.skipped = change, False
         for attribute, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(attribute, tensor)
@@ -74,7 +75,7 @@ class ChangedLinear(CellLinear):
         return super().forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.change(self, x)
+        return self.plain(x) if self.skipped else self.change(self, x)
 
 
 Change = Callable[[Any, Tensor], Tensor]
@@ -142,8 +143,8 @@ class AdaptedModel(nn.Module):
     encoder is told so.
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
-    sees at once. No gradient goes into the encoder then: it runs without one. `resumption`: where runs go on from
-    stored states without a side network.
+    sees at once. `apart`: no gradient goes from it into the encoder, which runs without one. `resumption`: where runs
+    go on from stored states without a side network.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -157,6 +158,7 @@ class AdaptedModel(nn.Module):
         self.levels: Levels | None = None
         self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
+        self.apart = False
         self.norm = ""
         self.added = 0
         self.separator: int | None = None
@@ -177,7 +179,7 @@ class AdaptedModel(nn.Module):
 
     def observe(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that features and side network are made of, (batch, tokens, hidden_size) for each level."""
-        with nullcontext() if self.side is None else torch.no_grad():
+        with torch.no_grad() if self.apart else nullcontext():
             last = self.encode(input_ids, attention_mask)
             if self.norm and not self._norm_is_last:
                 last = self.encoder.get_submodule(self.norm)(last)

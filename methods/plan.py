@@ -106,7 +106,8 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class Side:
-    """A network beside the backbone, for a method whose gradient stays in it (`BackwardNeed.SIDE`).
+    """A network beside the backbone. The gradient of a method stays in it (`BackwardNeed.SIDE`), or goes on from it
+    into the backbone (`THROUGH`).
 
     levels: the hidden states that it takes (`blocks.Levels`). width: numbers of what it puts out. read: its matrices in
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
@@ -144,7 +145,8 @@ class Part:
     input, which comes from something trained. before_blocks: something is trained in front of the
     first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
-    that it adds to every sequence. training_work: of a forward pass in training, where it is not that of inference. The
+    that it adds to every sequence; late_tokens: that it adds in front of the last block alone, where the gradient then
+    ends. training_work: of a forward pass in training, where it is not that of inference. The
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
@@ -161,6 +163,7 @@ class Part:
     trained_linears: Collection[LinearShape] = ()
     changed_inputs: Collection[LinearShape] = ()
     extra_tokens: int = 0
+    late_tokens: int = 0
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
@@ -181,12 +184,13 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind, or that are read again (read_again: how often). block_paths: of the
-    Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind` names, on
-    `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method adds.
-    stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from stored
-    hidden states (`Side.cached`, `Part.resumes`); observed: numbers of those, for a token. outputs: numbers of a token
-    that the matrices put out where a gradient comes by, as often as it is multiplied by them.
+    those that have two beside them or behind, or that are read again (read_again: how often). late_read: the matrices
+    that a late token is multiplied by. block_paths: of the Transformer blocks, which names of tensors begin with. head:
+    (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`. own_work:
+    digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of a token,
+    of a forward pass in training that goes on from stored hidden states (`Side.cached`, `Part.resumes`); observed:
+    numbers of those, for a token. outputs: numbers of a token that the matrices put out where a gradient comes by, as
+    often as it is multiplied by them.
     """
 
     method: str
@@ -204,6 +208,8 @@ class Plan:
     backward_work: DigitalWork
     head: Matrix
     extra_tokens: int = 0
+    late_tokens: int = 0
+    late_read: tuple[str, ...] = ()
     regularisers: tuple[Regulariser, ...] = ()
     keep_head: bool = False
     groups: tuple[str, ...] = field(default=())
@@ -232,10 +238,11 @@ class Plan:
         reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
         itself.
         """
-        if self.side is not None:
-            return self.observed + self.side.outputs
+        own = self.side.outputs if self.side is not None else 0
+        if self.backward_need is BackwardNeed.SIDE:
+            return self.observed + own
         reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-        return self.observed + self.outputs if reached else 0
+        return self.observed + self.outputs + own if reached else 0
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -276,12 +283,12 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        return self.recipe.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
     def l1_names(self) -> tuple[str, ...]:

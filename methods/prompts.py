@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError
 from .blocks import change_block_inputs
 from .layers import AdaptedModel
+
+SLOPE = 0.2
+"""Of the leaky relu of a prompt that an image makes itself."""
 
 
 class PromptedModel(AdaptedModel):
@@ -83,3 +87,24 @@ class VisualPrompts(nn.Module):
             kept = torch.rand(own.shape, generator=self.generator, dtype=own.dtype) >= self.dropout
             own = own * kept / (1.0 - self.dropout)
         return torch.cat([hidden[:, : self.front], own, hidden[:, behind:]], 1)
+
+
+class InstancePrompt(nn.Module):
+    """One prompt for each image, made of its patches (`library.idpt`), behind the image's own `front` tokens."""
+
+    def __init__(self, width: int, front: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(width, width, dtype=dtype), nn.LayerNorm(width, dtype=dtype)
+        self.front = front
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(batch, patches, hidden_size) -> (batch, 1, hidden_size)."""
+        return F.leaky_relu(self.norm(self.linear(patches)), SLOPE).amax(1, keepdim=True)
+
+    def install(self, encoder: nn.Module, path: str) -> None:
+        """Put the prompt in front of the block at `path` from now on."""
+        change_block_inputs(encoder, [path], lambda _block, hidden: self._put(hidden))
+
+    def _put(self, hidden: Tensor) -> Tensor:
+        own, patches = hidden[:, : self.front], hidden[:, self.front :]
+        return torch.cat([own, self(patches), patches], 1)

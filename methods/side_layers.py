@@ -14,6 +14,8 @@ from .placement import Placement
 from .plan import TensorPlan
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .attaching import Site
 
 
@@ -81,13 +83,25 @@ class SideLinears:
         return own + matrix_forward(sum(x.outputs * x.inputs for x in self.linears if not x.first))
 
 
+def norm_tensors(path: str, width: int) -> tuple[TensorPlan, TensorPlan]:
+    """Gain and bias of a LayerNorm of a side network."""
+    return (
+        TensorPlan(f"{path}.weight", (width,), group="vectors"),
+        TensorPlan(f"{path}.bias", (width,), group="vectors"),
+    )
+
+
+def norm_gradient(numbers: int) -> DigitalWork:
+    """The gradients of gains of `numbers` numbers in all, and of as many biases."""
+    return matrix_gradient(numbers) + sum_gradient(numbers)
+
+
 class SideLayers:
-    """The built linears by name, and their tensors: `state` has all, `cells` those in cells."""
+    """The built linears by name, and their tensors: `state` has all, those of norms too, `cells` those in cells."""
 
     def __init__(self, site: "Site", linears: SideLinears) -> None:
         """Draws the initial values from the site."""
         import torch
-        from torch import nn
 
         from .layers import CellLinear
 
@@ -96,7 +110,7 @@ class SideLayers:
         self.state: dict[str, nn.Parameter] = {}
         self.cells: dict[str, torch.Tensor] = {}
         for x in linears.linears:
-            plain = nn.Linear(x.inputs, x.outputs, dtype=site.dtype)
+            plain = torch.nn.Linear(x.inputs, x.outputs, dtype=site.dtype)
             bound = 0.0 if x.zero else 1.0 / math.sqrt(x.inputs)
             with torch.no_grad():
                 plain.weight.uniform_(-bound, bound, generator=generator)
@@ -107,3 +121,11 @@ class SideLayers:
             self.state |= {x.name: own["weight"], f"{x.name}.bias": own["bias"]}
             if in_cells:
                 self.cells[x.name] = own["weight"]
+
+    def norm(self, path: str, width: int) -> "nn.LayerNorm":
+        """A LayerNorm as `norm_tensors` plans it."""
+        import torch
+
+        made = torch.nn.LayerNorm(width, dtype=next(iter(self.state.values())).dtype)
+        self.state |= {f"{path}.{name}": tensor for name, tensor in made.named_parameters()}
+        return made

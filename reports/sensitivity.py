@@ -15,8 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError, unknown_name
 from .explain import line_of
@@ -24,6 +23,9 @@ from .records import SimulateReport
 from .records.device import Between, Cost
 from .records.results import Result
 from .rows import Row, by_shots, rows_of, subject_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PER_CELL = "energy of a written cell"
 FARTHEST = 1e6
@@ -156,7 +158,7 @@ def sensitivity(report: SimulateReport, of: Sequence[str] = (), shots: int | Non
     if shots is not None and shots not in groups:
         raise UsageError(f"the report has no run of {shots} shots; it has {', '.join(map(str, groups))}")
     number = max(groups) if shots is None else shots
-    known = [row for row in groups[number] if row.trains and row.stat("adaptation_energy_joules").mean]
+    known = _rankable(groups[number])
     chosen = _chosen(known, of)
     if len(chosen) < 2:
         raise UsageError("a ranking needs two methods that adapt; the report, or --method, has fewer")
@@ -169,7 +171,7 @@ def sensitivity(report: SimulateReport, of: Sequence[str] = (), shots: int | Non
 def of_subject(report: SimulateReport) -> list[Ranking]:
     """The rankings of the method that a report is about against each other one that adapts, at the most shots."""
     groups = by_shots(rows_of(report.results))
-    known = [row for row in groups[max(groups)] if row.trains and row.stat("adaptation_energy_joules").mean]
+    known = _rankable(groups[max(groups)])
     subject = subject_of((row.method, row.placement) for row in known)
     mine = next((row for row in known if (row.method, row.placement) == subject), None)
     return [] if mine is None else [ranking(report, mine, row) for row in known if row is not mine]
@@ -188,6 +190,12 @@ def ranking(report: SimulateReport, one: Row, other: Row) -> Ranking:
         first.title, second.title, (_key(first), _key(second)), joules, each,
         _answers(joules, each), _writes_eaten(first, second, each), tuple(turns),
     )  # fmt: skip
+
+
+def _rankable(rows: Sequence[Row]) -> list[Row]:
+    """Those that adapt, whose energies and events are known."""
+    known = [row for row in rows if row.trains and row.stat("adaptation_energy_joules").mean]
+    return [row for row in known if all(record.adaptation_event_counts for record in row.records)]
 
 
 def _key(row: Row) -> str:
@@ -277,6 +285,8 @@ def _turn(
     terms: Sequence[_Term], powers: Sequence[tuple[_Term, int]],
 ) -> Turn:  # fmt: skip
     """Where the two methods' energies meet as one constant changes."""
+    import numpy as np
+
     rest, degree = [0.0, 0.0], max(power for _, power in powers)
     own = np.zeros((2, degree + 1))
     changed = {id(term) for term, _ in powers}
@@ -302,13 +312,15 @@ def _reached(value: float, now: float, between: Between) -> bool:
     return value <= between.high if value > now else value >= between.low
 
 
-def _at(coefficients: np.ndarray, x: float) -> float:
+def _at(coefficients: "np.ndarray", x: float) -> float:
     """A polynomial, its coefficients from the constant up."""
-    return float(np.polynomial.polynomial.polyval(x, coefficients))
+    return math.fsum(float(c) * x**power for power, c in enumerate(coefficients))
 
 
-def _meeting(difference: np.ndarray, rest: Sequence[float], unknown: bool) -> float | None:
+def _meeting(difference: "np.ndarray", rest: Sequence[float], unknown: bool) -> float | None:
     """The positive root of a polynomial that is nearest to 1, or, for a constant that counts as 0 now, to 0."""
+    import numpy as np
+
     noise = 1e-12 * max(1e-300, *map(abs, rest))
     if not np.any(np.abs(difference[1:]) > noise):
         return None

@@ -124,7 +124,8 @@ class ProgrammedModel(Shown):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
         self._driven.look(name, matrix)
         part = None if only is not None and only.axis and rotation.additions(self.chip, array.shape[1]) else only
-        log = self._with_rotation(matrix.write(self.as_written(array), refresh, part), matrix)
+        rows = len(part.numbers) if part is not None and part.axis == 0 else None
+        log = self._with_rotation(matrix.write(self.as_written(array), refresh, part), matrix, rows)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
         self.count_write(log)
@@ -136,8 +137,9 @@ class ProgrammedModel(Shown):
         """A matrix (out, in) as its cells are to hold it: rotated, if the chip's mapping says so."""
         return rotation.rotated(self.chip, np.asarray(weight, np.float32))
 
-    def _with_rotation(self, log: WriteLog, matrix: CrossbarMatrix) -> WriteLog:
-        adds = matrix.layout.outputs * rotation.additions(self.chip, matrix.layout.inputs)
+    def _with_rotation(self, log: WriteLog, matrix: CrossbarMatrix, rows: int | None = None) -> WriteLog:
+        """The log with the additions that rotate so many rows of a matrix, None for all."""
+        adds = (matrix.layout.outputs if rows is None else rows) * rotation.additions(self.chip, matrix.layout.inputs)
         if not adds:
             return log
         p = self.chip.periphery

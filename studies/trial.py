@@ -87,6 +87,7 @@ class ChipTrial:
             self.reader.watch(self.adaptation.module.side)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
+        self._initial = EventCounts(), 0
 
     def deploy(self, data: Encoded) -> None:
         """Set the converters' ranges for the task's examples."""
@@ -99,12 +100,15 @@ class ChipTrial:
         rates is allowed for.
         """
         new, kept = self.cells.unwritten, self.adaptation.kept_ranks(gated=False)
+        if not new:
+            return
+        before, total = dataclasses.replace(self.model.counts), self._total_writes()
         for name in (name for name in self.trained_cells if name in new):
             scale = partial(self._range, name, examples=len(data.ids), recipe=recipe)
             self.cells.write(name, self._value(name), kept.get(name), scale=scale)
         self.reader.bypass = self.cells.unwritten
-        if new:
-            self.calibrate(data)
+        self._initial = self.model.counts.minus(before), self._grown(total)
+        self.calibrate(data)
 
     def _range(self, name: str, written: np.ndarray, examples: int, recipe: Recipe) -> np.ndarray:
         """The range (row_tiles, out) of a matrix whose first values (out, in) these are."""
@@ -144,9 +148,11 @@ class ChipTrial:
         """
         before = dataclasses.replace(self.model.counts)
         total_before, writes_before = self._total_writes(), self._writes()
-        if self.variant.placement is Placement.NVM_STEP:
-            self._write_initial(data, recipe)
-        initial_counts, initial_cells = self.model.counts.minus(before), self._grown(total_before)
+        self._initial = EventCounts(), 0
+        in_cells = self.variant.placement is Placement.NVM_STEP
+        write_first = partial(self._write_initial, data, recipe) if in_cells else None
+        if write_first and not any(hook.before_first_write for hook in recipe.hooks):
+            write_first()
         if as_in is not None:
             assert as_in.last_log is not None and as_in.last_counts is not None
             self.adaptation.load_state_dict(as_in.adaptation.state_dict())
@@ -157,8 +163,10 @@ class ChipTrial:
                 log = train(
                     self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
                     on_step=lambda step: self._after_step(step, data, on_step), on_change=self._after_change,
-                    again=again,
+                    on_start=write_first, again=again,
                 )  # fmt: skip
+        if write_first:
+            write_first()  # where there was no step
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
             self._write_task(refresh=again)
@@ -167,7 +175,7 @@ class ChipTrial:
         cost.memory_bytes = self._memory_bytes(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = self._grown(total_before)
-        cost.initial_counts, cost.initial_cells_written = initial_counts, initial_cells
+        cost.initial_counts, cost.initial_cells_written = self._initial
         grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
         cost.writes_max = max((int(more.max()) for more in grown), default=0)
         return cost
@@ -228,7 +236,7 @@ class ChipTrial:
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
-        counts.digital_macs += log.head_macs
+        counts.digital_macs += log.head_macs + log.hook_macs
         stored = (log.stored_only, log.stored_trained)
         counts.add(
             training_events(

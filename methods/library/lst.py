@@ -28,16 +28,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import UsageError
 from ...workloads.shapes import ModelShape
-from ..costs import NUMBER_BYTES, DigitalWork, attention_backward, attention_forward, matrix_gradient, sum_gradient
+from ..costs import NUMBER_BYTES, DigitalWork, attention_backward, attention_forward
 from ..placement import BackwardNeed, Placement
 from ..plan import Part, Side, Size, TensorPlan
 from ..recipes import Recipe
-from ..side_layers import SideLinear, SideLinears
+from ..side_layers import SideLinear, SideLinears, norm_gradient, norm_tensors
 from ..spec import Method, register
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..attaching import Built, Site
 
 TEMPERATURE = 0.1
@@ -116,17 +114,12 @@ class LadderSideTuning(Method):
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         rungs, width, linears = self._rungs(shape), self._width(shape), self._linears(shape, placement)
         paths = [f"side.{number}.{norm}" for number in rungs for norm in ("attention_norm", "ffn_norm")]
-        norms = [
-            TensorPlan(f"{path}.{part}", (width,), group="vectors")
-            for path in (*paths, "side.norm")
-            for part in ("weight", "bias")
-        ]
+        norms = [tensor for path in (*paths, "side.norm") for tensor in norm_tensors(path, width)]
         gates = TensorPlan("side.gates", (len(rungs),), group="gates")
         mixed = 2 * width * len(rungs)  # g s and (1 - g) Down h
         own = attention_forward(len(rungs), width) + DigitalWork(
             per_token=mixed, bytes_per_sequence=NUMBER_BYTES * len(rungs), scaled_per_token=mixed
         )
-        gains = width * (len(paths) + 1)
         backward = attention_backward(len(rungs), width) + DigitalWork(
             per_token=2 * mixed, bytes_per_sequence=3 * NUMBER_BYTES * len(rungs)
         )
@@ -134,7 +127,7 @@ class LadderSideTuning(Method):
             (*linears.tensors, *norms, gates),
             inference_work=own + linears.forward_work(training=False),
             training_work=own + linears.forward_work(training=True),
-            backward_work=backward + linears.backward_work + matrix_gradient(gains) + sum_gradient(gains),
+            backward_work=backward + linears.backward_work + norm_gradient(width * (len(paths) + 1)),
             side=Side(
                 levels=(0, *(number + 1 for number in rungs)),
                 width=shape.hidden_size,
@@ -159,20 +152,15 @@ class LadderSideTuning(Method):
         model = site.model(site.encoder())
         heads = gcd(width, getattr(model.encoder.config, "num_attention_heads", 1))
 
-        def norm(path: str) -> "nn.LayerNorm":
-            made = nn.LayerNorm(width, dtype=site.dtype)
-            layers.state |= {f"{path}.weight": made.weight, f"{path}.bias": made.bias}
-            return made
-
         rungs = []
         for number in self._rungs(shape):
             rung = f"side.{number}"
             parts = {part: layers.layers[f"{rung}.{part}"] for part in ("down", *ATTENTION, "ffn_up", "ffn_down")}
-            norms = {part: norm(f"{rung}.{part}") for part in ("attention_norm", "ffn_norm")}
+            norms = {part: layers.norm(f"{rung}.{part}", width) for part in ("attention_norm", "ffn_norm")}
             rungs.append(Rung(parts | norms, heads))
         gates = nn.Parameter(torch.zeros(len(rungs), dtype=site.dtype))
         first, up = layers.layers["side.first"], layers.layers["side.up"]
-        model.side = Ladder(first, rungs, gates, TEMPERATURE, norm("side.norm"), up)
+        model.side = Ladder(first, rungs, gates, TEMPERATURE, layers.norm("side.norm", width), up)
         return Built(model, {**layers.state, "side.gates": gates}, layers.cells)
 
 

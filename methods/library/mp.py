@@ -30,7 +30,10 @@ from ..recipes import Recipe
 from ..spec import Method, register
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..attaching import Built, Site
+    from ..layers import AdaptedModel
 
 QUARTERS, QUARTER = 4, 128
 NARROW, PAIRS = QUARTERS * QUARTER, QUARTERS - 1
@@ -61,60 +64,72 @@ class MomentProbing(Method):
     cache_features: bool = True
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
-        hidden, front = shape.hidden_size, shape.front_tokens if shape.patch_weights else 0
-        tensors = (
-            TensorPlan("side.project", (NARROW, hidden), group="matrices"),
-            TensorPlan("side.project.bias", (NARROW,), group="vectors"),
-            TensorPlan("side.norm.weight", (QUARTER,), group="vectors"),
-            TensorPlan("side.norm.bias", (QUARTER,), group="vectors"),
-            TensorPlan("side.shrink", KERNEL, group="matrices"),
-            TensorPlan("side.shrink_again", KERNEL, group="matrices"),
-        )
-        projected, covariances = NARROW * hidden, PAIRS * QUARTER**2
-        convolved = PAIRS**2 * 9 * (MIDDLE**2 + END**2)
-        held = sum(tensor.numbers for tensor in tensors)
-        forward = _of_tokens(projected + covariances, front) + DigitalWork(
-            per_sequence=convolved, bytes_per_sequence=NUMBER_BYTES * (held + covariances)
-        )
-        # The linear's input is frozen; a covariance is a product of two things that both need a gradient.
-        backward = _of_tokens(projected + 2 * covariances + NARROW, front) + DigitalWork(
-            per_sequence=2 * convolved, bytes_per_sequence=NUMBER_BYTES * (3 * held + covariances)
-        )
-        return Part(
-            tensors,
-            inference_work=forward,
-            backward_work=backward,
-            features="own",
-            head="moments",
-            side=Side(levels=(-1,), width=hidden + MomentsHead.moments, outputs=NARROW, cached=self.cache_features),
-        )
+        return moments_part(shape, through=False, cached=self.cache_features)
 
     def build(self, site: "Site") -> "Built":
-        import torch
-        from torch import nn
-
         from ..attaching import Built
-        from ..features import View
-        from ..moments import CrossCovariance, MomentProbe
 
-        model, generator = site.model(site.encoder()), site.generator()
-        project = nn.Linear(site.shape.hidden_size, NARROW, dtype=site.dtype)
-        norm = nn.LayerNorm(QUARTER, dtype=site.dtype)
-        shrink, again = (nn.Conv2d(PAIRS, PAIRS, 3, stride=2, bias=False, dtype=site.dtype) for _ in range(2))
-        with torch.no_grad():
-            project.bias.zero_()
-            for weight in (project.weight, shrink.weight, again.weight):
-                bound = weight[0].numel() ** -0.5
-                weight.uniform_(-bound, bound, generator=generator)
-        parts = {"project": project, "norm": norm, "shrink": shrink, "shrink_again": again}
-        view = View(site.backbone.pooling, model.of_images, site.shape.front_tokens)
-        model.side = MomentProbe(CrossCovariance(parts, QUARTERS), view)
-        state = {
-            f"side.{name}" if key == "weight" and name != "norm" else f"side.{name}.{key}": tensor
-            for name, part in parts.items()
-            for key, tensor in part.named_parameters()
-        }
-        return Built(model, state)
+        model = site.model(site.encoder())
+        return Built(model, add_moments(site, model))
+
+
+def moments_part(shape: ModelShape, through: bool, cached: bool) -> Part:
+    """The second moments and the head on them; `through`: what the tokens are made of needs a gradient, too."""
+    hidden, front = shape.hidden_size, shape.front_tokens if shape.patch_weights else 0
+    tensors = (
+        TensorPlan("side.project", (NARROW, hidden), group="matrices"),
+        TensorPlan("side.project.bias", (NARROW,), group="vectors"),
+        TensorPlan("side.norm.weight", (QUARTER,), group="vectors"),
+        TensorPlan("side.norm.bias", (QUARTER,), group="vectors"),
+        TensorPlan("side.shrink", KERNEL, group="matrices"),
+        TensorPlan("side.shrink_again", KERNEL, group="matrices"),
+    )
+    projected, covariances = NARROW * hidden, PAIRS * QUARTER**2
+    convolved = PAIRS**2 * 9 * (MIDDLE**2 + END**2)
+    held = sum(tensor.numbers for tensor in tensors)
+    forward = _of_tokens(projected + covariances, front) + DigitalWork(
+        per_sequence=convolved, bytes_per_sequence=NUMBER_BYTES * (held + covariances)
+    )
+    # A covariance is a product of two things that both need a gradient.
+    passed = (2 if through else 1) * projected + 2 * covariances + NARROW
+    backward = _of_tokens(passed, front) + DigitalWork(
+        per_sequence=2 * convolved, bytes_per_sequence=NUMBER_BYTES * (3 * held + covariances)
+    )
+    return Part(
+        tensors,
+        inference_work=forward,
+        backward_work=backward,
+        features="own",
+        head="moments",
+        side=Side(levels=(-1,), width=hidden + MomentsHead.moments, outputs=NARROW, cached=cached),
+    )
+
+
+def add_moments(site: "Site", model: "AdaptedModel") -> "dict[str, nn.Parameter]":
+    """Put the second moments beside the model's encoder; their state by name."""
+    import torch
+    from torch import nn
+
+    from ..features import View
+    from ..moments import CrossCovariance, MomentProbe
+
+    generator = site.generator()
+    project = nn.Linear(site.shape.hidden_size, NARROW, dtype=site.dtype)
+    norm = nn.LayerNorm(QUARTER, dtype=site.dtype)
+    shrink, again = (nn.Conv2d(PAIRS, PAIRS, 3, stride=2, bias=False, dtype=site.dtype) for _ in range(2))
+    with torch.no_grad():
+        project.bias.zero_()
+        for weight in (project.weight, shrink.weight, again.weight):
+            bound = weight[0].numel() ** -0.5
+            weight.uniform_(-bound, bound, generator=generator)
+    parts = {"project": project, "norm": norm, "shrink": shrink, "shrink_again": again}
+    view = View(site.backbone.pooling, model.of_images, site.shape.front_tokens)
+    model.side = MomentProbe(CrossCovariance(parts, QUARTERS), view)
+    return {
+        f"side.{name}" if key == "weight" and name != "norm" else f"side.{name}.{key}": tensor
+        for name, part in parts.items()
+        for key, tensor in part.named_parameters()
+    }
 
 
 def _of_tokens(each: int, front: int) -> DigitalWork:

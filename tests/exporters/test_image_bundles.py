@@ -111,7 +111,9 @@ def test_gradients_of_the_prompts_by_finite_differences(vpt: Path, pictures: Pat
             assert (up - down) / (2 * step) == pytest.approx(np.linalg.norm(gradients[name]), rel=0.02)
 
 
-@pytest.mark.parametrize(("method", "size", "options"), [("probe", 12, {}), ("vpt", None, {"prompts": 2})])
+@pytest.mark.parametrize(
+    ("method", "size", "options"), [("probe", 12, {}), ("vpt", None, {"prompts": 2}), ("idpt", None, {})]
+)
 def test_same_as_torch_after_training(
     vpt: Path, pictures: Path, tmp_path: Path, method: str, size: int | None, options: dict
 ) -> None:

@@ -22,6 +22,8 @@ def scaled(adaptation, tokens):
     """Multiplications of the plan that are no product of matrices: activations times vectors, and mixtures."""
     plan = adaptation.plan
     own = plan.inference_work.scaled_per_token * tokens
+    confidence = sum(t.numbers for name, t in plan.tensors.items() if name.endswith(".confidence"))
+    own += SEQUENCES * confidence * (len(plan.levels) - 1)  # mean(A) * mean(F)
     if plan.method == "tinylora":  # R = sum_i v_i P_i, once a pass
         own += sum(t.numbers * 4 for name, t in plan.tensors.items() if name.endswith(".vector"))
     return own

@@ -131,11 +131,15 @@ def test_every_matrix_in_cells_is_read_and_read_from_behind_as_planned(base, dat
         assert sorted(behind if in_cells else []) == sorted(adaptation.plan.transposed)
 
 
-def mixed(adaptation, tokens):
-    """Products of the gates' backward pass, which are none of matrices."""
+def mixed(adaptation, tokens, sequences):
+    """Products of the backward pass of gates and confidences, which are none of matrices."""
     tensors = adaptation.plan.tensors
-    gates = sum(tensor.numbers for name, tensor in tensors.items() if name.endswith(".gates"))
-    return 4 * gates * tensors["side.first"].shape[0] * tokens if gates else 0
+    gates, confidence = (
+        sum(tensor.numbers for name, tensor in tensors.items() if name.endswith(end))
+        for end in (".gates", ".confidence")
+    )
+    found = 4 * gates * tensors["side.first"].shape[0] * tokens if gates else 0
+    return found + 2 * confidence * (len(adaptation.plan.levels) - 1) * sequences
 
 
 @every_side
@@ -153,7 +157,7 @@ def test_products_of_the_backward_pass_are_those_of_the_plan(base, data, name, k
         loss.backward()
     tokens = mask.numel()
     planned = adaptation.backward_work.macs(tokens, tokens * mask.shape[1], len(mask))
-    assert counter.get_total_flops() // 2 == planned - sum(gains) - mixed(adaptation, tokens)
+    assert counter.get_total_flops() // 2 == planned - sum(gains) - mixed(adaptation, tokens, len(mask))
 
 
 @every_side

@@ -54,7 +54,7 @@ def _costs() -> list[dict[str, Any]]:
               "status": "read", "note": "", "unit": "J", "value": 1.67e-12, "power": 1, "range": between}
     cost = {"quantity": "energy", "component": "adc", "event": "conversions of reads", "counts": ["read_conversions"],
             "tally": "", "value": 1.67e-12, "unit": "J", "formula": "conversion", "part": "use", "numbers": [number],
-            "published": None}
+            "published": dict(number)}
     pulses = {"component": "cells_write", "event": "pulses", "counts": ["set_pulses", "reset_pulses"],
               "tally": "pulse_joules", "value": None, "part": "write"}
     unknown = {"power": None, "range": None}
@@ -62,7 +62,8 @@ def _costs() -> list[dict[str, Any]]:
     return [cost, cost | pulses | {"numbers": [voltage], "published": dict(number)}]
 
 
-COUNTS = {"read_conversions": 1.0e6, "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
+COUNTS = {"read_conversions": 1.0e6, "array_seconds": 3.0,
+          "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
 
 
 def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:

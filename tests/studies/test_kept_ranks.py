@@ -1,5 +1,6 @@
 """Ranks that training gives up are neither written nor read: against products with what is kept, and counts by hand."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -186,3 +187,71 @@ def test_the_state_itself_says_what_is_kept(bench, data):
     assert all(part.ranks.size == RANK for part in trial.adaptation.kept_ranks(gated=True).values())
     trial.adapt(data, recipe, as_in=twin)
     assert trial.cells.cells == sum(Layout.of(bench.chip, shape).cells for shape in ((2, WIDTH), (WIDTH, 2)))
+
+
+# --- methods that give up ranks
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def gated_trial(bench, data, name, placement, **options):
+    """A trial that is over, its cost, and how many ranks were open at each change of the numbers."""
+    method = get_method(name, rank=RANK)
+    recipe = method.recipe.with_options(**{"epochs": 6, "min_steps": 0, "batch_size": 4} | options)
+    trial = trial_of(bench, dataclasses.replace(method, recipe=recipe), placement)
+    opened, follow = [], trial._after_change
+
+    def after_change():
+        kept = trial.adaptation.kept_ranks(gated=True)
+        opened.append(sum(part.ranks.size for key, part in kept.items() if key.endswith("lora_a")))
+        follow()
+
+    trial._after_change = after_change
+    return trial, trial.adapt(data, recipe), opened
+
+
+def cells_of(bench, ranks):
+    """Cells of the rows and columns of so many ranks, in pairs of one rank each."""
+    return ranks * sum(Layout.of(bench.chip, shape).cells for shape in ((1, WIDTH), (WIDTH, 1)))
+
+
+GIVING_UP = [("sora", {"soft_threshold": 2.0}), ("adalora", {"kept_share": 0.4})]
+
+
+@pytest.mark.parametrize(("name", "options"), GIVING_UP)
+def test_every_step_looks_at_the_cells_of_open_ranks_alone(bench, data, name, options):
+    """NVM_STEP: the first write has all ranks, each later one those whose gate is not 0 then."""
+    trial, cost, opened = gated_trial(bench, data, name, Placement.NVM_STEP, **options)
+    total = 2 * RANK
+    assert 0 < opened[-1] < total and opened[-1] < opened[0] <= total
+    looks = cost.counts.verify_conversions - cost.counts.set_pulses - cost.counts.reset_pulses
+    assert looks == cells_of(bench, total) + sum(cells_of(bench, ranks) for ranks in opened)
+    assert trial.cells.cells == cells_of(bench, total)
+
+
+@pytest.mark.parametrize(("name", "options"), GIVING_UP)
+def test_a_task_programs_the_open_ranks_alone(bench, data, name, options):
+    """NVM_TASK: their cells, and no other; reads are those of what is there."""
+    trial, cost, opened = gated_trial(bench, data, name, Placement.NVM_TASK, **options)
+    assert 0 < opened[-1] < 2 * RANK
+    looks = cost.counts.verify_conversions - cost.counts.set_pulses - cost.counts.reset_pulses
+    assert looks == trial.cells.cells == cells_of(bench, opened[-1])
+    _, answer = trial.inference(data.first(1))
+    assert answer.reads == LENGTH * (len(bench.backbone.linear_names()) + len(trial.cells.on_chip))
+
+
+def test_ranks_are_allocated_before_the_first_write(bench, data):
+    """Two pairs, one of them left with 4 // 4 * 2 = 2 of its 4 ranks: the others' cells never exist."""
+    method = get_method("lora", rank=RANK)
+    changes = {"epochs": 2, "min_steps": 0, "reduced_share": 0.5}
+    recipe = method.recipe.with_options(hooks="rank-allocation").with_options(**changes)
+    trial = trial_of(bench, dataclasses.replace(method, recipe=recipe), Placement.NVM_STEP)
+    written = []
+    add = trial.model.add
+    trial.model.add = lambda *args, **more: written.append(trial.model.counts.reads) or add(*args, **more)
+    cost = trial.adapt(data, recipe)
+    assert trial.cells.cells == cells_of(bench, RANK + 2)
+    looks = cost.counts.verify_conversions - cost.counts.set_pulses - cost.counts.reset_pulses
+    assert looks == (1 + cost.steps) * cells_of(bench, RANK + 2)
+    # The features for the head and the pass of the hook come first: two reads of the backbone by all tokens.
+    assert len(written) == 4 and set(written) == {2 * EXAMPLES * LENGTH * len(bench.backbone.linear_names())}
+    assert cost.initial_cells_written <= cells_of(bench, RANK + 2)
