@@ -262,6 +262,14 @@ def register(method: M) -> M:
     return method
 
 
+def in_order() -> None:
+    """Sort the register by name: a file may import another, whose method then comes before it."""
+    if list(METHODS) != sorted(METHODS):
+        ordered = sorted(METHODS.items())
+        METHODS.clear()
+        METHODS.update(ordered)
+
+
 def get_method(name: str, **options: Any) -> Method:
     """The registered method, with some of its fields replaced. Raises `UsageError` for an unknown name or option."""
     if name not in METHODS:
