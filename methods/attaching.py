@@ -72,7 +72,8 @@ class Built:
     backbone's. The order of the names is that in which they are trained and programmed.
 
     `holds`: what backbone matrices hold that are written without being trained themselves (`TensorPlan.written`): each
-    gives the matrix (out, in) that its cells are to hold for the present state.
+    gives the matrix (out, in) that its cells are to hold for the present state. `wrote` is called when cells have been
+    written under NVM_TASK.
 
     `constants`: tensors of two or more extents that are neither trained nor in cells, and never change. Whoever names
     them states that they are held digitally, and that the plan has the work that is done with them.
@@ -87,6 +88,7 @@ class Built:
     constants: Collection[Tensor] = ()
     holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
     training_reader: Callable[[np.random.Generator], Reader] | None = None
+    wrote: Callable[[], object] | None = None
 
 
 def attach(
@@ -126,6 +128,7 @@ def attach(
         recipe=method.recipe,
         holds=built.holds,
         training_reader=built.training_reader,
+        wrote=built.wrote,
     )
     if method.warm_start:
         warm_start.load(adaptation, method.warm_start)

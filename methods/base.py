@@ -69,7 +69,8 @@ class Adaptation(Shown):
     what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
     cells, by its unique cell name; `placements` has one entry for each name in either. `holds` gives what cells are to
     hold that follow the state, and are not part of it: `held` is what any are to hold. `training_reader`: what reads
-    matrices in the training of a method that is trained away from the chip (`attaching.Built`).
+    matrices in the training of a method that is trained away from the chip (`attaching.Built`). `wrote` is to be called
+    when they have been written under NVM_TASK, where there is something to do then.
     """
 
     plan: Plan
@@ -81,6 +82,7 @@ class Adaptation(Shown):
     recipe: Recipe
     holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
     training_reader: Callable[[np.random.Generator], Reader] | None = None
+    wrote: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():

@@ -37,7 +37,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
     if part.resumes and (side is not None or part.extra_tokens or part.late_tokens or not shape.resumable):
         raise ValueError(f"{method.name}: training cannot go on behind {part.resumes} blocks of {shape.name}")
     by_task = placement is Placement.NVM_TASK
-    bypassed = {t.name for t in part.tensors if t.written} if by_task else set()
+    bypassed = {t.name for t in part.tensors if t.written and not t.read_while_trained} if by_task else set()
     aside = side.read if side else ()
     in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
     stored = _besides(read, shape.blocks[: part.resumes]) if part.resumes else aside

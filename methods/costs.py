@@ -148,6 +148,19 @@ def scale_backward(numbers: int, spared: int = 0) -> DigitalWork:
     )
 
 
+def sparse_forward(numbers: int) -> DigitalWork:
+    """Sparse matrices of `numbers` numbers in all, applied to each token; a place takes as many bytes as a number."""
+    return DigitalWork(per_token=numbers, bytes_per_sequence=2 * NUMBER_BYTES * numbers, scaled_per_token=numbers)
+
+
+def sparse_backward(numbers: int, spared: int = 0) -> DigitalWork:
+    """The gradients of what the numbers scale, of which `spared` need none, and of themselves."""
+    products = 2 * numbers - spared
+    return DigitalWork(
+        per_token=products, bytes_per_sequence=NUMBER_BYTES * (4 * numbers - spared), scaled_per_token=products
+    )
+
+
 def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:
     """Fusion of the `rows` stacked rows of a pool in one linear (twice with cross terms), and its magnitudes."""
     scaled = outputs if magnitude else 0

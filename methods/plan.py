@@ -63,7 +63,10 @@ class Size:
 class TensorPlan:
     """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
     values are those of a pool's matrices, side by side. `slice_axis`: 0 where its rows take turns, 1 where its columns
-    do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it.
+    do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it. `changing`: of its
+    numbers in cells, those that a write may change; None for all. `read_while_trained`: before a write of NVM_TASK, its
+    cells are read as they are, and what has changed since the last write is added digitally; else the matrix is
+    multiplied digitally until it is written.
     """
 
     name: str
@@ -72,6 +75,8 @@ class TensorPlan:
     group: str = ""
     of_pool: bool = False
     slice_axis: int | None = None
+    changing: int | None = None
+    read_while_trained: bool = False
 
     @property
     def in_cells(self) -> bool:
@@ -83,6 +88,16 @@ class TensorPlan:
         follows from the state (`Built.holds`).
         """
         return self.in_cells and self.placement is not Placement.NVM_FROZEN
+
+    @property
+    def rewritable(self) -> int:
+        """How many of its numbers a write may change."""
+        return self.numbers if self.changing is None else self.changing
+
+    @property
+    def changing_share(self) -> float:
+        """What share of its numbers that is."""
+        return self.rewritable / self.numbers
 
     @property
     def in_state(self) -> bool:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .layers import ChangedLinear, exact_reader
 
 LAST_SHARE = 0.999
 """A place as a share of an extent is at most this one, as in the authors' code of LoCA."""
@@ -74,3 +76,46 @@ class Movable(torch.autograd.Function):
         if tangents[1] is not None:
             moved = moved + product(x, tangents[1], rows, columns, ctx.outputs)
         return moved
+
+
+class SparseLinear(ChangedLinear):
+    """A linear whose weights change in a few places: W + S, with the numbers `sparse` (n,) of S at (rows, columns).
+
+    `written`: those of the numbers that its cells hold; `present`: what these hold where that is no longer W. `picks`
+    (n, in) and `puts` (out, n) are of zeros and ones, for products with S: no index is looked up then, which a bundle's
+    runtime would add up in any order.
+    """
+
+    sparse: Tensor
+    written: Tensor
+    rows: Tensor
+    columns: Tensor
+    picks: Tensor
+    puts: Tensor
+    present: Tensor | None = None
+
+    def merged(self, scale: float) -> Tensor:
+        """W + scale S, (out, in)."""
+        return self.weight.index_put((self.rows, self.columns), scale * self.sparse, accumulate=True)
+
+    def unwritten(self, x: Tensor) -> Tensor:
+        """The product of S, but for what cells hold of it, and x (..., in)."""
+        values = self.sparse if self.present is None else self.sparse - self.written
+        return exact_reader("", values * exact_reader("", x, self.picks), self.puts)
+
+    @torch.no_grad()
+    def wrote(self, scale: float) -> None:
+        """Note that its cells hold W + scale S from now on."""
+        self.written.copy_(self.sparse)
+        self.present = self.merged(scale)
+
+
+def sparse_tensors(at: tuple[Tensor, Tensor], linear: nn.Linear, multiplied: bool) -> dict[str, Tensor]:
+    """The tensors of a `SparseLinear` whose numbers are zero; `multiplied`: those for products with S, too."""
+    (rows, columns), dtype = at, linear.weight.dtype
+    numbers = torch.zeros(len(rows), dtype=dtype)
+    found = {"sparse": nn.Parameter(numbers), "written": numbers.clone(), "rows": rows, "columns": columns}
+    if multiplied:
+        found["picks"] = nn.functional.one_hot(columns, linear.in_features).to(dtype)
+        found["puts"] = nn.functional.one_hot(rows, linear.out_features).T.to(dtype).contiguous()
+    return found

@@ -176,7 +176,7 @@ class Method(ABC):
             sized.plan(shape, Size(rank=16 if rank is None else rank, modules=pool_size), place)
             for place in self.placements
         ]
-        written = max(sum(plan.tensors[name].numbers for name in plan.rewritten) for plan in plans)
+        written = max(sum(plan.tensors[name].rewritable for name in plan.rewritten) for plan in plans)
         frozen = sum(plans[-1].tensors[name].numbers for name in plans[-1].extra if name not in plans[-1].rewritten)
         return ParameterCount(plans[0].trained_by_group, frozen, written)
 

@@ -131,6 +131,7 @@ class Counter:
     def __init__(self, chip: Chip, sample: Sample):
         self.chip, self.sample = chip, sample
         self.table, self.cycles = CostTable.of(chip), input_cycles(chip)
+        self._samples = {1.0: sample}
 
     def arrays(self, matrices: Mapping[str, Matrix]) -> int:
         """Arrays that hold the matrices."""
@@ -160,9 +161,19 @@ class Counter:
         """First writes of erased cells, from the sample."""
         return self._writes(matrices, self.sample.programming.events)
 
-    def steps(self, matrices: Iterable[Matrix], times: int) -> EventCounts:
-        """Rewrites in which the sample's share of the weights moves to a neighbouring value."""
-        return self._writes(matrices, self.sample.step.events).scaled(times)
+    def steps(self, parts: Iterable[tuple[Matrix, float]], times: int) -> EventCounts:
+        """Rewrites of matrices in which the sample's share of the weights, of the share that may change, moves to a
+        neighbouring value. Where few may change, a sample is rewritten as thinly: single cells share no turns.
+        """
+        by_share: dict[float, list[Matrix]] = {}
+        for matrix, share in parts:
+            by_share.setdefault(share, []).append(matrix)
+        counts = EventCounts()
+        for share, matrices in by_share.items():
+            if share not in self._samples:
+                self._samples[share] = program_sample(self.chip, share * self.sample.changed_share)
+            counts.add(self._writes(matrices, self._samples[share].step.events), times)
+        return counts
 
     def _writes(self, matrices: Iterable[Matrix], events: Any) -> EventCounts:
         counts = EventCounts()
@@ -219,13 +230,14 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     late = [matrices[name] for name in plan.late_read]
     counts.add(counter.reads(late, plan.late_tokens * (forward.sequences + trained.sequences)))
     counts.add(counter.reads(late, plan.late_tokens * trained.sequences, transposed=True))
-    new = [matrices[name] for name in plan.rewritten if name in plan.extra]
-    programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
+    rewritten = [plan.tensors[name] for name in plan.rewritten]
+    counts.add(counter.programming([matrices[tensor.name] for tensor in rewritten if tensor.name in plan.extra]))
     if plan.placement is Placement.NVM_STEP:
-        stepped = [stepped_matrix(counter.chip, plan, name) for name in plan.rewritten]
-        counts.add(counter.programming(new)).add(counter.steps(stepped, changes))
+        stepped = [(stepped_matrix(counter.chip, plan, x.name), x.changing_share) for x in rewritten]
+        counts.add(counter.steps(stepped, changes))
     elif plan.placement is Placement.NVM_TASK:
-        counts.add(counter.programming(new)).add(counter.steps(programmed, 1))
+        programmed = [tensor for tensor in rewritten if tensor.name not in plan.extra]
+        counts.add(counter.steps([(matrices[tensor.name], tensor.changing_share) for tensor in programmed], 1))
     return counts, steps
 
 

@@ -183,8 +183,11 @@ class ChipTrial:
 
     @contextmanager
     def bypassing(self) -> Iterator[None]:
-        """Inside, the trained matrices are held digitally: they are read exactly, and not in their cells."""
-        self.reader.bypass = frozenset(self.trained_cells)
+        """Inside, the trained matrices are held digitally: they are read exactly, and not in their cells. Those whose
+        plan says so are read in their cells all the same (`TensorPlan.read_while_trained`).
+        """
+        tensors = self.adaptation.plan.tensors
+        self.reader.bypass = frozenset(name for name in self.trained_cells if not tensors[name].read_while_trained)
         try:
             yield
         finally:
@@ -223,6 +226,8 @@ class ChipTrial:
         kept = self.adaptation.kept_ranks(gated=True)
         for name in self.trained_cells:
             self.cells.write(name, self._value(name), kept.get(name), refresh=refresh)
+        if self.adaptation.wrote is not None:
+            self.adaptation.wrote()
         self.reader.bypass = self.cells.unwritten
 
     def _writes(self) -> dict[str, np.ndarray]:

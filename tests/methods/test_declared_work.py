@@ -37,6 +37,8 @@ def placed(adaptation, tokens):
     rows = tokens // SEQUENCES if adaptation.module.of_images else tokens  # images have them in the same places
     vectors = sum(t.numbers * rows for name, t in plan.tensors.items() if name.endswith(".vectors"))
     fused = [module for module in adaptation.module.modules() if hasattr(module, "align")]
+    sparse = [module for module in adaptation.module.modules() if hasattr(module, "picks")]
+    vectors += sum(tokens * (module.picks.numel() + module.puts.numel()) for module in sparse)
     return vectors + sum(2 * tokens * module.align.numel() + module.spread.numel() for module in fused)
 
 
