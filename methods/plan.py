@@ -125,7 +125,8 @@ class Side:
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
     backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
     are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
-    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
+    for its own backward pass, beside the hidden states that it takes; outputs_once: those of a sequence, whatever its
+    length. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -139,6 +140,7 @@ class Side:
     transposed: tuple[str, ...] = ()
     line: tuple[int, ...] = ()
     outputs: int = 0
+    outputs_once: int = 0
     cached: bool = False
 
     @property
@@ -237,7 +239,22 @@ class Plan:
         own = self.side.outputs if self.side is not None else 0
         if self.backward_need is BackwardNeed.SIDE:
             return self.observed + own
-        return self.outputs + own if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        return self._reached + own if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+
+    @property
+    def kept_once(self) -> int:
+        """Numbers of a sequence, whatever its length, that training keeps as well: those that a side network makes of
+        all tokens, and those of late tokens.
+        """
+        return (self.side.outputs_once if self.side is not None else 0) + self.late_tokens * self._reached
+
+    @property
+    def _reached(self) -> int:
+        """Numbers of a token that the matrices put out behind which something is trained: of late tokens, those of the
+        last block.
+        """
+        matrices = self.matrices
+        return sum(matrices[name][0] for name in self.late_read) if self.late_read else self.outputs
 
     @property
     def matrices(self) -> dict[str, Matrix]:
