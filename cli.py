@@ -23,6 +23,7 @@ COMMANDS = (
     "compare",
     "count",
     "explain",
+    "sensitivity",
     "pool",
     "methods",
     "models",

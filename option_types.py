@@ -30,6 +30,8 @@ def value_of(name: str, value: Any, kind: Any) -> Any:
         return tuple(value_of(name, item, one) for item in (value if several else (value,)))
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     allowed = tuple(part for part in (typing.get_args(kind) if union else (kind,)) if part is not type(None))
+    if isinstance(value, str) and not value and {str, Path} & {*allowed}:
+        raise UsageError(f"{name} is an empty text; leave it out, or give a value")
     if str in allowed and isinstance(value, Path):
         return str(value)
     if Path in allowed and isinstance(value, str):

@@ -131,7 +131,8 @@ def real_examples(manifest: Any, count: int) -> tuple[list[str], list[str]]:
 
 def adaptation_of(manifest: Any) -> Any:
     """The torch adaptation that the bundle was exported from."""
-    from edge_adapt.exporters.bundle import ExportConfig, attach
+    from edge_adapt.exporters.bundle import attach
+    from edge_adapt.exporters.config import ExportConfig
     from edge_adapt.methods import get_method
     from edge_adapt.workloads.models import load_backbone
 

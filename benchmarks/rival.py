@@ -8,6 +8,10 @@ onnxsim needs the model rewritten for it, which is done here: extents fixed (a g
 and GELU written out, axes of reductions as attributes. Embeddings, and what else follows from the data without a
 product, it gets as inputs, worked out outside of what is timed. Its step holds Adam and keeps its state in onnxruntime;
 ours clips, updates in numpy, and undoes a step that is not finite. Memory is of a process that only trains.
+
+The floor is our own graph without everything but its products with frozen matrices, in the same turns and with the same
+settings of onnxruntime: no graph of float32 products that it runs takes less. The bound below it is arithmetic: those
+matrices read once in each direction, or the multiplications, at the rates that this machine was measured to reach.
 """
 
 import importlib.util
@@ -28,7 +32,7 @@ from measure import publish
 from on_device import adaptation_of, torch_step
 
 LIMIT = (
-    "two thirds of a step at 1 x 16 are 66 products with frozen matrices, which read 85 MB of packed weights; "
+    "the floor, a graph with nothing but a step's products with frozen matrices (66 or so; 85 MB of packed weights); "
     "targets over onnxsim: 1.25 x at 1 x 16, 1.5 x at 16 x 48 with a quarter of padding, 1.2 x at 16 x 48 without, "
     "never more memory; over torch eager 2 x at batch 1"
 )
@@ -51,7 +55,8 @@ def run(quick: bool) -> None:
                 subprocess.run([sys.executable, "-m", "edge_adapt", *words], check=True, stdout=subprocess.DEVNULL)
             for case, (size, tokens, ragged, target, eager_target) in enumerate(CASES):
                 speed = in_child("speed", bundle, case, quick)
-                peak = {peer: in_child("memory", bundle, case, quick, peer) for peer in speed}
+                bound = speed.pop("bound")
+                peak = {peer: in_child("memory", bundle, case, quick, peer) for peer in speed if peer in PEERS}
                 rows.append(
                     {
                         "what": f"{method}, {size} x {tokens}{', a quarter padding' if ragged else ''}",
@@ -60,10 +65,23 @@ def run(quick: bool) -> None:
                         "target": target,
                         "eager / ours": speed["eager"] / speed["ours"],
                         "eager target": eager_target,
+                        "floor ms": 1e3 * speed["floor"],
+                        "ours / floor": speed["ours"] / speed["floor"],
+                        "eager / floor": speed["eager"] / speed["floor"],
+                        **bound,
                         **{f"{name} MB": peak.get(name) for name in PEERS},
                     }
                 )
-    publish("rival", LIMIT, rows, quick)
+    publish("rival", f"{LIMIT}; {beyond_reach(rows)}", rows, quick)
+
+
+def beyond_reach(rows: list[dict[str, Any]]) -> str:
+    """Of which targets over torch eager even the floor falls short, in words."""
+    asked = [row for row in rows if row["eager target"] is not None]
+    short = [
+        f"{row['what']}: {row['eager / floor']:.2f}" for row in asked if row["eager / floor"] < row["eager target"]
+    ]
+    return f"out of reach over torch eager, as even the floor has less: {'; '.join(short) or 'none'}"
 
 
 def in_child(what: str, bundle: Path, case: int, quick: bool, peer: str = "") -> Any:
@@ -117,11 +135,72 @@ def onnxsim(bundle: Path, feeds: Feeds) -> Callable[[], object]:
     return lambda: loop(inputs, 0.0)
 
 
+def floor(bundle: Path, feeds: Feeds) -> tuple[Callable[[], object], dict[str, float]]:
+    """All products of our step with frozen matrices and nothing else, their results written to the same place again and
+    again; and what they need: GFLOP, and MB of matrices.
+    """
+    import onnx
+    import onnxruntime
+    from edge_adapt.runtime.engine import open_graph
+    from edge_adapt.runtime.manifest import Graph, read_manifest
+
+    rows, kept = int(feeds["attention_mask"].sum()), bundle.parent / f"{bundle.name}-floor"
+    kept.mkdir(exist_ok=True)
+    products, extents, work = products_of(onnx.load(bundle / "train.onnx"), rows)
+    (kept / "weights.data").unlink(missing_ok=True)  # onnx would append to it
+    onnx.save(products, kept / "floor.onnx", save_as_external_data=True, location="weights.data")
+    settings = read_manifest(bundle).graphs["train"].session
+    session = open_graph(kept, Graph("floor.onnx", (), (), settings), threads=1)
+    binding, rng = session.io_binding(), np.random.default_rng(0)
+    for value in session.get_inputs():
+        drawn = rng.standard_normal((rows, extents[value.name])).astype(np.float32)
+        binding.bind_ortvalue_input(value.name, onnxruntime.OrtValue.ortvalue_from_numpy(drawn))
+    places: dict[int, Any] = {}
+    for value in session.get_outputs():
+        width = extents[value.name]
+        if width not in places:
+            places[width] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((rows, width), np.float32))
+        binding.bind_ortvalue_output(value.name, places[width])
+    return lambda: session.run_with_iobinding(binding), work
+
+
+def products_of(model: Any, rows: int) -> tuple[Any, dict[str, int], dict[str, float]]:
+    """The products of a model of `rows` rows with frozen matrices as a model; the last extents of its inputs and
+    outputs; GFLOP and MB of matrices.
+    """
+    from onnx import TensorProto, helper
+
+    frozen = {t.name: t for t in model.graph.initializer if len(t.dims) == 2 and np.prod(t.dims) >= SMALLEST}
+    nodes, extents, numbers = [], {}, 0
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in frozen:
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            deep, wide = frozen[node.input[1]].dims[:: -1 if attributes.get("transB") else 1]
+            source, result = f"rows.{deep}", f"product.{len(nodes)}"
+            nodes.append(helper.make_node(node.op_type, [source, node.input[1]], [result], **attributes))
+            extents[source], extents[result] = deep, wide
+            numbers += deep * wide
+    value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", extents[name]])
+    used = {node.input[1]: frozen[node.input[1]] for node in nodes}
+    inputs, outputs = sorted({node.input[0] for node in nodes}), [node.output[0] for node in nodes]
+    graph = helper.make_graph(nodes, "floor", [*map(value, inputs)], [*map(value, outputs)], [*used.values()])
+    products = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return products, extents, {"GFLOP": 2e-9 * rows * numbers, "weights MB": 4e-6 * numbers}
+
+
 PEERS: dict[str, Callable[[Path, Feeds], Callable[[], object]]] = {"ours": ours, "onnxsim": onnxsim, "eager": eager}
 
 
-def speed(bundle: Path, case: int, quick: bool) -> dict[str, float]:
-    """Median processor seconds of a step of each, taken in turn."""
+def rates() -> dict[str, Callable[[], object]]:
+    """What shows the rates of this machine by torch: a large product (2 x 1024^3 operations), and reading 400 MB."""
+    import torch
+
+    square, far = torch.ones(1024, 1024), torch.ones(100_000_000)
+    return {"product": lambda: square @ square, "reading": far.sum}
+
+
+def speed(bundle: Path, case: int, quick: bool) -> dict[str, Any]:
+    """Median processor seconds of a step of each and of the floor, taken in turn; and the bound by arithmetic."""
     size, tokens, ragged, *_ = CASES[case]
     feeds = batch_of(size, tokens, ragged)
     names = ["ours", "eager"]
@@ -129,17 +208,23 @@ def speed(bundle: Path, case: int, quick: bool) -> dict[str, float]:
         rewrite(bundle, feeds)
         names.append("onnxsim")
     steps = {name: PEERS[name](bundle, feeds) for name in names}
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    steps["floor"], work = floor(bundle, feeds)
+    steps |= rates()
+    taken: dict[str, list[float]] = {name: [] for name in steps}
     # A turn of several steps: what is trained goes on from step to step, its weights in the cache as far as they fit.
     again = 6 if size == 1 else 2
     for turn in range(2 if quick else 20 if size == 1 else 6):
         for name, step in steps.items():
-            for count in range(again):
+            for count in range(1 if name in ("product", "reading") else again):
                 start = time.process_time()
                 step()
-                if turn > 0 and count >= again / 3:
+                if turn > 0 and (count >= again / 3 or name in ("product", "reading")):
                     taken[name].append(time.process_time() - start)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    seconds = {name: statistics.median(values) for name, values in taken.items()}
+    rate, bandwidth = 2e-9 * 1024**3 / seconds.pop("product"), 0.4 / seconds.pop("reading")  # GFLOP/s, GB/s
+    bound = {"GFLOP/s": rate, "GB/s": bandwidth}
+    bound["bound ms"] = max(1e3 * work["GFLOP"] / rate, work["weights MB"] / bandwidth)
+    return {**seconds, "bound": {**work, **bound}}
 
 
 def memory(bundle: Path, case: int, peer: str) -> float:

@@ -210,6 +210,8 @@ def _values_table(part: str, rows: list[dict[str, Any]], with_notes: bool, as_li
         style = _STATUS_STYLE[row["status"]]
         value = "–" if row["value"] is None else escape(row["text"])
         text = row["note"] or row["meaning"]
+        if between := row["range"]:
+            text += f"; sources: {between['low_text']} to {between['high_text']} ({between['note']})"
         note = [f"[dim]{'″' if text == above and not as_lines else escape(text)}[/]"] if with_notes else []
         above = text
         status, source = f"[{style}]{row['status']}[/]", escape(row["source"] or "")
@@ -255,6 +257,7 @@ def _ratio(before: Any, after: Any) -> str:
 def _copy(args: argparse.Namespace) -> int:
     from .. import devices
     from ..devices.presets import find
+    from ..folders import write_whole
 
     target = Path(args.file)
     if target.suffix not in (".yaml", ".yml"):
@@ -267,7 +270,7 @@ def _copy(args: argparse.Namespace) -> int:
     lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
     renamed = [f"name: {target.stem}\n" if line.startswith("name:") else line for line in lines]
     try:
-        target.write_text("".join(renamed), encoding="utf-8")
+        write_whole(target, "".join(renamed))
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from None
     if args.json:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..defaults import DEFAULT_EXPORT
+from ..display import shown
 from ..inputs import json_text
 from .on_device import add_data_options, reading_of
 
 if TYPE_CHECKING:
+    from ..exporters.config import ExportConfig
     from ..methods.spec import Method
-    from ..runtime.examples import Reading
     from .progress import TerminalProgress
 
 DEFAULT_OUT = Path("bundle")
@@ -83,27 +84,29 @@ def run(args: argparse.Namespace) -> int:
 
     for module in ("torch", "transformers", "onnx", "onnxscript", "rich"):
         require(module)
+    from ..exporters.config import check_names
     from .progress import TerminalProgress
     from .stdout import kept_clear
 
-    with kept_clear(), TerminalProgress("importing torch and onnx") as progress:
-        record = _export(args, progress)
+    config = _config(args)
+    check_names(config)
+    with kept_clear(), TerminalProgress("reading the task") as progress:
+        record = _export(config, args, progress)
     print(json_text(record, indent=2) if args.json else _summary(record))
     return 0
 
 
-def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str, Any]:
-    """The record of what was written."""
-    from ..exporters.bundle import ExportConfig, export_bundle
+def _config(args: argparse.Namespace, images: bool = False) -> "ExportConfig":
+    """What the options ask for; methods have other recipes for `images`. Raises `UsageError` for what cannot be."""
+    from ..exporters.config import ExportConfig
     from ..options_file import one_value
     from ..studies.config import parse_settings
 
-    reading = reading_of(args)
     settings = dict(one_value((), parse_settings(args.settings)))
     of_chip = {key: value for key, value in settings.items() if key.startswith("chip.")}
     of_method = {key: settings[key] for key in settings.keys() - of_chip.keys()}
-    config = ExportConfig(
-        method=_method(args.method, of_method, _of_images(args.task, reading)),
+    return ExportConfig(
+        method=_method(args.method, of_method, images),
         model=args.model,
         task=args.task,
         pool=args.pool,
@@ -115,12 +118,23 @@ def _export(args: argparse.Namespace, progress: "TerminalProgress") -> dict[str,
         age_seconds=args.age,
         chip_settings=of_chip,
         image_size=args.image_size,
-        reading=reading,
+        reading=reading_of(args),
     )
-    record = export_bundle(config, args.out, progress, args.force)
-    for message in record["messages"]:
-        progress.say(message)
-    return record
+
+
+def _export(config: "ExportConfig", args: argparse.Namespace, progress: "TerminalProgress") -> dict[str, Any]:
+    """The record of what was written. All that the options say is looked at before torch is imported."""
+    from ..exporters.config import check_model, read_task, require_place
+
+    task = read_task(config)
+    if task.kind == "image":
+        config = _config(args, images=True)
+    check_model(config)
+    require_place(args.out, args.force)
+    progress.stage("importing torch and onnx")
+    from ..exporters.bundle import export_bundle
+
+    return export_bundle(config, args.out, progress, args.force, task)
 
 
 def _method(given: str, settings: Mapping[str, str], images: bool) -> "Method":
@@ -129,7 +143,7 @@ def _method(given: str, settings: Mapping[str, str], images: bool) -> "Method":
     """
     from ..errors import UsageError
     from ..methods import Placement
-    from ..studies.workbench import choose_variants
+    from ..studies.variants import choose_variants
 
     if given == "all":
         raise UsageError("a bundle holds one method; --method all names many: give --out and one name for each")
@@ -142,15 +156,6 @@ def _method(given: str, settings: Mapping[str, str], images: bool) -> "Method":
             f"{method.name}:{Placement.DIGITAL}"
         )
     return method
-
-
-def _of_images(task: str, reading: "Reading") -> bool:
-    """Whether a task is of images: methods then have other recipes."""
-    from ..paths import expanded
-    from ..workloads.image_tasks import IMAGE_TASKS
-    from ..workloads.tasks import load_task
-
-    return task in IMAGE_TASKS or (expanded(task).is_dir() and load_task(task, reading=reading).kind == "image")
 
 
 def _summary(record: dict[str, Any]) -> str:
@@ -170,7 +175,7 @@ def _summary(record: dict[str, Any]) -> str:
         f"agrees with torch on {len(parity['batches'])} batches: loss {parity['loss']:.1e}, "
         f"logits {parity['logits']:.1e}, gradients {parity['gradient']:.1e} "
         f"(relative; allowed {parity['tolerance']:.0e}){_beyond(parity['by_float64'])}"
-        + "".join(f"\n{message}" for message in record["messages"])
+        + "".join(f"\n{shown(message)}" for message in record["messages"])
     )
 
 

@@ -56,19 +56,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """One JSON-able record per registered method."""
+    """One JSON-able record per registered method, family by family."""
     from ..methods import METHODS
+    from ..methods.spec import FAMILIES
+
+    families = list(FAMILIES)
 
     return [
         {
             "name": method.name,
+            "title": method.title,
+            "family": method.family,
             "summary": method.summary,
             "placements": [str(placement) for placement in method.placements],
             "backward_need": str(method.backward_need),
             "needs_pool": method.needs_pool,
+            "trains": bool(method.recipe.learning_rates),
+            "recipe_search": method.searched or None,
             "source": method.source,
         }
-        for method in METHODS.values()
+        for method in sorted(METHODS.values(), key=lambda method: (families.index(method.family), method.name))
     ]
 
 
@@ -102,6 +109,7 @@ def count_parameters(
 
 
 def _list(args: argparse.Namespace) -> int:
+    from ..methods.spec import FAMILIES
     from ..reports.fitting import print_table
 
     records = describe_methods()
@@ -117,7 +125,8 @@ def _list(args: argparse.Namespace) -> int:
     for header in ("method", "what is trained", "placements", "gradient"):
         table.add_column(header, no_wrap=header != "what is trained")
     for record in records:
-        what = f"{record['summary']}\n[dim]{record['source']}[/dim]"
+        found = "" if record["recipe_search"] or not record["trains"] else " Its recipe was not searched for."
+        what = f"{record['summary']}.{found}\n[dim]{FAMILIES[record['family']]}; {record['source']}[/dim]"
         table.add_row(record["name"], what, "\n".join(record["placements"]), record["backward_need"])
     if not console.is_terminal:
         table.title = None

@@ -2,8 +2,10 @@
 
 import argparse
 import itertools
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..display import shown
@@ -67,17 +69,49 @@ class Parser(argparse.ArgumentParser):
                 return f": {action.metavar or action.dest} stands without an option before it{example}"
         return ""
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """argparse's own, which has no public place for this: nothing means something by an empty word, and as a path
+        it would be the working folder.
+        """
+        if not arg_string and not isinstance(action, argparse._SubParsersAction):
+            name = action.option_strings[-1] if action.option_strings else _name(action)
+            self.error(f"{name} was given as an empty word")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """argparse's own, which has no public place to put words in (before Python 3.14): the nearest names."""
         if action.choices is None or value in action.choices:
             return
         names = [str(name) for name in action.choices]
-        kind = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest).lower()
+        kind = action.option_strings[-1] if action.option_strings else _name(action).lower()
+        near = nearest(value, names)
         if isinstance(action, argparse._SubParsersAction):
             kind = "command"
-        self.error(f"unknown {kind} {value!r}{nearest(value, names)} allowed: {', '.join(names)}")
+            near = self._with_command(value, action.choices) or near
+        self.error(f"unknown {kind} {value!r}{near} allowed: {', '.join(names)}")
+
+    def _with_command(self, value: str, choices: Mapping[str, argparse.ArgumentParser]) -> str:
+        """What to write where a word is no command but a file or folder that is there, and some commands here take
+        one: the first of them; "" elsewhere.
+        """
+        if " " not in self.prog or not value or not Path(value).exists():
+            return ""
+        first = next((child for child in choices.values() if _takes_path(child)), None)
+        return "" if first is None else f"; did you mean '{first.prog} {shlex.quote(value)}'?"
 
 
+def _name(action: argparse.Action) -> str:
+    return str(action.metavar or action.dest)
+
+
+def _takes_path(parser: argparse.ArgumentParser) -> bool:
+    """Whether the first word of a command is a file or a folder."""
+    first = next((_name(action) for action in parser._actions if not action.option_strings), "")
+    return not _PATHS.isdisjoint(first.upper().split("|"))
+
+
+_PATHS = {"BUNDLE", "FILE", "FOLDER", "DIR", "POOL", "PATH"}
+"""What arguments that are files or folders are called."""
 _FILES = {"file", "out", "output", "data"}
 """Names of the argument that is a file; people give it by any of them."""
 

@@ -74,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(store: "StateStore", args: argparse.Namespace) -> None:
+    from ..runtime.start import state_digest
+    from ..runtime.state import CURRENT
+
     slots = {view.name: view.problem or f"sound, state {_counter(view.snapshot)}" for view in store.views()}
     current = store.read()
     run = current.header.run
@@ -89,6 +92,7 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
         "numbers": sum(tensor.size for tensor in manifest.trained),
         "replayed_examples": len(current.part("replay/").get("labels", ())),
         "mezo_pairs": len(current.part("mezo/").get("seeds", ())),
+        "state_sha256": state_digest(current.part(CURRENT)),
         "unfinished_run": None if run is None else {"epoch": run.epoch, "updates": run.optimiser.updates},
         "slots": slots,
     }
@@ -100,12 +104,31 @@ def _show(store: "StateStore", args: argparse.Namespace) -> None:
         f"{data['model']}, {data['method']}, task {data['task']}: {data['numbers']:,} trained numbers",
         f"labels: {', '.join([*manifest.labels, *current.header.taught])}; "
         f"{data['reserved_classes_left']} more can be taught",
+        f"trained from: {_start(store, current, data['state_sha256'])}",
         *(f"{name.replace('_', ' ')}: {value:.4g}" for name, value in current.header.results.items()),
     ]
     if run is not None:
         lines.append(f"unfinished run: {updates(run.optimiser.updates)}, epoch {run.epoch + 1}")
     lines += [f"slot {name}: {condition}" for name, condition in slots.items()]
     print("\n".join(map(shown, lines)))
+
+
+def _start(store: "StateStore", current: "Snapshot", digest: str) -> str:
+    """Which state the training of the current one started from, for people."""
+    from ..runtime.start import NOT_KNOWN, brief, state_digest
+    from ..runtime.state import CURRENT
+
+    start = current.header.start_sha256
+    if start == NOT_KNOWN:
+        return "not known (an earlier edge-adapt trained it)"
+    if start == store.initial().header.start_sha256:
+        what = "the exported state"
+    elif start == digest:
+        what = "the imported state"
+    else:
+        kept = [s.header.counter for s in store.history() if state_digest(s.part(CURRENT)) == start]
+        what = f"state {kept[-1]}" if kept else "a state that is not kept any more"
+    return f"{what} ({brief(start)}){', not trained since' if start == digest else ''}"
 
 
 def _history(store: "StateStore", args: argparse.Namespace) -> None:
@@ -180,7 +203,10 @@ def _write_safetensors(store: "StateStore", current: "Snapshot", args: argparse.
     from ..runtime.tensor_file import tensor_file
 
     tensors, header = current.part(CURRENT), current.header
-    told = metadata(store.manifest, (*store.manifest.labels, *header.taught), header.step, examples_of(header))
+    told = metadata(
+        store.manifest, (*store.manifest.labels, *header.taught), tensors,
+        start=header.start_sha256, step=header.step, examples=examples_of(header),
+    )  # fmt: skip
     if args.pairs:
         if not header.mezo_rates:
             raise UsageError("the current state was not trained with --optimizer mezo: it has no (seed, scalar) pairs")
@@ -204,6 +230,7 @@ def _described(snapshot: "Snapshot") -> dict[str, Any]:
         "state": header.counter,
         "note": header.note,
         "step": header.step,
+        "start_sha256": header.start_sha256 or None,
         "saved_unix_seconds": header.saved_unix_seconds,
         "results": dict(header.results),
     }

@@ -166,7 +166,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             except argparse.ArgumentTypeError as error:
                 raise UsageError(f"{where}: {error}") from None
         elif name == "guard":
-            if not isinstance(value, str):
+            if not isinstance(value, str) or not value:
                 raise UsageError(f"{where}: guard must be the name of a file, not {value!r}")
             value = Path(value)
         else:

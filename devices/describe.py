@@ -1,5 +1,6 @@
 """Devices as plain data: what `devices show`, `diff` and `validate` print, and what a report needs to cite."""
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -59,7 +60,8 @@ def describe(found: Document, overrides: Mapping[str, str] | None = None) -> dic
     """A device document as JSON-able data.
 
     "values" holds one record per number with `key` (the override key), `attribute` (of the dataclass), `value` (SI,
-    None = unknown, "unlimited"), `unit`, `text` (readable unit), `source`, `status`, `note`, `meaning`.
+    None = unknown, "unlimited"), `unit`, `text` (readable unit), `source`, `status`, `note`,
+    `meaning`, `range` (None, or `low`, `high`, their texts, `source`, `note`).
     Raises `UsageError` when values contradict each other or an override is wrong; only a chip takes overrides.
     """
     if found.kind == "chip":
@@ -89,6 +91,7 @@ def _rows(part: str, values: Any, provenance: Mapping[str, Provenance]) -> list[
             record |= {"value": _plain(item), "unit": spec.unit, "text": _text(item, spec.unit)}
             origin = provenance[f"{part}.{name}{suffix}"]
             record |= {"source": origin.source, "status": origin.status, "note": origin.note, "meaning": spec.meaning}
+            record["range"] = None if origin.range is None else dataclasses.asdict(origin.range)
             rows.append(record)
     return rows
 
@@ -123,7 +126,7 @@ def _references(references: Iterable[Reference], rows: list[dict[str, Any]]) -> 
     return [
         {"key": item.key, "citation": item.citation, "doi": item.doi, "used_for": used}
         for item in references
-        if (used := [row["key"] for row in rows if row["source"] == item.key])
+        if (used := [row["key"] for row in rows if item.key in (row["source"], (row["range"] or {}).get("source"))])
     ]
 
 
@@ -184,6 +187,11 @@ def validate(path: str | Path) -> dict[str, Any]:
     own = "array." if found.kind == "chip" else ""
     rows = [row for row in described["values"] if row["key"].startswith(own)]
     used = {item.source for entry in found.entries.values() for item in (entry.provenance, *entry.points)}
+    used |= {
+        between.source
+        for entry in found.entries.values()
+        for between in (entry.provenance.range, *(entry.ranges or {}).values()) if between
+    }  # fmt: skip
     return {
         "kind": found.kind,
         "name": found.name,

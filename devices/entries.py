@@ -1,5 +1,6 @@
 """One number of a device file: from its YAML node, or from an override, to a checked SI value with its provenance."""
 
+import dataclasses
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from typing import Any
 
 from ..errors import UsageError, unknown_name
 from ..yamlfile import Place
-from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, RelaxationPoint, Spec
+from .ranges import no_range, read_range, read_range_table
+from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, Range, RelaxationPoint, Spec
 from .units import parse_list, parse_number
 
 _PLAUSIBLE = {"S": 1.0, "V": 1000.0, "J": 1.0, "W": 1000.0, "F": 1.0, "m": 1.0, "m^2": 1.0}
 """The most that a number of a device can be, by unit: beyond it a prefix is mistaken, such as MS for mS."""
-_ENTRY_KEYS = ("value", "source", "status", "note")
+_ENTRY_KEYS = ("value", "source", "status", "note", "range")
 _POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
 
 
@@ -20,13 +22,15 @@ _POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
 class Entry:
     """A checked value with its provenance; `where` is `file:line` or the override it comes from.
 
-    `value` is None (unknown), a number, a string, a tuple, or for a table {bits: number}, with `texts` beside it.
+    `value` is None (unknown), a number, a string, a tuple, or for a table {bits: number}, with `texts` beside it, and
+    `ranges` where the file gives any.
     """
 
     where: str
     value: Any
     provenance: Provenance
     texts: dict[int, str] | None = None
+    ranges: dict[int, Range] | None = None
     points: tuple[Provenance, ...] = ()
 
 
@@ -78,15 +82,21 @@ def read_entry(name: str, key: Place, node: Place, spec: Spec, sources: Collecti
     if "value" not in parts:
         key.fail(f"{name} has no value; write 'value: ...' (or 'value: null' with a note when it is unknown)")
     value = parts["value"][1]
+    if "range" in parts and (why := no_range(spec)):
+        parts["range"][0].fail(f"{name} takes no range: {why}")
     if value.is_null:
-        return _unknown(name, key, parts, spec)
+        return _unknown(name, key, parts, spec, sources)
     provenance = _provenance(name, key, parts, "", sources)
     if spec.kind == "relaxation":
         value.fail(f"{name} must be a list of {{time, sigma, source, status}}, or null with a note")
     if spec.by is not None and value.is_mapping:
-        return _read_table(name, value, spec, provenance)
+        found = _read_table(name, value, spec, provenance)
+        ranges = read_range_table(name, parts["range"][1], spec, sources, found.value) if "range" in parts else None
+        return dataclasses.replace(found, ranges=ranges)
     text = value.text(name)
-    return Entry(value.where, _parse(name, value, text, spec), _with_text(provenance, text))
+    number = _parse(name, value, text, spec)
+    between = read_range(name, parts["range"][1], spec, sources, number) if "range" in parts else None
+    return Entry(value.where, number, dataclasses.replace(provenance, text=text, range=between))
 
 
 def absent_entry(where: str, spec: Spec) -> Entry:
@@ -104,11 +114,9 @@ def _parse(name: str, place: Place, text: str, spec: Spec) -> Any:
         place.fail(f"{name}: {error}")
 
 
-def _with_text(provenance: Provenance, text: str) -> Provenance:
-    return Provenance(text, provenance.source, provenance.status, provenance.note)
-
-
-def _unknown(name: str, key: Place, parts: dict[str, tuple[Place, Place]], spec: Spec) -> Entry:
+def _unknown(
+    name: str, key: Place, parts: dict[str, tuple[Place, Place]], spec: Spec, sources: Collection[str]
+) -> Entry:
     if not spec.nullable:
         parts["value"][1].fail(f"{name} cannot be null: the simulator needs it ({spec.meaning})")
     if "note" not in parts:
@@ -122,7 +130,8 @@ def _unknown(name: str, key: Place, parts: dict[str, tuple[Place, Place]], spec:
     if "source" in parts:
         parts["source"][0].fail(f"{name} is null, so it has no source; leave 'source' out")
     value = () if spec.kind == "relaxation" else None
-    return Entry(key.where, value, Provenance("null", None, status, note))
+    between = read_range(name, parts["range"][1], spec, sources, None) if "range" in parts else None
+    return Entry(key.where, value, Provenance("null", None, status, note, between))
 
 
 def _provenance(

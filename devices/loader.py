@@ -147,7 +147,8 @@ def resolve(part: str, entries: dict[str, Entry]) -> dict[str, Entry]:
                     f"Choose one of these or give {spec.key} too"
                 )
             assert entry.texts is not None
-            provenance = dataclasses.replace(entry.provenance, text=entry.texts[bits])
+            between = (entry.ranges or {}).get(bits)
+            provenance = dataclasses.replace(entry.provenance, text=entry.texts[bits], range=between)
             resolved[name] = Entry(entry.where, entry.value[bits], provenance)
         elif only_count_is_new and not spec.any_bits and entry.value is not None:
             raise UsageError(

@@ -67,7 +67,8 @@ def apply(
             raise UsageError(f"{where}: {given[part, name]!r} sets the same number; give one of them")
         given[part, name] = key
         shown = "null" if value in (None, ()) else str(text).strip()
-        changed[part][name] = Entry(where, value, Provenance(shown, None, "override", "set by the user"))
+        between = changed[part][name].provenance.range
+        changed[part][name] = Entry(where, value, Provenance(shown, None, "override", "set by the user", between))
     return changed
 
 

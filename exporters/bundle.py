@@ -3,8 +3,7 @@
 import importlib.metadata
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,13 @@ from safetensors.numpy import save
 
 from .._version import __version__
 from ..devices import load_chip
-from ..errors import EdgeAdaptError, UsageError, unknown_name
-from ..folders import nearest, try_place, whole_folder, writing
-from ..methods import Adaptation, Method, Placement
+from ..errors import EdgeAdaptError, UsageError
+from ..folders import whole_folder, writing
+from ..methods import Adaptation, Placement
 from ..methods.attaching import plan_on
-from ..methods.spec import require_in_bundles, require_plan_in_bundles
-from ..paths import expanded
+from ..methods.spec import require_plan_in_bundles
 from ..progress import Progress
 from ..runtime import manifest as form
-from ..runtime.examples import Reading
 from ..runtime.memory import calibrate
 from ..runtime.store import create_state
 from ..workloads.batches import PAD_ID
@@ -32,9 +29,9 @@ from ..workloads.images import ImageReader
 from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.task import Task
-from ..workloads.tasks import load_task
 from . import int4, int4_graph, int8
 from .adapters import origin
+from .config import ExportConfig, read_task, require_place
 from .graph import LABELS, graphs_of, inputs_of, with_defaults
 from .layout import optimise
 from .parity import check_parity, real_batches
@@ -46,54 +43,9 @@ from .weights import FILE, write_weights
 log = logging.getLogger(__name__)
 
 TOKENIZER = "tokenizer.json"
-WEIGHT_TYPES = {"float32": {}, "int8": int8.SESSION, "int4": int4.SESSION}
-"""How frozen weights may be stored, each with the session configuration that its graphs need."""
+SESSIONS: dict[str, dict[str, str]] = {"float32": {}, "int8": int8.SESSION, "int4": int4.SESSION}
+"""By the way in which frozen weights are stored: the session configuration that its graphs need."""
 VERSIONED = ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "numpy")
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """What is exported.
-
-    reserved_classes: rows of the head beyond the task's labels, taught on the device later. chip: name or file of a
-    chip, simulated with `seed`, whose cells' weights at `age_seconds` take the place of the exact ones;
-    `chip_settings` changes single numbers of it. weights: how frozen weights are stored. image_size: side of the images
-    in pixels, for a model that sees images. reading: how a user's own file of the task is read.
-    """
-
-    method: Method
-    model: str = "minilm"
-    task: str = "movie"
-    pool: str | None = None
-    reserved_classes: int = 0
-    max_tokens: int = 64
-    seed: int = 0
-    weights: str = "float32"
-    chip: str | None = None
-    age_seconds: float = 0.0
-    chip_settings: Mapping[str, str] = field(default_factory=dict)
-    image_size: int | None = None
-    reading: Reading = field(default_factory=Reading)
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for values that cannot be."""
-        if self.reserved_classes < 0:
-            raise UsageError(f"--reserve-classes must be 0 or more; got {self.reserved_classes}")
-        if self.max_tokens < 4:
-            raise UsageError(f"--max-tokens must be at least 4; got {self.max_tokens}")
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or more; got {self.seed}")
-        if self.weights not in WEIGHT_TYPES:
-            raise UsageError(unknown_name("type of weights", self.weights, WEIGHT_TYPES))
-        if self.chip is None and (self.age_seconds or self.chip_settings):
-            given = [*(["--age"] if self.age_seconds else []), *(f"--set {key}" for key in self.chip_settings)]
-            raise UsageError(f"no effect without a chip: {', '.join(given)}; add --chip NAME, or leave that out")
-        if self.chip is not None and self.weights != "float32":
-            raise UsageError(
-                f"--chip with --weights {self.weights}: the weights of a chip are those that its cells hold, and "
-                "rounded they would be another device's; leave one of the two out"
-            )
-        require_in_bundles(self.method)
 
 
 _FEW_BLOCKS = 6
@@ -107,24 +59,24 @@ _CHECKING, _MEMORY = "checking", "memory"
 _STAGES = {_LOADING: 1.5, _TRYING: 6.0, _PROGRAMMING: 25.0, _TRACING: 34.0, _CHECKING: 10.0, _MEMORY: 6.0}
 
 
-def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bool = False) -> dict[str, Any]:
+def export_bundle(
+    config: ExportConfig, out: Path, progress: Progress, force: bool = False, task: Task | None = None
+) -> dict[str, Any]:
     """Write the bundle to `out` and return a summary: paths, sizes in bytes, parity.
 
-    The folder appears complete or not at all. `force` replaces a bundle that is there.
+    The folder appears complete or not at all. `force` replaces a bundle that is there. `task`: that of `config`, where
+    it is read already.
 
     Raises:
         UsageError: a name or option that does not fit, or `out` holds something.
         EdgeAdaptError: the graphs do not compute what torch computes, or the folder cannot be written.
     """
-    out = expanded(out).absolute()
-    check_destination(out, force)
-    with writing(nearest(out)):
-        try_place(out)
+    out = require_place(out, force)
     stages = _STAGES if config.chip is not None else {n: s for n, s in _STAGES.items() if n != _PROGRAMMING}
     progress.start({name: (1, seconds) for name, seconds in stages.items()})
     progress.stage("loading model, pool and task")
     chip = chip_of(config)
-    backbone, task = load_inputs(config)
+    backbone, task = load_inputs(config, task)
     added = config.method.extra_tokens
     cut = backbone.cut_message(config.max_tokens, added)
     config = replace(config, max_tokens=backbone.within(config.max_tokens, added))
@@ -169,15 +121,14 @@ def export_bundle(config: ExportConfig, out: Path, progress: Progress, force: bo
     }
 
 
-def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
-    """Model and task, of which everything is refused that can be refused before any work.
+def load_inputs(config: ExportConfig, task: Task | None = None) -> tuple[Backbone, Task]:
+    """Model and task, unless that is read already, of which everything is refused that can be refused before any work.
 
     Raises:
         UsageError: a model, a task or a method that do not go together, or that no bundle takes.
         EdgeAdaptError: a family of models that cannot be exported.
     """
-    task = load_task(config.task, reading=config.reading)
-    require_single_texts(task)
+    task = read_task(config) if task is None else task
     backbone = load_backbone(config.model, config.image_size)
     if backbone.kind != task.kind:
         raise UsageError(
@@ -192,15 +143,6 @@ def load_inputs(config: ExportConfig) -> tuple[Backbone, Task]:
     if not config.method.needs_pool:  # what a pool fits is known when it is read
         require_plan_in_bundles(plan_on(config.method, backbone, len(task.labels), Placement.DIGITAL, None))
     return backbone.reading(task), task
-
-
-def require_single_texts(task: Task) -> None:
-    """Raise `UsageError` for a task of pairs of texts, or of tagged words."""
-    if task.paired or task.tagged:
-        raise UsageError(
-            f"a bundle classifies one text, or one image, at a time so far, and task {task.name!r} holds "
-            f"{'pairs of texts' if task.paired else 'words with tags'}; adapt to it with: edge-adapt simulate"
-        )
 
 
 def trace(adaptation: Adaptation, weights: str = "float32", codes: int4.Codes | None = None) -> dict[str, ir.Model]:
@@ -243,16 +185,6 @@ def fill(
     real = real_batches(encoded, [example.label for example in task.train[:16]])
     parity = check_parity(folder, graphs, adaptation, real, vocabulary, len(task.labels))
     return seal(folder, describe(config, adaptation, backbone, task, graphs, models["infer"], parity.as_dict(), source))
-
-
-def check_destination(out: Path, force: bool) -> None:
-    """Raise `UsageError` when `out` holds something: what is no bundle, or a bundle without `force`."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / form.MANIFEST).is_file():
-        raise UsageError(f"{out} holds something that is no bundle; give another --out")
-    if not force:
-        raise UsageError(f"{out} holds a bundle already; give another --out, or --force to replace it and its state")
 
 
 def chip_of(config: ExportConfig) -> ChipWeights | None:
@@ -310,7 +242,7 @@ def session_settings(config: ExportConfig) -> form.SessionSettings:
     """How onnxruntime is to open the graphs. With patterns of memory it would allocate all activations twice: once
     while it learns the pattern, once by it.
     """
-    return form.SessionSettings(WEIGHT_TYPES[config.weights], memory_pattern=False)
+    return form.SessionSettings(SESSIONS[config.weights], memory_pattern=False)
 
 
 def check_graph(path: Path) -> None:

@@ -45,4 +45,5 @@ def __getattr__(name: str) -> Any:
         library = importlib.import_module(".library", __name__)
         for module in pkgutil.iter_modules(library.__path__):
             importlib.import_module(f".{module.name}", library.__name__)
+        importlib.import_module(".spec", __name__).in_order()
     return getattr(importlib.import_module(f".{home}", __name__), name)

@@ -1,6 +1,6 @@
 """From a method and a backbone to an `Adaptation`: the plan, the layers, and a check of the one against the other."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from ..workloads.pools import Pool
 from ..workloads.shapes import ModelShape
 from . import warm_start
 from .base import Adaptation, BackboneLike, cell_linears, torch_generator
-from .blocks import Levels
+from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
@@ -71,6 +71,9 @@ class Built:
     """What a method made: the model, its own state by name (all but the head), its matrices in cells beside the
     backbone's. The order of the names is that in which they are trained and programmed.
 
+    `holds`: what backbone matrices hold that are written without being trained themselves (`TensorPlan.written`): each
+    gives the matrix (out, in) that its cells are to hold for the present state.
+
     `constants`: tensors of two or more extents that are neither trained nor in cells, and never change. Whoever names
     them states that they are held digitally, and that the plan has the work that is done with them.
     """
@@ -79,6 +82,7 @@ class Built:
     state: Mapping[str, nn.Parameter] = field(default_factory=dict)
     cells: Mapping[str, Tensor] = field(default_factory=dict)
     constants: Collection[Tensor] = ()
+    holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
 
 
 def attach(
@@ -100,11 +104,13 @@ def attach(
     model.feature = chosen(plan.features, model.view, backbone.tagged)
     if plan.levels != LAST:
         model.levels = Levels(model.encoder, plan.block_paths, plan.levels)
+    if plan.resumes:
+        model.resumption = Resumption(model.encoder, plan.block_paths, plan.resumes)
     model.norm = FAMILIES[model.encoder.config.model_type].norm  # type: ignore[union-attr, index]
     state = {**built.state, **dict(model.head.named_parameters(prefix="head"))}
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= built.cells
-    require_as_planned(plan, state, cells)
+    require_as_planned(plan, state, cells, built.holds)
     require_declared(plan, backbone.module, built, [*state.values(), *cells.values()])
     adaptation = Adaptation(
         plan=plan,
@@ -114,6 +120,7 @@ def attach(
         cell_tensors=cells,
         placements={name: plan.tensors[name].placement for name in (*state, *cells)},
         recipe=method.recipe,
+        holds=built.holds,
     )
     if method.warm_start:
         warm_start.load(adaptation, method.warm_start)
@@ -149,8 +156,18 @@ def _pool_shape(method: "Method", pool: Pool | None, shape: ModelShape) -> PoolS
     return PoolShape({name: tuple(len(module.a[name]) for module in pool.modules) for name in pool.target_names})
 
 
-def require_as_planned(plan: Plan, state: Mapping[str, Tensor], cells: Mapping[str, Tensor]) -> None:
-    """Raise `EdgeAdaptError` where what was built is not what the plan says: names, shapes, state and cells."""
+def require_as_planned(
+    plan: Plan, state: Mapping[str, Tensor], cells: Mapping[str, Tensor], holds: Collection[str] = ()
+) -> None:
+    """Raise `EdgeAdaptError` where what was built is not what the plan says: names, shapes, state and cells, and the
+    names of the matrices that hold what follows from the state.
+    """
+    following = {name for name, tensor in plan.tensors.items() if tensor.written and not tensor.group}
+    if disputed := sorted(following ^ set(holds)):
+        raise EdgeAdaptError(
+            f"{plan.method} is not built as planned: the cells of {disputed[0]!r} are "
+            f"{'' if disputed[0] in following else 'not '}to be written in the plan, and Built.holds says the opposite"
+        )
     for found, kind, wanted in (
         (state, "state", {name: t.shape for name, t in plan.tensors.items() if t.in_state}),
         (cells, "matrices in cells", plan.matrices),

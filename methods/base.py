@@ -1,8 +1,8 @@
 """What training works on: a backbone made ready for one task by one method."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from .costs import DigitalMacs, DigitalWork
 from .layers import AdaptedModel, CellLinear, Reader
 from .placement import BackwardNeed, Placement
 from .plan import Plan
+from .ranks import Kept, kept
 from .recipes import Recipe
 
 
@@ -66,7 +67,8 @@ class Adaptation(Shown):
 
     `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
     what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
-    cells, by its unique cell name; `placements` has one entry for each name in either.
+    cells, by its unique cell name; `placements` has one entry for each name in either. `holds` gives what cells are to
+    hold that follow the state, and are not part of it: `held` is what any are to hold.
     """
 
     plan: Plan
@@ -76,6 +78,7 @@ class Adaptation(Shown):
     cell_tensors: dict[str, Tensor]
     placements: dict[str, Placement]
     recipe: Recipe
+    holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, parameter in self.module.named_parameters():
@@ -130,6 +133,11 @@ class Adaptation(Shown):
         self.placements |= dict.fromkeys(parameters, Placement.DIGITAL)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
+
+    @torch.no_grad()
+    def held(self, name: str) -> Tensor:
+        """What the cells of a matrix are to hold for the present state, (out, in)."""
+        return (self.holds[name]() if name in self.holds else self.cell_tensors[name]).detach()
 
     def use(self, reader: Reader) -> None:
         """Read every matrix that sits in cells through `reader` from now on."""
@@ -215,14 +223,18 @@ class Adaptation(Shown):
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of what the recipe's optimiser keeps of it (AdamW: two moments)."""
-        kept = self.recipe.optimiser.kept_numbers * self.moving_numbers
+        """Float32 bytes of the state and of what training by the recipe keeps of it (AdamW: two moments)."""
+        kept = self.recipe.kept_numbers * self.moving_numbers
         return 4 * (sum(parameter.numel() for parameter in self.state.values()) + kept)
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        """Multiplications of one step of the recipe's optimiser and hooks."""
+        return self.recipe.step_macs * self.moving_numbers
+
+    def kept_ranks(self, gated: bool) -> dict[str, Kept]:
+        """The ranks that training has kept, for each matrix of a low-rank pair (`ranks.kept`)."""
+        return kept(self.plan.low_rank, self.state, gated)
 
     def state_dict(self) -> dict[str, Tensor]:
         """A copy of the state by name."""

@@ -1,6 +1,7 @@
 """The Transformer blocks of an encoder: changing what enters them, and looking at what leaves them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,3 +58,49 @@ class Levels:
         self._passed += 1
         if self._passed in self.levels:
             self._kept[self._passed] = output if isinstance(output, Tensor) else output[0]
+
+
+class Resumption:
+    """Runs of an encoder that go on from what entered one of its blocks in an earlier run: the blocks below rest."""
+
+    def __init__(self, encoder: nn.Module, paths: Sequence[str], level: int) -> None:
+        """`paths` of the blocks; `level`: how many of them are below."""
+        self._entered: Tensor | None = None
+        self._given: Tensor | None = None
+        change_block_inputs(encoder, paths[level : level + 1], self._enter)
+        for path in paths[:level]:
+            self._let_rest(encoder.get_submodule(path))
+
+    def taken(self) -> tuple[Tensor, ...]:
+        """What entered the block in the run that has just ended, (batch, tokens, hidden_size)."""
+        assert self._entered is not None
+        entered, self._entered = self._entered, None
+        return (entered,)
+
+    @contextmanager
+    def going_on(self, states: tuple[Tensor, ...]) -> Iterator[None]:
+        """While it lasts, a run goes on from these states, whatever enters the encoder in the same shape."""
+        (self._given,) = states
+        try:
+            yield
+        finally:
+            self._given = None
+
+    def _enter(self, _block: int, hidden: Tensor) -> Tensor:
+        if self._given is not None:
+            return self._given
+        self._entered = hidden.detach()
+        return hidden
+
+    def _let_rest(self, block: nn.Module) -> None:
+        """Let a block put out nothing new while states are given, in the form of what it put out last."""
+        run, single = block.forward, [True]
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._given is not None:
+                return self._given if single[0] else (self._given, None)
+            output = run(*args, **kwargs)
+            single[0] = isinstance(output, Tensor)
+            return output
+
+        block.forward = forward

@@ -25,7 +25,10 @@ class DigitalMacs(NamedTuple):
 
 @dataclass(frozen=True)
 class DigitalWork:
-    """MACs for each token, each (query, key) pair, each sequence, and each pass whatever its size; SRAM bytes alike."""
+    """MACs for each token, each (query, key) pair, each sequence, and each pass whatever its size; SRAM bytes alike.
+
+    scaled_per_token: those of `per_token` that are no part of a product of matrices, but of numbers one by one.
+    """
 
     per_token: int = 0
     per_pair: int = 0
@@ -34,6 +37,7 @@ class DigitalWork:
     bytes_per_token: int = 0
     bytes_per_sequence: int = 0
     bytes_per_pass: int = 0
+    scaled_per_token: int = 0
 
     def __add__(self, other: "DigitalWork") -> "DigitalWork":
         return DigitalWork(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -133,12 +137,15 @@ def sum_gradient(numbers: int) -> DigitalWork:
 
 def scale_forward(numbers: int) -> DigitalWork:
     """Vectors of `numbers` numbers in all that each token's activations are multiplied by."""
-    return DigitalWork(per_token=numbers, bytes_per_sequence=NUMBER_BYTES * numbers)
+    return DigitalWork(per_token=numbers, bytes_per_sequence=NUMBER_BYTES * numbers, scaled_per_token=numbers)
 
 
 def scale_backward(numbers: int, spared: int = 0) -> DigitalWork:
     """The gradients of the scaled activations and of the vectors; `spared` of the activations need none."""
-    return DigitalWork(per_token=2 * numbers - spared, bytes_per_sequence=NUMBER_BYTES * (3 * numbers - spared))
+    products = 2 * numbers - spared
+    return DigitalWork(
+        per_token=products, bytes_per_sequence=NUMBER_BYTES * (3 * numbers - spared), scaled_per_token=products
+    )
 
 
 def fusion_forward(rows: int, outputs: int, cross_terms: bool, magnitude: bool) -> DigitalWork:

@@ -93,6 +93,7 @@ def _section(method: Method) -> str:
         parts = ", ".join(f"{kind} {number:,}" for kind, number in count.trained.items())
         counts.append(f"| {model} | {count.trained_parameters:,} | {parts or '–'} | {count.cells_frozen:,} |")
     placements = ", ".join(method.placements)
+    found = f"[searched for](../benchmarks/results/{method.searched})" if method.searched else "not searched for"
     return "\n".join(
         [
             f"\n## {method.name}\n",
@@ -101,7 +102,9 @@ def _section(method: Method) -> str:
             f"*Details.* {_paragraphs(inspect.cleandoc(type(method).__doc__ or ''))}",
             "",
             f"*For* {' and '.join(f'{kind}s' for kind in method.kinds)}; *placements* {placements}; "
-            f"*gradient* {method.backward_need}. *Source:* {method.source}.",
+            f"*gradient* {method.backward_need}"
+            + (f"; *recipe* {found}" if method.recipe.learning_rates else "")
+            + f". *Source:* {method.source}.",
             "",
             "| Model | Trained | Of these | Weights programmed once beside the model's |",
             "|---|---|---|---|",

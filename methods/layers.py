@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Levels
+from .blocks import Levels, Resumption
 from .features import FEATURES, View
 from .heads import HEADS
 
@@ -57,12 +57,13 @@ class ChangedLinear(CellLinear):
     """A linear that a method changes: `change(linear, x)` says what it puts out for x (..., in).
 
     `tensors` are parameters or buffers of its own, by attribute name. What `change` multiplies by a matrix in cells
-    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out.
+    goes through `linear.reader`; `linear.plain(x)` is what the linear alone puts out. While it is `skipped` it puts out
+    just that.
     """
 
     def __init__(self, name: str, linear: nn.Linear, change: "Change", tensors: Mapping[str, Tensor]) -> None:
         super().__init__(name, linear)
-        self.change = change
+        self.change, self.skipped = change, False
         for attribute, tensor in tensors.items():
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(attribute, tensor)
@@ -74,7 +75,7 @@ class ChangedLinear(CellLinear):
         return super().forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.change(self, x)
+        return self.plain(x) if self.skipped else self.change(self, x)
 
 
 Change = Callable[[Any, Tensor], Tensor]
@@ -142,7 +143,8 @@ class AdaptedModel(nn.Module):
     encoder is told so.
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
-    sees at once. `apart`: no gradient goes from it into the encoder, which runs without one.
+    sees at once. `apart`: no gradient goes from it into the encoder, which runs without one. `resumption`: where runs
+    go on from stored states without a side network.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -154,6 +156,7 @@ class AdaptedModel(nn.Module):
         self.view = View("cls" if self.of_images else "mean", self.of_images)
         self.feature = FEATURES[self.view.pooling]
         self.levels: Levels | None = None
+        self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
         self.apart = False
         self.norm = ""
@@ -190,6 +193,13 @@ class AdaptedModel(nn.Module):
         found = self.feature.of(states, attention_mask, self.view)
         return self.encoder.get_submodule(self.norm)(found) if self.norm and self._norm_is_last else found
 
+    def features_to_store(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the head sees of examples, and the hidden states that later runs go on from."""
+        if self.resumption is not None:
+            return self.features(input_ids, attention_mask), self.resumption.taken()
+        states = self.observe(input_ids, attention_mask)
+        return self.features_of(states, attention_mask), states
+
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the head sees of examples."""
         return self.features_of(self.observe(input_ids, attention_mask), attention_mask)
@@ -207,7 +217,10 @@ class AdaptedModel(nn.Module):
         return self.feature.pools and self.side is None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, states: tuple[Tensor, ...] | None = None) -> Tensor:
-        """Logits; of `states` that were observed before, where these are given: the ids are then not looked at."""
-        if states is not None:
+        """Logits; of `states` that were stored before, where these are given: then only the shape of the ids counts."""
+        if states is None:
+            return self.head(self.features(input_ids, attention_mask))
+        if self.resumption is None:
             return self.head(self.features_of(states, attention_mask))
-        return self.head(self.features(input_ids, attention_mask))
+        with self.resumption.going_on(states):
+            return self.head(self.features(input_ids, attention_mask))

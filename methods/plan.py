@@ -1,30 +1,19 @@
 """What a method trains, reads and computes on a model of given shapes: no weights, no torch.
 
-A method says what it adds to a backbone (`Part`); `completed` puts backbone, head and attention around that. Counts of
-parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.attach`).
+A method says what it adds to a backbone (`Part`); `completing.py` puts backbone, head and attention around that. Counts
+of parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import UsageError
-from ..workloads.shapes import Front, LinearShape, ModelShape, Role
-from .costs import (
-    DigitalWork,
-    attention_backward,
-    attention_forward,
-    lengthened,
-    patches_forward,
-)
-from .features import View, chosen, require_feature
-from .heads import require_head
+from ..workloads.shapes import LinearShape, ModelShape, Role
+from .beside import Beside, LowRank
+from .costs import DigitalWork
 from .placement import BackwardNeed, Placement
 from .recipes import Recipe
 from .regularisers import Regulariser
-
-if TYPE_CHECKING:
-    from .spec import Method
 
 NO_WORK = DigitalWork()
 TEXT_SPECIAL_TOKENS = 2
@@ -87,6 +76,13 @@ class TensorPlan:
         return self.placement is not Placement.DIGITAL
 
     @property
+    def written(self) -> bool:
+        """Whether its cells are rewritten. One that is written without being trained itself (no `group`) holds what
+        follows from the state (`Built.holds`).
+        """
+        return self.in_cells and self.placement is not Placement.NVM_FROZEN
+
+    @property
     def in_state(self) -> bool:
         """Whether it belongs to the state of an adaptation: what is trained, and what is held beside it."""
         return bool(self.group) or not self.in_cells
@@ -97,23 +93,6 @@ class TensorPlan:
         for extent in self.shape:
             total *= extent
         return total
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Two matrices in cells, one after the other, beside a backbone linear: their names. `behind`: they are read after
-    that linear, on what it puts out.
-    """
-
-    linear: str
-    first: str
-    second: str
-    behind: bool = False
-
-    @property
-    def reads_in_line(self) -> int:
-        """Reads of a token that come on top of the linear's own, one after another."""
-        return 2 if self.behind else 1
 
 
 @dataclass(frozen=True)
@@ -154,7 +133,9 @@ class Part:
     """What a method adds to a backbone.
 
     tensors: all but head and frozen backbone, in order; a backbone matrix that the method trains is among them.
-    beside: matrices in cells that run beside backbone linears. before_blocks: something is trained in front of the
+    beside: matrices in cells that run beside backbone linears; several linears may share them. read_again: backbone
+    linears, by name, that a token is multiplied by more than once, and how often beyond that: each time with another
+    input, which comes from something trained. before_blocks: something is trained in front of the
     first block, so that its first matrices need a gradient too. trained_linears: the linears that the method trains or
     changes otherwise; changed_inputs: those of them that get something trained in place of their inputs. extra_tokens:
     that it adds to every sequence; late_tokens: that it adds in front of the last block alone, where the gradient then
@@ -162,7 +143,11 @@ class Part:
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
-    the backbone.
+    the backbone. low_rank: the trained pairs whose ranks may be given up, wherever they live.
+
+    resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
+    example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
+    images holds. 0: every step reads every block.
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -180,6 +165,9 @@ class Part:
     features: str = ""
     head: str = "linear"
     side: Side | None = None
+    low_rank: tuple[LowRank, ...] = ()
+    read_again: Mapping[str, int] = field(default_factory=dict)
+    resumes: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,11 +177,13 @@ class Plan:
     tensors: all, by name. backbone: names of its matrices. read: matrices that a token is multiplied by, named as often
     as that happens; read_in_training: those read through the cells while training; transposed: those whose transposed
     matrix is read in a backward pass. adapted: how many more products follow one another at a backbone linear, for
-    those that have two beside them or behind. late_read: the matrices that a late token is multiplied by. block_paths:
-    of the Transformer blocks, which names of tensors begin with. head: (classes, width) of the head that `head_kind`
-    names, on `features` of the hidden states at `levels`. own_work: digital work of a forward pass that the method
-    adds. stored_work, stored_read: digital work, and reads of a token, of a forward pass in training that goes on from
-    stored hidden states (`Side.cached`); observed: numbers of those, for a token.
+    those that have two beside them or behind, or that are read again (read_again: how often). late_read: the matrices
+    that a late token is multiplied by. block_paths: of the Transformer blocks, which names of tensors begin with. head:
+    (classes, width) of the head that `head_kind` names, on `features` of the hidden states at `levels`. own_work:
+    digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of a token,
+    of a forward pass in training that goes on from stored hidden states (`Side.cached`, `Part.resumes`); observed:
+    numbers of those, for a token. outputs: numbers of a token that the matrices put out where a gradient comes by, as
+    often as it is multiplied by them.
     """
 
     method: str
@@ -225,36 +215,34 @@ class Plan:
     stored_work: DigitalWork = NO_WORK
     stored_read: tuple[str, ...] = ()
     observed: int = 0
+    low_rank: tuple[LowRank, ...] = ()
+    read_again: Mapping[str, int] = field(default_factory=dict)
+    outputs: int = 0
+    resumes: int = 0
 
     @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
-        return self.side is not None and self.side.cached
+        return self.resumes > 0 or (self.side is not None and self.side.cached)
 
     @property
     def kept_outputs(self) -> int:
-        """Numbers of a token that training keeps for the backward pass: what the matrices put out, or, with a side
-        network, what it takes and what it keeps itself.
+        """Numbers of a token that training keeps for the backward pass: what the matrices put out that a gradient
+        reaches, with the hidden states that they go on from; or, with a side network, what it takes and what it keeps
+        itself.
         """
         own = self.side.outputs if self.side is not None else 0
         if self.backward_need is BackwardNeed.SIDE:
             return self.observed + own
-        return self._reached + own if self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL) else 0
+        reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
+        return self.observed + self.outputs + own if reached else 0
 
     @property
     def kept_once(self) -> int:
         """Numbers of a sequence, whatever its length, that training keeps as well: those that a side network makes of
-        all tokens, and those of late tokens.
+        all tokens, and those of late tokens, which only what a gradient reaches puts out.
         """
-        return (self.side.outputs_once if self.side is not None else 0) + self.late_tokens * self._reached
-
-    @property
-    def _reached(self) -> int:
-        """Numbers of a token that the matrices put out behind which something is trained: of late tokens, those of the
-        last block.
-        """
-        matrices = self.matrices
-        return sum(matrices[name][0] for name in self.late_read) if self.late_read else self.outputs
+        return (self.side.outputs_once if self.side is not None else 0) + self.late_tokens * self.outputs
 
     @property
     def matrices(self) -> dict[str, Matrix]:
@@ -270,12 +258,7 @@ class Plan:
     @property
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
-        return tuple(name for name, tensor in self.tensors.items() if tensor.in_cells and tensor.group)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the matrices put out for one token."""
-        return sum(out for out, _ in self.matrices.values())
+        return tuple(name for name, tensor in self.tensors.items() if tensor.written)
 
     @property
     def moving(self) -> list[TensorPlan]:
@@ -299,13 +282,13 @@ class Plan:
 
     @property
     def optimiser_macs(self) -> int:
-        """Multiplications of one step of the recipe's optimiser."""
-        return self.recipe.optimiser.step_macs * self.moving_numbers
+        """Multiplications of one step of the recipe's optimiser and hooks."""
+        return self.recipe.step_macs * self.moving_numbers
 
     @property
     def state_bytes(self) -> int:
-        """Float32 bytes of the state and of what the recipe's optimiser keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.optimiser.kept_numbers * self.moving_numbers)
+        """Float32 bytes of the state and of what training by the recipe keeps of it."""
+        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
     def l1_names(self) -> tuple[str, ...]:
@@ -354,136 +337,3 @@ def first_of(linears: Collection[LinearShape], shape: ModelShape) -> list[Linear
     None where blocks run again: all but the first of their runs need one.
     """
     return [linear for linear in shape.front({x.name for x in linears}).entries if linear in linears]
-
-
-def completed(method: "Method", placement: Placement, shape: ModelShape, size: Size, part: Part) -> Plan:
-    """The plan of a method whose part it is: backbone matrices, attention and head around it.
-
-    Raises:
-        UsageError: features that the model or the task does not have, or a head that there is not.
-    """
-    side, need = part.side, method.backward_need
-    apart, through = need is BackwardNeed.SIDE, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    if (apart and side is None) or (side and (part.extra_tokens or not (apart or through) or (side.cached > apart))):
-        raise ValueError(
-            f"{method.name}: SIDE goes with a side network, that with no tokens in every sequence, and stored states "
-            "with SIDE"
-        )
-    if part.late_tokens and (shape.runs > 1 or need is not BackwardNeed.THROUGH):
-        raise ValueError(f"{method.name}: late tokens go with THROUGH, and with a last block that runs once")
-    require_feature(method.name, part.features, shape, size.tagged, side is not None)
-    backbone = {x.name: (x.out_features, x.in_features) for x in shape.linears}
-    read = [*backbone, *(name for pair in part.beside for name in (pair.first, pair.second))]
-    transposed = [*(_transposed(shape, part, read) if through else ()), *(side.transposed if side else ())]
-    by_task = placement is Placement.NVM_TASK
-    bypassed = {t.name for t in part.tensors if t.in_cells and t.group} if by_task else set()
-    aside = side.read if side else ()
-    in_training = [name for name in (*read * shape.runs, *aside) if name not in bypassed]
-    return Plan(
-        method=method.name,
-        placement=placement,
-        backward_need=need,
-        recipe=method.recipe,
-        tensors=_tensors(shape, size, part),
-        backbone=tuple(backbone),
-        read=(*read * shape.runs, *aside),
-        read_in_training=tuple(in_training),
-        transposed=tuple(name for name in transposed if name not in bypassed),
-        adapted={pair.linear: pair.reads_in_line for pair in part.beside},
-        head=(size.classes, _width(shape, part)),
-        extra_tokens=part.extra_tokens,
-        late_tokens=part.late_tokens,
-        late_read=tuple(x.name for x in shape.blocks[-1].linears) if part.late_tokens else (),
-        regularisers=method.regularisers,
-        keep_head=part.keep_head,
-        groups=(*method.groups, "head"),
-        block_paths=tuple(block.name for block in shape.blocks),
-        features=part.features,
-        levels=_levels(shape, part),
-        head_kind=part.head,
-        side=side,
-        stored_read=tuple(name for name in aside if name not in bypassed),
-        observed=shape.hidden_size * len(side.levels) if side and apart else 0,
-        **_work(shape, size, part, need),
-    )
-
-
-def _levels(shape: ModelShape, part: Part) -> tuple[int, ...]:
-    """Levels of the hidden states that a side network, or else the features, are made of."""
-    if part.side is not None:
-        return part.side.levels
-    return chosen(part.features, View(), False).levels(shape)
-
-
-def _width(shape: ModelShape, part: Part) -> int:
-    """Numbers of a row of features."""
-    if part.side is not None:
-        return chosen(part.features, View(), False).width(part.side.width, 1)
-    return chosen(part.features, View(), False).width(shape.hidden_size, len(_levels(shape, part)))
-
-
-def _tensors(shape: ModelShape, size: Size, part: Part) -> dict[str, TensorPlan]:
-    """All tensors by name: the backbone's, those of the method, the head's."""
-    group, head = "head" if part.train_head else "", require_head("this method", part.head)
-    found = {x.name: TensorPlan(x.name, (x.out_features, x.in_features), Placement.NVM_FROZEN) for x in shape.linears}
-    found |= {tensor.name: tensor for tensor in part.tensors}
-    shapes = head.tensors(size.classes, _width(shape, part))
-    return found | {
-        f"head.{name}": TensorPlan(f"head.{name}", extents, group=group) for name, extents in shapes.items()
-    }
-
-
-def _front(shape: ModelShape, part: Part) -> Front:
-    """Where the gradient ends in the first run of the blocks; in later runs it passes all of them."""
-    if part.before_blocks:
-        return Front((), (), 0, 0)
-    if part.late_tokens:
-        passed = replace(shape, blocks=shape.blocks[:-1])
-        return Front((), passed.linears, passed.attention_numbers, 0)
-    return replace(shape, runs=1).front({linear.name for linear in part.trained_linears})
-
-
-def _transposed(shape: ModelShape, part: Part, read: Sequence[str]) -> list[str]:
-    """The matrices that a gradient is multiplied by, named as often as that happens."""
-    front = _front(shape, part)
-    firsts = {linear.name for linear in front.entries}
-    spared = firsts - {linear.name for linear in part.changed_inputs} | {linear.name for linear in front.beyond}
-    reached = [linear.name for linear in shape.linears if linear.name not in spared]
-    for pair in part.beside:
-        reached += [pair.second] if pair.linear in firsts else [pair.first, pair.second]
-    return reached + list(read) * (shape.runs - 1)
-
-
-def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict[str, DigitalWork]:
-    """Digital work of a forward pass in inference, one in training, and a backward pass: the method's in every run of
-    the blocks, and that of attention, patches, features and head. With it what of that is the method's, and what is
-    left where training goes on from stored hidden states.
-    """
-    numbers, side, through = shape.attention_numbers, part.side, need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
-    runs, hidden = (1, side.width) if side else (shape.runs, shape.hidden_size)
-    late, most = replace(shape, blocks=shape.blocks[-1:]).attention_numbers, part.extra_tokens + part.late_tokens
-    backbone = lengthened(attention_forward(1, numbers - late), part.extra_tokens)
-    backbone += lengthened(attention_forward(1, late), most)
-    if shape.patch_weights:
-        backbone += patches_forward(shape.patch_weights, shape.front_tokens)
-    feature, head = chosen(part.features, View(), False), require_head("this method", part.head)
-    front = shape.front_tokens if shape.patch_weights else 0
-    classes, width = size.classes, _width(shape, part)
-    behind = head.forward_work(classes, width, size.tagged) + feature.forward_work(hidden, front)
-    backward = part.backward_work.times(runs)
-    if part.train_head:
-        backward += head.backward_work(classes, width, through or side is not None, size.tagged)
-    if through or side is not None:
-        backward += feature.backward_work(hidden, front)
-    if through:
-        ends = _front(shape, part)
-        backward += lengthened(attention_backward(1, numbers - ends.skipped, ends.spared), most)
-    inference = part.inference_work.times(runs)
-    training = inference if part.training_work is None else part.training_work.times(runs)
-    return {
-        "inference_work": backbone + behind + inference,
-        "training_work": backbone + behind + training,
-        "backward_work": backward,
-        "own_work": inference,
-        "stored_work": behind + training if side else NO_WORK,
-    }

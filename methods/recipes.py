@@ -119,6 +119,16 @@ class Recipe:
         chosen: dict[str, Any] = {KEYS[kind]: named(kind, name)}
         return replace(self, **chosen)
 
+    @property
+    def kept_numbers(self) -> int:
+        """Numbers that training keeps for each trained one: the optimiser's and the hooks'."""
+        return self.optimiser.kept_numbers + sum(hook.kept_numbers for hook in self.hooks)
+
+    @property
+    def step_macs(self) -> int:
+        """Multiplications of the optimiser and the hooks in a step, for each trained number."""
+        return self.optimiser.step_macs + sum(hook.step_macs for hook in self.hooks)
+
     def schedule(self, examples: int) -> Schedule:
         """Epochs and steps of a training on so many examples."""
         return self.sampler.schedule(examples, self)

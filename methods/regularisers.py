@@ -47,3 +47,27 @@ class L1:
         import torch
 
         return torch.cat([tensor.flatten() for tensor in tensors.values()]).abs().mean()
+
+
+@dataclass(frozen=True)
+class Orthogonality:
+    """How far the rows of the first matrices of low-rank pairs, and the columns of the second ones, are from being
+    orthonormal: the mean over all matrices of the Frobenius norm of their products with each other, less the identity.
+    """
+
+    group: str
+    strength: float
+    name: ClassVar[str] = "orthogonality"
+    in_bundles: ClassVar[bool] = False
+
+    def weight(self, recipe: "Recipe") -> float:
+        return self.strength
+
+    def penalty(self, tensors: "Mapping[str, Tensor]") -> "Tensor":
+        import torch
+
+        found = []
+        for name, matrix in tensors.items():
+            rows = matrix if name.endswith("lora_a") else matrix.t()
+            found.append(torch.linalg.matrix_norm(rows @ rows.t() - torch.eye(len(rows), dtype=rows.dtype)))
+        return torch.stack(found).mean()

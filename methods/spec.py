@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
+from .completing import completed
 from .heads import HEADS
 from .placement import BackwardNeed, Placement
-from .plan import Part, Plan, Size, completed, target_linears
+from .plan import Part, Plan, Size, target_linears
 from .recipes import KEYS, Recipe
 from .regularisers import Regulariser
 
@@ -81,6 +82,9 @@ class Method(ABC):
     `rate.GROUP` to a learning rate, `recipe.FIELD` to a field of the recipe, or an option to a value; () for the usual
     ones, its own rates half a decade aside. They are not those of a method that is made from it.
 
+    `searched` names the record of the search that chose the recipe for texts, in `benchmarks/results`; "" for a recipe
+    that nobody has searched for. It is not that of a method that is made from this one.
+
     `for_images` holds what the recipe for images has other than that for texts (`image_form`), `forward_only` what was
     found for training by forward passes alone; recipes without an entry keep the rates of the method's gradient steps.
     """
@@ -98,6 +102,7 @@ class Method(ABC):
     untrained: ClassVar[str] = ""
     rivals: ClassVar[tuple[str, ...]] = ()
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    searched: ClassVar[str] = ""
     kinds: ClassVar[tuple[Literal["text", "image"], ...]] = ("text", "image")
     other_kind: ClassVar[str] = ""
     """For a method of one kind of model: what to take for the other kind."""
@@ -105,6 +110,8 @@ class Method(ABC):
     forward_only: ClassVar[Mapping[str, Any]] = {}
     is_lora: ClassVar[bool] = False
     """Whether what is trained can be written as a LoRA of other libraries: `lora_form`."""
+    shares_training: ClassVar[bool] = True
+    """Whether a training under NVM_TASK is that under DIGITAL, product by product: one then serves both."""
 
     recipe: Recipe = field(kw_only=True)
     warm_start: str = field(default="", kw_only=True)
@@ -112,6 +119,7 @@ class Method(ABC):
     def __init_subclass__(cls) -> None:
         cls.rivals = cls.__dict__.get("rivals", ())
         cls.candidates = cls.__dict__.get("candidates", ())
+        cls.searched = cls.__dict__.get("searched", "")
 
     @abstractmethod
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
@@ -252,6 +260,14 @@ def register(method: M) -> M:
         raise ValueError(f"{method.name} is of an unknown family {method.family!r}")
     METHODS[method.name] = method
     return method
+
+
+def in_order() -> None:
+    """Sort the register by name: a file may import another, whose method then comes before it."""
+    if list(METHODS) != sorted(METHODS):
+        ordered = sorted(METHODS.items())
+        METHODS.clear()
+        METHODS.update(ordered)
 
 
 def get_method(name: str, **options: Any) -> Method:

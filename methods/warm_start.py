@@ -29,6 +29,7 @@ def save(adaptation: Adaptation, path: str | Path) -> None:
     target = expanded(path)
     temporary = target.with_name(f".tmp-{target.name}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, temporary, metadata={"method": adaptation.method})
         temporary.replace(target)
     except (OSError, SafetensorError) as error:

@@ -166,15 +166,15 @@ def _lines(report: Explainable, record: Record | None, total: _Total) -> tuple[L
         raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
     wanted, part = total.quantity, total.said.part
     costs = [c for c in report.device.costs if c.quantity == wanted and part in ("", c.part)]
-    lines = [line for line in (_line(cost, counts) for cost in costs) if line.events or line.total]
+    lines = [line for line in (line_of(cost, counts) for cost in costs) if line.events or line.total]
     sums: dict[str, float] = {}
     for line in lines:
         sums[line.component] = sums.get(line.component, 0.0) + line.total
     return tuple(sorted(lines, key=lambda line: (-sums[line.component], line.component)))
 
 
-def _line(cost: Cost, counts: Mapping[str, float]) -> Line:
-    """Of number, value and tally two are known, and the third follows."""
+def line_of(cost: Cost, counts: Mapping[str, float]) -> Line:
+    """One product. Of number, value and tally two are known, and the third follows."""
     named = [*cost.counts, *([cost.tally] if cost.tally else [])]
     if missing := [name for name in named if name not in counts]:
         raise ReportError(f"the cost of {cost.event!r} is for the count {missing[0]!r}, which the report lacks")

@@ -10,6 +10,8 @@ from typing import Any
 from .records import SimulateReport
 from .records.conclusions import Comparison
 from .rows import Row, Series, by_shots, rows_of, series_title, subject_of
+from .sensitivity import of_subject
+from .sensitivity_words import answers_text, verdict
 from .values import JOIN, count, duration, percent, si, signed
 
 
@@ -31,6 +33,7 @@ def findings(report: SimulateReport) -> list[Finding]:
         *(finding for group in by_shots(rows).values() for finding in _Told(report, group).against_others()),
         *told.gains(),
         *_writes(rows),
+        *_energy_rankings(report),
         *break_even(report),
         *pool_fit(report),
         *_chip_loss(largest),
@@ -341,6 +344,14 @@ def break_even(report: SimulateReport) -> list[Finding]:
     if never:
         text += f" It is never paid back against {_listed(never)}."
     return [Finding("break-even", text)]
+
+
+def _energy_rankings(report: SimulateReport) -> Iterator[Finding]:
+    """Which adaptation takes less energy, and the first constant that would turn that."""
+    arrays = report.device.array.arrays_used
+    for ranking in of_subject(report):
+        text = " ".join(filter(None, (verdict(ranking, arrays), answers_text(ranking))))
+        yield Finding("energy ranking", text)
 
 
 def pool_fit(report: SimulateReport) -> list[Finding]:

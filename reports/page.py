@@ -10,6 +10,7 @@ from .findings import findings
 from .headlines import headlines
 from .records import LABELS, SimulateReport
 from .rows import by_shots, rows_of
+from .sensitivity import of_subject
 from .unknown import unknown_components, without
 from .values import duration, readable, si
 
@@ -70,6 +71,7 @@ def _context(report: SimulateReport, drawings: Mapping[str, Drawing]) -> dict[st
         "components": [(title, table) for title, table in parts if table is not None],
         "programming": tables.programming(report.programming),
         "break_even": tables.break_even(report.break_even),
+        "sensitivity": tables.sensitivity(of_subject(report), device.array.arrays_used),
         "ratios": tables.ratios(report.programming.write_read_ratio),
         "silicon": tables.silicon(report.device.area_square_meters),
         "runs": tables.runs(rows, colours),

@@ -20,6 +20,8 @@ from .rows import (
     seeds_in_words,
     series_title,
 )
+from .sensitivity import Ranking
+from .sensitivity_words import between_text, in_words, value_text
 from .unknown import without
 from .values import JOIN, Statistic, area, count, duration, percent, ratio, si, signed
 
@@ -271,6 +273,31 @@ def break_even(section: BreakEven | None) -> Table | None:
         ("against", "writes of a task", "of which first", "writes of a step", "tasks", "optimiser steps", "remark"),
         lines,
         frozenset({0, 6}),
+    )
+
+
+def sensitivity(rankings: Sequence[Ranking], arrays: int) -> Table | None:
+    """For each pair, the constants that would turn it, the nearest first."""
+    lines = [
+        [
+            Cell(f"{ranking.first} before {ranking.second}"),
+            Cell(in_words(turn)),
+            Cell(value_text(turn.now, turn.unit), turn.now),
+            Cell(f"{turn.side} {si(turn.at, turn.unit)}", turn.at),
+            Cell(between_text(turn), badge="inside" if turn.inside else ""),
+        ]
+        for ranking in rankings
+        for turn in ranking.turns
+        if turn.at is not None
+    ]
+    if not lines:
+        return None
+    return Table(
+        "Constants that would turn the order of two methods by the energy of an adaptation, each changed alone. Power "
+        f"that an array draws while it waits counts {arrays} times. Accuracies would stay as they are.",
+        ("order", "constant", "here", "turns", "sources give"),
+        lines,
+        frozenset({0, 1, 4}),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .manifest import Manifest
+from .start import NOT_KNOWN, is_digest
 from .state import CURRENT, OptimiserRecord, Snapshot
 
 _LIKE_THE_STATE = (
@@ -50,7 +51,8 @@ def _of_numbers(_manifest: Manifest, snapshot: Snapshot) -> str:
     for name, value in snapshot.header.results.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             return f"its result {name!r} is no number"
-    return ""
+    start = snapshot.header.start_sha256
+    return "" if start == NOT_KNOWN or is_digest(start) else "what it was trained from is no digest"
 
 
 def _of_replay(manifest: Manifest, snapshot: Snapshot) -> str:

@@ -33,6 +33,8 @@ SESSION_ENTRIES = (
     "session.intra_op.allow_spinning",
 )
 """What a bundle may tell onnxruntime: other entries have it write files, or load others than the bundle's."""
+MOST_RESERVED, MOST_TOKENS, MOST_SIDE = 100_000, 1 << 20, 8192
+"""No bundle has room for more classes, takes longer texts, or larger images (pixels on a side)."""
 _BYTES = 8 << 20
 _NUMBERS = 1 << 27
 """No manifest is longer, and no state has more numbers."""
@@ -98,7 +100,7 @@ class TokenizerInfo:
     """The tokenizer's file, the length at which texts are cut (special tokens counted), and the id used as padding."""
 
     file: str
-    max_tokens: Annotated[int, Within(1, 1 << 20)]
+    max_tokens: Annotated[int, Within(1, MOST_TOKENS)]
     pad_id: Annotated[int, Within(0, 1 << 31)] = 0
 
 
@@ -111,12 +113,12 @@ class ImageInfo:
     instead: training sees random crops of `side`, half of them mirrored, and everything else the middle.
     """
 
-    side: Annotated[int, Within(1, 8192)]
+    side: Annotated[int, Within(1, MOST_SIDE)]
     mean: tuple[Annotated[float, Within(-1000, 1000)], ...]
     deviation: tuple[Annotated[float, Within(1e-6, 1000)], ...]
     tokens: Annotated[int, Within(1, 1 << 20)]
     resample: Annotated[int, Within(0, 5)] = 3
-    crop_from: Annotated[int | None, Within(1, 8192)] = None
+    crop_from: Annotated[int | None, Within(1, MOST_SIDE)] = None
 
     @property
     def stored(self) -> int:
@@ -167,7 +169,7 @@ class Manifest:
     model: ModelInfo
     task: str
     labels: tuple[str, ...]
-    reserved_classes: Annotated[int, Within(0, 100_000)]
+    reserved_classes: Annotated[int, Within(0, MOST_RESERVED)]
     state: tuple[StateTensor, ...]
     l1_names: tuple[str, ...]
     recipe: Recipe

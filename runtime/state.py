@@ -25,6 +25,7 @@ from safetensors.numpy import load, save
 from ..inputs import NotJsonError, open_file, parse_json
 from .manifest import BundleError, Manifest
 from .schema import Within, build, plain
+from .start import NOT_KNOWN
 
 MAGIC = b"EDGESTA1"
 SCHEMA = "edge-adapt/state/1"
@@ -90,7 +91,8 @@ class Header:
 
     `counter` grows by one with every save; the slot with the larger one is the newer. `step` counts optimiser steps of
     the current state since export, `taught` names the reserved classes in use. `results` are figures about the current
-    state; `optimiser` belongs to a session that trains step by step, `run` to an unfinished run.
+    state; `optimiser` belongs to a session that trains step by step, `run` to an unfinished run. `start_sha256` is the
+    digest of the state that the training of the current one started from: as exported, imported or reset.
     """
 
     owner: Owner
@@ -104,6 +106,7 @@ class Header:
     run: RunRecord | None = None
     replay_seen: Count = 0
     mezo_rates: Mapping[str, float] = field(default_factory=dict)
+    start_sha256: str = NOT_KNOWN
     schema: str = SCHEMA
 
 

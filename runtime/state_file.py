@@ -2,7 +2,8 @@
 back into a bundle.
 
 A safetensors file with the tensors by name; as metadata the bundle it belongs to, its labels, the updates since export,
-and on how many examples the last run trained it, where one did.
+on how many examples the last run trained it, where one did, and the digests of the state and of the one that its
+training started from.
 """
 
 import struct
@@ -18,8 +19,9 @@ from ..errors import UsageError
 from ..inputs import json_text, near_file, parse_json, read_bytes
 from .fitting import misfit
 from .manifest import Manifest
+from .start import NOT_KNOWN, is_digest, state_digest
 from .state import CURRENT, Header, Snapshot, prefixed
-from .store import StateStore
+from .store import StateStore, same_state
 
 PAIRS = "mezo/"
 """Begins the names of tensors that tell how a state was trained, and are no part of it."""
@@ -29,14 +31,25 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True)
 class StateFile:
-    """What a file holds: a state of the bundle, the names of the classes in use, and on how many examples it was
-    trained, where the file says so.
+    """What a file holds: a state of the bundle, its digest, the names of the classes in use, and, where the file says
+    so, on how many examples it was trained. The snapshot's header has the digest of what it was trained from.
     """
 
     path: Path
     snapshot: Snapshot
     labels: tuple[str, ...]
     examples: int | None
+    digest: str
+
+    @property
+    def start(self) -> str:
+        """The digest of the state that its training started from; `NOT_KNOWN` in files of earlier versions."""
+        return self.snapshot.header.start_sha256
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is not just the state that training starts from."""
+        return self.digest != self.start
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -44,8 +57,16 @@ class StateFile:
         return self.snapshot.part(CURRENT)
 
 
-def metadata(manifest: Manifest, labels: tuple[str, ...], step: int, examples: int | None) -> dict[str, str]:
-    """The metadata of a file."""
+def metadata(
+    manifest: Manifest,
+    labels: tuple[str, ...],
+    state: Mapping[str, np.ndarray],
+    *,
+    start: str,
+    step: int,
+    examples: int | None,
+) -> dict[str, str]:
+    """The metadata of the file of a state; `start` is the digest of what it was trained from, or `NOT_KNOWN`."""
     found = {
         "bundle": manifest.manifest_sha256,
         "model": manifest.model.name,
@@ -53,8 +74,11 @@ def metadata(manifest: Manifest, labels: tuple[str, ...], step: int, examples: i
         "method": manifest.method,
         "labels": json_text(labels),
         "step": str(step),
+        "state_sha256": state_digest(state),
+        "start_sha256": start,
+        "examples": "" if examples is None else str(examples),
     }
-    return found if examples is None else found | {"examples": str(examples)}
+    return {name: text for name, text in found.items() if text}
 
 
 def examples_of(header: Header) -> int | None:
@@ -74,6 +98,7 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     told, tensors = _parsed(path, content)
     mine = manifest.manifest_sha256
     if "bundle" not in told:
+        _refuse_exported(path, tensors, store)
         raise UsageError(
             f"{path} does not say which bundle it is of; write one that does, with: edge-adapt state export BUNDLE FILE"
         )
@@ -87,12 +112,18 @@ def read_state_file(path: Path, store: StateStore) -> StateFile:
     known = len(manifest.labels)
     if labels[:known] != manifest.labels:
         raise UsageError(f"{path} is damaged: its labels are not those of the bundle")
-    header = Header(store.owner, step=_number(path, told, "step") or 0, taught=labels[known:])
+    header = Header(
+        store.owner, step=_number(path, told, "step") or 0, taught=labels[known:],
+        start_sha256=_digest(path, told, "start_sha256"),
+    )  # fmt: skip
     state = {name: value for name, value in tensors.items() if not name.startswith(PAIRS)}
     snapshot = Snapshot(header, prefixed(CURRENT, state))
     if problem := misfit(manifest, snapshot):
         raise UsageError(f"{path} holds no state of this bundle: {problem}")
-    return StateFile(path, snapshot, labels, _number(path, told, "examples"))
+    digest = state_digest(state)
+    if _digest(path, told, "state_sha256") not in (NOT_KNOWN, digest):
+        raise UsageError(f"{path} is damaged: its tensors are not those that were written; export the state again")
+    return StateFile(path, snapshot, labels, _number(path, told, "examples"), digest)
 
 
 def _content(path: Path, most_bytes: int) -> bytes:
@@ -123,6 +154,23 @@ def _labels(path: Path, text: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
         raise UsageError(f"{path} is damaged: its labels are no list of names")
     return tuple(found)
+
+
+def _refuse_exported(path: Path, tensors: Mapping[str, np.ndarray], store: StateStore) -> None:
+    """Raise `UsageError` where the tensors are those of the bundle's `initial.safetensors`."""
+    initial = store.initial()
+    if same_state(initial, Snapshot(initial.header, prefixed(CURRENT, tensors))):
+        raise UsageError(
+            f"{path} is the state as exported, which was never trained: there is nothing in it to merge, and "
+            f"`edge-adapt state reset {store.bundle}` makes it current"
+        )
+
+
+def _digest(path: Path, told: Mapping[str, str], name: str) -> str:
+    text = told.get(name, NOT_KNOWN)
+    if text == NOT_KNOWN or is_digest(text):
+        return text
+    raise UsageError(f"{path} is damaged: its {name} is {text[:40]!r}, which is no digest")
 
 
 def _number(path: Path, told: Mapping[str, str], name: str) -> int | None:

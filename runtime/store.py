@@ -21,6 +21,7 @@ from ..inputs import read_bytes
 from .files import DISK, TEMPORARY, Disk, Lock, require_folder, require_own_folder, write_durably
 from .fitting import misfit
 from .manifest import INITIAL_STATE, STATE_FOLDER, BundleError, Manifest
+from .start import NOT_KNOWN, state_digest
 from .state import CURRENT, DamagedStateError, Header, Owner, Snapshot, encode, prefixed, read_slot
 
 SLOTS = ("a", "b")
@@ -98,7 +99,7 @@ class StateStore:
         wanted = {tensor.name: tensor.shape for tensor in self.manifest.state}
         if {name: value.shape for name, value in tensors.items()} != wanted:
             raise BundleError(f"{self.bundle / INITIAL_STATE} does not hold the tensors that the manifest names")
-        return Snapshot(Header(self.owner), prefixed(CURRENT, tensors))
+        return Snapshot(Header(self.owner, start_sha256=state_digest(tensors)), prefixed(CURRENT, tensors))
 
     def views(self) -> list[SlotView]:
         """Both slots as they are now. Raises `UsageError` where the folder that they lie in is none."""
@@ -131,7 +132,7 @@ class StateStore:
                     "%s is damaged (%s); going on from the other slot, counter %d",
                     self.folder / view.name, view.problem, newest.header.counter,
                 )  # fmt: skip
-        return newest
+        return self._with_start(newest)
 
     def save(self, snapshot: Snapshot) -> Snapshot:
         """Make `snapshot` the newest state; returns it with the counter and time it was given.
@@ -212,12 +213,13 @@ class StateStore:
         return self.replace_current(current, Snapshot(replace(initial.header, note="reset"), initial.tensors))
 
     def take_over(self, given: Snapshot) -> Snapshot:
-        """Make a state from outside, one that fits, current."""
+        """Make a state from outside, one that fits, current; training starts from it."""
         try:
             current = self.read()
         except BundleError:
             current = None
-        return self.replace_current(current, Snapshot(replace(given.header, note="imported"), given.tensors))
+        header = replace(given.header, note="imported", start_sha256=state_digest(given.part(CURRENT)))
+        return self.replace_current(current, Snapshot(header, given.tensors))
 
     def replace_current(self, former: Snapshot | None, new: Snapshot) -> Snapshot:
         """Keep `former` in the history, then save `new`, then let the oldest of the history go.
@@ -254,6 +256,16 @@ class StateStore:
         if problem := misfit(self.manifest, snapshot):
             raise DamagedStateError(problem)
         return snapshot
+
+    def _with_start(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot; where it was saved before states named their start, and is the exported state, with that."""
+        if snapshot.header.start_sha256 != NOT_KNOWN or snapshot.header.step > 0:
+            return snapshot
+        initial = self.initial()
+        if not same_state(snapshot, initial):
+            return snapshot
+        header = replace(snapshot.header, start_sha256=initial.header.start_sha256)
+        return Snapshot(header, snapshot.tensors)
 
     @property
     def _history(self) -> Path:

@@ -338,6 +338,7 @@ class TrainingRun:
             results=self._results(),
             replay_seen=self.buffer.seen,
             mezo_rates=rates,
+            start_sha256=self.current.header.start_sha256,
         )
         self.store.replace_current(former, Snapshot(header, tensors))
 

@@ -17,7 +17,7 @@ from .effects import Acting, Held, acting_on
 from .effects.protocol import Kept
 from .fixed_point import FixedPoint, fixed_point
 from .ir_drop import ArrayWires, Place, sensed_of, word_lines
-from .mapping import Layout, checked_scale, integers, meant, scale_for, slice_gain
+from .mapping import Layout, Some, checked_scale, integers, meant, scale_for, slice_gain
 from .mismatch import Mismatch
 from .spares import with_spares
 from .writing import WriteLog
@@ -96,13 +96,16 @@ class CrossbarMatrix:
     # --- writing
     # -------------------------------------------------------------------------------------------------------------
 
-    def write(self, weight: np.ndarray, refresh: bool = False) -> WriteLog:
+    def write(self, weight: np.ndarray, refresh: bool = False, only: Some | None = None) -> WriteLog:
         """Program the matrix (out, in) and return the log of every cell's pulses, periphery included.
 
         The first write fixes the scale (unless given) and programs every cell from its erased state; where all weights
         that share a scale are zero it is 0, and a later write fixes it. A later write starts from the present
         conductance, aged as it is: cells whose target level is unchanged cost one verify read and no pulse; with
         `refresh` they too are brought back into tolerance if they have left it. Wear counts the cells that were pulsed.
+
+        `only`: some of the outputs or inputs, of a later write: the others are neither written nor looked at, whatever
+        `weight` has there.
         """
         cells = self.cells
         weight = np.asarray(weight, np.float32)
@@ -113,12 +116,19 @@ class CrossbarMatrix:
         wanted = integers(weight, self.scale, self.layout)
         old = None if self.baseline is None else meant(self.integers, self.scale, self.layout)
         first = not cells.deployed
-        everything = refresh or first
+        if only is not None:
+            chosen = np.zeros(wanted.shape, bool)
+            chosen[(slice(None), only.numbers) if only.axis == 0 else only.numbers] = True
+            wanted = np.where(chosen, wanted, cells.integers)
+        everything = (refresh and only is None) or first
         at = None if everything else changed(wanted, cells.integers)
+        if refresh and only is not None:
+            rows, outputs = np.nonzero(chosen)
+            at = rows, outputs
         # Looked up before anything changes: the cells that stay are verified at the conductance they have.
         mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
         log, before = cells.write(wanted, at)
-        log = turns.whole_log(log, chip=self.chip, layout=self.layout, at=at, mean_siemens=mean)
+        log = turns.whole_log(log, chip=self.chip, layout=self.layout, at=at, mean_siemens=mean, only=only)
         if first:
             log = with_spares(log, cells)
         self._at_times.clear()

@@ -58,6 +58,18 @@ class Real(NamedTuple):
         return y.new_empty(total, y.shape[1]).index_copy_(0, self.rows, y).index_fill_(0, self.padding, 0.0)
 
 
+class Piece(NamedTuple):
+    """Some ranks of a matrix, the rows (axis 0) or columns (axis 1) by number, and where they are in arrays of their
+    own: `cells` names these, `places` are their rows or columns, of `size`. What else is there counts for nothing.
+    """
+
+    cells: str
+    axis: int
+    ranks: np.ndarray
+    places: np.ndarray
+    size: int
+
+
 class TorchProducts(Products):
     """The products of a read by torch: of whole numbers where they are exact (`arithmetic` measures it), and else in
     float32, all full tiles of a slice at once, on as many threads as torch uses.
@@ -158,6 +170,7 @@ class ChipReader(PaddingReader):
 
     Padding is never driven, and nothing is charged for it. `bypass` names the matrices that are held digitally at
     present, and read exactly: those that are trained before they are written. Whoever names them charges their work.
+    `pieces` names the matrices of which only some ranks are in cells, and where; the others read as zero.
 
     A matrix that is neither on the chip nor in `bypass` raises `EdgeAdaptError`: no product is exact and free.
     """
@@ -167,15 +180,37 @@ class ChipReader(PaddingReader):
         self.chip_model = chip_model
         chip_model.products = TorchProducts()
         self.bypass: frozenset[str] = frozenset()
+        self.pieces: dict[str, tuple[Piece, ...]] = {}
         self._last: tuple[Tensor, int, Real, Tensor] | None = None
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         if name in self.bypass:
             return torch.nn.functional.linear(x, weight)
+        if name in self.pieces:
+            parts = [self._read_piece(piece, x, weight) for piece in self.pieces[name]]
+            return sum(parts[1:], parts[0]) if parts else x.new_zeros(*x.shape[:-1], len(weight))
         if name not in self.chip_model:
             raise EdgeAdaptError(self._undeclared(name))
+        return self._read(name, x, weight)
+
+    def _read(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         flat, real = self._flat(x)
         return _CrossbarRead.apply(flat, weight, self, name, real).reshape(*x.shape[:-1], -1)
+
+    def _read_piece(self, piece: Piece, x: Tensor, weight: Tensor) -> Tensor:
+        """What some ranks of a matrix (out, in) give: zero for the other outputs, or of the other inputs nothing."""
+        ranks, places = torch.from_numpy(piece.ranks), torch.from_numpy(piece.places)
+        gathered = weight.index_select(piece.axis, ranks)
+        if piece.size > len(ranks):  # beside them are ranks that no longer count
+            extents = [piece.size, gathered.shape[1]] if piece.axis == 0 else [gathered.shape[0], piece.size]
+            gathered = gathered.new_zeros(extents).index_copy(piece.axis, places, gathered)
+        if piece.axis == 0:
+            y = self._read(piece.cells, x, gathered).index_select(-1, places)
+            return y.new_zeros(*y.shape[:-1], len(weight)).index_copy(-1, ranks, y)
+        driven = x.index_select(-1, ranks)
+        if piece.size > len(ranks):
+            driven = driven.new_zeros(*x.shape[:-1], piece.size).index_copy(-1, places, driven)
+        return self._read(piece.cells, driven, gathered)
 
     def _undeclared(self, name: str) -> str:
         return (
@@ -186,7 +221,7 @@ class ChipReader(PaddingReader):
 
     @property
     def _known(self) -> list[str]:
-        return sorted({*self.chip_model.names, *self.bypass})
+        return sorted({*self.chip_model.names, *self.bypass, *self.pieces})
 
     def driven(self, x: Tensor, real: Real) -> Tensor:
         """The real ones of the vectors x. Matrices side by side (query, key, value) are driven by the same ones, which

@@ -25,6 +25,7 @@ from .arguments import (
 from .arrays import CrossbarMatrix
 from .counting import input_cycles, read_events, write_events
 from .driven import Driven
+from .mapping import Some
 from .products import Products
 from .reading import Ranges, Reader
 from .writing import WriteLog, WriteSum, require_programmable
@@ -105,11 +106,13 @@ class ProgrammedModel(Shown):
         self._written.add(log)
         return log
 
-    def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False) -> WriteLog:
+    def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False, only: Some | None = None) -> WriteLog:
         """Write a matrix again over what is there. Counted in `counts`.
 
         Only cells whose target level changed get pulses; with `refresh` also those that have left their tolerance
-        since. Raises UsageError for a matrix that a fork shares: fork with its name in `own`.
+        since. `only`: some of the outputs or inputs are written; the others are not even looked at, and `weight` holds
+        there what it held before. Rotated inputs are mixed: all of them are written then. Raises UsageError for a
+        matrix that a fork shares: fork with its name in `own`.
         """
         if name in self._shared:
             raise UsageError(
@@ -120,7 +123,9 @@ class ProgrammedModel(Shown):
         if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
             raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
         self._driven.look(name, matrix)
-        log = self._with_rotation(matrix.write(self.as_written(array), refresh), matrix)
+        part = None if only is not None and only.axis and rotation.additions(self.chip, array.shape[1]) else only
+        rows = len(part.numbers) if part is not None and part.axis == 0 else None
+        log = self._with_rotation(matrix.write(self.as_written(array), refresh, part), matrix, rows)
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
         self.count_write(log)
@@ -132,8 +137,9 @@ class ProgrammedModel(Shown):
         """A matrix (out, in) as its cells are to hold it: rotated, if the chip's mapping says so."""
         return rotation.rotated(self.chip, np.asarray(weight, np.float32))
 
-    def _with_rotation(self, log: WriteLog, matrix: CrossbarMatrix) -> WriteLog:
-        adds = matrix.layout.outputs * rotation.additions(self.chip, matrix.layout.inputs)
+    def _with_rotation(self, log: WriteLog, matrix: CrossbarMatrix, rows: int | None = None) -> WriteLog:
+        """The log with the additions that rotate so many rows of a matrix, None for all."""
+        adds = (matrix.layout.outputs if rows is None else rows) * rotation.additions(self.chip, matrix.layout.inputs)
         if not adds:
             return log
         p = self.chip.periphery
@@ -304,11 +310,11 @@ class ProgrammedModel(Shown):
     def _sample(self, name: str, matrix: CrossbarMatrix, x: np.ndarray) -> np.ndarray:
         """An exact product; some of its inputs are kept."""
         assert self._samples is not None
-        kept = sum(len(s) for s in self._samples.setdefault(name, []))
         step = max(1, len(x) // CALIBRATION_VECTORS)
         applied = rotation.rotated(self.chip, x)
-        if kept < CALIBRATION_VECTORS:
-            self._samples[name].append(applied[::step][: CALIBRATION_VECTORS - kept].copy())
+        kept = self._samples.setdefault(name, [])
+        if len(kept) < CALIBRATION_VECTORS:
+            kept.append(applied[::step][:CALIBRATION_VECTORS].copy())
         if self.fidelity == "ideal":
             return self.products.multiply(x, self._ideal[name].T)
         return matrix.product(applied, self.products.multiply)
@@ -386,7 +392,10 @@ class ProgrammedModel(Shown):
         finally:
             self._samples = None
         for name, kept in samples.items():
-            self._calibrate(name, self.matrix(name), np.concatenate(kept))
+            # A matrix that is read several times, with different inputs each time, is set for all of them.
+            share = -(-CALIBRATION_VECTORS // len(kept))
+            few = [one[:: max(1, len(one) // share)][:share] for one in kept]
+            self._calibrate(name, self.matrix(name), np.concatenate(few))
 
 
 def program(

@@ -5,7 +5,9 @@ printed with its sources (`reports.explain`). What the chip file does not know c
 `CostTable.unknown`.
 """
 
+import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,13 +116,24 @@ def described(chip: Chip) -> list[dict[str, Any]]:
             "unit": c.unit,
             "formula": c.formula,
             "part": "write" if c.write else "use",
-            "numbers": [
-                {"key": rows[name]["key"], **{k: rows[name][k] for k in ("text", "source", "status", "note")}}
-                for name in c.numbers
-            ],
+            "numbers": [_number(rows[name], power) for name, power in itertools.zip_longest(c.numbers, c.powers)],
+            "published": _number(rows[c.published], None) if c.published else None,
         }
         for c in CostTable.of(chip).costs
     ]
+
+
+def _number(row: Mapping[str, Any], power: int | None) -> dict[str, Any]:
+    """A number of the chip file as plain data. Only what is a number has a value here."""
+    value, between = row["value"], row["range"]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {
+        "key": row["key"],
+        **{k: row[k] for k in ("meaning", "text", "source", "status", "note", "unit")},
+        "value": value if number else None,
+        "power": power,
+        "range": None if between is None else {k: between[k] for k in ("low", "high", "source", "note")},
+    }
 
 
 def _sum_known(*values: float | None) -> float | None:

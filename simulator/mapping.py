@@ -13,6 +13,7 @@ Word lines are inputs; the cells of one output (polarities x slices) are neighbo
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,13 @@ PLUS, MINUS = 0, 1
 SAMPLE = 256  # cells of each level
 CLIPPING = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 BITS_MOST = 24  # of a weight: the tables of the mapping have an entry for each number
+
+
+class Some(NamedTuple):
+    """Some of the outputs (axis 0) or of the inputs (axis 1) of a matrix, by number."""
+
+    axis: int
+    numbers: np.ndarray
 
 
 @dataclass(frozen=True)

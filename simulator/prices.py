@@ -1,6 +1,7 @@
 """What each kind of event costs on a chip: the formulas, and the numbers of the chip file that they are made of."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ class Cost:
     quantity: "energy", "time" or "area"; component: the part of the breakdown it belongs to; event: what it is, in
     words; counts: the fields of `EventCounts` that add up to its number; tally: the field that holds its joules, where
     they were summed event by event; value: of one event; numbers: the attributes of the chip that `formula` is made of,
-    as keys of its provenance; write: whether the event belongs to writing cells.
+    as keys of its provenance; powers: with which power of each the value goes, where it is a product of them; write:
+    whether the event belongs to writing cells; published: the number that says what others found for it.
 
     Two of number, value and tally are known, and the third follows.
     """
@@ -39,7 +41,9 @@ class Cost:
     unit: str = "J"
     formula: str = ""
     numbers: tuple[str, ...] = ()
+    powers: tuple[int, ...] = ()
     write: bool = False
+    published: str = ""
 
     def product(self, counts: Mapping[str, float]) -> Product:
         """Number, value and total of the event for counts by field name."""
@@ -50,6 +54,9 @@ class Cost:
         if self.counts:
             return Product(events, total / events if events else None, total)
         return Product(total / self.value if self.value else 0.0, self.value, total)
+
+
+_PUBLISHED = "cell.write_energy_published_joules"
 
 
 def all_costs(chip: Chip) -> tuple[Cost, ...]:
@@ -92,8 +99,11 @@ def _energy(
 ) -> Cost:
     """The cost of an event that is the product of numbers of the chip; a factor named twice is squared."""
     fields = (counts,) if isinstance(counts, str) else counts
-    value, names = _product(chip, *factors), tuple(dict.fromkeys(factors))
-    return Cost("energy", component, event, fields, value=value, formula=formula, numbers=names, **options)
+    value, powers = _product(chip, *factors), Counter(factors)
+    return Cost(
+        "energy", component, event, fields, value=value, formula=formula,
+        numbers=tuple(powers), powers=tuple(powers.values()), **options,
+    )  # fmt: skip
 
 
 def _cells(chip: Chip) -> tuple[Cost, ...]:
@@ -127,7 +137,7 @@ def _pulses(chip: Chip) -> tuple[Cost, ...]:
         fixed = [
             _energy(
                 chip, part, f"{side.upper()} pulses", f"{side}_pulses", "energy of a pulse",
-                f"cell.{side}_energy_joules", write=True,
+                f"cell.{side}_energy_joules", write=True, published=_PUBLISHED,
             )
             for side in sides
         ]  # fmt: skip
@@ -138,6 +148,7 @@ def _pulses(chip: Chip) -> tuple[Cost, ...]:
         "energy", part, "SET and RESET pulses", ("set_pulses", "reset_pulses"), tally="pulse_joules",
         formula="mean of (voltage + steps)² × G × pulse time, pulse by pulse",
         numbers=tuple(name for name in names if chip_number(chip, name) is not None), write=True,
+        published=_PUBLISHED,
     )  # fmt: skip
     return (mean, line)
 
@@ -190,7 +201,7 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     def time(
         component: str, event: str, count: str, value: float, formula: str, *numbers: str, write: bool = False
     ) -> Cost:
-        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, write)
+        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, write=write)
 
     return (
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),

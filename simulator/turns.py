@@ -11,18 +11,19 @@ import numpy as np
 
 from ..devices import Chip
 from .counting import WriteTimes, write_times
-from .mapping import Layout
+from .mapping import Layout, Some
 from .writing import WriteLog
 
 
 def whole_log(
-    log: WriteLog, *, chip: Chip, layout: Layout, at: tuple[np.ndarray, np.ndarray] | None, mean_siemens: float
-) -> WriteLog:
-    """The log of the written cells (all, or those `at` some weights), extended to the whole matrix: verify reads of the
-    others, whose mean conductance is `mean_siemens`, conversions, and time.
+    log: WriteLog, *, chip: Chip, layout: Layout, at: tuple[np.ndarray, np.ndarray] | None, mean_siemens: float,
+    only: Some | None = None,
+) -> WriteLog:  # fmt: skip
+    """The log of the written cells (all, or those `at` some weights), extended to the whole matrix, or to `only` some
+    of its lines: verify reads of the others, whose mean conductance is `mean_siemens`, conversions, and time.
     """
     p, cell = chip.periphery, chip.cell
-    others = layout.cells - log.pulses.size
+    others = cells_of(layout, only) - log.pulses.size
     verify_joules = log.verify_joules
     if others:
         verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean_siemens
@@ -34,7 +35,7 @@ def whole_log(
     pulses = pulse_turns(slowest, layout, times)
     pulsed = queue(pulses, times.arrays)
     # One look at each group before its pulses, and one after each.
-    verified = queue(pulses + groups(layout, times), times.arrays)
+    verified = queue(pulses + groups(layout, times, only), times.arrays)
     return dataclasses.replace(
         log,
         verify_joules=verify_joules,
@@ -55,10 +56,22 @@ def queue(turns: np.ndarray, arrays: int) -> int:
     return max(int(turns.max(initial=0)), shared)
 
 
-def groups(layout: Layout, times: WriteTimes) -> np.ndarray:
+def cells_of(layout: Layout, only: Some | None) -> int:
+    """Cells of a matrix, or of `only` some of its outputs or inputs; references belong to the inputs."""
+    if only is None:
+        return layout.cells
+    return layout.cells_per_weight * len(only.numbers) * (layout.sensed if only.axis else layout.inputs)
+
+
+def groups(layout: Layout, times: WriteTimes, only: Some | None = None) -> np.ndarray:
     """Groups of cells that are written one after another in each array, (row_tiles, column_tiles)."""
     rows = np.minimum(layout.rows, layout.inputs - np.arange(layout.row_tiles) * layout.rows)
-    weights = np.bincount(layout.array_of_output(), minlength=layout.column_tiles)
+    array = layout.array_of_output()
+    if only is not None and only.axis:
+        rows = np.bincount(only.numbers // layout.rows, minlength=layout.row_tiles)
+    elif only is not None:
+        array = array[only.numbers]
+    weights = np.bincount(array, minlength=layout.column_tiles)
     group, pieces = _group(layout, times)
     return rows[:, None] * (-(-weights // group) * pieces)
 

@@ -23,7 +23,8 @@ from .config import SimulateConfig
 from .parts import AS_IT_IS
 from .progress import Estimate, Progress, Work
 from .simulate import simulate
-from .workbench import Variant, choose_variants, require_trainer
+from .variants import Variant, choose_variants
+from .workbench import require_trainer
 
 _UNITS = 1000  # of progress, a simulation
 

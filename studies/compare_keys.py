@@ -16,7 +16,7 @@ from ..workloads.task import Task
 from ..workloads.tasks import load_task
 from . import inputs
 from .config import SimulateConfig
-from .workbench import choose_variants
+from .variants import choose_variants
 
 SCHEMA = "edge-adapt/compare-cell/2"
 PLACES = ("device", "model", "task", "pool")  # options that name inputs: contents stand for them, not names and places

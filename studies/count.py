@@ -191,6 +191,9 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     batches = Passes() if head_only else Passes.of(seen, length, steps)
     starts, by_gradient = head_only or not plan.keep_head, optimiser.by_gradient
     once = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts or plan.cached else Passes()
+    if steps:  # hooks look at the examples first
+        looked = Passes.of(examples, length, math.ceil(examples / (config.batch_size or recipe.batch_size)))
+        batches = batches.plus(looked, sum(hook.start_passes for hook in recipe.hooks))
     only, both = (Passes(), batches) if by_gradient else (Passes().plus(batches, passes), Passes())
     stored = (only, both) if plan.cached else (Passes(), Passes())
     forward, trained = (once, Passes()) if plan.cached else (once.plus(only, 1), both)
@@ -198,12 +201,14 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
         plan, plan.head, forward, trained, steps,
         seen * max(1, passes) if head_only else 0, by_gradient, stored if plan.cached else None,
     )  # fmt: skip
+    if steps:
+        counts.digital_macs += sum(hook.start_macs(plan, examples * length) for hook in recipe.hooks)
     if starts:
         counts.digital_macs += HEADS[plan.head_kind].start_macs(examples, *plan.head, recipe)
     # As in `trial`: a move along a direction reads where the step began and writes the numbers that are looked at.
-    changes = optimiser.changes(plan.directions)
+    changes = all_changes(plan, steps)
     still, moving = plan.state_numbers - plan.moving_numbers, plan.moving_numbers
-    counts.sram_bytes += 2 * NUMBER_BYTES * steps * (moving * (changes - 1) - still)
+    counts.sram_bytes += 2 * NUMBER_BYTES * (moving * (changes - steps) - steps * still)
     matrices, added = plan.matrices, plan.extra_tokens
     vectors = [size.tokens + added * size.sequences for size in (forward, trained)]
     counts.add(counter.reads([matrices[name] for name in plan.read_in_training], sum(vectors)))
@@ -213,13 +218,12 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     late = [matrices[name] for name in plan.late_read]
     counts.add(counter.reads(late, plan.late_tokens * (forward.sequences + trained.sequences)))
     counts.add(counter.reads(late, plan.late_tokens * trained.sequences, transposed=True))
-    rewritten = [matrices[name] for name in plan.rewritten]
+    new = [matrices[name] for name in plan.rewritten if name in plan.extra]
+    programmed = [matrices[name] for name in plan.rewritten if name not in plan.extra]
     if plan.placement is Placement.NVM_STEP:
-        new = [matrices[name] for name in plan.rewritten if name in plan.extra]
-        counts.add(counter.programming(new)).add(counter.steps(rewritten, steps * changes))
+        counts.add(counter.programming(new)).add(counter.steps([*new, *programmed], changes))
     elif plan.placement is Placement.NVM_TASK:
-        fresh = plan.rewritten and plan.rewritten[0] in plan.extra
-        counts.add(counter.programming(rewritten) if fresh else counter.steps(rewritten, 1))
+        counts.add(counter.programming(new)).add(counter.steps(programmed, 1))
     return counts, steps
 
 
@@ -242,7 +246,8 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
     behind = method.side.behind if method.side else ()
     # A late token is behind the others in both halves of the last block.
-    line = max(busiest, reads_in_line(shape, driven, method.adapted, behind)) + 2 * method.late_tokens
+    in_line = reads_in_line(shape, driven, method.adapted, method.read_again, behind)
+    line = max(busiest, in_line) + 2 * method.late_tokens
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
@@ -278,13 +283,18 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     )
 
 
+def all_changes(plan: Plan, steps: int) -> int:
+    """How often a training of so many steps changes the trained numbers."""
+    last = sum(hook.last_changes(plan) for hook in plan.recipe.hooks) if steps else 0
+    return steps * plan.recipe.optimiser.changes(plan.directions) + last
+
+
 def max_writes(method: Plan, steps: int) -> int:
     """The most writes that one cell can get in one adaptation."""
     if not method.rewritten:
         return 0
     first = int(any(name in method.extra for name in method.rewritten))
-    changes = steps * method.recipe.optimiser.changes(method.directions)
-    return first + changes if method.placement is Placement.NVM_STEP else 1
+    return first + all_changes(method, steps) if method.placement is Placement.NVM_STEP else 1
 
 
 def programming(counter: Counter, backbone: Mapping[str, Matrix], once: Mapping[str, Matrix]) -> CountedProgramming:
@@ -321,7 +331,7 @@ def _note(method: Plan, config: CountConfig) -> str:
             f"at every step {100 * config.changed_share:g} % of the weights move to a neighbouring value"
             + (": an upper bound" if config.changed_share == 1.0 else "")
         )  # fmt: skip
-    if method.placement is Placement.NVM_TASK and method.rewritten and method.rewritten[0] in method.backbone:
+    if method.placement is Placement.NVM_TASK and set(method.rewritten) & set(method.backbone):
         return f"{100 * config.changed_share:g} % of the weights move to a neighbouring value"
     return ""
 

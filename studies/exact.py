@@ -11,7 +11,8 @@ from ..simulator.autograd import ExactReader
 from ..workloads.task import Example
 from .encoding import Encoded, Graded
 from .pool_check import folds
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 
 @dataclass

@@ -11,7 +11,8 @@ from ..methods.placement import BackwardNeed
 from ..methods.recipes import Recipe
 from ..workloads.task import VALIDATION_SHARE
 from .progress import Work
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 PROGRAMMING, WIRES, TRAINING, TESTING, EXACT = "programming", "wires", "training", "testing", "exact weights"
 

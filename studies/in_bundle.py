@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..exporters.bundle import ExportConfig, fill, require_single_texts, trace
+from ..exporters.bundle import fill, trace
+from ..exporters.config import ExportConfig, require_single_texts
 from ..methods import Adaptation
 from ..runtime import Session
 from ..runtime.model import Labelled
@@ -16,7 +17,8 @@ from ..runtime.state import CURRENT
 from ..runtime.training import TrainingRun
 from ..workloads.images import Images
 from .encoding import Encoded
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 
 def answers_of_bundle(

@@ -26,7 +26,7 @@ from ..workloads.pools import Pool
 from ..workloads.task import Example, Task
 
 if TYPE_CHECKING:
-    from .workbench import Variant
+    from .variants import Variant
 
 DECIDING = ("numpy", "torch", "numba", "transformers", "tokenizers", "safetensors")
 """Packages whose versions may change a result; those of pictures and bundles come with `versions_that_decide`."""

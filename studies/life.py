@@ -17,8 +17,9 @@ from .encoding import Encoded, Graded
 from .exact import ExactResult, test_exactly
 from .progress import Progress
 from .trial import ChipTrial, Cost, reads_backbone_alone
+from .variants import Variant
 from .wiring import prepare_wires
-from .workbench import Variant, Workbench
+from .workbench import Workbench
 
 
 @dataclass
@@ -130,9 +131,14 @@ def trains_without_chip(variant: Variant) -> bool:
     return variant.placement is Placement.NVM_TASK and variant.method.backward_need is BackwardNeed.FULL
 
 
+def takes_over(variant: Variant) -> bool:
+    """Whether a variant needs no training of its own where the method is also trained digitally."""
+    return variant.placement is Placement.NVM_TASK and variant.method.shares_training
+
+
 def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | None:
     """The trial of the same method with its matrices held digitally, whose training an NVM_TASK variant shares."""
-    if variant.placement is not Placement.NVM_TASK:
+    if not takes_over(variant):
         return None
     twins = [r for r in results if r.variant == Variant(variant.method, Placement.DIGITAL)]
     return twins[0].trial if twins else None

@@ -45,10 +45,15 @@ class MethodSettings:
 
         One that is the start of another has that one's options, but for the recipe.
         """
-        method = get_method(name).image_form() if images else get_method(name)
+        method = shipped(name, images)
         shared = self._by_method.get(method.untrained, {}) if method.untrained else {}
         shared = {key: text for key, text in shared.items() if not key.startswith(RECIPE)}
         return with_settings(method, self._for_all | shared | self._by_method.get(method.name, {}))
+
+
+def shipped(name: str, images: bool) -> Method:
+    """A registered method with its recipe for texts, or for images."""
+    return get_method(name).image_form() if images else get_method(name)
 
 
 def require_readable(methods: Iterable[Method]) -> None:

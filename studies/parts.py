@@ -19,13 +19,14 @@ from . import expected
 from .chips import Chips, facts
 from .encoding import Encoded
 from .exact import ExactResult, cross_validated, run_exact
-from .life import groups, live, shorter, trains_without_chip
+from .life import groups, live, shorter, takes_over, trains_without_chip
 from .pool_check import checked
 from .progress import Progress
 from .records import record
 from .trial import ChipTrial
+from .variants import Variant
 from .wiring import prepare_wires
-from .workbench import Variant, Workbench
+from .workbench import Workbench
 
 AS_IT_IS = Method.start
 """The method that leaves the model as it is: what others are before they adapt."""
@@ -94,8 +95,7 @@ class ChipPart(Part):
 
     def reads(self, bench: Workbench) -> dict[str, float]:
         variants = self.chosen(bench)
-        twins = [Variant(v.method, Placement.DIGITAL) in variants[:n] and v.placement is Placement.NVM_TASK
-                 for n, v in enumerate(variants)]  # fmt: skip
+        twins = [Variant(v.method, Placement.DIGITAL) in variants[:n] and takes_over(v) for n, v in enumerate(variants)]
         config = bench.config
         again = [v for v in variants if config.adapts_again(v.method.name)]
         trained = sum(

@@ -11,7 +11,8 @@ from ..simulator.costs import Breakdown
 from ..simulator.counting import input_cycles
 from . import amortise
 from .life import ChipResult
-from .workbench import Variant, Workbench
+from .variants import Variant
+from .workbench import Workbench
 
 
 class _Priced(NamedTuple):
@@ -51,7 +52,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
         cells_written=cost.cells_written,
         initial_cells_written=cost.initial_cells_written,
-        cells_in_placement=_cells_held(result),
+        cells_in_placement=result.trial.cells.cells,
         accuracy_chip=result.adapted.score,
         accuracy_drifted=result.drifted.score,
         accuracy_readapted=result.readapted.score if result.readapted else None,
@@ -87,12 +88,6 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         label="simulated",
         note=_note(result.variant, cost.forward_passes > 0),
     )
-
-
-def _cells_held(result: ChipResult) -> int:
-    """Cells that the trained matrices occupy."""
-    model = result.trial.model
-    return sum(model.matrix(n).layout.cells for n in result.trial.trained_cells if n in model)
 
 
 def _prices(

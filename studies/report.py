@@ -30,6 +30,7 @@ from . import amortise, inputs
 from .chips import facts
 from .device_record import chip_references, device_record
 from .environment import environment, results_digest
+from .method_settings import shipped
 from .raw_pixels import raw_pixels
 from .wiring import wire_message
 from .workbench import Workbench
@@ -242,6 +243,22 @@ def references(chip: Chip, bench: Workbench) -> list[Reference]:
     ]  # fmt: skip
 
 
+def told_of_recipes(bench: Workbench) -> list[str]:
+    """Which methods may do better than they are shown, because nobody has searched for their recipe. Those that were
+    given another one are left out.
+    """
+    images = bench.task.kind == "image"
+    ran = {variant.method.name: variant.method for variant in bench.variants}.values()
+    usual = [m for m in ran if m.recipe.learning_rates and m.recipe == shipped(m.name, images).recipe]
+    if names := [m.name for m in usual if not (m.for_images if images else m.searched)]:
+        of = "images" if images else "texts"
+        return [
+            f"{', '.join(names)}: nobody has searched for a recipe for {of} yet, and a better one may answer better; "
+            "methods with a searched recipe have that advantage"
+        ]
+    return []
+
+
 def unusual_strategies(bench: Workbench) -> dict[Strategy, list[str]]:
     """How methods were trained other than usual, each with the names of those that were."""
     found: dict[Strategy, list[str]] = {}
@@ -297,6 +314,7 @@ def told_of_runs(bench: Workbench) -> list[str]:
         f"{', '.join(names)}: trained with the {strategy.kind} {strategy.words}"
         for strategy, names in unusual_strategies(bench).items()
     ]
+    notes += told_of_recipes(bench)
     if len(sets) > 1 and len({test.numbers for test in sets}) == 1:
         notes.append(
             f"all {len(sets)} runs share the same {len(sets[0].numbers)} test examples: the task has too few for sets "

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from ..simulator.mapping import Layout
 from ..workloads.batches import batches
 from .digital import inference_events, training_events, training_memory_bytes
 from .encoding import Encoded, Graded
-from .workbench import Variant, Workbench
+from .trained_cells import TrainedCells
+from .variants import Variant
+from .workbench import Workbench
 
 CALIBRATION_EXAMPLES = 16
 # The trained state grows from zero: the converters' ranges follow it after these optimiser steps.
@@ -76,13 +79,15 @@ class ChipTrial:
         title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
         self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
         self.reader = ChipReader(self.model)
-        self.reader.bypass = self._unwritten()
+        self.cells = TrainedCells(self.model, self.reader, self.trained_cells)
+        self.reader.bypass = self.cells.unwritten
         self.adaptation.use(self.reader)
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
+        self._initial = EventCounts(), 0
 
     def deploy(self, data: Encoded) -> None:
         """Set the converters' ranges for the task's examples."""
@@ -94,26 +99,31 @@ class ChipTrial:
         Their range is wide enough for the training: AdamW moves a weight by about its rate a step, half the sum of all
         rates is allowed for.
         """
-        new = [name for name in self.trained_cells if name not in self.model]
-        for name in new:
-            self.model.count_write(self.model.add(name, self._value(name), self._range(name, data, recipe)))
-        self.reader.bypass = self._unwritten()
-        if new:
-            self.calibrate(data)
+        new, kept = self.cells.unwritten, self.adaptation.kept_ranks(gated=False)
+        if not new:
+            return
+        before, total = dataclasses.replace(self.model.counts), self._total_writes()
+        for name in (name for name in self.trained_cells if name in new):
+            scale = partial(self._range, name, examples=len(data.ids), recipe=recipe)
+            self.cells.write(name, self._value(name), kept.get(name), scale=scale)
+        self.reader.bypass = self.cells.unwritten
+        self._initial = self.model.counts.minus(before), self._grown(total)
+        self.calibrate(data)
 
-    def _range(self, name: str, data: Encoded, recipe: Recipe) -> np.ndarray:
+    def _range(self, name: str, written: np.ndarray, examples: int, recipe: Recipe) -> np.ndarray:
+        """The range (row_tiles, out) of a matrix whose first values (out, in) these are."""
         group = next(g for g, names in self.adaptation.groups.items() if name in names)
-        steps = recipe.schedule(len(data.ids)).steps
+        steps = recipe.schedule(examples).steps
         # The rate falls linearly to zero: its sum over the steps is half the peak rate times the steps.
         travel = 0.5 * recipe.learning_rates[group] * steps / 2 + recipe.optimiser.reach
-        value = self.model.as_written(self._value(name))
+        value = self.model.as_written(written)
         if self.bench.chip.array.rotation != "none":
             travel *= 3.0  # of mixtures of weights, whose steps add up like random signs
         layout = Layout.of(self.bench.chip, value.shape)
         return np.full((layout.row_tiles, layout.outputs), float(np.abs(value).max()) + travel, np.float32)
 
     def _value(self, name: str) -> np.ndarray:
-        return self.adaptation.cell_tensors[name].detach().numpy()
+        return self.adaptation.held(name).numpy()
 
     def calibrate(self, data: Encoded) -> None:
         """Set the converters' ranges from a few examples; done at deployment and as the state grows, not charged."""
@@ -138,9 +148,11 @@ class ChipTrial:
         """
         before = dataclasses.replace(self.model.counts)
         total_before, writes_before = self._total_writes(), self._writes()
-        if self.variant.placement is Placement.NVM_STEP:
-            self._write_initial(data, recipe)
-        initial_counts, initial_cells = self.model.counts.minus(before), self._grown(total_before)
+        self._initial = EventCounts(), 0
+        in_cells = self.variant.placement is Placement.NVM_STEP
+        write_first = partial(self._write_initial, data, recipe) if in_cells else None
+        if write_first and not any(hook.before_first_write for hook in recipe.hooks):
+            write_first()
         if as_in is not None:
             assert as_in.last_log is not None and as_in.last_counts is not None
             self.adaptation.load_state_dict(as_in.adaptation.state_dict())
@@ -151,8 +163,10 @@ class ChipTrial:
                 log = train(
                     self.adaptation, data.ids, data.labels, self._rng, recipe=recipe,
                     on_step=lambda step: self._after_step(step, data, on_step), on_change=self._after_change,
-                    again=again,
+                    on_start=write_first, again=again,
                 )  # fmt: skip
+        if write_first:
+            write_first()  # where there was no step
         self.last_log, self.last_counts = log, self.model.counts.minus(before)
         if self.variant.placement is Placement.NVM_TASK:
             self._write_task(refresh=again)
@@ -161,7 +175,7 @@ class ChipTrial:
         cost.memory_bytes = self._memory_bytes(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = self._grown(total_before)
-        cost.initial_counts, cost.initial_cells_written = initial_counts, initial_cells
+        cost.initial_counts, cost.initial_cells_written = self._initial
         grown = (after - writes_before.get(name, 0) for name, after in self._writes().items())
         cost.writes_max = max((int(more.max()) for more in grown), default=0)
         return cost
@@ -173,17 +187,17 @@ class ChipTrial:
         try:
             yield
         finally:
-            self.reader.bypass = self._unwritten()
-
-    def _unwritten(self) -> frozenset[str]:
-        """The trained matrices whose cells have not been written yet: they are still held digitally."""
-        return frozenset(name for name in self.trained_cells if name not in self.model)
+            self.reader.bypass = self.cells.unwritten
 
     def _after_change(self) -> None:
-        """What follows a change of the trained numbers: those that live in cells are rewritten."""
-        if self.variant.placement is Placement.NVM_STEP:
-            for name in self.trained_cells:
-                self.model.rewrite(name, self._value(name))
+        """What follows a change of the trained numbers: those that live in cells are rewritten, but for the ranks that
+        are given up. A rank whose gate is zero at present is left as it is: what its cells hold does not matter.
+        """
+        if self.variant.placement is not Placement.NVM_STEP or self.cells.unwritten:
+            return
+        kept, open_now = (self.adaptation.kept_ranks(gated) for gated in (False, True))
+        for name in self.trained_cells:
+            self.cells.write(name, self._value(name), kept.get(name), open_now.get(name))
 
     def _after_step(self, step: int, data: Encoded, on_step: Callable[[int], None] | None) -> None:
         """What follows an optimiser step: now and then the converters' ranges follow the state."""
@@ -193,17 +207,17 @@ class ChipTrial:
             self.calibrate(data)
 
     def _write_task(self, refresh: bool) -> None:
-        """Write the trained matrices to their cells: over what is there, or into erased cells the first time."""
+        """Write the trained matrices to their cells: over what is there, or into erased cells the first time. Ranks
+        that are given up, or whose gate is zero, are left out.
+        """
+        kept = self.adaptation.kept_ranks(gated=True)
         for name in self.trained_cells:
-            if name in self.model:
-                self.model.rewrite(name, self._value(name), refresh)
-            else:
-                self.model.count_write(self.model.add(name, self._value(name)))
-        self.reader.bypass = self._unwritten()
+            self.cells.write(name, self._value(name), kept.get(name), refresh=refresh)
+        self.reader.bypass = self.cells.unwritten
 
     def _writes(self) -> dict[str, np.ndarray]:
         """Writes of each cell of the trained matrices so far."""
-        return {name: self.model.matrix(name).writes for name in self.trained_cells if name in self.model}
+        return {name: self.model.matrix(name).writes for name in self.cells.on_chip}
 
     def _total_writes(self) -> dict[str, int]:
         """Writes of all cells of each matrix on the chip so far, the one-time programming included."""
@@ -217,7 +231,7 @@ class ChipTrial:
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
-        counts.digital_macs += log.head_macs
+        counts.digital_macs += log.head_macs + log.hook_macs
         stored = (log.stored_only, log.stored_trained)
         counts.add(
             training_events(

@@ -3,7 +3,7 @@ chip.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
-from ..methods import METHODS, Method, Placement
+from ..methods import Placement
 from ..methods.attaching import plan_on
 from ..methods.spec import require_in_bundles, require_plan_in_bundles
 from ..simulator import ProgrammedModel, program
@@ -24,20 +24,9 @@ from ..workloads.task import Example, Task
 from ..workloads.tasks import TASKS, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
-from .method_settings import MethodSettings, require_readable
+from .method_settings import require_readable
 from .test_sets import TestSet, draw, with_pool
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A method under one placement of what it trains."""
-
-    method: Method
-    placement: Placement
-
-    @property
-    def title(self) -> str:
-        return f"{self.method.name}/{self.placement}"
+from .variants import Variant, choose_variants
 
 
 @dataclass
@@ -235,19 +224,3 @@ def planned(
         else:
             fitting.append(variant)
     return fitting, tuple(left_out.values())
-
-
-def choose_variants(wanted: tuple[str, ...], settings: Mapping[str, str], images: bool = False) -> list[Variant]:
-    """Methods and placements: `NAME` is every placement the method offers, `NAME:PLACEMENT` one, `all` every method.
-
-    `images`: with the recipes for images.
-    """
-    given = MethodSettings(settings)
-    variants: list[Variant] = []
-    entries = [name for entry in wanted or DEFAULT_METHODS for name in (METHODS if entry == "all" else (entry,))]
-    for entry in entries:
-        name, _, placement = entry.partition(":")
-        method = given.method(name, images)
-        chosen = [method.choose_placement(placement.upper())] if placement else list(method.placements)
-        variants += [Variant(method, p) for p in chosen if Variant(method, p) not in variants]
-    return variants

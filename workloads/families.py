@@ -45,6 +45,7 @@ class Family:
     tokens is then fixed. `norm`: path of the norm that the last hidden states still pass, where the model leaves that
     to its pooler. `smooth`: whether the table of positions of an image is smoothed (antialiased)
     when it is resized. `settings`: values of the configuration that leave parts out that features do not use.
+    `chained`: a block takes more than hidden states from the one before.
     `no_bundle`: why there can be no bundles of its models; "" where those of a small one have been held against torch.
     """
 
@@ -64,6 +65,7 @@ class Family:
     norm: str = ""
     smooth: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    chained: bool = False
     no_bundle: str = ""
 
     def front_tokens(self, config: Any) -> int:
@@ -175,9 +177,9 @@ FAMILIES: Mapping[str, Family] = {
     "rembert": _bert("RemBERT"),
     "megatron-bert": _bert("Megatron-BERT"),
     "t5": Family("T5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
-                 made_by="T5EncoderModel"),
+                 made_by="T5EncoderModel", chained=True),
     "mt5": Family("mT5 (the encoder)", "text", ("encoder.block", "decoder.block"), _T5, special=_END,
-                  made_by="MT5EncoderModel"),
+                  made_by="MT5EncoderModel", chained=True),
     "clip_text_model": Family(
         "CLIP of texts", "text", ("encoder.layers",), _CLIP, "embeddings.position_embedding", pooling="last",
         mask="causal", special="<|startoftext|> text <|endoftext|>",

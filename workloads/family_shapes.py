@@ -45,6 +45,7 @@ def module_shape(module: Any, name: str, source: str = "the model") -> ModelShap
         named_norms=tuple(
             NormShape(path, norm.weight.numel(), getattr(norm, "bias", None) is not None) for path, norm in norms
         ),
+        chained=entry.chained,
         word_size=_word_size(module, width) if entry.reads == "text" else None,
     )
 

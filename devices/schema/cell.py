@@ -38,6 +38,13 @@ class Cell:
     pulses_mean_published: float | None = spec(
         "programming.pulses_mean_published", "", "published mean pulse count, for comparison only", nullable=True, low=1
     )
+    write_energy_published_joules: float | None = spec(
+        "programming.write_energy_published",
+        "J",
+        "published energy of writing a cell, for comparison only; its range says how far sources differ",
+        nullable=True,
+        absent="no source is compared with",
+    )
     set_voltage_volts: float | None = spec("programming.set_voltage", "V", "first SET pulse", nullable=True)
     set_voltage_step_volts: float | None = spec(
         "programming.set_voltage_step", "V", "rise of the SET voltage per pulse", nullable=True
@@ -104,7 +111,7 @@ class Cell:
         absent="no spread beside that of the step",
     )
     read_voltage_volts: float = spec("read.voltage", "V", "read voltage", open_low=True)
-    read_seconds: float = spec("read.time", "s", "length of a verify read", open_low=True)
+    read_seconds: float = spec("read.time", "s", "time that a cell conducts in a read", open_low=True)
     read_noise_relative: float | None = spec("read.noise", "", "sigma(G)/G of each read", nullable=True, high=1.0)
     read_noise_saturation_siemens: tuple[float, ...] | None = spec(
         "read.noise_saturation",

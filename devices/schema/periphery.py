@@ -131,5 +131,5 @@ class Periphery:
         "router.energy", "J/byte", "one hop between tiles", nullable=True
     )
     leakage_watts_per_array: float | None = spec(
-        "leakage.power", "W", "an array and its share of the circuits, drawn while it waits", nullable=True
+        "leakage.power", "W", "power of an array and its share of the circuits while they wait", nullable=True
     )

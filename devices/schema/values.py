@@ -51,17 +51,33 @@ def specs(part: type) -> Iterator[tuple[str, Spec]]:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Between what sources differ about a number: SI values with their texts as written. `source`: a key of the
+    references.
+    """
+
+    low: float
+    high: float
+    low_text: str
+    high_text: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where one number comes from.
 
     `text` is the value as written ("40 uS"); `source` a key of the references (None for an unknown number or an
-    override); `status` one of `STATUSES`, for null one of `NULL_STATUSES`, or "override" (set by the user).
+    override); `status` one of `STATUSES`, for null one of `NULL_STATUSES`, or "override" (set by the user). `range`:
+    where the file gives one. It stays that of the file when the value is overridden.
     """
 
     text: str
     source: str | None
     status: str
     note: str
+    range: Range | None = None
 
 
 @dataclass(frozen=True)

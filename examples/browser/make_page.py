@@ -134,11 +134,18 @@ def _elements(files: Mapping[str, bytes]) -> Iterator[str]:
             yield f'<script type="text/plain" data-file="{html.escape(name)}">{text}</script>'
 
 
+def _path(text: str) -> Path:
+    """A path; an empty word would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty word was given")
+    return Path(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, help="folder that `edge-adapt export` wrote")
-    parser.add_argument("page", type=Path, help="file to write")
-    parser.add_argument("examples", type=Path, nargs="?", help="labelled texts to show at the beginning")
+    parser.add_argument("bundle", type=_path, help="folder that `edge-adapt export` wrote")
+    parser.add_argument("page", type=_path, help="file to write; folders above it are made")
+    parser.add_argument("examples", type=_path, nargs="?", help="labelled texts to show at the beginning")
     args = parser.parse_args()
     try:
         write_whole(args.page, make_page(args.bundle, args.examples))

@@ -30,6 +30,7 @@ class FullFineTuning(Method):
     source = "the usual fine-tuning; Devlin et al., BERT, NAACL 2019, arXiv:1810.04805"
     placements = (Placement.NVM_TASK, Placement.NVM_STEP)
     backward_need = BackwardNeed.FULL
+    searched = "recipe_search_first.json"
     groups = ("matrices", "biases")
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"rate.matrices": 2e-5, "rate.biases": 2e-5},

@@ -13,15 +13,17 @@ from ...errors import UsageError
 from ...workloads.shapes import ModelShape
 from ..costs import DigitalWork, matrix_forward, matrix_gradient
 from ..placement import Placement
-from ..plan import DEFAULT_TARGETS, Beside, Part, Size, TensorPlan, first_of
+from ..plan import DEFAULT_TARGETS, Beside, LowRank, Part, Size, TensorPlan, first_of
 from ..recipes import Recipe
 from ..spec import Method, Targeted, register
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ...workloads.pools import Pool
     from ..attaching import Built, Site
+    from ..layers import Change
     from ..lora_form import LoraForm, State
 
 
@@ -45,7 +47,8 @@ class LoRA(Targeted, Method):
     summary = "rank-r update of query and value, trained in its own cells or beside them"
     source = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685"
     placements = (Placement.NVM_STEP, Placement.NVM_TASK, Placement.DIGITAL)
-    groups = ("matrices",)
+    searched = "recipe_search.json"
+    groups: ClassVar[tuple[str, ...]] = ("matrices",)
     is_lora = True
     for_images: ClassVar[Mapping[str, Any]] = {"learning_rates": {"matrices": 1e-3}, "epochs": 10}
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
@@ -63,9 +66,9 @@ class LoRA(Targeted, Method):
     def __post_init__(self) -> None:
         """Raise `UsageError` for a rank below 1, an alpha that is not above 0, or targets that are no roles."""
         if self.rank < 1:
-            raise UsageError(f"rank of lora must be at least 1; got {self.rank}")
+            raise UsageError(f"rank of {self.name} must be at least 1; got {self.rank}")
         if not 0 < self.alpha < float("inf"):
-            raise UsageError(f"alpha of lora must be above 0; got {self.alpha}")
+            raise UsageError(f"alpha of {self.name} must be above 0; got {self.alpha}")
         _ = self.roles
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
@@ -86,6 +89,7 @@ class LoRA(Targeted, Method):
         return Part(
             tuple(tensors),
             beside=tuple(pairs) if in_cells else (),
+            low_rank=tuple(LowRank(pair.linear, pair.first, pair.second) for pair in pairs),
             trained_linears=linears,
             inference_work=DigitalWork() if in_cells else digital,
             training_work=DigitalWork() if by_step else digital,
@@ -97,8 +101,19 @@ class LoRA(Targeted, Method):
 
         return trained_pair(state, self.alpha / self.rank)
 
-    def build(self, site: "Site") -> "Built":
+    def started(self, linear: Any, generator: "torch.Generator", dtype: "torch.dtype") -> "dict[str, Tensor]":
+        """What the two matrices of a linear start at, as lora_a and lora_b."""
         import torch
+
+        bound = 1.0 / math.sqrt(linear.in_features)
+        a = torch.empty(self.rank, linear.in_features, dtype=dtype).uniform_(-bound, bound, generator=generator)
+        return {"lora_a": a, "lora_b": torch.zeros(linear.out_features, self.rank, dtype=dtype)}
+
+    def change(self, in_cells: bool) -> "Change":
+        """What a linear with the two beside it puts out."""
+        return partial(_updated, scale=self.alpha / self.rank, in_cells=in_cells)
+
+    def build(self, site: "Site") -> "Built":
         from torch import nn
 
         from ..attaching import Built
@@ -106,22 +121,18 @@ class LoRA(Targeted, Method):
 
         generator, in_cells = site.generator(), site.placement is not Placement.DIGITAL
         chosen = {linear.name for linear in self.linears(site.shape)}
-        change = partial(_updated, scale=self.alpha / self.rank, in_cells=in_cells)
+        change = self.change(in_cells)
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
             if name not in chosen:
                 return CellLinear(name, linear)
-            bound = 1.0 / math.sqrt(linear.in_features)
-            a = torch.empty(self.rank, linear.in_features, dtype=site.dtype).uniform_(
-                -bound, bound, generator=generator
-            )
-            b = torch.zeros(linear.out_features, self.rank, dtype=site.dtype)
-            return ChangedLinear(name, linear, change, {"lora_a": nn.Parameter(a), "lora_b": nn.Parameter(b)})
+            own = {key: nn.Parameter(value) for key, value in self.started(linear, generator, site.dtype).items()}
+            return ChangedLinear(name, linear, change, own)
 
         encoder = site.encoder(make)
         down, up = tensors_of(encoder, "lora_a"), tensors_of(encoder, "lora_b")
         matrices = {name: tensor for pair in zip(down.items(), up.items(), strict=True) for name, tensor in pair}
-        return Built(site.model(encoder), matrices, matrices if in_cells else {})
+        return Built(site.model(encoder), matrices | tensors_of(encoder, "gate"), matrices if in_cells else {})
 
 
 # Best of 12 configurations drawn at random (benchmarks/results/recipe_search_first.json), then compared with five

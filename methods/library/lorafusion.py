@@ -54,6 +54,7 @@ class LoRAFusion(Method):
     rivals: ClassVar[tuple[str, ...]] = ("lora", "full")
     is_lora = True
     groups: ClassVar[tuple[str, ...]] = ("coefficients", "magnitudes")
+    searched = "recipe_search.json"
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
         {"rate.coefficients": 0.01, "rate.magnitudes": 0.001},

@@ -118,7 +118,7 @@ class LadderSideTuning(Method):
         gates = TensorPlan("side.gates", (len(rungs),), group="gates")
         mixed = 2 * width * len(rungs)  # g s and (1 - g) Down h
         own = attention_forward(len(rungs), width) + DigitalWork(
-            per_token=mixed, bytes_per_sequence=NUMBER_BYTES * len(rungs)
+            per_token=mixed, bytes_per_sequence=NUMBER_BYTES * len(rungs), scaled_per_token=mixed
         )
         backward = attention_backward(len(rungs), width) + DigitalWork(
             per_token=2 * mixed, bytes_per_sequence=3 * NUMBER_BYTES * len(rungs)

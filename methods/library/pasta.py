@@ -42,6 +42,7 @@ class Pasta(Method):
     family = "token-vectors"
     summary = "a vector for each special token and block, added in front of the block; no cell written, no read added"
     source = "Yang et al., Parameter-Efficient Tuning with Special Token Adaptation, EACL 2023, arXiv:2210.04382"
+    searched = "recipe_search_first.json"
     groups = ("vectors",)
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"rate.vectors": 0.003},

@@ -24,6 +24,7 @@ class LinearProbe(Method):
     summary = "the classifier head alone, on stored features; no backward pass, no cell written"
     source = "Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
     backward_need = BackwardNeed.NONE
+    searched = "recipe_search_first.json"
     for_images: ClassVar[Mapping[str, Any]] = {"epochs": 8}
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},

@@ -41,7 +41,7 @@ def extract_features(
     examples, where these are tagged.
 
     The rows come in order of length, not in the order given. `size` is added to when given. `stored` gets the hidden
-    states (tokens, hidden_size) that a side network takes, one tensor for each level, by the number of the example.
+    states (tokens, hidden_size) that training goes on from, one tensor for each level, by the number of the example.
     """
     model, features, ordered, done = adaptation.module, [], [], 0
     order = np.arange(len(encoded)) if isinstance(encoded, Images) else by_length(encoded)
@@ -51,8 +51,7 @@ def extract_features(
         if stored is None:
             found = model.features(input_ids, mask)
         else:
-            states = model.observe(input_ids, mask)
-            found = model.features_of(states, mask)
+            found, states = model.features_to_store(input_ids, mask)
             lengths = mask.sum(1).tolist()
             for row, example in enumerate(order[done : done + len(mask)].tolist()):
                 stored[example] = tuple(level[row, : lengths[row]].clone() for level in states)

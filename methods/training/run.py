@@ -11,8 +11,11 @@ from ...workloads.batches import Batch
 from ...workloads.images import ImageBatch
 
 if TYPE_CHECKING:
+    import torch
+
     from ..base import Adaptation
     from ..recipes import Recipe
+    from .sources import FeatureSource
 
 Forward = Callable[[Mapping[str, Tensor] | None], Tensor]
 """forward(changed): logits of a batch; `changed` holds tensors, by module path, to use in place of the parameters."""
@@ -55,8 +58,9 @@ class TrainLog:
     backward. For the probe, `trained` is empty: its steps work on stored features (`head_sequences` rows of them in
     all). `stored_only` and `stored_trained`: what went on from stored hidden states of the backbone, forward only, and
     forward and backward; `forward_only` is then the pass that stored them. `step_passes`: forward passes of batches
-    that the steps of a zeroth-order recipe took. `head_macs`: multiply-accumulates of the head's start. `changes` is
-    how often the trained numbers changed: what lives in cells is rewritten so often.
+    that the steps of a zeroth-order recipe took. `head_macs`: multiply-accumulates of the head's start, `hook_macs`
+    those of hooks before the first step. `changes` is how often the trained numbers changed: what lives in cells is
+    rewritten so often.
 
     Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
     `zeroth.replay`.
@@ -70,6 +74,7 @@ class TrainLog:
     stored_trained: PassSize = field(default_factory=PassSize)
     head_sequences: int = 0
     head_macs: int = 0
+    hook_macs: int = 0
     changes: int = 0
     step_passes: int = 0
     start: dict[str, Tensor] = field(default_factory=dict)
@@ -81,8 +86,10 @@ class TrainLog:
 class Run:
     """One training of an adaptation, as its sampler, its optimiser and its hooks see it.
 
-    `rng` draws everything that is random. `epoch` is the number of the one that is under way. `on_step` and
-    `on_change` are told of every optimiser step and of every change of the trained numbers. `memory` is the hooks'.
+    `rng` draws everything that is random. `epoch` is the number of the one that is under way, `total_steps` how many
+    optimiser steps there will be. `on_step` and `on_change` are told of every optimiser step and of every change of the
+    trained numbers, `on_start` that the first step comes next. `again`: the adaptation has been trained before.
+    `source`: where the features of the steps come from. `memory` is the hooks'.
     """
 
     adaptation: "Adaptation"
@@ -90,9 +97,28 @@ class Run:
     rng: np.random.Generator
     on_step: Callable[[int], None] | None = None
     on_change: Callable[[], None] | None = None
+    on_start: Callable[[], None] | None = None
+    again: bool = False
+    source: "FeatureSource | None" = None
+    total_steps: int = 0
     log: TrainLog = field(default_factory=TrainLog)
     epoch: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
+
+    def started(self, total_steps: int) -> "Stepper":
+        """What takes the steps, so many of them; the hooks have had their say before the first."""
+        self.total_steps = total_steps
+        stepper = self.recipe.optimiser.stepper(self, total_steps)
+        stepper.optimiser.register_step_post_hook(lambda *_: self._updated())
+        for hook in self.recipe.hooks:
+            hook.before_training(self)
+        if self.on_start is not None:
+            self.on_start()
+        return stepper
+
+    def _updated(self) -> None:
+        for hook in self.recipe.hooks:
+            hook.after_update(self)
 
     def changed(self) -> None:
         """To be called whenever the trained numbers have changed, before they are read again."""
@@ -110,6 +136,11 @@ class Run:
 
 class Stepper(Protocol):
     """One optimiser step at a time, its rates falling linearly to zero."""
+
+    @property
+    def optimiser(self) -> "torch.optim.Optimizer":
+        """What moves the trained numbers."""
+        ...
 
     def step(self, forward: Forward, labels: Tensor) -> int:
         """Returns how many times the batch passed forward only; 0: once forward and backward."""

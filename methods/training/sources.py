@@ -65,10 +65,10 @@ class ThroughModel:
 
 
 class StoredStates:
-    """Every step goes on from the hidden states of the backbone that one earlier pass stored (`plan.Side.cached`), so
-    that the backbone is read once for each example. A row is an example.
+    """Every step goes on from the hidden states of the backbone that one earlier pass stored (`plan.Side.cached`,
+    `plan.Part.resumes`), so that what is frozen in front is read once for each example. A row is an example.
 
-    On a noisy chip these are the states of the first read, noise included: a side network sees the same noise in every
+    On a noisy chip these are the states of the first read, noise included: what is trained sees the same noise in every
     epoch and may learn it, where reading again would draw a new one. Drift between epochs is not seen either. Images
     are the middle of what is kept of them, as in a test: no random crops.
     """
@@ -82,11 +82,11 @@ class StoredStates:
         read: Iterator[Any] = batches(self.encoded, self.labels, size, None, order)
         for number, batch in enumerate(read):
             rows = order[number * size : (number + 1) * size]
-            _, mask, target = as_tensors(batch)
+            inputs, mask, target = as_tensors(batch)
             levels = zip(*(self.stored[example] for example in rows.tolist()), strict=True)
             states = tuple(pad_sequence(list(level), batch_first=True) for level in levels)
             kept = target != IGNORED
-            forward = partial(_logits, model, mask, mask, kept, states=states)
+            forward = partial(_logits, model, inputs, mask, kept, states=states)
             yield Step(rows, forward, target[kept], partial(self._count, batch))
 
     def _count(self, batch: Any, passes: int) -> None:

@@ -49,6 +49,7 @@ def train(
     recipe: "Recipe | None" = None,
     on_step: Callable[[int], None] | None = None,
     on_change: Callable[[], None] | None = None,
+    on_start: Callable[[], None] | None = None,
     again: bool = False,
 ) -> TrainLog:
     """Adapt to the examples: class-mean head first, then the recipe's epochs.
@@ -61,13 +62,15 @@ def train(
         on_step: called with the number of steps done after each optimiser step (to show progress, stop).
         on_change: called whenever the trained numbers have changed, before they are read again (to rewrite cells):
             once a step, with a zeroth-order recipe also each time it moves along a direction or back.
+        on_start: called once before the first step, behind what the hooks do before the training; not where there are
+            no steps.
         again: the adaptation has been trained before; the recipe may then keep its head (`new_head_again`).
 
     A gradient step whose loss is not finite raises `UsageError` naming the step: the state is then worthless.
     """
     check_labels(adaptation, encoded, labels)
-    run, began = Run(adaptation, recipe or adaptation.recipe, rng, on_step, on_change), time.perf_counter()
-    source = start(run, encoded, labels, again)
+    run = Run(adaptation, recipe or adaptation.recipe, rng, on_step, on_change, on_start, again)
+    began, source = time.perf_counter(), start(run, encoded, labels, again)
     if adaptation.parameter_groups(run.recipe) and run.recipe.epochs:
         take_steps(run, source, len(encoded))
     run.log.seconds = time.perf_counter() - began
@@ -95,9 +98,8 @@ def take_steps(run: Run, source: FeatureSource, examples: int) -> None:
     """The recipe's epochs over so many examples."""
     recipe = run.recipe
     schedule = recipe.schedule(examples)
-    stepper = recipe.optimiser.stepper(run, schedule.steps)
-    for hook in recipe.hooks:
-        hook.before_training(run)
+    run.source = source
+    stepper = run.started(schedule.steps)
     for run.epoch in range(schedule.epochs):
         for step in source.steps(recipe.sampler.order(run, source), schedule.steps_per_epoch):
             for hook in recipe.hooks:
@@ -109,6 +111,8 @@ def take_steps(run: Run, source: FeatureSource, examples: int) -> None:
                 hook.after_step(run)
         for hook in recipe.hooks:
             hook.after_epoch(run)
+    for hook in recipe.hooks:
+        hook.after_training(run)
 
 
 def check_labels(adaptation: "Adaptation", encoded: Encoded, labels: Labels) -> None:

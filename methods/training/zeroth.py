@@ -230,6 +230,6 @@ def replay(adaptation: "Adaptation", recipe: "Recipe", start: Mapping[str, Tenso
     if recipe.optimiser.by_gradient:
         raise UsageError(f"a run of {recipe.optimiser.name} cannot be made again from looks: it leaves none")
     adaptation.load_state_dict(start)
-    stepper: Any = recipe.optimiser.stepper(Run(adaptation, recipe, np.random.default_rng(0)), len(looks))
+    stepper: Any = Run(adaptation, recipe, np.random.default_rng(0)).started(len(looks))
     for look in looks:
         stepper.take(look)

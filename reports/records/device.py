@@ -15,14 +15,29 @@ class CrossbarArray:
 
 
 @record
+class Between:
+    """How far sources differ about a number."""
+
+    low: Amount = says("lowest that a source gives, in the unit of the number")
+    high: Amount = says("highest")
+    source: Text = says("key of its reference")
+    note: Text = says("what stands at both ends")
+
+
+@record
 class CostNumber:
     """A number of the chip file."""
 
     key: Text = says("key in the device file")
+    meaning: Text = says("what it is")
     text: Text = says("as written there")
     source: Text | None = says("key of its reference; null for an unknown one")
     status: Text = says("read, secondary, derived, unverified, override, unknown ...")
     note: Text = says("how it was read or derived; may be empty")
+    unit: Text = says("unit of `value` and of `range`; empty for a plain number")
+    value: Amount | None = says("the number; null where it is unknown, or no number")
+    power: Integer | None = says("the cost goes with this power of it; null where the formula is no product")
+    range: Between | None = says("between what sources differ; null where the file gives no range")
 
 
 @record
@@ -41,6 +56,7 @@ class Cost:
     formula: Text = says("how `value` follows from `numbers`")
     part: Text = says("whether it belongs to writing cells", choices=("write", "use"))
     numbers: list[CostNumber] = says("the numbers of the chip file behind `value`")
+    published: CostNumber | None = says("what others found for a written cell; null for other events")
 
 
 @record

@@ -113,6 +113,9 @@ def test_more_shots_than_examples(cli: Callable, local) -> None:
         ("set: {adc.bitz: 6}\n", ["bitz"]),
         ("device: rerem\n", ["'rerem'", "did you mean 'reram'"]),
         ("fidelity: exact\n", ["fidelity", "'exact'", "ideal"]),
+        ("task: ''\n", ["config.yaml:1: ", "`task` is an empty text"]),
+        ("out: ''\n", ["config.yaml:1: ", "`out` is an empty text"]),
+        ("shots: 8\nmethod: [probe, '']\n", ["config.yaml:2: ", "`method` is an empty text"]),
     ],
 )
 def test_wrong_config_files(cli: Callable, here: Path, tmp_path: Path, content: str, fragments: list[str]) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edge_adapt import cli as command_line
@@ -51,6 +52,74 @@ def test_a_command_without_more_words_prints_its_help(parser: Parser, capsys: py
     assert main(parser.prog.split()[1:]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"usage: {parser.prog} ") and err == ""
+
+
+@pytest.mark.parametrize("parser", LEAVES, ids=lambda p: p.prog)
+def test_empty_words_are_refused_by_name(parser: Parser, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a path an empty word would be the working folder."""
+    words = parser.prog.split()[1:]
+    before: list[str] = []
+    for action in parser._actions:
+        if action.option_strings and action.nargs != 0:
+            name = action.option_strings[-1]
+            given = [*words, name, *[""] * (action.nargs if isinstance(action.nargs, int) else 1)]
+        elif not action.option_strings:
+            given, name = [*words, *before, ""], str(action.metavar or action.dest)
+            before.append(next(map(str, action.choices)) if action.choices else "x")
+        else:
+            continue
+        with pytest.raises(SystemExit) as stop:
+            main(given)
+        out, err = capsys.readouterr()
+        assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"edge-adapt: error: {name} was given as an empty word (see {parser.prog} --help)")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("state my-bundle", "edge-adapt state show my-bundle"),
+        ("state my-bundle show", "edge-adapt state show my-bundle"),
+        ("devices my.yaml", "edge-adapt devices show my.yaml"),
+        ("pool my-bundle", "edge-adapt pool inspect my-bundle"),
+        ("state shw", "show"),
+        ("methods my.yaml", None),
+        ("state gone", None),
+    ],
+)
+def test_a_file_in_the_place_of_a_command(
+    words: str, meant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-bundle").mkdir()
+    (tmp_path / "my.yaml").touch()
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1
+    assert (f"did you mean '{meant}'?" in err) if meant else ("did you mean" not in err)
+
+
+def test_the_remarks_of_an_export_are_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json they stand in the record."""
+    for module in ("torch", "transformers", "onnx", "onnxscript"):
+        pytest.importorskip(module)
+    parity = {"loss": 0.0, "logits": 0.0, "gradient": 0.0, "tolerance": 1e-4, "batches": [], "by_float64": []}
+    record = {
+        "out": "b", "method": "lora", "model": "m", "task": "t", "labels": ["a"], "trained_numbers": 1, "files": {},
+        "bytes": 1, "weights": {"source": "exact", "dtype": "float32"}, "parity": parity, "messages": ["one remark"],
+    }  # fmt: skip
+    fake = SimpleNamespace(export_bundle=lambda *_: record)
+    monkeypatch.setitem(sys.modules, "edge_adapt.exporters.bundle", fake)
+    texts = "".join(f"this is {i},{'ab'[i % 2]}\n" for i in range(30))
+    (tmp_path / "own.csv").write_text(f"text,label\n{texts}")
+    words = ["export", "--task", str(tmp_path / "own.csv"), "--out", str(tmp_path / "b")]
+    for more in ([], ["--json"]):
+        assert main([*words, *more]) == 0
+        out, err = capsys.readouterr()
+        assert (out + err).count("one remark") == 1 and "one remark" in out
 
 
 @pytest.mark.parametrize("parser", LEAVES, ids=lambda p: p.prog)
@@ -156,7 +225,7 @@ ELSEWHERE = {
     "evaluate": "test_device_commands", "plan": "test_device_commands", "state show": "test_device_commands",
     "state history": "test_device_commands", "state rollback": "test_device_commands",
     "state reset": "test_device_commands", "state export": "test_device_commands",
-    "state import": "test_merging", "merge-states": "test_merging",
+    "sensitivity": "test_sensitivity", "state import": "test_merging", "merge-states": "test_merging",
 }  # fmt: skip
 
 

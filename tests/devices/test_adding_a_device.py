@@ -64,13 +64,19 @@ def test_a_copy_is_the_device_under_another_name(name, kind, tmp_path, capsys):
     assert "no number differs" in capsys.readouterr().out
 
 
+def test_folders_above_a_copy_are_made(tmp_path, capsys):
+    path = tmp_path / "new" / "deep" / "mine.yaml"
+    assert main(["devices", "copy", "reram", str(path)]) == 0
+    assert [found.name for found in path.parent.iterdir()] == ["mine.yaml"]
+
+
 def test_a_copy_never_overwrites(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text("precious")
     for arguments, says in (
         ([str(path)], "is there already"),
         ([str(tmp_path / "mine.txt")], "must be the path of a YAML file"),
-        ([str(tmp_path / "none" / "mine.yaml")], "cannot be written"),
+        ([str(path / "mine.yaml")], "cannot be written"),
     ):
         assert main(["devices", "copy", "reram", *arguments]) == 2
         assert says in capsys.readouterr().err

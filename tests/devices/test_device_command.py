@@ -76,6 +76,7 @@ def test_show_with_a_setting(printed):
     assert rows["cell.conductance.g_max"] | {"note": ""} == {
         "key": "cell.conductance.g_max", "attribute": "cell.g_max_siemens", "value": 50e-6, "unit": "S",
         "text": "50 uS", "source": None, "status": "override", "note": "", "meaning": "highest programmed conductance",
+        "range": None,
     }  # fmt: skip
     assert rows["periphery.adc.energy"]["value"] == pytest.approx(1.2e-12)
     with pytest.raises(UsageError, match="must be KEY=VALUE"):

@@ -18,8 +18,10 @@ from edge_adapt.cli import main
 from edge_adapt.errors import UsageError
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import read_manifest, write_manifest
+from edge_adapt.runtime.start import state_digest
 from edge_adapt.runtime.store import create_state
 from edge_adapt.runtime.tokens import Encoder
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, normalizers
 from tokenizers.models import WordPiece
@@ -158,6 +160,10 @@ def test_the_page_trains_as_the_device_and_both_go_on_from_each_other(
     assert found.keys() == state.keys()
     for name, value in state.items():
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    with safe_open(file, "np") as content:  # the device's digests
+        told = content.metadata()
+    assert told["state_sha256"] == state_digest(found)
+    assert told["start_sha256"] == state_digest(load_file(bundle / "initial.safetensors"))
     other = Path(shutil.copytree(sources(kind), tmp_path / "other"))
     assert main(["state", "import", str(other), str(file)]) == 0
     with Session(other, threads=1) as session:
@@ -280,6 +286,7 @@ def test_mistakes_are_said(sources, page, tmp_path: Path) -> None:
         (tensors, told | {"labels": '["up", "down"]'}, "is damaged: its labels"),
         (tensors, told | {"labels": '["down", "up", "a", "b"]'}, "more labels than the head has rows"),
         (tensors, told | {"step": "many"}, "number of updates"),
+        (tensors, told | {"state_sha256": "0" * 64}, "its tensors are not those that were written"),
         ({k: v for k, v in tensors.items() if k != name}, told, "is missing"),
         (tensors | {name: np.full_like(tensors[name], np.nan)}, told, "not finite"),
         (tensors | {name: tensors[name].ravel()[:1]}, told, "has shape"),
@@ -428,4 +435,12 @@ def test_bundles_and_examples_that_no_page_is_made_of(
     monkeypatch.setattr("sys.argv", ["make_page.py", str(tmp_path), str(tmp_path / "page.html")])
     assert maker.main() == 2
     assert capsys.readouterr().err.startswith("make_page: error: ")
+    monkeypatch.setattr("sys.argv", ["make_page.py", "", "page.html"])
+    with pytest.raises(SystemExit) as stop:
+        maker.main()
+    assert stop.value.code == 2 and "argument bundle: an empty word was given" in capsys.readouterr().err
+    monkeypatch.setattr(maker, "make_page", lambda *_: "the page")
+    monkeypatch.setattr("sys.argv", ["make_page.py", "bundle", str(tmp_path / "new" / "deep" / "page.html")])
+    assert maker.main() == 0
+    assert (tmp_path / "new" / "deep" / "page.html").read_text() == "the page"
     assert not (tmp_path / "page.html").exists()

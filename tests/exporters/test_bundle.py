@@ -102,13 +102,13 @@ def test_a_method_that_trains_cells_is_refused() -> None:
         ExportConfig(get_method("full"))
 
 
-@pytest.mark.parametrize("method", ["frozen", "pasta+lorafusion"])
+@pytest.mark.parametrize("method", ["frozen", "pasta+lorafusion", "hira"])
 def test_other_methods(exported: Callable[..., Path], method: str) -> None:
     weights = "int8" if method != "frozen" else "float32"
     folder = exported(method, weights=weights)
     manifest = read_manifest(folder)
     assert ("train" in manifest.graphs) == (method != "frozen")
-    assert {"vectors", "coefficients", "magnitudes"} <= set(manifest.recipe.learning_rates) or method == "frozen"
+    assert set(get_method(method).groups) <= set(manifest.recipe.learning_rates)
     texts, labels = ["the film was good", "the plot was very bad"] * 4, ["up", "down"] * 4
     with Session(folder, threads=1) as session:
         batch = session.batch(texts, labels)

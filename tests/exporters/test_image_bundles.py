@@ -160,7 +160,7 @@ def test_an_interrupted_run_on_crops_ends_at_the_same_numbers(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = replace(load_task(str(pictures / "task")), augment=True)
-    monkeypatch.setattr("edge_adapt.exporters.bundle.load_task", lambda _name, **_options: task)
+    monkeypatch.setattr("edge_adapt.exporters.config.load_task", lambda _name, **_options: task)
     folder = exported(pictures, tmp_path, "vpt", prompts=2)
     images = read_manifest(folder).images
     assert images is not None and (images.side, images.crop_from) == (SIDE, 18)

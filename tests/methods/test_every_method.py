@@ -95,7 +95,8 @@ def test_every_tensor_has_a_placement_that_fits(attach, base, name, placement, k
     assert set(base.linear_names()) <= adaptation.cell_tensors.keys()
     for key in adaptation.cell_tensors:
         assert adaptation.placements[key] is not Placement.DIGITAL
-        expected = placement if key in adaptation.state else Placement.NVM_FROZEN
+        written = key in adaptation.state or key in adaptation.holds
+        expected = placement if written else Placement.NVM_FROZEN
         assert adaptation.placements[key] is expected
     for key in adaptation.state.keys() - adaptation.cell_tensors.keys():
         assert adaptation.placements[key] is Placement.DIGITAL
@@ -160,8 +161,9 @@ def test_every_cell_matrix_is_read_through_the_reader(attach, data, name, placem
         seen = []
 
         def read(key, x, weight, target=target, tensor=tensor, seen=seen):
-            if key == target:
-                seen.append(weight.data_ptr() == tensor.data_ptr())
+            if key == target:  # the tensor itself, or what follows from the state
+                held = target in adaptation.holds and torch.equal(weight, adaptation.held(target))
+                seen.append(held or weight.data_ptr() == tensor.data_ptr())
             return F.linear(x, torch.zeros_like(weight) if key == target else weight)
 
         adaptation.use(read)
@@ -223,6 +225,22 @@ def test_what_is_not_built_as_planned_is_refused(backbone):
         Forgetful(recipe=METHODS["bitfit"].recipe).attach(backbone, 3, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_that_serves_two_placements_is_the_same(base, image_backbone, name):
+    """`shares_training`: matrices that wait for their write are read, and multiplied, as those held digitally are."""
+    method = METHODS[name]
+    if not {Placement.DIGITAL, Placement.NVM_TASK} <= set(method.placements):
+        assert method.shares_training
+        return
+    shape = (base if "text" in method.kinds else image_backbone).shape
+    digital, task = (method.plan(shape, placement=place) for place in (Placement.DIGITAL, Placement.NVM_TASK))
+    trained = [
+        (p.read_in_training, p.transposed, p.training_work, p.backward_work, p.trained_by_group)
+        for p in (digital, task)
+    ]
+    assert method.shares_training == (trained[0] == trained[1])
+
+
 def test_plans_need_no_torch():
     code = (
         "import sys; from edge_adapt.methods import METHODS; from edge_adapt.workloads.named_shapes import load_shape; "
@@ -245,7 +263,8 @@ def test_count_from_shapes_equals_the_attached_state(base, pool_of, name, placem
     beside = {key: t for key, t in adaptation.cell_tensors.items() if key not in base.linear_names()}
     frozen = sum(t.numel() for key, t in beside.items() if key not in adaptation.state)
     assert count.cells_frozen == frozen
-    rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in adaptation.state)
+    written = adaptation.state.keys() | adaptation.holds.keys()
+    rewritten = sum(t.numel() for key, t in adaptation.cell_tensors.items() if key in written)
     assert rewritten == (0 if placement is Placement.DIGITAL else count.cells_trained)
 
 
@@ -258,8 +277,10 @@ def test_groups_cover_the_trained_state_once(attach, name, placement, kind):
     assert set(parameters) == {id(adaptation.state[key]) for key in adaptation.trained_names}
     trained = sum(adaptation.state[key].numel() for key in adaptation.trained_names)
     total = sum(parameter.numel() for parameter in adaptation.state.values())
-    assert adaptation.state_bytes == 4 * total + 8 * trained
-    assert adaptation.optimiser_macs == 8 * trained
+    recipe = adaptation.recipe
+    assert (recipe.optimiser.kept_numbers, recipe.optimiser.step_macs) == (2, 8)
+    assert adaptation.state_bytes == 4 * total + 4 * (2 + sum(hook.kept_numbers for hook in recipe.hooks)) * trained
+    assert adaptation.optimiser_macs == (8 + sum(hook.step_macs for hook in recipe.hooks)) * trained
 
 
 @every_method

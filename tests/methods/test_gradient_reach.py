@@ -54,7 +54,7 @@ def backward_products(adaptation):
 
 
 ROLES = ["query,value", "key", "attention_output", "ffn_up", "ffn_down", "value,ffn_up", "query,key,ffn_down"]
-TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3", "tinylora") for roles in ROLES]
+TARGETED = [(name, {"targets": roles}) for name in ("lora", "vera", "ia3", "tinylora", "hira") for roles in ROLES]
 
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
@@ -161,15 +161,20 @@ def shared(backbone):
     return replace(backbone, module=module)
 
 
+PLACED = [
+    (name, place, options)
+    for name, options in [*((name, {}) for name in THROUGH), *TARGETED]
+    for place in METHODS[name].placements
+    if place is not Placement.NVM_TASK  # whose training goes round cells
+]
+
+
 @pytest.mark.parametrize("kind", ["backbone", "shared"])
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in THROUGH), *TARGETED])
-def test_what_is_read_and_what_is_read_from_behind(request, make_pool, kind, name, options):
+@pytest.mark.parametrize(("name", "placement", "options"), PLACED)
+def test_what_is_read_and_what_is_read_from_behind(request, make_pool, kind, name, placement, options):
     """Each matrix as often as a pass reads it, and from behind as often as its input needs a gradient."""
     if kind == "shared" and "lorafusion" in name:
         pytest.skip("the pool is one of BERT's")
-    placement = (
-        Placement.NVM_STEP if Placement.NVM_STEP in METHODS[name].placements else None
-    )  # nothing goes round cells
     adaptation = attached(request.getfixturevalue(kind), make_pool, name, placement, **options)
     read, behind = [], []
 

@@ -1,5 +1,6 @@
 """`edge-adapt methods`: the published counts and the list, as JSON and as tables."""
 
+import itertools
 import json
 
 from edge_adapt import cli
@@ -38,12 +39,15 @@ def test_options_of_a_method(capsys):
 def test_list(capsys):
     assert cli.main(["methods", "list", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)["methods"]
-    assert [record["name"] for record in records] == list(METHODS)
+    assert sorted(record["name"] for record in records) == sorted(METHODS)
+    families = [record["family"] for record in records]
+    assert len(list(itertools.groupby(families))) == len(set(families)), "family by family"
     by_name = {record["name"]: record for record in records}
     assert by_name["lorafusion"]["placements"] == ["DIGITAL"]
     assert by_name["lora"]["placements"] == ["NVM_STEP", "NVM_TASK", "DIGITAL"]
     assert by_name["probe"]["backward_need"] == "NONE"
     assert by_name["full"]["backward_need"] == "FULL"
+    assert by_name["lora"]["recipe_search"] == "recipe_search.json" and by_name["frozen"]["trains"] is False
     assert cli.main(["methods", "list"]) == 0
     assert "lorafusion" in capsys.readouterr().out
 

@@ -26,7 +26,7 @@ from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.studies.samples import program_sample
 from edge_adapt.studies.trial import ChipTrial
-from edge_adapt.studies.workbench import Variant
+from edge_adapt.studies.variants import Variant
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

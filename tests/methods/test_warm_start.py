@@ -64,7 +64,9 @@ def test_wrong_files(backbone, file, tmp_path):
     with pytest.raises(EdgeAdaptError, match="cannot be read"):
         start(backbone, file)
     with pytest.raises(EdgeAdaptError, match="cannot write"):
-        warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), tmp_path / "no" / "folder")
+        warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), file / "folder")
+    warm_start.save(get_method("pasta").attach(backbone, 3, np.random.default_rng(0)), tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder").is_file()
 
 
 def test_pasta_on_lorafusion_is_both(backbone, make_pool, examples):

@@ -131,3 +131,16 @@ def test_the_recorded_differences_are_those_of_the_recorded_answers(root: Path, 
     texts = {len(run["right"]) for run in record["runs"]}
     assert texts == {1000}
     assert all(run["accuracy"] == pytest.approx(run["right"].count("1") / 1000) for run in record["runs"])
+
+
+def test_a_method_that_names_a_search_is_in_its_record(root: Path, search: ModuleType) -> None:
+    """And one whose candidates were compared names the record."""
+    for name, method in METHODS.items():
+        if method.searched:
+            record = recorded(root, method.searched)
+            assert name in {run["method"] for run in record.get("runs", record.get("trials"))}, name
+    runs = recorded(root, "recipe_search.json")["runs"]
+    for name in {run["method"] for run in runs}:
+        if len({run["number"] for run in runs if run["method"] == name}) < len(search.configurations(name)):
+            continue
+        assert METHODS[name].searched == "recipe_search.json", name

@@ -49,15 +49,21 @@ def _shares(total: float, writes: float, rng: np.random.Generator) -> dict[str, 
 
 
 def _costs() -> list[dict[str, Any]]:
-    number = {"key": "periphery.adc.energy", "text": "1.67 pJ", "source": "neurram", "status": "read", "note": ""}
+    between = {"low": 0.1e-12, "high": 24e-12, "source": "neurram", "note": "a survey"}
+    number = {"key": "periphery.adc.energy", "meaning": "one conversion", "text": "1.67 pJ", "source": "neurram",
+              "status": "read", "note": "", "unit": "J", "value": 1.67e-12, "power": 1, "range": between}
     cost = {"quantity": "energy", "component": "adc", "event": "conversions of reads", "counts": ["read_conversions"],
-            "tally": "", "value": 1.67e-12, "unit": "J", "formula": "conversion", "part": "use", "numbers": [number]}
+            "tally": "", "value": 1.67e-12, "unit": "J", "formula": "conversion", "part": "use", "numbers": [number],
+            "published": dict(number)}
     pulses = {"component": "cells_write", "event": "pulses", "counts": ["set_pulses", "reset_pulses"],
               "tally": "pulse_joules", "value": None, "part": "write"}
-    return [cost, cost | pulses | {"numbers": [dict(number)]}]
+    unknown = {"power": None, "range": None}
+    voltage = number | {"key": "cell.programming.set_voltage", "unit": "V", "value": 1.2} | unknown
+    return [cost, cost | pulses | {"numbers": [voltage], "published": dict(number)}]
 
 
-COUNTS = {"read_conversions": 1.0e6, "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
+COUNTS = {"read_conversions": 1.0e6, "array_seconds": 3.0,
+          "set_pulses": 3.0e4, "reset_pulses": 1.0e4, "pulse_joules": 1.0e-6}
 
 
 def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:

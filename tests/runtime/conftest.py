@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from edge_adapt.cli import main
+from edge_adapt.runtime import Session
 from edge_adapt.runtime.files import Disk
 from edge_adapt.runtime.manifest import (
     UNTAUGHT_BIAS,
@@ -26,6 +27,7 @@ from edge_adapt.runtime.manifest import (
     TokenizerInfo,
     write_manifest,
 )
+from edge_adapt.runtime.options import TrainOptions
 from edge_adapt.runtime.store import create_state
 from onnx import TensorProto, helper
 from safetensors.numpy import save_file
@@ -326,3 +328,23 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
         return code, *capfd.readouterr()
 
     return call
+
+
+@pytest.fixture
+def devices(pristine: Path, tmp_path: Path, texts) -> list[Path]:
+    """Two copies of a bundle, each trained on half of the same examples; a third as it came."""
+    sentences, labels = texts(60, 0)
+    homes = [Path(shutil.copytree(pristine, tmp_path / name / "bundle")) for name in ("anna", "bert", "server")]
+    for number, share in enumerate((slice(0, 40), slice(40, 60))):
+        with Session(homes[number], threads=1) as session:
+            session.train(sentences[share], labels[share], TrainOptions(epochs=8))
+    return homes
+
+
+@pytest.fixture
+def files(devices: list[Path], command: Callable, tmp_path: Path) -> list[Path]:
+    """The states of the two devices."""
+    found = [tmp_path / "anna.safetensors", tmp_path / "bert.safetensors"]
+    for home, out in zip(devices, found, strict=False):
+        assert command("state", "export", home, out)[0] == 0
+    return found

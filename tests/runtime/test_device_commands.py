@@ -148,6 +148,16 @@ def test_state_commands(bundle: Path, data: Path, cli: Callable, tmp_path: Path,
     assert (tmp_path / "at-home").is_file()
 
 
+def test_folders_above_what_is_written_are_made(bundle: Path, cli: Callable, tmp_path: Path) -> None:
+    """As every command does that writes."""
+    for number, words in enumerate((("safetensors",), ("onnx-adapter",))):
+        out = tmp_path / str(number) / "new" / "state"
+        assert cli("state", "export", bundle, out, "--format", *words).code == 0 and out.is_file()
+    merged = tmp_path / "merged" / "new" / "file"
+    assert cli("merge-states", bundle, tmp_path / "0" / "new" / "state", "--out", merged).code == 0
+    assert merged.is_file()
+
+
 def test_training_without_updates_adds_none(bundle: Path, cli: Callable, data: Path) -> None:
     """The first one puts the head at class means and counts as one: the state is a trained one."""
     for epochs, expected in ((0, 1), (1, 6), (0, 6)):  # 40 texts are five batches

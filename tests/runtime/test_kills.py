@@ -167,7 +167,7 @@ def exporting(monkeypatch: pytest.MonkeyPatch, pristine: Path) -> Callable[[Path
     )  # fmt: skip
     task = SimpleNamespace(name="words", labels=manifest.labels, messages=())
     adaptation = SimpleNamespace(method="probe", trained_parameters=0, head_parameters=0)
-    monkeypatch.setattr(bundle, "load_inputs", lambda _: (model, task))
+    monkeypatch.setattr(bundle, "load_inputs", lambda *_: (model, task))
     monkeypatch.setattr(bundle, "attach", lambda *_: adaptation)
     monkeypatch.setattr(bundle, "trace", lambda *_: {})
     monkeypatch.setattr(bundle, "fill", filled)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,26 +96,6 @@ def test_noise_beyond_float32_is_refused() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def devices(pristine: Path, tmp_path: Path, texts) -> list[Path]:
-    """Two copies of a bundle, each trained on half of the same examples; a third as it came."""
-    sentences, labels = texts(60, 0)
-    homes = [Path(shutil.copytree(pristine, tmp_path / name / "bundle")) for name in ("anna", "bert", "server")]
-    for number, share in enumerate((slice(0, 40), slice(40, 60))):
-        with Session(homes[number], threads=1) as session:
-            session.train(sentences[share], labels[share], TrainOptions(epochs=8))
-    return homes
-
-
-@pytest.fixture
-def files(devices: list[Path], command: Callable, tmp_path: Path) -> list[Path]:
-    """The states of the two devices."""
-    found = [tmp_path / "anna.safetensors", tmp_path / "bert.safetensors"]
-    for home, out in zip(devices, found, strict=False):
-        assert command("state", "export", home, out)[0] == 0
-    return found
-
-
 def metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "np") as file:
         return dict(file.metadata())
@@ -209,6 +188,9 @@ WRONG: dict[str, tuple[Callable[[Path], bytes], int, str]] = {
     "a tensor too many": (lambda f: changed(f, more=np.ones(3, np.float32)), 2, "'more' is none of this bundle"),
     "other labels": (lambda f: changed(f, {"labels": '["a", "b"]'}), 2, "not those of the bundle"),
     "labels that are none": (lambda f: changed(f, {"labels": "[" * 9999}), 2, "no list of names"),
+    "other tensors": (lambda f: changed(f, coefficients=np.ones(3, np.float32)), 2, "tensors are not those that"),
+    "a start that is none": (lambda f: changed(f, {"start_sha256": "A" * 64}), 2, "which is no digest"),
+    "a digest that is none": (lambda f: changed(f, {"state_sha256": "1"}), 2, "'1', which is no digest"),
     "a step that is none": (lambda f: changed(f, {"step": "-1"}), 2, "'-1', which is no whole number"),
     "many digits": (lambda f: changed(f, {"examples": "9" * 5000}), 2, "no whole number"),
     "other classes": (lambda f: changed(f, {"labels": '["down", "up", "so-so"]'}), 2, "teach the same classes"),

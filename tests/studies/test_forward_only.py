@@ -13,9 +13,10 @@ from edge_adapt.methods.placement import Placement
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.methods.training.optimisers.mezo import ESTIMATES, RULES
 from edge_adapt.simulator import ProgrammedModel, program
+from edge_adapt.studies.encoding import Encoded
 from edge_adapt.studies.method_settings import require_readable, with_settings
 from edge_adapt.studies.trial import ChipTrial
-from edge_adapt.studies.workbench import Encoded, Variant, choose_variants
+from edge_adapt.studies.variants import Variant, choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.pools import LoraModule, Pool
 from torch import nn
@@ -197,7 +198,8 @@ def test_the_range_of_cells_holds_what_is_looked_at(bench, data):
     method = forward_only("lora", epsilon=0.25)
     trial = trial_of(bench, method, Placement.NVM_STEP)
     name = trial.trained_cells[0]
-    wide = trial._range(name, data, method.recipe) - trial._range(name, data, method.recipe.with_options(epsilon=0.05))
+    of = lambda recipe: trial._range(name, trial._value(name), EXAMPLES, recipe)
+    wide = of(method.recipe) - of(method.recipe.with_options(epsilon=0.05))
     np.testing.assert_allclose(wide, 5 * 0.2, rtol=1e-6)
 
 

@@ -12,7 +12,7 @@ from edge_adapt.devices import load_chip
 from edge_adapt.devices.presets import find
 from edge_adapt.methods import METHODS
 from edge_adapt.studies import inputs
-from edge_adapt.studies.workbench import choose_variants
+from edge_adapt.studies.variants import choose_variants
 from edge_adapt.workloads.models import load_backbone
 from edge_adapt.workloads.pools import LoraModule, Pool, load_pool, save_module
 from edge_adapt.workloads.tasks import load_task

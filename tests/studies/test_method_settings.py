@@ -8,7 +8,8 @@ from edge_adapt.studies.compare import check
 from edge_adapt.studies.compare_config import CompareConfig
 from edge_adapt.studies.config import SimulateConfig
 from edge_adapt.studies.count_config import CountConfig
-from edge_adapt.studies.workbench import choose_variants, load_workbench
+from edge_adapt.studies.variants import choose_variants
+from edge_adapt.studies.workbench import load_workbench
 
 SMOOTH = (("recipe.objective", "label-smoothing"), ("recipe.smoothing", "0.2"))
 IN_BUNDLES = SimulateConfig(method=("bitfit",), trainer="onnxruntime", settings=SMOOTH)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from edge_adapt.errors import UsageError
 from edge_adapt.studies.config import SimulateConfig
-from edge_adapt.studies.workbench import choose_variants, planned
+from edge_adapt.studies.variants import choose_variants
+from edge_adapt.studies.workbench import planned
 from edge_adapt.workloads.named_shapes import load_shape
 
 TAGGING = SimpleNamespace(kind="text", shape=load_shape("bert-tiny"), special_tokens=2, tagged=True)

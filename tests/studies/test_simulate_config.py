@@ -19,7 +19,8 @@ from edge_adapt.studies.config import (
 from edge_adapt.studies.life import groups, shorter
 from edge_adapt.studies.method_settings import with_settings
 from edge_adapt.studies.report import conducting_message
-from edge_adapt.studies.workbench import choose_variants, require_chosen, unseen
+from edge_adapt.studies.variants import choose_variants
+from edge_adapt.studies.workbench import require_chosen, unseen
 from edge_adapt.workloads.pools import LoraModule, Pool
 from edge_adapt.workloads.task import Task
 

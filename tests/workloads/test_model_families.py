@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from edge_adapt.errors import UsageError
-from edge_adapt.methods import get_method
+from edge_adapt.methods import Placement, exact_reader, get_method
 from edge_adapt.methods.training.trainer import train
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.workloads.batches import encode
@@ -92,6 +92,26 @@ def test_ten_steps_of_training(loaded: Any) -> None:
     still = [name for name in adaptation.trained_names if torch.equal(before[name], adaptation.state[name])]
     assert not still
     assert weights_fingerprint(loaded.backbone.module) == frozen
+
+
+def test_a_pass_goes_on_from_what_entered_a_block(loaded: Any) -> None:
+    """Of the second half of the blocks, whatever enters the encoder: the same logits, and no read below."""
+    rng, method = np.random.default_rng(0), get_method("telly")
+    adaptation = method.attach(loaded.backbone, 2, rng, placement=Placement.NVM_STEP)
+    plan, model, read = adaptation.plan, adaptation.module, []
+    if not plan.resumes:
+        assert loaded.backbone.shape.runs > 1 or loaded.name.startswith(("t5", "mt5"))
+        return
+    inputs, mask = loaded.batch()
+    _, states = model.features_to_store(inputs, mask)
+    expected = model(inputs, mask)
+    adaptation.use(lambda name, x, weight: read.append(name) or exact_reader(name, x, weight))
+    torch.testing.assert_close(model(torch.zeros_like(inputs), mask, states), expected, rtol=1e-5, atol=1e-5)
+    upper = {linear.name for block in loaded.backbone.shape.blocks[plan.resumes :] for linear in block.linears}
+    assert set(read) == set(plan.stored_read) == upper
+    read.clear()
+    model(inputs, mask)
+    assert set(read) == set(plan.backbone)
 
 
 @pytest.mark.filterwarnings("ignore")

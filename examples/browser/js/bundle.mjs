@@ -1,5 +1,6 @@
 // A bundle's manifest and files, checked as docs/bundle.md says: nothing of a damaged bundle is used.
 import { Refused } from "./errors.mjs";
+import { checkLimits } from "./limits.mjs";
 
 const SCHEMA = 1;
 export const INITIAL_STATE = "initial.safetensors";
@@ -9,10 +10,6 @@ const SESSION_ENTRIES = [
   "session.qdq_matmulnbits_accuracy_level",
   "session.intra_op.allow_spinning",
 ];
-const RANGES = {
-  batch_size: [1, 1e5], epochs: [0, 1e5], min_steps: [0, 1e7], weight_decay: [0, 1000], clip_norm: [1e-12, 1e12],
-  l1: [0, 1e6], head_margin: [0, 1e6],
-};
 
 // SHA-256 of bytes, in hex digits.
 export async function sha256(bytes) {
@@ -65,20 +62,13 @@ function check(manifest) {
   if (!manifest.graphs.train && !headOnly(manifest)) throw new Refused("manifest.json names no training graph");
   if ((manifest.recipe.head_shrinkage ?? 1) !== 1)
     throw new Refused("This page starts a head at class means; the bundle asks for discriminant analysis");
-  within("max_tokens", manifest.tokenizer.max_tokens, 1, 1 << 20);
-  for (const [name, range] of Object.entries(RANGES)) within(name, manifest.recipe[name], ...range);
-  for (const [group, rate] of Object.entries(manifest.recipe.learning_rates)) within(`the rate of ${group}`, rate, 0, 1000);
+  checkLimits(manifest);
   for (const graph of Object.values(manifest.graphs))
     for (const entry of Object.keys(graph.session.config))
       if (!SESSION_ENTRIES.includes(entry)) throw new Refused(`manifest.json has the foreign session entry ${entry}`);
   for (const { name, group } of manifest.state)
     if (group !== null && !(group in manifest.recipe.learning_rates))
       throw new Refused(`manifest.json has no learning rate for ${name}`);
-}
-
-function within(name, value, least, most) {
-  if (typeof value !== "number" || !(value >= least && value <= most))
-    throw new Refused(`manifest.json has ${name} = ${value}, which is not from ${least} to ${most}`);
 }
 
 // The files that a graph's weights lie in: those with no other use.

@@ -5,7 +5,7 @@ import { classMeanHead, headLossAndGradients, softmax } from "./head.mjs";
 import { Learner } from "./learner.mjs";
 import { withoutDefaults } from "./onnx_file.mjs";
 import { Order } from "./order.mjs";
-import { misfit, readTensors, writeTensors } from "./tensors.mjs";
+import { misfit, readTensors, stateDigest, writeTensors } from "./tensors.mjs";
 import { Encoder } from "./tokens.mjs";
 
 const EVALUATION_BATCH = 16;
@@ -43,7 +43,7 @@ export class Client {
     const { tensors } = readTensors(this.files.get(INITIAL_STATE), INITIAL_STATE);
     const problem = misfit(this.manifest, tensors);
     if (problem) throw new Refused(`${INITIAL_STATE} is damaged: ${problem}`);
-    this.values = this.valuesBefore = tensors;
+    this.values = this.valuesBefore = this.start = tensors;
     this.step = 0;
     this.taught = [];
     this.examples = null;
@@ -103,16 +103,17 @@ export class Client {
   }
 
   // The state as a file that `edge-adapt state import` reads.
-  stateFile() {
+  async stateFile() {
     const { model, method, manifest_sha256: bundle, state } = this.manifest;
     const told = { bundle, fingerprint: model.fingerprint, labels: JSON.stringify(this.labels), method, model: model.name,
+                   start_sha256: await stateDigest(this.start), state_sha256: await stateDigest(this.values),
                    step: String(this.step) };
     if (this.examples !== null) told.examples = String(this.examples);
     return writeTensors(new Map(state.map(({ name }) => [name, this.values.get(name)])), told);
   }
 
-  // Makes the state in a file current, as `edge-adapt state export` or `stateFile` wrote it.
-  importState(bytes, file) {
+  // Makes the state in a file current, as `edge-adapt state export` or `stateFile` wrote it. Training starts from it.
+  async importState(bytes, file) {
     const { told, tensors } = readTensors(bytes, file);
     if (told.bundle !== this.manifest.manifest_sha256)
       throw new Refused(`${file} is a state of another bundle (${told.model ?? "unknown"}, ${told.method ?? "unknown"})`);
@@ -131,8 +132,11 @@ export class Client {
       throw new Refused(`${file} is damaged: its labels or its number of updates are not those of a state`);
     if (labels.length > known + this.manifest.reserved_classes)
       throw new Refused(`${file} is damaged: it has more labels than the head has rows`);
+    const values = new Map(this.manifest.state.map(({ name }) => [name, tensors.get(name)]));
+    if (told.state_sha256 !== undefined && told.state_sha256 !== (await stateDigest(values)))
+      throw new Refused(`${file} is damaged: its tensors are not those that were written`);
     this.valuesBefore = this.values;
-    this.values = new Map(this.manifest.state.map(({ name }) => [name, tensors.get(name)]));
+    this.values = this.start = values;
     this.step = Number(told.step);
     this.taught = labels.slice(known);
     this.examples = /^\d{1,15}$/.test(told.examples) ? Number(told.examples) : null;

@@ -1,4 +1,5 @@
 // States as safetensors files: 8 bytes with the length of the header, the header in JSON, the numbers.
+import { sha256 } from "./bundle.mjs";
 import { Refused } from "./errors.mjs";
 
 const MOST_HEADER_BYTES = 8 << 20;
@@ -51,6 +52,32 @@ export function writeTensors(tensors, told) {
     place += data.byteLength;
   }
   return bytes;
+}
+
+// The SHA-256 of a state, in hex digits, as docs/bundle.md has it. In the order of names; where one begins with another,
+// the shorter one comes first, as in UTF-8.
+export async function stateDigest(tensors) {
+  const encoder = new TextEncoder();
+  const named = [...tensors].map(([name, tensor]) => ({ written: encoder.encode(name), ...tensor }));
+  named.sort((one, other) => compare(one.written, other.written));
+  const parts = named.flatMap(({ written, shape, data }) => [
+    counts([written.length]),
+    written,
+    counts([shape.length, ...shape]),
+    new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  ]);
+  return sha256(new Uint8Array(await new Blob(parts).arrayBuffer()));
+}
+
+// Numbers as unsigned 64 bit.
+function counts(numbers) {
+  return new Uint8Array(BigUint64Array.from(numbers, BigInt).buffer);
+}
+
+// Below 0 where the bytes of one come first.
+function compare(one, other) {
+  const place = one.findIndex((byte, k) => byte !== other[k]);
+  return place < 0 || place >= other.length ? one.length - other.length : one[place] - other[place];
 }
 
 // Why tensors are not the state of a bundle, or "".

@@ -33,8 +33,8 @@ const calls = {
     return { ...found, ...told() };
   },
   stateFile: () => client.stateFile(),
-  importState({ bytes, file }) {
-    client.importState(bytes, file);
+  async importState({ bytes, file }) {
+    await client.importState(bytes, file);
     return told();
   },
   reset() {
