@@ -121,7 +121,8 @@ class Side:
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
     backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
     are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
-    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
+    for its own backward pass, beside the hidden states that it takes; outputs_once: those of a sequence, whatever its
+    length. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -135,6 +136,7 @@ class Side:
     transposed: tuple[str, ...] = ()
     line: tuple[int, ...] = ()
     outputs: int = 0
+    outputs_once: int = 0
     cached: bool = False
 
     @property
@@ -256,6 +258,13 @@ class Plan:
             return self.observed + own
         reached = self.backward_need in (BackwardNeed.THROUGH, BackwardNeed.FULL)
         return self.observed + self.outputs + own if reached else 0
+
+    @property
+    def kept_once(self) -> int:
+        """Numbers of a sequence, whatever its length, that training keeps as well: those that a side network makes of
+        all tokens, and those of late tokens, which only what a gradient reaches puts out.
+        """
+        return (self.side.outputs_once if self.side is not None else 0) + self.late_tokens * self.outputs
 
     @property
     def matrices(self) -> dict[str, Matrix]:

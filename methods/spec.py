@@ -71,9 +71,9 @@ class Method(ABC):
     the head. `warm_start` is a file with the state to start from, trained on other tasks ("" for none): see
     `warm_start.load`.
 
-    `start` names the method that trains nothing and answers as this one does before its first step (prompts, which
-    start at random, aside); "" for one that trains nothing. `untrained` names the method that this one is the start
-    of, and whose options it shares.
+    `start` names the method that trains nothing and answers as this one does before its first step (prompts and side
+    networks, which start at random, aside); "" for one that trains nothing. `untrained` names the method that this one
+    is the start of, and whose options it shares.
 
     `rivals` are the methods that it is held against, the nearest first: reports are about a method that names some.
     Those of a method are not those of one that is made from it.

@@ -276,7 +276,7 @@ class ChipTrial:
         return training_memory_bytes(
             adaptation.state_bytes,
             adaptation.moving_numbers if log.steps else 0,
-            plan.kept_outputs * tokens,
+            plan.kept_outputs * tokens + plan.kept_once * batch,
             plan.head[1] * data.answers if head_only else 0,
             by_gradient,
             plan.kept_outputs > 0,
