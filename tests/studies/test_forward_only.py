@@ -109,7 +109,7 @@ def test_two_passes_a_pair_and_nothing_backward(bench, data, name, placement, mo
               for matrix in adaptation.cell_tensors}  # fmt: skip
     if name != "vera":  # whose random matrices are read for every linear
         read = sum(max(1, shared[matrix]) for matrix in adaptation.cell_tensors if matrix not in bypassed)
-        assert counts.reads == passes * tokens * read
+        assert counts.reads == (0 if adaptation.plan.off_chip else passes * tokens * read)
     assert counts.transposed_reads == counts.transposed_cycles == counts.bit_line_drives == 0
 
     rates = method.recipe.learning_rates
@@ -132,7 +132,8 @@ def test_two_passes_a_pair_and_nothing_backward(bench, data, name, placement, mo
     assert counts.digital_macs == macs
     assert counts.sram_bytes == moved
 
-    times = {Placement.NVM_STEP: (3 * queries + 1) * STEPS, Placement.NVM_TASK: int(name == "full")}.get(placement, 0)
+    over = int(any(matrix in adaptation.plan.backbone for matrix in trial.trained_cells))  # what is there already
+    times = {Placement.NVM_STEP: (3 * queries + 1) * STEPS, Placement.NVM_TASK: over}.get(placement, 0)
     found = {matrix: rewrites.count(matrix) for matrix in trial.trained_cells}
     if any(pair.gate for pair in adaptation.plan.low_rank):  # closed gates let the cells be
         assert all(bool(times) <= found[matrix] <= times for matrix in found)
