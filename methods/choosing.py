@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import UsageError
 from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
 from . import METHODS
 from .placement import BackwardNeed, Placement
 from .plan import Plan
-from .spec import Method
+from .spec import Method, require_in_bundles
 
 MODELS = {"text": "minilm", "image": "vit-s"}
 TOKENS = 64
@@ -81,7 +82,7 @@ def _row(method: Method, placement: Placement) -> str:
     backbone = sum(linear.out_features * linear.in_features for linear in shape.linears) * shape.runs
     longer = (TOKENS + plan.extra_tokens) / TOKENS / backbone
     written = sum(plan.tensors[name].numbers for name in plan.rewritten)
-    in_bundle = placement is Placement.DIGITAL and not method.no_bundle
+    in_bundle = placement is Placement.DIGITAL and _in_bundles(method)
     cells = (
         f"[{method.name}](methods.md#{method.name.replace('+', '')})",
         " and ".join(f"{kind}s" for kind in method.kinds),
@@ -94,6 +95,15 @@ def _row(method: Method, placement: Placement) -> str:
         "yes" if in_bundle else "no",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _in_bundles(method: Method) -> bool:
+    """Whether a bundle trains the method by its own recipe."""
+    try:
+        require_in_bundles(method)
+    except UsageError:
+        return False
+    return True
 
 
 def _weights(plan: Plan, names: tuple[str, ...]) -> Iterator[int]:
