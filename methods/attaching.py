@@ -17,7 +17,7 @@ from .base import Adaptation, BackboneLike, cell_linears, torch_generator
 from .blocks import Levels, Resumption
 from .features import LAST, View, chosen
 from .heads import HEADS
-from .layers import AdaptedModel, CellLinear, LinearFactory, clone_encoder
+from .layers import AdaptedModel, CellLinear, LinearFactory, Reader, clone_encoder
 from .placement import BackwardNeed, Placement
 from .plan import Plan, PoolShape, Size
 
@@ -77,6 +77,9 @@ class Built:
 
     `constants`: tensors of two or more extents that are neither trained nor in cells, and never change. Whoever names
     them states that they are held digitally, and that the plan has the work that is done with them.
+
+    `training_reader`: for a method that is trained away from the chip (`Part.off_chip`), what reads the matrices then;
+    it is made for each training, and draws from the generator that it is given.
     """
 
     model: AdaptedModel
@@ -84,6 +87,7 @@ class Built:
     cells: Mapping[str, Tensor] = field(default_factory=dict)
     constants: Collection[Tensor] = ()
     holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    training_reader: Callable[[np.random.Generator], Reader] | None = None
     wrote: Callable[[], object] | None = None
 
 
@@ -123,6 +127,7 @@ def attach(
         placements={name: plan.tensors[name].placement for name in (*state, *cells)},
         recipe=method.recipe,
         holds=built.holds,
+        training_reader=built.training_reader,
         wrote=built.wrote,
     )
     if method.warm_start:

@@ -68,8 +68,9 @@ class Adaptation(Shown):
     `module(input_ids, attention_mask)` gives logits (batch, classes); for images, pixels stand first. `state` holds
     what is trained, by name, the head (`head.weight`, `head.bias`) included; `cell_tensors` every matrix that sits in
     cells, by its unique cell name; `placements` has one entry for each name in either. `holds` gives what cells are to
-    hold that follow the state, and are not part of it: `held` is what any are to hold. `wrote` is to be called when
-    they have been written under NVM_TASK, where there is something to do then.
+    hold that follow the state, and are not part of it: `held` is what any are to hold. `training_reader`: what reads
+    matrices in the training of a method that is trained away from the chip (`attaching.Built`). `wrote` is to be called
+    when they have been written under NVM_TASK, where there is something to do then.
     """
 
     plan: Plan
@@ -80,6 +81,7 @@ class Adaptation(Shown):
     placements: dict[str, Placement]
     recipe: Recipe
     holds: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    training_reader: Callable[[np.random.Generator], Reader] | None = None
     wrote: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
@@ -140,6 +142,20 @@ class Adaptation(Shown):
     def held(self, name: str) -> Tensor:
         """What the cells of a matrix are to hold for the present state, (out, in)."""
         return (self.holds[name]() if name in self.holds else self.cell_tensors[name]).detach()
+
+    @contextmanager
+    def reading_in_training(self, rng: np.random.Generator) -> Iterator[None]:
+        """While it lasts, matrices are read as the method trains with them, where that is away from the chip."""
+        if self.training_reader is None:
+            yield
+            return
+        before = {module: module.reader for module in cell_linears(self.module)}
+        self.use(self.training_reader(rng.spawn(1)[0]))  # draws nothing from rng: examples come in the same order
+        try:
+            yield
+        finally:
+            for module, reader in before.items():
+                module.reader = reader
 
     def use(self, reader: Reader) -> None:
         """Read every matrix that sits in cells through `reader` from now on."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..workloads.shapes import BlockShape, Front, LinearShape, ModelShape
-from .costs import DigitalWork, attention_backward, attention_forward, lengthened, patches_forward
+from .costs import DigitalWork, attention_backward, attention_forward, lengthened, matrix_forward, patches_forward
 from .features import View, chosen, require_feature
 from .heads import require_head
 from .placement import BackwardNeed, Placement
@@ -44,7 +44,7 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
     states = 1 if part.resumes else len(side.levels) if side and apart else 0
     tensors, front = _tensors(shape, size, part), _front(shape, part)
     passed = _besides(read, front.beyond) + _besides(read, front.below) * (shape.runs - 1)
-    return Plan(
+    plan = Plan(
         method=method.name,
         placement=placement,
         backward_need=need,
@@ -73,7 +73,24 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         outputs=sum(tensors[name].shape[0] for name in passed),
         resumes=part.resumes,
         low_rank=part.low_rank,
+        off_chip=part.off_chip,
         **_work(shape, size, part, need),
+    )
+    return _away_from_the_chip(plan) if part.off_chip else plan
+
+
+def _away_from_the_chip(plan: Plan) -> Plan:
+    """The plan where training multiplies digitally by what else is read from cells."""
+
+    def products(names: Sequence[str]) -> DigitalWork:
+        return matrix_forward(sum(plan.tensors[name].numbers for name in names))
+
+    return replace(
+        plan,
+        read_in_training=(),
+        transposed=(),
+        training_work=plan.training_work + products(plan.read_in_training),
+        backward_work=plan.backward_work + products(plan.transposed),
     )
 
 

@@ -24,9 +24,10 @@ Counts are those of a method's default options, without the classifier head; poo
 `edge-adapt methods count` takes other models, ranks, pools and numbers of tokens.
 
 Placements: *DIGITAL* is SRAM, no cell is written; *NVM_TASK* cells are written once a task, *NVM_STEP* cells at every
-step; whatever a method keeps in cells beside that is programmed once. Gradient: *NONE* forward passes only, *THROUGH*
-the frozen backbone (transposed reads), *FULL* also the backbone's weight gradients. Trained by a zeroth-order recipe
-(`mezo`), every method needs forward passes only.
+step; whatever a method keeps in cells beside that is programmed once. Gradient: *NONE* forward passes only, *SIDE* it
+stays in a network beside the backbone, whose hidden states are stored, *THROUGH* the frozen backbone (transposed
+reads), *FULL* also the backbone's weight gradients. Trained by a zeroth-order recipe (`mezo`), every method needs
+forward passes only.
 
 What was measured and simulated with them is in [results.md](results.md).
 

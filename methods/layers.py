@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .blocks import Levels, Resumption
 from .features import FEATURES, View
 from .heads import HEADS
+from .turns import Turns
 
 Reader = Callable[[str, Tensor, Tensor], Tensor]
 """reader(name, x (..., in), weight (out, in)) -> (..., out)."""
@@ -144,7 +145,8 @@ class AdaptedModel(nn.Module):
 
     `side`: a network beside the encoder, side(states, attention_mask=...) -> (batch, tokens, numbers), or what the head
     sees at once. `apart`: no gradient goes from it into the encoder, which runs without one. `resumption`: where runs
-    go on from stored states without a side network.
+    go on from stored states without a side network. `turns`: whose turn it is, where slices of
+    trained tensors take turns.
     """
 
     def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
@@ -158,6 +160,7 @@ class AdaptedModel(nn.Module):
         self.levels: Levels | None = None
         self.resumption: Resumption | None = None
         self.side: nn.Module | None = None
+        self.turns: Turns | None = None
         self.apart = False
         self.norm = ""
         self.added = 0

@@ -62,9 +62,11 @@ class Size:
 @dataclass(frozen=True)
 class TensorPlan:
     """One tensor: where it lives, and the group of the optimiser that trains it ("": it is not trained). `of_pool`: its
-    values are those of a pool's matrices, side by side. changing: of its numbers in cells, those that a write may
-    change; None for all. read_while_trained: before a write of NVM_TASK, its cells are read as they are, and what has
-    changed since the last write is added digitally; else the matrix is multiplied digitally until it is written.
+    values are those of a pool's matrices, side by side. `slice_axis`: 0 where its rows take turns, 1 where its columns
+    do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it. `changing`: of its
+    numbers in cells, those that a write may change; None for all. `read_while_trained`: before a write of NVM_TASK, its
+    cells are read as they are, and what has changed since the last write is added digitally; else the matrix is
+    multiplied digitally until it is written.
     """
 
     name: str
@@ -72,6 +74,7 @@ class TensorPlan:
     placement: Placement = Placement.DIGITAL
     group: str = ""
     of_pool: bool = False
+    slice_axis: int | None = None
     changing: int | None = None
     read_while_trained: bool = False
 
@@ -90,6 +93,11 @@ class TensorPlan:
     def rewritable(self) -> int:
         """How many of its numbers a write may change."""
         return self.numbers if self.changing is None else self.changing
+
+    @property
+    def changing_share(self) -> float:
+        """What share of its numbers that is."""
+        return self.rewritable / self.numbers
 
     @property
     def in_state(self) -> bool:
@@ -113,7 +121,8 @@ class Side:
     cells, by name, as often as a token is multiplied by each; transposed: those whose transposed matrix is read in a
     backward pass. line: how many of `read` follow one another behind the backbone's last block, cut where all tokens
     are waited for; () where none of them waits, and all follow one another. outputs: numbers of a token that it keeps
-    for its own backward pass, beside the hidden states that it takes. Its digital work stands in the part.
+    for its own backward pass, beside the hidden states that it takes; outputs_once: those of a sequence, whatever its
+    length. Its digital work stands in the part.
 
     cached: training observes the backbone once for each example, and every step goes on from the hidden states that
     were stored, at half precision in the account of energy. With exact reads nothing else changes. On a noisy chip the
@@ -127,6 +136,7 @@ class Side:
     transposed: tuple[str, ...] = ()
     line: tuple[int, ...] = ()
     outputs: int = 0
+    outputs_once: int = 0
     cached: bool = False
 
     @property
@@ -155,6 +165,9 @@ class Part:
     resumes: of a method that changes nothing in so many of the lowest blocks: training reads these once for each
     example, stores what enters the next block, and every step goes on from there. What `Side.cached` says of noise and
     images holds. 0: every step reads every block.
+
+    off_chip: training reads no cell; all its products are those of a digital unit with its own copy of the weights
+    (`attaching.Built.training_reader`).
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -175,6 +188,7 @@ class Part:
     low_rank: tuple[LowRank, ...] = ()
     read_again: Mapping[str, int] = field(default_factory=dict)
     resumes: int = 0
+    off_chip: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +240,7 @@ class Plan:
     read_again: Mapping[str, int] = field(default_factory=dict)
     outputs: int = 0
     resumes: int = 0
+    off_chip: bool = False
 
     @property
     def cached(self) -> bool:
@@ -245,6 +260,13 @@ class Plan:
         return self.observed + self.outputs + own if reached else 0
 
     @property
+    def kept_once(self) -> int:
+        """Numbers of a sequence, whatever its length, that training keeps as well: those that a side network makes of
+        all tokens, and those of late tokens, which only what a gradient reaches puts out.
+        """
+        return (self.side.outputs_once if self.side is not None else 0) + self.late_tokens * self.outputs
+
+    @property
     def matrices(self) -> dict[str, Matrix]:
         """All matrices in cells by name."""
         return {name: (t.shape[0], t.shape[1]) for name, t in self.tensors.items() if t.in_cells}
@@ -259,6 +281,11 @@ class Plan:
     def rewritten(self) -> tuple[str, ...]:
         """Those that the method writes."""
         return tuple(name for name, tensor in self.tensors.items() if tensor.written)
+
+    def stepped(self, name: str) -> Matrix:
+        """The shape of what a step changes of a matrix in cells."""
+        (out, width), axis = self.matrices[name], self.tensors[name].slice_axis
+        return (1 if axis == 0 else out, 1 if axis == 1 else width)
 
     @property
     def moving(self) -> list[TensorPlan]:

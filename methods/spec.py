@@ -71,9 +71,9 @@ class Method(ABC):
     the head. `warm_start` is a file with the state to start from, trained on other tasks ("" for none): see
     `warm_start.load`.
 
-    `start` names the method that trains nothing and answers as this one does before its first step (prompts, which
-    start at random, aside); "" for one that trains nothing. `untrained` names the method that this one is the start
-    of, and whose options it shares.
+    `start` names the method that trains nothing and answers as this one does before its first step (prompts and side
+    networks, which start at random, aside); "" for one that trains nothing. `untrained` names the method that this one
+    is the start of, and whose options it shares.
 
     `rivals` are the methods that it is held against, the nearest first: reports are about a method that names some.
     Those of a method are not those of one that is made from it.
@@ -295,7 +295,7 @@ def require_in_bundles(method: Method) -> None:
         if not strategy.in_bundles:
             key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])
             part = f"{strategy.kind} {strategy.name} of {method.name}"
-            instead = f"leave recipe.{key} at {usual.name}" if usual else f"leave recipe.{key} empty"
+            instead = f"set recipe.{key} to {usual.name}" if usual else f"leave recipe.{key} empty"
             later = f", and choose it on the device: {strategy.on_device}" if strategy.on_device else ""
             raise UsageError(f"a bundle cannot hold the {part}: {instead}{later}")
     for regulariser in method.regularisers:

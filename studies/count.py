@@ -21,7 +21,7 @@ from ..methods import METHODS, methods_for
 from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
 from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
-from ..methods.plan import Matrix, Plan, TensorPlan
+from ..methods.plan import Matrix, Plan
 from ..reports.records import COUNT_SCHEMA, CountReport, plain
 from ..reports.records.count import CountedModel, CountedProgramming, CountedResult
 from ..reports.records.programming import Share
@@ -29,6 +29,7 @@ from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
+from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
 from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
@@ -160,14 +161,13 @@ class Counter:
         """First writes of erased cells, from the sample."""
         return self._writes(matrices, self.sample.programming.events)
 
-    def steps(self, tensors: Iterable[TensorPlan], times: int) -> EventCounts:
-        """Rewrites in which the sample's share of the weights, of those that may change, moves to a neighbouring
-        value. Where few may change, a sample is rewritten as thinly: single cells do not share their turns.
+    def steps(self, parts: Iterable[tuple[Matrix, float]], times: int) -> EventCounts:
+        """Rewrites of matrices in which the sample's share of the weights, of the share that may change, moves to a
+        neighbouring value. Where few may change, a sample is rewritten as thinly: single cells share no turns.
         """
         by_share: dict[float, list[Matrix]] = {}
-        for tensor in tensors:
-            rows, columns = tensor.shape
-            by_share.setdefault(tensor.rewritable / tensor.numbers, []).append((rows, columns))
+        for matrix, share in parts:
+            by_share.setdefault(share, []).append(matrix)
         counts = EventCounts()
         for share, matrices in by_share.items():
             if share not in self._samples:
@@ -233,9 +233,11 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     rewritten = [plan.tensors[name] for name in plan.rewritten]
     counts.add(counter.programming([matrices[tensor.name] for tensor in rewritten if tensor.name in plan.extra]))
     if plan.placement is Placement.NVM_STEP:
-        counts.add(counter.steps(rewritten, changes))
+        stepped = [(stepped_matrix(counter.chip, plan, x.name), x.changing_share) for x in rewritten]
+        counts.add(counter.steps(stepped, changes))
     elif plan.placement is Placement.NVM_TASK:
-        counts.add(counter.steps([tensor for tensor in rewritten if tensor.name not in plan.extra], 1))
+        programmed = [tensor for tensor in rewritten if tensor.name not in plan.extra]
+        counts.add(counter.steps([(matrices[tensor.name], tensor.changing_share) for tensor in programmed], 1))
     return counts, steps
 
 
@@ -293,6 +295,14 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         label="estimated",
         note=_note(method, config),
     )
+
+
+def stepped_matrix(chip: Chip, plan: Plan, name: str) -> Matrix:
+    """The shape of what a step writes of a matrix: one of its lines, where these take turns. Rotated inputs are mixed,
+    and all of them change.
+    """
+    whole, part = plan.matrices[name], plan.stepped(name)
+    return whole if part[1] < whole[1] and additions(chip, whole[1]) else part
 
 
 def all_changes(plan: Plan, steps: int) -> int:

@@ -35,6 +35,8 @@ class Worker(Protocol):
     @property
     def kept_outputs(self) -> int: ...
     @property
+    def kept_once(self) -> int: ...
+    @property
     def observed(self) -> int: ...
     @property
     def optimiser_macs(self) -> int: ...
@@ -65,7 +67,8 @@ def training_events(
         only, both = stored
         done += [(worker.stored_work, only), (worker.stored_work, both), (worker.backward_work, both)]
         # Hidden states are kept once, and fetched by every pass; the backward pass fetches them again.
-        kept = worker.observed * (forward.tokens + only.tokens) + 2 * worker.kept_outputs * both.tokens
+        behind = worker.kept_outputs * both.tokens + worker.kept_once * both.sequences
+        kept = worker.observed * (forward.tokens + only.tokens) + 2 * behind
         counts.sram_bytes += ACTIVATION_BYTES * kept
     for work, size in done:
         counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
@@ -79,7 +82,8 @@ def training_events(
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
     tokens = trained.tokens + worker.extra_tokens * trained.sequences
-    counts.sram_bytes += 2 * ACTIVATION_BYTES * worker.kept_outputs * tokens
+    kept = worker.kept_outputs * tokens + worker.kept_once * trained.sequences
+    counts.sram_bytes += 2 * ACTIVATION_BYTES * kept
     return counts
 
 

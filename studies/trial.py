@@ -13,6 +13,7 @@ from torch import Tensor
 from ..methods import Adaptation, Placement
 from ..methods.costs import NUMBER_BYTES
 from ..methods.placement import BackwardNeed
+from ..methods.ranks import Kept
 from ..methods.recipes import Recipe
 from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
@@ -200,13 +201,22 @@ class ChipTrial:
             return
         kept, open_now = (self.adaptation.kept_ranks(gated) for gated in (False, True))
         for name in self.trained_cells:
-            self.cells.write(name, self._value(name), kept.get(name), open_now.get(name))
+            now = self._in_turn(name) or open_now.get(name)
+            self.cells.write(name, self._value(name), kept.get(name), now)
+
+    def _in_turn(self, name: str) -> Kept | None:
+        """What of a matrix has just changed, where its slices take turns and one of them has its turn."""
+        axis, turns = self.adaptation.plan.tensors[name].slice_axis, self.adaptation.module.turns
+        if axis is None or turns is None or turns.current is None:
+            return None
+        return Kept(axis, np.array([turns.current]))
 
     def _after_step(self, step: int, data: Encoded, on_step: Callable[[int], None] | None) -> None:
         """What follows an optimiser step: now and then the converters' ranges follow the state."""
         if on_step is not None:
             on_step(step)
-        if step in FOLLOWING_STEPS and self.adaptation.backward_need is not BackwardNeed.NONE:
+        follows = self.adaptation.backward_need is not BackwardNeed.NONE and not self.adaptation.plan.off_chip
+        if step in FOLLOWING_STEPS and follows:
             self.calibrate(data)
 
     def _write_task(self, refresh: bool) -> None:
@@ -266,7 +276,7 @@ class ChipTrial:
         return training_memory_bytes(
             adaptation.state_bytes,
             adaptation.moving_numbers if log.steps else 0,
-            plan.kept_outputs * tokens,
+            plan.kept_outputs * tokens + plan.kept_once * batch,
             plan.head[1] * data.answers if head_only else 0,
             by_gradient,
             plan.kept_outputs > 0,

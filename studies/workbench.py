@@ -22,7 +22,7 @@ from ..workloads.models import Backbone, load_backbone
 from ..workloads.pools import Pool, default_pool, load_pool
 from ..workloads.task import Example, Task
 from ..workloads.tasks import TASKS, load_task
-from .config import SimulateConfig
+from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
 from .method_settings import require_readable
 from .test_sets import TestSet, draw, with_pool
@@ -147,6 +147,8 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     pool = load_pool(config.pool or default_pool(backbone.name), backbone) if uses_pool else None
     if pool is not None:
         pool, task = unseen(pool, task)
+    methods, left_out = planned(methods, backbone, task, pool, config)
+    task = dataclasses.replace(task, messages=(*task.messages, *left_out))
     if config.trainer == "onnxruntime":
         for method in (v.method for v in methods if Placement.DIGITAL in v.method.placements):
             require_plan_in_bundles(plan_on(method, backbone, len(task.labels), Placement.DIGITAL, pool))
@@ -202,3 +204,23 @@ def fits(variant: Variant, task: Task, config: SimulateConfig) -> bool:
     if task.kind not in kinds and name in {entry.partition(":")[0] for entry in config.method}:
         raise UsageError(f"method {name!r} is for {' and '.join(kinds)}s, and task {task.name!r} holds {task.kind}s")
     return task.kind in kinds
+
+
+def planned(
+    variants: list[Variant], backbone: Backbone, task: Task, pool: Pool | None, config: SimulateConfig
+) -> tuple[list[Variant], tuple[str, ...]]:
+    """The variants that have a plan on the model for the task, and a message for each method without one. Raises
+    `UsageError` for one that was named: a method with features of whole texts cannot tag words, for instance.
+    """
+    named = {entry.partition(":")[0] for entry in config.method or DEFAULT_METHODS}
+    fitting, left_out = [], {}
+    for variant in variants:
+        try:
+            plan_on(variant.method, backbone, len(task.labels), variant.placement, pool)
+        except UsageError as error:
+            if variant.method.name in named:
+                raise
+            left_out[variant.method.name] = f"left out: {error}"
+        else:
+            fitting.append(variant)
+    return fitting, tuple(left_out.values())

@@ -66,15 +66,22 @@ class AdaLoRA(Gated):
             raise UsageError(f"orthogonality of {self.name} must be 0 or more; got {self.orthogonality}")
 
     @property
+    def no_bundle(self) -> str:
+        return "gives up ranks while it trains, which the graph of a bundle does not"
+
+    @property
     def regularisers(self) -> tuple[Regulariser, ...]:
         return (Orthogonality("matrices", self.orthogonality),)
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         """With the work of the regulariser: a product of each matrix with itself, and two of its gradient."""
         part = super().part(shape, placement, size)
+        assert part.training_work is not None
         weights = sum(tensor.numbers for tensor in part.tensors if tensor.group == "matrices")
-        macs = 3 * self.rank * weights if self.orthogonality else 0
-        return replace(part, backward_work=part.backward_work + DigitalWork(per_pass=macs))
+        product = DigitalWork(per_pass=self.rank * weights if self.orthogonality else 0)
+        return replace(
+            part, training_work=part.training_work + product, backward_work=part.backward_work + product.times(2)
+        )
 
     def started(self, linear: Any, generator: "torch.Generator", dtype: "torch.dtype") -> "dict[str, Tensor]":
         import torch

@@ -164,7 +164,7 @@ class DSEE(Targeted, Method):
             matrices if in_cells else {},
             [getattr(x, kind) for x in adapted for kind in ("picks", "puts") if hasattr(x, kind)],
             {x.cell_name: partial(x.merged, scale) for x in adapted} if in_cells else {},
-            (lambda: [x.wrote(scale) for x in adapted]) if place is Placement.NVM_TASK else None,
+            wrote=(lambda: [x.wrote(scale) for x in adapted]) if place is Placement.NVM_TASK else None,
         )
 
 

@@ -101,7 +101,13 @@ def moments_part(shape: ModelShape, through: bool, cached: bool) -> Part:
         backward_work=backward,
         features="own",
         head="moments",
-        side=Side(levels=(-1,), width=hidden + MomentsHead.moments, outputs=NARROW, cached=cached),
+        side=Side(
+            levels=(-1,),
+            width=hidden + MomentsHead.moments,
+            outputs=NARROW,
+            outputs_once=covariances + PAIRS * (MIDDLE**2 + END**2),
+            cached=cached,
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UsageError
+from ..turns import Moved
 from .objectives import total_loss
 from .run import Forward, Run
 
@@ -17,11 +18,19 @@ class GradientStepper:
         self.run = run
         groups = run.adaptation.parameter_groups(run.recipe)
         self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimiser = run.recipe.optimiser.make(groups, run.recipe.weight_decay)
+        self.turns, self.moved = run.adaptation.module.turns, Moved(run.adaptation, groups)
+        self.optimiser = run.recipe.optimiser.make(self.moved.groups, run.recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda done: 1.0 - done / total_steps)
 
     def step(self, forward: Forward, labels: Tensor) -> int:
         """One step on a batch. Raises `UsageError` for a loss that is not finite: the state is then worthless."""
+        if self.turns is None:
+            return self._step(forward, labels, 0)
+        turn = self.turns.draw(self.run.rng)
+        with self.turns.taking(turn):
+            return self._step(forward, labels, turn)
+
+    def _step(self, forward: Forward, labels: Tensor, turn: int) -> int:
         adaptation, recipe, log = self.run.adaptation, self.run.recipe, self.run.log
         with adaptation.dropping():
             logits = forward(None)
@@ -32,8 +41,10 @@ class GradientStepper:
                 f"the loss of {adaptation.method} is {value} at step {log.steps}: lower its learning rates"
             )
         self.optimiser.zero_grad(set_to_none=True)
+        self.moved.reset()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+        self.moved.hand_over(turn)
         self.optimiser.step()
         self.schedule.step()
         log.losses.append(value)

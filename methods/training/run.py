@@ -24,11 +24,12 @@ Forward = Callable[[Mapping[str, Tensor] | None], Tensor]
 @dataclass(frozen=True)
 class Look:
     """What a step without a backward pass came to: the seed of its directions, and how far to go against each, before
-    the learning rate.
+    the learning rate. `turn`: the slice that moved, where slices take turns.
     """
 
     seed: int
     weights: tuple[float, ...]
+    turn: int = 0
 
 
 @dataclass

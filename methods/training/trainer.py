@@ -70,9 +70,11 @@ def train(
     """
     check_labels(adaptation, encoded, labels)
     run = Run(adaptation, recipe or adaptation.recipe, rng, on_step, on_change, on_start, again)
-    began, source = time.perf_counter(), start(run, encoded, labels, again)
-    if adaptation.parameter_groups(run.recipe) and run.recipe.epochs:
-        take_steps(run, source, len(encoded))
+    began = time.perf_counter()
+    with adaptation.reading_in_training(rng):
+        source = start(run, encoded, labels, again)
+        if adaptation.parameter_groups(run.recipe) and run.recipe.epochs:
+            take_steps(run, source, len(encoded))
     run.log.seconds = time.perf_counter() - began
     return run.log
 

@@ -21,6 +21,7 @@ the start, to the start, and by the update). `Run.changed` is called after each,
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import UsageError
+from ..turns import Moved
 from .objectives import total_loss
 from .run import Forward, Look, Run
 
@@ -51,8 +53,11 @@ class Directions:
         parameters: Sequence[nn.Parameter],
         options: "Mezo",
         block_paths: Sequence[str],
+        axes: Sequence[int | None] | None = None,
     ) -> None:
+        """`axes`: of the slices that take turns, for each parameter; None for one that moves as a whole."""
         self.parameters = parameters
+        self.axes = [None] * len(parameters) if axes is None else axes
         self.options = options
         self.blocks = options.blocks(names, block_paths)
 
@@ -61,14 +66,16 @@ class Directions:
         """Directions in a step."""
         return self.options.queries * len(self.blocks)
 
-    def __call__(self, seed: int) -> Iterator[list[Tensor]]:
+    def __call__(self, seed: int, turn: int = 0) -> Iterator[list[Tensor]]:
+        """`turn`: the slice that moves of what has slices that take turns."""
         rng = np.random.default_rng(seed)
         for block in self.blocks:
             for _ in range(self.options.queries):
-                yield [
+                drawn = [
                     self._draw(rng, parameter) if place in block else torch.zeros_like(parameter)
                     for place, parameter in enumerate(self.parameters)
                 ]
+                yield [z if axis is None else _only(z, axis, turn) for z, axis in zip(drawn, self.axes, strict=True)]
 
     def _draw(self, rng: np.random.Generator, like: Tensor) -> Tensor:
         shape = tuple(like.shape)
@@ -86,7 +93,7 @@ class ZerothStepper:
         self.run, self.options = run, options
         self.adaptation, self.recipe, self.log, self.rng = run.adaptation, run.recipe, run.log, run.rng
         self.passes = 0
-        groups = [group for group in run.adaptation.parameter_groups(run.recipe) if group["lr"] > 0]
+        self.groups = groups = [group for group in run.adaptation.parameter_groups(run.recipe) if group["lr"] > 0]
         self.parameters: list[nn.Parameter] = [parameter for group in groups for parameter in group["params"]]
         largest = max((group["lr"] for group in groups), default=1.0)
         self.units = [group["lr"] / largest for group in groups for _ in group["params"]]
@@ -94,9 +101,12 @@ class ZerothStepper:
             raise UsageError(f"every learning rate of {run.adaptation.method} is 0: {options.name} has nothing to move")
         names = {id(parameter): name for name, parameter in run.adaptation.state.items()}
         self.names = [names[id(parameter)] for parameter in self.parameters]
-        self.directions = Directions(self.names, self.parameters, options, run.adaptation.plan.block_paths)
+        plan, self.turns = run.adaptation.plan, run.adaptation.module.turns
+        axes = [plan.tensors[name].slice_axis for name in self.names]
+        self.directions = Directions(self.names, self.parameters, options, plan.block_paths, axes)
+        self.moved, self.turn = Moved(run.adaptation, groups), 0
         self.mean_square = 0.0
-        self.optimiser = options.make(groups, run.recipe.weight_decay)
+        self.optimiser = options.make(self.moved.groups, run.recipe.weight_decay)
         self.peaks = [group["lr"] for group in groups]
         self.total_steps = total_steps
         self.taken = 0
@@ -105,12 +115,19 @@ class ZerothStepper:
     @torch.no_grad()
     def step(self, forward: Forward, labels: Tensor) -> int:
         """One step on a batch; returns the forward passes it took."""
+        if self.turns is None:
+            return self._step(forward, labels)
+        self.turn = self.turns.draw(self.rng)
+        with self.turns.taking(self.turn):
+            return self._step(forward, labels)
+
+    def _step(self, forward: Forward, labels: Tensor) -> int:
         self.passes = 0
         seed = int(self.rng.integers(2**63 - 1))
         kept = [parameter.detach().clone() for parameter in self.parameters]
         values, slopes = self._measure(seed, kept, forward, labels)
         weights = [self._scaled(slope) if self.options.normalise else slope for slope in slopes]
-        look = Look(seed, tuple(weight / self.options.queries for weight in weights))
+        look = Look(seed, tuple(weight / self.options.queries for weight in weights), self.turn)
         if self.options.rule == "conservative":
             look = self._most_careful(look, kept, forward, labels)
         self.take(look)
@@ -136,7 +153,7 @@ class ZerothStepper:
         epsilon, estimate = self.options.epsilon, self.options.estimate
         values = [self._loss(forward, labels)] if estimate == "one-sided" else []
         slopes: list[float] = []
-        for z in self.directions(seed):
+        for z in self.directions(seed, self.turn):
             if estimate == "forward-gradient":
                 value, slope = self._tangent(forward, labels, z)
                 values.append(value)
@@ -162,11 +179,12 @@ class ZerothStepper:
     def _estimate(self, look: Look) -> None:
         """Put the sum of the weighted directions into `grad`, in the groups' own units."""
         total = [torch.zeros_like(parameter) for parameter in self.parameters]
-        for weight, z in zip(look.weights, self.directions(look.seed), strict=True):
+        for weight, z in zip(look.weights, self.directions(look.seed, look.turn), strict=True):
             for part, along in zip(total, z, strict=True):
                 part.add_(along, alpha=weight)
         for parameter, part in zip(self.parameters, total, strict=True):
             parameter.grad = part.sign() if self.options.rule == "sign" else part
+        self.moved.hand_over(look.turn)
 
     def _scaled(self, slope: float) -> float:
         """A slope over the root of the running mean square of all slopes, its own included."""
@@ -179,7 +197,11 @@ class ZerothStepper:
         """Of staying, the step and the step back, the one with the smallest loss on the batch."""
         found = [(self._loss(forward, labels), 0, 0)]
         self._estimate(look)
-        rates = [group["lr"] for group in self.optimiser.param_groups for _ in group["params"]]
+        rates = [
+            rate["lr"]
+            for rate, group in zip(self.optimiser.param_groups, self.groups, strict=True)
+            for _ in group["params"]
+        ]
         for side in (1, -1):
             for parameter, start, rate in zip(self.parameters, kept, rates, strict=True):
                 parameter.copy_(start - side * rate * parameter.grad)
@@ -187,7 +209,7 @@ class ZerothStepper:
             found.append((self._loss(forward, labels), 1, side))
         self._move(kept, kept, 0.0)
         side = min(found)[2]
-        return Look(look.seed, tuple(side * weight for weight in look.weights))
+        return replace(look, weights=tuple(side * weight for weight in look.weights))
 
     def _loss(self, forward: Forward, labels: Tensor) -> float:
         self.passes += 1
@@ -220,6 +242,13 @@ class ZerothStepper:
         raise UsageError(
             f"the loss of {self.adaptation.method} is {loss} at step {self.taken}: lower its learning rates"
         )
+
+
+def _only(z: Tensor, axis: int, number: int) -> Tensor:
+    """A direction along one slice of a parameter alone."""
+    kept = torch.zeros_like(z)
+    kept.select(axis, number).copy_(z.select(axis, number))
+    return kept
 
 
 def replay(adaptation: "Adaptation", recipe: "Recipe", start: Mapping[str, Tensor], looks: Sequence[Look]) -> None:

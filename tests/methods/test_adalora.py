@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import get_method
+from edge_adapt.methods.spec import require_in_bundles
 from edge_adapt.methods.training.hooks.rank_budget import RankBudget
 from edge_adapt.methods.training.trainer import train
 
@@ -143,3 +144,12 @@ def test_a_method_without_gates_is_refused(backbone, examples):
     recipe = dataclasses.replace(lora.recipe, hooks=(RankBudget(),))
     with pytest.raises(UsageError, match="rank-budget closes gates of ranks, and lora has none; take it for adalora"):
         train(lora, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe)
+
+
+def test_bundles_refuse_it_in_one_sentence_and_sora_says_what_to_set():
+    with pytest.raises(UsageError, match=r"adalora gives up ranks while it trains, which .* held digitally: .*lora"):
+        require_in_bundles(get_method("adalora"))
+    sora = get_method("sora")
+    with pytest.raises(UsageError, match=r"cannot hold the optimiser proximal of sora: set recipe.optimiser to adamw"):
+        require_in_bundles(sora)
+    require_in_bundles(dataclasses.replace(sora, recipe=sora.recipe.with_options(optimiser="adamw")))

@@ -191,7 +191,7 @@ def test_single_cells_do_not_share_their_turns():
     counter = Counter(chip, program_sample(chip))
     plan = get_method("dsee").plan(load_shape("bert-base-uncased"), placement="NVM_STEP")
     tensor = next(t for t in plan.tensors.values() if t.changing)
-    few, every = counter.steps([tensor], 1), counter.steps([replace(tensor, changing=None)], 1)
+    few, every = counter.steps([(tensor.shape, tensor.changing_share)], 1), counter.steps([(tensor.shape, 1.0)], 1)
     assert few.cells_written / every.cells_written == pytest.approx(64 / 768**2, rel=0.5)
     assert few.verify_conversions == pytest.approx(2 * 768**2, rel=1e-3)
     assert few.pulse_turns / few.cells_written > 10 * every.pulse_turns / every.cells_written

@@ -112,3 +112,8 @@ def test_counts_by_hand():
 def test_texts_are_sent_elsewhere():
     with pytest.raises(UsageError, match=r"idpt is for models of images.*for texts take prompt-tuning"):
         get_method("idpt").plan(load_shape("minilm"))
+
+
+def test_a_backward_pass_keeps_what_the_last_block_puts_out():
+    plan = get_method("idpt").plan(load_shape("vit-s"))
+    assert plan.kept_outputs == plan.kept_once == 4 * 384 + 1536 + 384

@@ -106,3 +106,10 @@ def test_the_counts_of_the_authors_code(classes, total):
     assert plan.head_numbers == classes * (768 + 1) + classes * (2883 + 1)
     assert own + plan.head_numbers == total
     assert get_method("mp").count(load_shape("vit-base-patch16-224")).trained_parameters == own
+
+
+def test_what_a_backward_pass_keeps_of_an_example():
+    """Covariances and what both convolutions put out, beside what the linear puts out for each token."""
+    plan = get_method("mp").plan(load_shape("vit-base-patch16-224"))
+    assert plan.kept_once == 3 * (128 * 128 + 63 * 63 + 31 * 31)
+    assert plan.kept_outputs == 768 + 512

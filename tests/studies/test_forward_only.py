@@ -119,10 +119,12 @@ def test_two_passes_a_pair_and_nothing_backward(bench, data, name, placement, mo
     sequences, batches = passes * EXAMPLES, 1 + (0 if head_only else 2 * queries * STEPS)
     pairs = passes * EXAMPLES * LENGTH**2
     work = adaptation.training_work
-    macs = work.macs(passes * EXAMPLES * LENGTH, pairs, sequences, batches) + (3 * queries + 1) * moving * STEPS
+    hooks = method.recipe.hooks
+    own = 3 * queries + 1 + sum(hook.step_macs for hook in hooks)
+    macs = work.macs(passes * EXAMPLES * LENGTH, pairs, sequences, batches) + own * moving * STEPS
     moved = work.sram_bytes(passes * EXAMPLES * LENGTH, sequences, batches)
     # Kept, gone along and back 3 times a direction, updated: each reads and writes 4 bytes a number.
-    moved += STEPS * 8 * moving * (1 + 3 * queries + 1)
+    moved += STEPS * 8 * moving * (1 + 3 * queries + 1 + sum(hook.kept_numbers for hook in hooks))
     if head_only:
         looked = 2 * queries * EXAMPLES
         macs += looked * CLASSES * WIDTH
@@ -131,9 +133,11 @@ def test_two_passes_a_pair_and_nothing_backward(bench, data, name, placement, mo
     assert counts.sram_bytes == moved
 
     times = {Placement.NVM_STEP: (3 * queries + 1) * STEPS, Placement.NVM_TASK: int(name == "full")}.get(placement, 0)
-    assert {matrix: rewrites.count(matrix) for matrix in trial.trained_cells} == dict.fromkeys(
-        trial.trained_cells, times
-    )
+    found = {matrix: rewrites.count(matrix) for matrix in trial.trained_cells}
+    if any(pair.gate for pair in adaptation.plan.low_rank):  # closed gates let the cells be
+        assert all(bool(times) <= found[matrix] <= times for matrix in found)
+    else:
+        assert found == dict.fromkeys(trial.trained_cells, times)
     if placement is Placement.DIGITAL:
         assert cost.cells_written == counts.verify_conversions == counts.set_pulses == counts.reset_pulses == 0
 

@@ -177,7 +177,8 @@ def test_an_order_that_is_given_is_the_order_that_is_drawn(examples):
 
 
 def test_hooks_are_set_by_their_names(monkeypatch):
-    monkeypatch.setitem(strategies._KNOWN, "hook", {"calls": Calls})
+    known("hook")
+    monkeypatch.setitem(strategies._KNOWN["hook"], "calls", Calls)
     recipe = Recipe({}).with_options(hooks="calls, calls")
     assert recipe.hooks == (Calls(), Calls()) and recipe.recorded()["hooks"] == ["calls", "calls"]
     assert recipe.with_options(hooks="").hooks == ()
@@ -220,10 +221,10 @@ def test_a_method_brings_its_regularisers(backbone, make_pool):
     [
         (
             {"objective": "label-smoothing"},
-            "the objective label-smoothing of lora: leave recipe.objective at cros",
+            "the objective label-smoothing of lora: set recipe.objective to cros",
         ),
-        ({"sampler": Balanced()}, "hold the sampler balanced of lora: leave recipe.sampler at epochs"),
-        ({"optimiser": "mezo"}, "optimiser mezo of lora: leave .* at adamw, and choose it on the device: .*izer mezo"),
+        ({"sampler": Balanced()}, "hold the sampler balanced of lora: set recipe.sampler to epochs"),
+        ({"optimiser": "mezo"}, "optimiser mezo of lora: set .* to adamw, and choose it on the device: .*izer mezo"),
         ({"hooks": (Calls(),)}, "hold the hook calls of lora: leave recipe.hooks empty"),
     ],
     ids=str,
