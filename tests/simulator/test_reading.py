@@ -232,6 +232,24 @@ def test_converters_saturate_at_their_range(quiet, rng):
     assert np.allclose(model.matvec("w", huge), model.matvec("w", full_scale * np.ones((1, 200))))
 
 
+def test_a_matrix_that_is_read_several_times_is_set_for_all_inputs(reram, rng):
+    """Layers that share a matrix, and a matrix that is read again, drive it with other numbers each time."""
+    weight = rng.standard_normal((40, 60)).astype(np.float32)
+    small = rng.standard_normal((300, 60)).astype(np.float32)
+    model = program(reram, {"w": weight}, rng)
+    with model.calibrating():
+        model.matvec("w", small)
+        model.matvec("w", 8 * small)
+    exact = 8 * small @ model.effective_weight("w").T
+    error = np.linalg.norm(model.matvec("w", 8 * small) - exact) / np.linalg.norm(exact)
+    alone = program(reram, {"w": weight}, rng)
+    with alone.calibrating():
+        alone.matvec("w", small)
+    cut = np.linalg.norm(alone.matvec("w", 8 * small) - exact) / np.linalg.norm(exact)
+    assert error < 0.1
+    assert cut > 0.5
+
+
 def test_calibrating_reads_exactly_and_counts_nothing(reram, rng):
     model = program(reram, {"w": matrix(rng)}, rng)
     x = rng.standard_normal((9, 200)).astype(np.float32)
