@@ -70,11 +70,13 @@ class AdaLoRA(Gated):
         return (Orthogonality("matrices", self.orthogonality),)
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
-        """With the work of the regulariser: a product of each matrix with itself, and two of its gradient."""
+        """With the work of the regulariser: a product of each matrix with itself, and two of its gradient. A matrix is
+        there once, even where blocks run again.
+        """
         part = super().part(shape, placement, size)
         weights = sum(tensor.numbers for tensor in part.tensors if tensor.group == "matrices")
         macs = 3 * self.rank * weights if self.orthogonality else 0
-        return replace(part, backward_work=part.backward_work + DigitalWork(per_pass=macs))
+        return replace(part, once_work=DigitalWork(per_pass=macs))
 
     def started(self, linear: Any, generator: "torch.Generator", dtype: "torch.dtype") -> "dict[str, Tensor]":
         import torch
