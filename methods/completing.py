@@ -169,7 +169,7 @@ def _work(shape: ModelShape, size: Size, part: Part, need: BackwardNeed) -> dict
     front = shape.front_tokens if shape.patch_weights else 0
     classes, width = size.classes, _width(shape, part)
     behind = head.forward_work(classes, width, size.tagged) + feature.forward_work(hidden, front)
-    backward = part.backward_work.times(runs)
+    backward = part.backward_work.times(runs) + part.once_work
     if part.train_head:
         backward += head.backward_work(classes, width, through or side is not None, size.tagged)
     if through or side is not None:

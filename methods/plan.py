@@ -158,6 +158,7 @@ class Part:
     that it adds to every sequence; late_tokens: that it adds in front of the last block alone, where the gradient then
     ends. training_work: of a forward pass in training, where it is not that of inference. The
     work is that of one run of each block; where blocks run again, it is done again (but for a side network's).
+    once_work: of a backward pass, done once however often blocks run.
     keep_head: training goes on from the head as it is built, not from class means. features: what the head sees
     (`features.FEATURES`), "" for what the model is made for; head: which one (`heads.HEADS`). side: a network beside
     the backbone. low_rank: the trained pairs whose ranks may be given up, wherever they live.
@@ -180,6 +181,7 @@ class Part:
     inference_work: DigitalWork = NO_WORK
     training_work: DigitalWork | None = None
     backward_work: DigitalWork = NO_WORK
+    once_work: DigitalWork = NO_WORK
     train_head: bool = True
     keep_head: bool = False
     features: str = ""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import UsageError
 from .training.hooks import Hook
@@ -14,6 +14,9 @@ from .training.optimisers.adamw import AdamW
 from .training.samplers import Sampler, Schedule
 from .training.samplers.epochs import Epochs
 from .training.strategies import KINDS, Strategy, known, named
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 S = TypeVar("S", bound=Strategy)
 
@@ -128,6 +131,12 @@ class Recipe:
     def step_macs(self) -> int:
         """Multiplications of the optimiser and the hooks in a step, for each trained number."""
         return self.optimiser.step_macs + sum(hook.step_macs for hook in self.hooks)
+
+    def require_fit(self, plan: "Plan") -> None:
+        """Raise `UsageError` where one of the strategies is not for a method of this plan."""
+        for strategy in self.strategies:
+            if why := strategy.misfit(plan, self):
+                raise UsageError(why)
 
     def schedule(self, examples: int) -> Schedule:
         """Epochs and steps of a training on so many examples."""

@@ -162,11 +162,15 @@ class Method(ABC):
         """What the method trains, reads and computes on a model; `placement` None is the first one it offers.
 
         Raises:
-            UsageError: a placement that the method does not offer, or a model that it is not for.
+            UsageError: a placement that the method does not offer, a model that it is not for, or a recipe that
+                cannot train it.
         """
         self.require_kind("image" if shape.patch_weights else "text", shape.name)
         chosen, size = self.choose_placement(placement), size or Size()
-        return completed(self, chosen, shape, size, self.part(shape, chosen, size))
+        plan = completed(self, chosen, shape, size, self.part(shape, chosen, size))
+        if plan.moving and self.recipe.epochs:
+            self.recipe.require_fit(plan)
+        return plan
 
     def count(self, shape: ModelShape, *, rank: int | None = None, pool_size: int = 6) -> ParameterCount:
         """Count from shapes alone. `rank` is that of the method, or of each module of the pool."""

@@ -74,14 +74,13 @@ class AdaLoRA(Gated):
         return (Orthogonality("matrices", self.orthogonality),)
 
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
-        """With the work of the regulariser: a product of each matrix with itself, and two of its gradient."""
+        """With the work of the regulariser: a product of each matrix with itself, and two of its gradient. A matrix is
+        there once, even where blocks run again.
+        """
         part = super().part(shape, placement, size)
-        assert part.training_work is not None
         weights = sum(tensor.numbers for tensor in part.tensors if tensor.group == "matrices")
-        product = DigitalWork(per_pass=self.rank * weights if self.orthogonality else 0)
-        return replace(
-            part, training_work=part.training_work + product, backward_work=part.backward_work + product.times(2)
-        )
+        macs = 3 * self.rank * weights if self.orthogonality else 0
+        return replace(part, once_work=DigitalWork(per_pass=macs))
 
     def started(self, linear: Any, generator: "torch.Generator", dtype: "torch.dtype") -> "dict[str, Tensor]":
         import torch

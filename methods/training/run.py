@@ -107,7 +107,11 @@ class Run:
     memory: dict[str, Any] = field(default_factory=dict)
 
     def started(self, total_steps: int) -> "Stepper":
-        """What takes the steps, so many of them; the hooks have had their say before the first."""
+        """What takes the steps, so many of them; the hooks have had their say before the first.
+
+        Raises `UsageError` for a recipe that is not for the method.
+        """
+        self.recipe.require_fit(self.adaptation.plan)
         self.total_steps = total_steps
         stepper = self.recipe.optimiser.stepper(self, total_steps)
         stepper.optimiser.register_step_post_hook(lambda *_: self._updated())

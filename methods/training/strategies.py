@@ -8,9 +8,13 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+    from ..recipes import Recipe
 
 KINDS: Mapping[str, str] = {
     "objective": "objectives", "sampler": "samplers", "optimiser": "optimisers", "hook": "hooks"
@@ -36,6 +40,10 @@ class Strategy:
     def options(self) -> dict[str, Any]:
         """Options by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
+        """Why a method of this plan cannot be trained by a recipe with it, as a message; "" where it can."""
+        return ""
 
     @property
     def words(self) -> str:

@@ -12,6 +12,8 @@ from edge_adapt.methods import get_method
 from edge_adapt.methods.spec import require_in_bundles
 from edge_adapt.methods.training.hooks.rank_budget import RankBudget
 from edge_adapt.methods.training.trainer import train
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AlbertConfig, AlbertModel
 
 RANK, ALPHA, STEPS = 3, 6.0, 20
 RATES = {"matrices": 0.01, "gates": 0.05, "head": 0.003}
@@ -121,6 +123,22 @@ def test_the_regulariser_is_zero_where_all_is_orthonormal(backbone):
         adaptation.state[f"{backbone.target_names()[0]}.lora_a"].mul_(2.0)
     # One of 8 matrices: its products are 4 I, off by 3 on each of three places of the diagonal.
     assert adaptation.regulariser().item() == pytest.approx(0.5 * 3 * 3**0.5 / 8)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_the_products_of_the_regulariser_are_charged_once(backbone, runs):
+    """Those of autograd, forward and backward: the matrices are there once, however often the blocks run."""
+    if runs > 1:
+        config = AlbertConfig(
+            vocab_size=40, embedding_size=8, hidden_size=16, num_hidden_layers=4, num_hidden_groups=2,
+            num_attention_heads=2, intermediate_size=24, max_position_embeddings=32,
+        )  # fmt: skip
+        backbone = dataclasses.replace(backbone, module=AlbertModel(config, add_pooling_layer=False).double().eval())
+    assert backbone.shape.runs == runs
+    adaptation = adalora_of(backbone)
+    with FlopCounterMode(display=False) as counter:
+        adaptation.regulariser().backward()
+    assert adaptation.backward_work.per_pass == counter.get_total_flops() // 2 > 0
 
 
 @pytest.mark.parametrize(

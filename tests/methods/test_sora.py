@@ -160,7 +160,7 @@ def test_options_that_cannot_be():
 def test_a_method_without_gates_says_so(backbone, examples):
     lora = get_method("lora").attach(backbone, 3, np.random.default_rng(0))
     recipe = lora.recipe.with_options(optimiser="proximal")
-    with pytest.raises(UsageError, match=r"unknown group of recipe.sparse_groups 'gates' of this method.*matrices"):
+    with pytest.raises(UsageError, match=r"unknown group of recipe.sparse_groups 'gates' of lora.*matrices"):
         train(lora, examples.encoded, examples.labels, np.random.default_rng(0), recipe=recipe)
     sparse = recipe.with_options(sparse_groups="matrices", soft_threshold=1e4)
     train(lora, examples.encoded, examples.labels, np.random.default_rng(0), recipe=sparse)

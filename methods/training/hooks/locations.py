@@ -15,6 +15,8 @@ from ..strategies import register
 from . import Hook
 
 if TYPE_CHECKING:
+    from ...plan import Plan
+    from ...recipes import Recipe
     from ..run import Run
 
 PLACES, VALUES = "locations", "coefficients"
@@ -40,6 +42,14 @@ class Locations(Hook):
         if self.turn < 2:
             raise UsageError(f"turn of a recipe must be at least 2; got {self.turn}")
 
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
+        if {PLACES, VALUES} <= set(plan.groups):
+            return ""
+        return (
+            f"the hook {self.name} moves coefficients and their places in turns, and {plan.method} has no places; "
+            "leave it out of recipe.hooks"
+        )
+
     def moves(self, step: int, total: int) -> str:
         """The group that moves in a step, of so many in all."""
         phase = math.ceil(self.location_share * total)
@@ -57,6 +67,6 @@ class Locations(Hook):
     def _set(self, run: "Run", moves: str) -> None:
         """Let one of the two groups rest: without a gradient the optimiser leaves it as it is. "" for none."""
         groups = run.adaptation.groups
-        for group, other in ((PLACES, VALUES), (VALUES, PLACES)):
-            for name in groups.get(group, ()) if other in groups else ():
+        for group in (PLACES, VALUES):
+            for name in groups[group]:
                 run.adaptation.state[name].requires_grad_(moves in ("", group))

@@ -21,6 +21,7 @@ from . import Hook
 if TYPE_CHECKING:
     from ...layers import ChangedLinear
     from ...plan import Plan
+    from ...recipes import Recipe
     from ..run import Run
 
 
@@ -41,16 +42,18 @@ class RandomDeactivation(Hook):
                 f"skip_probability of a recipe must be at least 0 and below 1; got {self.skip_probability}"
             )
 
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
+        if plan.low_rank:
+            return ""
+        return (
+            f"the hook {self.name} leaves out low-rank updates, and {plan.method} has none; leave it out of "
+            "recipe.hooks"
+        )
+
     def before_training(self, run: "Run") -> None:
-        """Raises `UsageError` for a method without low-rank pairs."""
         from ...layers import ChangedLinear
 
         linears = {pair.linear for pair in run.adaptation.plan.low_rank}
-        if not linears:
-            raise UsageError(
-                f"the hook {self.name} leaves out low-rank updates, and {run.adaptation.method} has none; leave it out "
-                "of recipe.hooks"
-            )
         run.memory[self.name] = [
             module
             for module in run.adaptation.module.modules()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ...beside import LowRank
     from ...plan import Plan
+    from ...recipes import Recipe
     from ..run import Run
 
 
@@ -66,21 +67,24 @@ class RankAllocation(Hook):
             own += tokens * sum(rank * (inputs + outputs) for (rank, inputs), (outputs, _) in shapes)
         return own
 
-    def before_training(self, run: "Run") -> None:
-        """Raises `UsageError` for a method without low-rank pairs, a recipe without gradients, a trained state."""
-        if run.again or not self.start_passes:
-            return
-        plan, state = run.adaptation.plan, run.adaptation.state
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
         if not plan.low_rank:
-            raise UsageError(
+            return (
                 f"the hook {self.name} gives ranks to low-rank pairs, and {plan.method} trains none; leave it out of "
                 "recipe.hooks"
             )
-        if not run.recipe.optimiser.by_gradient:
-            raise UsageError(
-                f"the hook {self.name} needs gradients, and {run.recipe.optimiser.name} has none: what is given up "
-                "would be moved again; leave it out of recipe.hooks"
+        if self.start_passes and not recipe.optimiser.by_gradient:
+            return (
+                f"the hook {self.name} needs gradients, and {recipe.optimiser.name} has none: what is given up would "
+                "be moved again; leave it out of recipe.hooks"
             )
+        return ""
+
+    def before_training(self, run: "Run") -> None:
+        """Raises `UsageError` for a trained state."""
+        if run.again or not self.start_passes:
+            return
+        plan, state = run.adaptation.plan, run.adaptation.state
         if any((state[pair.second] != 0).any() and (not pair.gate or (state[pair.gate] != 0).any())
                for pair in plan.low_rank):  # fmt: skip
             raise UsageError(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...beside import LowRank
+    from ...plan import Plan
+    from ...recipes import Recipe
     from ..run import Run
 
 
@@ -104,15 +106,16 @@ class RankBudget(Hook):
         """The last step before the budget falls, and the first at which it has fallen."""
         return int(self.budget_warmup * steps), steps - int(self.budget_rest * steps)
 
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
+        if any(pair.gate for pair in plan.low_rank):
+            return ""
+        return (
+            f"the hook {self.name} closes gates of ranks, and {plan.method} has none; take it for adalora or sora, or "
+            "leave it out of recipe.hooks"
+        )
+
     def before_training(self, run: "Run") -> None:
-        """Raises `UsageError` for a method without gates."""
-        pairs = tuple(pair for pair in run.adaptation.plan.low_rank if pair.gate)
-        if not pairs:
-            raise UsageError(
-                f"the hook {self.name} closes gates of ranks, and {run.adaptation.method} has none; take it for "
-                "adalora or sora, or leave it out of recipe.hooks"
-            )
-        run.memory[self.name] = _Memory(pairs)
+        run.memory[self.name] = _Memory(tuple(pair for pair in run.adaptation.plan.low_rank if pair.gate))
 
     def after_update(self, run: "Run") -> None:
         import torch

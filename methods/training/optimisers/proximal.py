@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ...plan import Plan
+    from ...recipes import Recipe
+
 
 @register
 @dataclass(frozen=True)
@@ -43,13 +46,18 @@ class Proximal(AdamW, Optimiser):
         if not 0 <= self.soft_threshold < math.inf:
             raise UsageError(f"soft_threshold of a recipe must be 0 or more; got {self.soft_threshold}")
 
+    @property
+    def _wanted(self) -> list[str]:
+        return [word for part in self.sparse_groups.split(",") if (word := part.strip())]
+
+    def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
+        trained = {tensor.group for tensor in plan.tensors.values()}
+        known = [group for group in plan.groups if group in trained]
+        missing = [name for name in self._wanted if name not in known]
+        return unknown_name("group of recipe.sparse_groups", missing[0], known, f"of {plan.method}") if missing else ""
+
     def make(self, groups: list[dict[str, Any]], weight_decay: float) -> "torch.optim.Optimizer":
-        """Raises `UsageError` for a method without such a group."""
-        wanted = [word for part in self.sparse_groups.split(",") if (word := part.strip())]
-        known = [group["name"] for group in groups]
-        if missing := [name for name in wanted if name not in known]:
-            raise UsageError(unknown_name("group of recipe.sparse_groups", missing[0], known, "of this method"))
-        optimiser = super().make(groups, weight_decay)
+        optimiser, wanted = super().make(groups, weight_decay), self._wanted
         optimiser.register_step_post_hook(lambda made, *_: self._shrink(made, wanted))
         return optimiser
 

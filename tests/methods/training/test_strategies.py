@@ -21,6 +21,7 @@ from edge_adapt.methods.training.samplers import Sampler
 from edge_adapt.methods.training.strategies import KINDS, known, named, register
 from edge_adapt.methods.training.trainer import train
 from edge_adapt.workloads.batches import batches
+from edge_adapt.workloads.named_shapes import load_shape
 
 TEXT = [name for name, method in METHODS.items() if "text" in method.kinds]
 SHARE = 0.3
@@ -236,3 +237,26 @@ def test_what_a_bundle_cannot_hold_is_refused_by_name(changes, message):
         require_in_bundles(dataclasses.replace(method, recipe=method.recipe.with_options(**changes)))
     with pytest.raises(UsageError, match="hold the regulariser square of probe: simulate it instead"):
         require_in_bundles(Squared(recipe=METHODS["probe"].recipe))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lora", {"hooks": "rank-budget"}, "rank-budget closes gates.* and lora has none"),
+        ("bitfit", {"hooks": "rank-allocation"}, "low-rank pairs, and bitfit trains none"),
+        ("lora", {"hooks": "rank-allocation", "optimiser": "mezo"}, "needs gradients, and mezo has none"),
+        ("full", {"hooks": "random-deactivation"}, "low-rank updates, and full has none"),
+        ("lora", {"hooks": "locations"}, "in turns, and lora has no places"),
+        ("lorafusion", {"hooks": "locations"}, "and lorafusion has no places"),
+        ("lora", {"optimiser": "proximal"}, "'gates' of lora;.*allowed: head, matrices"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_is_not_for_the_method_is_refused_with_its_plan(name, options, message):
+    """Before any weights are read, and not for a method that takes no step by it."""
+    shape, method = load_shape("bert-tiny"), get_method(name)
+    recipe = method.recipe.with_options(**options)
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(method, recipe=recipe).plan(shape)
+    dataclasses.replace(method, recipe=recipe.with_options(epochs=0)).plan(shape)
+    frozen = get_method("frozen")
+    dataclasses.replace(frozen, recipe=frozen.recipe.with_options(**options)).plan(shape)
