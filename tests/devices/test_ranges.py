@@ -27,6 +27,10 @@ def test_a_table_has_the_range_of_its_bits_alone():
 def test_a_value_that_is_set_keeps_the_range_of_the_file():
     row = rows(load_chip("reram", {"digital.mac_energy": "9 pJ"}))["periphery.digital.mac_energy"]
     assert row["value"] == pytest.approx(9e-12) and row["range"]["high"] == pytest.approx(4.6e-12)
+    row = rows(load_chip("reram", {"adc.energy": "3 pJ"}))["periphery.adc.energy"]
+    assert row["value"] == pytest.approx(3e-12) and row["range"]["high"] == pytest.approx(23.8e-12), "of a table"
+    row = rows(load_chip("reram", {"adc.energy": "3 pJ", "adc.bits": "6"}))["periphery.adc.energy"]
+    assert row["range"] is None, "the file gives one for 8 bits alone"
 
 
 def test_an_unknown_number_may_have_one():
