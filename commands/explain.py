@@ -77,7 +77,7 @@ def read_explainable(path: Path) -> "Explainable":
         folder = path if path.is_dir() else path.parent
         kept = sorted(map(str, (folder / "cells").glob("*.json")))
         some = f": {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}" if kept else f" in {str(folder / 'cells')!r}"
-        raise UsageError(f"a comparison has no prices of its own; explain one of its simulations{some}")
+        raise UsageError(f"a comparison has no prices of its own; give one of its simulations{some}")
     explainable: Explainable = typed(report)
     return explainable
 

@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument
     add("report", metavar="REPORT", type=Path, help="report.json, its folder, or a file of a comparison's cells")
     add(
-        "--method", metavar="NAME[:PLACEMENT]", nargs="+", default=[],
+        "--method", metavar="NAME[:PLACEMENT]", nargs="+", action="extend", default=[],
         help="the first against each of the others [every pair that adapts]",
     )  # fmt: skip
     add("--shots", metavar="N", type=int, help="of the runs with so many shots [the most]")
@@ -84,8 +84,8 @@ def _print(found: "Sensitivity", console: "Console") -> None:
     for share in found.write_shares:
         levels = " and ".join(f"{part:.0%} at {si(at, 'J')}" for part, at in share.at.items())
         console.print(
-            f"{share.title}: a written cell takes {si(share.joules_per_cell, 'J')}, writing is {share.share:.2%} of an "
-            f"adaptation's energy. It would be {levels}.", markup=False,
+            f"{share.title}: a written cell takes {si(share.joules_per_cell, 'J')} with its verifies, writing is "
+            f"{share.share:.2%} of an adaptation's energy. It would be {levels}.", markup=False,
         )  # fmt: skip
 
 
@@ -99,6 +99,9 @@ def _print_ranking(ranking: "Ranking", arrays: int, console: "Console") -> None:
     console.print(verdict(ranking, arrays), style="bold", markup=False)
     if text := answers_text(ranking):
         console.print(text, markup=False)
+    if not ranking.turns:
+        console.print()
+        return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
     for header in ("constant", "now", "turns at", "sources", "energies, first over second"):
         table.add_column(header, overflow="fold")

@@ -8,12 +8,10 @@ from typing import Any
 
 from ..errors import UsageError, unknown_name
 from ..yamlfile import Place
-from .ranges import no_range, read_range, read_range_table
+from .ranges import check_bounds, no_range, read_range, read_range_table
 from .schema import DEFAULT, NULL_STATUSES, STATUSES, Provenance, Range, RelaxationPoint, Spec
 from .units import parse_list, parse_number
 
-_PLAUSIBLE = {"S": 1.0, "V": 1000.0, "J": 1.0, "W": 1000.0, "F": 1.0, "m": 1.0, "m^2": 1.0}
-"""The most that a number of a device can be, by unit: beyond it a prefix is mistaken, such as MS for mS."""
 _ENTRY_KEYS = ("value", "source", "status", "note", "range")
 _POINT_KEYS = ("time", "sigma", "mean", "source", "status", "note")
 
@@ -47,7 +45,7 @@ def parse_value(text: str, spec: Spec) -> Any:
         if spec.length is not None and len(values) != spec.length:
             raise UsageError(f"{text!r} has {len(values)} numbers, {spec.length} are needed")
         for value in values:
-            _check_range(value, text, spec)
+            check_bounds(value, text, spec)
         return values
     if spec.unlimited and text == "unlimited":
         return float("inf")
@@ -56,20 +54,8 @@ def parse_value(text: str, spec: Spec) -> Any:
         if not value.is_integer():
             raise UsageError(f"{text!r} must be a whole number")
         value = int(value)
-    _check_range(value, text, spec)
+    check_bounds(value, text, spec)
     return value
-
-
-def _check_range(value: float, text: str, spec: Spec) -> None:
-    unit = f" {spec.unit}" if spec.unit else ""
-    if value < spec.low or (spec.open_low and value <= spec.low):
-        raise UsageError(f"{text!r} must be {'above' if spec.open_low else 'at least'} {spec.low:g}{unit}")
-    if value > spec.high:
-        raise UsageError(f"{text!r} must be at most {spec.high:g}{unit}")
-    if value > (most := _PLAUSIBLE.get(spec.unit, float("inf"))):
-        raise UsageError(
-            f"{text!r} is {value:g}{unit}, and no part of a chip has more than {most:g}{unit}; m is milli, M is mega"
-        )
 
 
 def read_entry(name: str, key: Place, node: Place, spec: Spec, sources: Collection[str]) -> Entry:

@@ -155,6 +155,9 @@ def resolve(part: str, entries: dict[str, Entry]) -> dict[str, Entry]:
                 f"{counter.where}: {spec.key} ({entry.provenance.text}) is known only for the {spec.by} of the file; "
                 f"set {spec.key} too"
             )
+        elif entry.ranges:  # a single number was set in place of the table
+            between = entry.ranges.get(counter.value)
+            resolved[name] = dataclasses.replace(entry, provenance=dataclasses.replace(entry.provenance, range=between))
     return resolved
 
 

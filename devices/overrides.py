@@ -67,8 +67,9 @@ def apply(
             raise UsageError(f"{where}: {given[part, name]!r} sets the same number; give one of them")
         given[part, name] = key
         shown = "null" if value in (None, ()) else str(text).strip()
-        between = changed[part][name].provenance.range
-        changed[part][name] = Entry(where, value, Provenance(shown, None, "override", "set by the user", between))
+        was = changed[part][name]
+        provenance = Provenance(shown, None, "override", "set by the user", was.provenance.range)
+        changed[part][name] = Entry(where, value, provenance, ranges=was.ranges)
     return changed
 
 

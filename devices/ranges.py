@@ -14,6 +14,21 @@ from .schema import Range, Spec
 from .units import parse_number
 
 _KEYS = ("low", "high", "source", "note")
+_PLAUSIBLE = {"S": 1.0, "V": 1000.0, "J": 1.0, "W": 1000.0, "F": 1.0, "m": 1.0, "m^2": 1.0}
+"""The most that a number of a device can be, by unit: beyond it a prefix is mistaken, such as MS for mS."""
+
+
+def check_bounds(value: float, text: str, spec: Spec) -> None:
+    """Raises `UsageError` for a number that its key cannot have: too small, too large, or with a mistaken prefix."""
+    unit = f" {spec.unit}" if spec.unit else ""
+    if value < spec.low or (spec.open_low and value <= spec.low):
+        raise UsageError(f"{text!r} must be {'above' if spec.open_low else 'at least'} {spec.low:g}{unit}")
+    if value > spec.high:
+        raise UsageError(f"{text!r} must be at most {spec.high:g}{unit}")
+    if value > (most := _PLAUSIBLE.get(spec.unit, float("inf"))):
+        raise UsageError(
+            f"{text!r} is {value:g}{unit}, and no part of a chip has more than {most:g}{unit}; m is milli, M is mega"
+        )
 
 
 def no_range(spec: Spec) -> str:
@@ -32,7 +47,7 @@ def read_range(name: str, place: Place, spec: Spec, sources: Collection[str], va
 def read_range_table(
     name: str, place: Place, spec: Spec, sources: Collection[str], values: Mapping[int, float]
 ) -> dict[int, Range]:
-    """The ranges of a table {bits: value}, for those bits that both ends have."""
+    """The ranges of a table {bits: value}; both ends have the same bits."""
     parts = _parts(name, place)
     named = _named(name, parts, sources)
     ends = [parts[end][1].mapping(f"{end} of the range of {name}") for end in ("low", "high")]
@@ -41,10 +56,9 @@ def read_range_table(
             if not bits.isdecimal() or int(bits) not in values:
                 key.fail(f"the range of {name} is for {bits} bits, which the table does not have")
     low, high = ends
-    return {
-        int(bits): _range(name, place, spec, low[bits][1], high[bits][1], named, values[int(bits)])
-        for bits in low if bits in high
-    }  # fmt: skip
+    for bits in sorted(low.keys() ^ high.keys()):
+        place.fail(f"the range of {name} has one end for {bits} bits; give low and high")
+    return {int(bits): _range(name, place, spec, low[bits][1], high[bits][1], named, values[int(bits)]) for bits in low}
 
 
 def _parts(name: str, place: Place) -> dict[str, tuple[Place, Place]]:
@@ -71,10 +85,11 @@ def _range(
     for end, text in zip((low, high), texts, strict=True):
         try:
             numbers.append(parse_number(text, spec.unit))
+            check_bounds(numbers[-1], text, spec)
         except UsageError as error:
             end.fail(f"the range of {name}: {error}")
-    if not spec.low <= numbers[0] < numbers[1]:
-        place.fail(f"the range of {name}, {texts[0]} to {texts[1]}, must rise from {spec.low:g} or more")
+    if not numbers[0] < numbers[1]:
+        place.fail(f"the range of {name}, {texts[0]} to {texts[1]}, must rise")
     if value is not None and not numbers[0] <= value <= numbers[1]:
         place.fail(f"the range of {name}, {texts[0]} to {texts[1]}, does not hold its value")
     return Range(numbers[0], numbers[1], *texts, *named)

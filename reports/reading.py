@@ -6,7 +6,7 @@ from typing import Any
 from ..errors import UsageError
 from ..inputs import NotJsonError, read_json
 from .records import REPORTS
-from .schema import validate
+from .schema import MissingFieldError, ReportError, validate
 
 _FILES = ("report.json", "compare.json")
 
@@ -47,5 +47,8 @@ def read_report(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{str(file)!r} is no report of `edge-adapt simulate`, `compare` or `count`: its schema is {schema!r}"
         )
-    validate(data)
+    try:
+        validate(data)
+    except MissingFieldError as error:
+        raise ReportError(f"{error}; a report of an earlier version may lack it: run its `command` again") from None
     return dict(data)

@@ -23,6 +23,10 @@ class ReportError(EdgeAdaptError):
     """The report does not follow the schema. Exit code 1."""
 
 
+class MissingFieldError(ReportError):
+    """A field is not there."""
+
+
 def validate(report: Mapping[str, Any]) -> None:
     """Check every field of a report of `simulate`, `compare` or `count`: present, of its kind, in its range, finite,
     and no field that is not documented.
@@ -75,7 +79,7 @@ def check_record(cls: type, value: Mapping[str, Any], where: str = "") -> None:
     for name, field in known.items():
         path = f"{where}.{name}" if where else name
         if name not in value:
-            raise ReportError(f"report field {path} is missing: {field.meaning} ({field.kind.words})")
+            raise MissingFieldError(f"report field {path} is missing: {field.meaning} ({field.kind.words})")
         _check_field(value[name], field, path)
     for name in value:
         if name not in known:

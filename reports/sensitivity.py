@@ -18,16 +18,20 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, unknown_name
-from .explain import line_of
+from .explain import explain, line_of
 from .records import SimulateReport
 from .records.device import Between, Cost
 from .records.results import Result
 from .rows import Row, by_shots, rows_of, subject_of
+from .schema import ReportError
 
 if TYPE_CHECKING:
     import numpy as np
 
-PER_CELL = "energy of a written cell"
+PER_CELL = "pulses of a written cell"
+"""Without lines and verifies."""
+SAME = 1e-9
+"""Energies that differ by less than this part are equal: there is no order that could turn."""
 FARTHEST = 1e6
 """A constant that had to be so many times larger or smaller turns nothing."""
 WRITE_SHARES = (0.1, 0.5)
@@ -81,7 +85,7 @@ class Ranking:
 
     answer_joules: energy of one answer of each. answers: after so many answers the second has taken no more than the
     first; None: never. writes_eaten: after so many answers the first has spent on dearer answers what it saved in
-    writes; None where it saved none, or answers no dearer. turns: the nearest first.
+    writes; None where it saved none, or answers no dearer. turns: the nearest first; none where both take the same.
     """
 
     first: str
@@ -92,6 +96,11 @@ class Ranking:
     answers: float | None
     writes_eaten: float | None
     turns: tuple[Turn, ...]
+
+    @property
+    def even(self) -> bool:
+        """Whether both take the same."""
+        return math.isclose(*self.joules, rel_tol=SAME)
 
     @property
     def decisive(self) -> Turn | None:
@@ -106,8 +115,8 @@ class Ranking:
 
 @dataclass(frozen=True)
 class WriteShare:
-    """Of a method that writes cells: energy of a written cell, and what it would have to be for writing to be these
-    shares of an adaptation's energy.
+    """Of a method that writes cells: energy of a written cell, lines and verifies included, and what it would have
+    to be for writing to be these shares of an adaptation's energy.
     """
 
     title: str
@@ -135,16 +144,14 @@ class _Term:
     joules: tuple[float, float]
     events: tuple[float, float]
 
-    def per_value(self, side: int) -> float:
-        """What a method's line is, for a cost of 1: its joules where the cost is known and taken as 1 x, else its
-        events.
+    def per_unit(self, side: int, key: str) -> float:
+        """What a method's line would be if a number of it that is unknown or 0 were 1: its events times the other
+        numbers. Where one of these is unknown too, the line counts as 0 whatever this one is.
         """
-        return self.events[side] if self.unknown else self.joules[side]
-
-    @property
-    def unknown(self) -> bool:
-        """Whether no source gives the cost."""
-        return self.cost.value is None and not self.cost.tally
+        others = [number for number in self.cost.numbers if number.key != key]
+        if any(number.value is None for number in others):
+            return 0.0
+        return self.events[side] * math.prod((number.value or 0.0) ** (number.power or 0) for number in others)
 
 
 def sensitivity(report: SimulateReport, of: Sequence[str] = (), shots: int | None = None) -> Sensitivity:
@@ -153,6 +160,7 @@ def sensitivity(report: SimulateReport, of: Sequence[str] = (), shots: int | Non
 
     Raises:
         UsageError: a method or a number of shots that the report does not have, or fewer than two methods.
+        ReportError: no event counts, or such as do not add up to the energies of the report.
     """
     groups = by_shots(rows_of(report.results))
     if shots is not None and shots not in groups:
@@ -161,7 +169,14 @@ def sensitivity(report: SimulateReport, of: Sequence[str] = (), shots: int | Non
     known = _rankable(groups[number])
     chosen = _chosen(known, of)
     if len(chosen) < 2:
+        if any(
+            row.trains and not all(record.adaptation_event_counts for record in row.records) for row in groups[number]
+        ):
+            raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
         raise UsageError("a ranking needs two methods that adapt; the report, or --method, has fewer")
+    for row in chosen:
+        for record in row.records:
+            explain(report, "adaptation_energy_joules", record)
     pairs = _pairs(chosen) if of else list(combinations(chosen, 2))
     shares = tuple(share for row in chosen if (share := _write_share(row)) is not None)
     arrays = report.device.array.arrays_used
@@ -181,10 +196,11 @@ def ranking(report: SimulateReport, one: Row, other: Row) -> Ranking:
     """Two rows of a report by the energy of an adaptation."""
     first, second = sorted((one, other), key=lambda row: row.stat("adaptation_energy_joules").mean or 0.0)
     terms = _terms(report, (first, second))
-    turns = sorted(_turns(terms, (first, second)), key=lambda turn: turn.nearness)
     totals = tuple(math.fsum(term.joules[side] for term in terms) for side in (0, 1))
     answer = tuple(row.stat("inference_energy_joules").mean for row in (first, second))
     joules = (totals[0], totals[1])
+    found = [] if math.isclose(*joules, rel_tol=SAME) else _turns(terms, (first, second))
+    turns = sorted(found, key=lambda turn: turn.nearness)
     each = None if answer[0] is None or answer[1] is None else (answer[0], answer[1])
     return Ranking(
         first.title, second.title, (_key(first), _key(second)), joules, each,
@@ -284,7 +300,9 @@ def _turn(
     key: str, meaning: str, unit: str, now: float | None, between: Between | None,
     terms: Sequence[_Term], powers: Sequence[tuple[_Term, int]],
 ) -> Turn:  # fmt: skip
-    """Where the two methods' energies meet as one constant changes."""
+    """Where the two methods' energies meet as one constant changes: as a multiple of what it is, or, where it counts
+    as 0, in its unit.
+    """
     import numpy as np
 
     rest, degree = [0.0, 0.0], max(power for _, power in powers)
@@ -293,18 +311,23 @@ def _turn(
     for side in (0, 1):
         rest[side] = math.fsum(term.joules[side] for term in terms if id(term) not in changed)
         for term, power in powers:
-            own[side, power] += term.per_value(side)
+            own[side, power] += term.joules[side] if now else term.per_unit(side, key)
     own[:, 0] += rest
-    unknown = now is None or any(term.unknown for term, _ in powers)
-    at = _meeting(own[0] - own[1], rest, unknown)
-    scale = 1.0 if unknown or now is None else now
+    at = _meeting(own[0] - own[1], rest, not now)
+    scale = now or 1.0
     value = None if at is None else at * scale
     inside = None if between is None else value is not None and _reached(value, now or 0.0, between)
-    ends = None
-    if between is not None and (unknown or now):
-        ratios = [_at(own[0], end / scale) / _at(own[1], end / scale) for end in (between.low, between.high)]
-        ends = (ratios[0], ratios[1])
-    return Turn(key, meaning, unit, now, value, between, inside, ends)
+    return Turn(key, meaning, unit, now, value, between, inside, _ends(own, between, scale))
+
+
+def _ends(own: "np.ndarray", between: Between | None, scale: float) -> tuple[float, float] | None:
+    """The first energy over the second at both ends of a range; None without one, or where the second is 0 there."""
+    if between is None:
+        return None
+    (low, high), (low_other, high_other) = (
+        [_at(energy, end / scale) for end in (between.low, between.high)] for energy in own
+    )
+    return (low / low_other, high / high_other) if low_other and high_other else None
 
 
 def _reached(value: float, now: float, between: Between) -> bool:
@@ -317,7 +340,7 @@ def _at(coefficients: "np.ndarray", x: float) -> float:
     return math.fsum(float(c) * x**power for power, c in enumerate(coefficients))
 
 
-def _meeting(difference: "np.ndarray", rest: Sequence[float], unknown: bool) -> float | None:
+def _meeting(difference: "np.ndarray", rest: Sequence[float], from_zero: bool) -> float | None:
     """The positive root of a polynomial that is nearest to 1, or, for a constant that counts as 0 now, to 0."""
     import numpy as np
 
@@ -326,6 +349,6 @@ def _meeting(difference: "np.ndarray", rest: Sequence[float], unknown: bool) -> 
         return None
     roots = np.polynomial.polynomial.polyroots(np.trim_zeros(difference, "b"))
     positive = [float(root.real) for root in roots if abs(root.imag) < 1e-9 * abs(root) and root.real > 0]
-    if not unknown:
+    if not from_zero:
         positive = [root for root in positive if 1 / FARTHEST <= root <= FARTHEST]
-    return min(positive, key=lambda root: root if unknown else abs(math.log(root)), default=None)
+    return min(positive, key=lambda root: root if from_zero else abs(math.log(root)), default=None)

@@ -24,7 +24,7 @@ def between_text(turn: Turn) -> str:
 
 def ratio_text(turn: Turn) -> str:
     """The first method's energy over the second's at both ends of the range."""
-    return UNKNOWN if turn.ends is None else f"{turn.ends[0]:.2f} to {turn.ends[1]:.2f}"
+    return UNKNOWN if turn.ends is None else " to ".join(f"{end:.{2 if end >= 0.1 else 4}f}" for end in turn.ends)
 
 
 def turning(turn: Turn, arrays: int) -> str:
@@ -39,13 +39,18 @@ def turning(turn: Turn, arrays: int) -> str:
 def verdict(ranking: Ranking, arrays: int) -> str:
     """Which of the two takes less, and the first constant that turns that."""
     less, more = ranking.joules
+    if ranking.even:
+        return f"Adapting takes the same energy with {ranking.first} and with {ranking.second}, {si(less, 'J')}."
     mine, theirs = f"{ranking.first}, {si(less, 'J')}", f"{ranking.second}, {si(more, 'J')}"
     text = f"Adapting takes less energy with {mine}, than with {theirs}."
     if (turn := ranking.decisive) is not None:
         beyond = "every value that sources give does that" if turn.always else "sources differ that much"
         return f"{text} That turns round with {turning(turn, arrays)}; {beyond}."
     if (turn := ranking.nearest) is not None:
-        return f"{text} No constant turns it inside its published range; the nearest is {turning(turn, arrays)}."
+        unjudged = "" if turn.between is not None else "; sources give no range for that one"
+        return (
+            f"{text} No constant turns it inside its published range; the nearest is {turning(turn, arrays)}{unjudged}."
+        )
     return f"{text} No constant turns that."
 
 
@@ -54,6 +59,8 @@ def answers_text(ranking: Ranking) -> str:
     if ranking.answers is None or ranking.answer_joules is None:
         return ""
     extra = ranking.answer_joules[0] - ranking.answer_joules[1]
+    if ranking.even:
+        return f"An answer with {ranking.first} takes {si(extra, 'J')} more."
     answers = count(ranking.answers)
     text = (
         f"An answer with {ranking.first} takes {si(extra, 'J')} more: after {answers} answers the other has taken less."

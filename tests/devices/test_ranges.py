@@ -27,6 +27,10 @@ def test_a_table_has_the_range_of_its_bits_alone():
 def test_a_value_that_is_set_keeps_the_range_of_the_file():
     row = rows(load_chip("reram", {"digital.mac_energy": "9 pJ"}))["periphery.digital.mac_energy"]
     assert row["value"] == pytest.approx(9e-12) and row["range"]["high"] == pytest.approx(4.6e-12)
+    row = rows(load_chip("reram", {"adc.energy": "3 pJ"}))["periphery.adc.energy"]
+    assert row["value"] == pytest.approx(3e-12) and row["range"]["high"] == pytest.approx(23.8e-12), "of a table"
+    row = rows(load_chip("reram", {"adc.energy": "3 pJ", "adc.bits": "6"}))["periphery.adc.energy"]
+    assert row["range"] is None, "the file gives one for 8 bits alone"
 
 
 def test_an_unknown_number_may_have_one():
@@ -38,12 +42,16 @@ def test_an_unknown_number_may_have_one():
     ("before", "after", "message"),
     [
         (MAC, 'range: {low: "5 pJ", high: "6 pJ"', "does not hold its value"),
-        (MAC, 'range: {low: "4.6 pJ", high: "0.19 pJ"', "must rise from 0 or more"),
+        (MAC, 'range: {low: "4.6 pJ", high: "0.19 pJ"', "must rise"),
+        (MAC, 'range: {low: "-1 pJ", high: "4.6 pJ"', "must be at least 0 J"),
+        (MAC, 'range: {low: "0.19 pJ", high: "4.6 MJ"', "m is milli, M is mega"),
         (MAC, 'range: {low: "0.19 pJ"', "the range of digital.mac_energy has no high"),
         (MAC, 'range: {low: "0.19 ps", high: "4.6 pJ"', "the range of digital.mac_energy"),
         (MAC, 'range: {lowest: "0.19 pJ", high: "4.6 pJ"', "low"),
         ('4.6 pJ", source: horowitz-2014', '4.6 pJ", source: nobody', "unknown source 'nobody'"),
         ('low: {8: "0.078 pJ"}', 'low: {3: "0.078 pJ"}', "3 bits, which the table does not have"),
+        ('low: {8: "0.078 pJ"}', 'low: {6: "0.078 pJ"}', "one end for [68] bits"),
+        ('low: {8: "0.078 pJ"}', 'low: {8: "0.078 pJ", 6: "0.05 pJ"}', "one end for 6 bits"),
         ('node: {value: "32 nm", source: isaac-2016', 'node: {range: 3, value: "32 nm", source: isaac-2016', "range"),
     ],
 )  # fmt: skip

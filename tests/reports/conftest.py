@@ -79,6 +79,7 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
     drift = [{"age_seconds": a, "accuracy": round(chip - d + n, 4)} for a, d, n in
              zip((HOUR, DAY, 30 * DAY), (0.008, 0.016, 0.031), noise[1:4], strict=True)]
     adaptation_parts = _shares(joules, write_joules, rng)
+    reads = (sum(adaptation_parts.values()) - write_joules) / 1.67e-12
     inference_parts = _shares(4.1e-6 * rng.uniform(0.98, 1.02), 0.0, rng)
     share = write_cells / max(cells, 1) / 1e6 if write_cells else 0.0
     record = {
@@ -99,7 +100,8 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
         "adaptation_energy_joules": sum(adaptation_parts.values()),
         "adaptation_time_seconds": 0.31 * scale + write_joules,
         "adaptation_energy_by_component_joules": adaptation_parts,
-        "adaptation_event_counts": COUNTS, "inference_event_counts": COUNTS,
+        "adaptation_event_counts": COUNTS | {"pulse_joules": write_joules, "read_conversions": reads},
+        "inference_event_counts": COUNTS,
         "readaptation_event_counts": COUNTS if adapts else None, "inference_interval_seconds": 2.1e-5,
         "adaptation_time_by_component_seconds": {"adc": 0.2 * scale, "digital": 0.11 * scale,
                                                  "cells_write": write_joules},

@@ -99,6 +99,44 @@ def test_what_no_source_gives_counts_as_nothing_and_may_turn_the_order():
     assert next(t for t in other.turns if t.now is None).at is None
 
 
+def test_what_is_set_to_nothing_turns_as_what_is_unknown():
+    idle = number("periphery.leakage.power", 0.0, "W", between=(1e-3, 5.0))
+    costs = [cost("reads", 1.0, READS), cost("array_seconds", 0.0, idle)]
+    found = pair(costs, {"reads": 4, "array_seconds": 9}, {"reads": 10, "array_seconds": 6})
+    (turn,) = [t for t in found.turns if t.key == "periphery.leakage.power"]
+    assert turn.at == pytest.approx(2.0) and turn.inside and turn.now == 0
+    assert turn.ends == pytest.approx(((4 + 9e-3) / (10 + 6e-3), (4 + 45) / (10 + 30)))
+
+
+def test_a_number_beside_an_unknown_one():
+    # Lines of 64 cells of unknown capacitance, at 2 V: 256 C a drive. Both the other lines and reads are known.
+    lines = [number("bit_line", None, "F"), number("rows", 64, ""), number("supply", 2.0, "V", 2)]
+    costs = [cost("reads", 1.0, READS), cost("drives", None, *lines), cost("words", 4.0, number("supply", 2.0, "V", 2))]
+    found = pair(costs, {"reads": 4, "drives": 9, "words": 1}, {"reads": 6, "drives": 6, "words": 0.75})
+    turns = {turn.key: turn for turn in found.turns}
+    # 4 + 4 + 9 * 256 C = 6 + 3 + 6 * 256 C.
+    assert turns["bit_line"].at == pytest.approx(1 / (3 * 256))
+    # As C counts as 0: 4 + v^2 = 6 + 0.75 v^2.
+    assert turns["supply"].at == pytest.approx(math.sqrt(8)) and turns["supply"].side == "above"
+    assert "sources give no range for that one" in verdict(found, 1)
+    both = [number("bit_line", None, "F"), number("swing", None, "V")]
+    found = pair([costs[0], cost("drives", None, *both)], {"reads": 4, "drives": 9}, {"reads": 6, "drives": 6})
+    assert {t.key: t.at for t in found.turns}["bit_line"] is None, "nothing, whatever it is: the other one counts as 0"
+
+
+def test_a_range_that_leaves_the_second_nothing_has_no_ratio():
+    found = pair([cost("macs", 3.0, number("mac", 3.0, between=(0.0, 4.0)))], {"macs": 1}, {"macs": 2})
+    assert [turn.ends for turn in found.turns] == [None]
+
+
+def test_two_that_take_the_same_have_no_order():
+    costs = [cost("reads", 1.0, READS), cost("macs", 3.0, MACS)]
+    found = pair(costs, {"reads": 3, "macs": 1}, {"reads": 0, "macs": 2}, answers=(2.0, 1.0))
+    assert found.even and not found.turns and found.decisive is None
+    assert verdict(found, 1).replace("\u00a0", " ") == "Adapting takes the same energy with a and with b, 6.00 J."
+    assert "after" not in answers_text(found)
+
+
 def test_a_formula_that_is_no_product_is_left_out_but_for_written_cells():
     volts = number("cell.programming.set_voltage", 1.2, "V", None)
     published = number("cell.programming.write_energy_published", None, between=(1e-3, 100.0))

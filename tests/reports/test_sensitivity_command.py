@@ -49,3 +49,36 @@ def test_what_cannot_be_done_is_refused(path, words, message, capsys):
     assert cli.main(["sensitivity", str(path), *words]) == 2
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) == 1
+
+
+def test_methods_may_be_named_with_several_options(path, capsys):
+    assert cli.main(["sensitivity", str(path), "--method", "lorafusion", "--method", "lora:nvm_step", "--json"]) == 0
+    (ranking,) = json.loads(capsys.readouterr().out)["rankings"]
+    assert set(ranking["methods"]) == {"lorafusion:DIGITAL", "lora:NVM_STEP"}
+
+
+def test_a_report_without_events_or_fields_says_to_run_it_again(path, capsys):
+    file = path / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    for record in report["results"]:
+        record["adaptation_event_counts"] = None
+    file.write_text(json.dumps(report), encoding="utf-8")
+    assert cli.main(["sensitivity", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert "no event counts" in err and "run the command again" in err and len(err.splitlines()) == 1
+    del report["device"]["costs"][0]["numbers"][0]["range"]
+    file.write_text(json.dumps(report), encoding="utf-8")
+    assert cli.main(["sensitivity", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert "numbers[0].range is missing" in err and "run its `command` again" in err and len(err.splitlines()) == 1
+
+
+def test_events_that_do_not_make_the_energies_are_refused(path, capsys):
+    file = path / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    for record in report["results"]:
+        record["adaptation_event_counts"]["read_conversions"] *= 2
+    file.write_text(json.dumps(report), encoding="utf-8")
+    assert cli.main(["sensitivity", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert "add up to" in err and len(err.splitlines()) == 1
