@@ -52,7 +52,7 @@ class AdaLoRA(Gated):
         {},
         {"rate.gates": 6e-3},
         {"rate.gates": 6e-2},
-        {"rate.matrices": 6e-4},
+        {"rate.matrices": 6e-4, "rate.head": 1e-3},
         {"recipe.epochs": 16},
     )
 

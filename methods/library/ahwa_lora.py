@@ -70,7 +70,7 @@ class AhwaLoRA(LoRA):
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
         {"noise": 0.02},
-        {"rate.matrices": 6e-4},
+        {"rate.matrices": 6e-4, "rate.head": 1e-3},
         {"recipe.epochs": 16},
         {"rank": 8, "alpha": 32.0, "targets": "query,key,value,attention_output,ffn_up,ffn_down"},
     )

@@ -77,7 +77,7 @@ class DyLoRA(LoRA):
         {"rate.matrices": 1e-3},
         {"rate.matrices": 6e-3},
         {"recipe.epochs": 32},
-        {"rank": 4, "alpha": 8.0},
+        {"rate.head": 1e-3},
     )
 
     rank: int = 8

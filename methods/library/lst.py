@@ -64,7 +64,7 @@ class LadderSideTuning(Method):
         {"rate.matrices": 1e-2, "rate.vectors": 1e-2},
         {"rate.matrices": 1e-3, "rate.vectors": 1e-3},
         {"recipe.epochs": 16},
-        {"reduction": 4},
+        {"rate.head": 1e-3},
     )
 
     reduction: int = 8

@@ -48,7 +48,7 @@ class SoRA(Gated):
         {},
         {"recipe.soft_threshold": 0.2},
         {"recipe.soft_threshold": 0.7},
-        {"rate.matrices": 6e-4},
+        {"rate.matrices": 6e-4, "rate.head": 1e-3},
         {"rate.gates": 5e-3},
     )
 

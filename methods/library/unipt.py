@@ -55,7 +55,7 @@ class UniversalParallelTuning(Method):
         {"rate.matrices": 2e-3, "rate.vectors": 2e-3},
         {"rate.matrices": 1e-4, "rate.vectors": 1e-4},
         {"recipe.epochs": 16},
-        {"reduction": 8},
+        {"rate.head": 1e-3},
     )
 
     reduction: int = 2
