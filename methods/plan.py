@@ -260,6 +260,14 @@ class Plan:
         return [tensor for tensor in self.tensors.values() if tensor.group and rates.get(tensor.group, 1.0) > 0]
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """The matrices beside the backbone that are trained in their cells and wait for hooks with their first write:
+        until the first step they are held digitally.
+        """
+        waits = any(hook.before_first_write for hook in self.recipe.hooks) and self.placement is Placement.NVM_STEP
+        return tuple(name for name in self.rewritten if name in self.extra) if waits else ()
+
+    @property
     def moving_numbers(self) -> int:
         return sum(tensor.numbers for tensor in self.moving)
 

@@ -131,7 +131,7 @@ def method_of(tiny, name, optimiser="", **changes):
     method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
     method = method.image_form() if tiny.backbone.kind == "image" else method
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
-    recipe = recipe.with_options(epochs=min(2, recipe.epochs), **changes)
+    recipe = recipe.with_options(**{"epochs": min(2, recipe.epochs)} | changes)
     return dataclasses.replace(method, recipe=recipe)
 
 
@@ -226,6 +226,24 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
 )
 def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
     compare(tiny, counter, name, placement, optimiser, **changes)
+
+
+WAITING = {"hooks": "rank-allocation", "reduced_share": 0.1}  # of four pairs none gets fewer ranks: all are kept
+
+
+@pytest.mark.parametrize("name", ["lora", "adalora"])
+def test_what_waits_for_its_first_write_is_counted_as_it_is(tiny, counter, name):
+    """A hook looks at the examples first: by then matrices that are trained in cells are in none."""
+    compare(tiny, counter, name, Placement.NVM_STEP, **WAITING)
+
+
+def test_what_waits_for_its_first_write_is_multiplied_digitally(tiny):
+    """Without a step: A and B of four linears, for each token of the pass that starts the head."""
+    plain, waiting = (
+        simulated(tiny, "lora", Placement.NVM_STEP, epochs=0, **hooks)[0].counts for hooks in ({"hooks": ""}, WAITING)
+    )
+    assert plain.reads - waiting.reads == EXAMPLES * LENGTH * 8
+    assert waiting.digital_macs - plain.digital_macs == EXAMPLES * LENGTH * 4 * RANK * 2 * WIDTH
 
 
 def test_gradients_stop_at_the_embeddings():
