@@ -292,6 +292,13 @@ class Plan:
         return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
+    def held_numbers(self) -> int:
+        """Numbers of the frozen matrices whose cells hold something else that follows from the state: they themselves
+        have to be held digitally while the method is trained.
+        """
+        return sum(tensor.numbers for tensor in self.tensors.values() if tensor.written and not tensor.group)
+
+    @property
     def l1_names(self) -> tuple[str, ...]:
         """Names of the tensors that the recipe's `l1` weighs: a bundle's manifest has them."""
         groups = {regulariser.group for regulariser in self.regularisers if regulariser.name == "l1"}

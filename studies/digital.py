@@ -33,6 +33,8 @@ class Worker(Protocol):
     @property
     def extra_tokens(self) -> int: ...
     @property
+    def late_tokens(self) -> int: ...
+    @property
     def stored_work(self) -> DigitalWork: ...
     @property
     def kept_outputs(self) -> int: ...
@@ -80,7 +82,8 @@ def training_events(
     # AdamW reads and writes state and moments every step; activations are kept once and read back once.
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
-    tokens = trained.tokens + worker.extra_tokens * trained.sequences
+    # With late tokens what is kept is the last block's, which they pass as well.
+    tokens = trained.tokens + (worker.extra_tokens + worker.late_tokens) * trained.sequences
     counts.sram_bytes += 2 * ACTIVATION_BYTES * worker.kept_outputs * tokens
     return counts
 

@@ -260,10 +260,10 @@ class ChipTrial:
         """What the training took at most, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
         plan, by_gradient = adaptation.plan, not log.looks
-        tokens = data.longest(batch) + adaptation.extra_tokens * batch
+        tokens = data.longest(batch) + (plan.extra_tokens + plan.late_tokens) * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_memory_bytes(
-            adaptation.state_bytes,
+            adaptation.state_bytes + NUMBER_BYTES * plan.held_numbers,
             adaptation.moving_numbers if log.steps else 0,
             plan.kept_outputs * tokens,
             plan.head[1] * data.answers if head_only else 0,

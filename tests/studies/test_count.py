@@ -14,8 +14,9 @@ from edge_adapt.methods.plan import Plan, Size
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
 from edge_adapt.reports.records import typed
-from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result
+from edge_adapt.studies.count import Counter, Passes, adaptation_events, choose, count, result
 from edge_adapt.studies.count_config import CountConfig
+from edge_adapt.studies.digital import training_events
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.variants import choose_variants
@@ -244,6 +245,31 @@ def test_what_waits_for_its_first_write_is_multiplied_digitally(tiny):
     )
     assert plain.reads - waiting.reads == EXAMPLES * LENGTH * 8
     assert waiting.digital_macs - plain.digital_macs == EXAMPLES * LENGTH * 4 * RANK * 2 * WIDTH
+
+
+@pytest.mark.parametrize("placement", list(Placement)[1:])
+def test_hira_in_cells_keeps_the_frozen_weights_in_memory(tiny, placement):
+    """What its cells hold is W * (1 + B A): W of four linears is needed beside it, to form the next one."""
+    cost, _, trial, length = simulated(tiny, "hira", placement)
+    numbers = 4 * RANK * 2 * WIDTH + CLASSES * (WIDTH + 1)  # A and B, and the head
+    held = 0 if placement is Placement.DIGITAL else 4 * WIDTH**2
+    kept = 2 * trial.adaptation.plan.kept_outputs * EXAMPLES * length
+    assert cost.memory_bytes == 4 * (4 * numbers + held) + kept  # with two moments and a gradient
+
+
+@pytest.mark.parametrize("kind", ["image"])
+def test_the_prompt_of_an_image_is_kept_as_its_patches_are(tiny):
+    """What the six matrices of the last block put out for it: 2 bytes each, in memory, and there and back."""
+    cost, _, trial, length = simulated(tiny, "idpt", Placement.DIGITAL)
+    plan, outputs = trial.adaptation.plan, 5 * WIDTH + 2 * WIDTH
+    numbers = WIDTH * (WIDTH + 3) + CLASSES * (WIDTH + 1)
+    assert cost.memory_bytes == 4 * 4 * numbers + 2 * outputs * EXAMPLES * (length + 1)
+    trained = Passes.of(EXAMPLES, length, 1)
+    with_prompt, without = (
+        training_events(of, plan.head, Passes(), trained, 1, 0).sram_bytes
+        for of in (plan, dataclasses.replace(plan, late_tokens=0))
+    )
+    assert with_prompt - without == 2 * 2 * outputs * EXAMPLES
 
 
 def test_gradients_stop_at_the_embeddings():
