@@ -38,7 +38,7 @@ def test_recipes_are_no_chips(kind):
         ({"recipe.objective": "label-smoothing", "recipe.smoothing": "1"}, "at least 0 and below 1; got 1.0"),
         ({"recipe.objective": "label-smoothing", "recipe.smoothing": "much"}, "smoothing takes a number; got 'much'"),
         ({"recipe.sampler": "epoch"}, "unknown sampler 'epoch'; did you mean 'epochs'"),
-        ({"recipe.hooks": "mask"}, "unknown hook 'mask': no hook is shipped yet"),
+        ({"recipe.hooks": "mask"}, "unknown hook 'mask'; allowed: locations, random-deactivation"),
         ({"recipe.epoks": "4"}, "unknown recipe option 'epoks' of lora; did you mean 'epochs'"),
         (
             {"recipe.loss": "mse"},
