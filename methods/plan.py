@@ -296,6 +296,14 @@ class Plan:
         return [tensor for tensor in self.tensors.values() if tensor.group and rates.get(tensor.group, 1.0) > 0]
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """The matrices beside the backbone that are trained in their cells and wait for hooks with their first write:
+        until the first step they are held digitally.
+        """
+        waits = any(hook.before_first_write for hook in self.recipe.hooks) and self.placement is Placement.NVM_STEP
+        return tuple(name for name in self.rewritten if name in self.extra) if waits else ()
+
+    @property
     def moving_numbers(self) -> int:
         return sum(tensor.numbers for tensor in self.moving)
 
@@ -318,6 +326,13 @@ class Plan:
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
         return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+
+    @property
+    def held_numbers(self) -> int:
+        """Numbers of the frozen matrices whose cells hold something else that follows from the state: they themselves
+        have to be held digitally while the method is trained.
+        """
+        return sum(tensor.numbers for tensor in self.tensors.values() if tensor.written and not tensor.group)
 
     @property
     def l1_names(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
 from .device_record import chip_references, device_record
-from .digital import inference_events, training_events
+from .digital import early_events, inference_events, training_events
 from .method_settings import MethodSettings, require_readable
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
@@ -203,9 +203,11 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     batches = Passes() if head_only else Passes.of(seen, length, steps)
     starts, by_gradient = head_only or not plan.keep_head, optimiser.by_gradient
     once = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts or plan.cached else Passes()
+    looked = Passes()
     if steps:  # hooks look at the examples first
-        looked = Passes.of(examples, length, math.ceil(examples / (config.batch_size or recipe.batch_size)))
-        batches = batches.plus(looked, sum(hook.start_passes for hook in recipe.hooks))
+        look = Passes.of(examples, length, math.ceil(examples / (config.batch_size or recipe.batch_size)))
+        looked = looked.plus(look, sum(hook.start_passes for hook in recipe.hooks))
+        batches = batches.plus(looked, 1)
     only, both = (Passes(), batches) if by_gradient else (Passes().plus(batches, passes), Passes())
     stored = (only, both) if plan.cached else (Passes(), Passes())
     forward, trained = (once, Passes()) if plan.cached else (once.plus(only, 1), both)
@@ -221,16 +223,9 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     changes = all_changes(plan, steps)
     still, moving = plan.state_numbers - plan.moving_numbers, plan.moving_numbers
     counts.sram_bytes += 2 * NUMBER_BYTES * (moving * (changes - steps) - steps * still)
-    matrices, added = plan.matrices, plan.extra_tokens
-    vectors = [size.tokens + added * size.sequences for size in (forward, trained)]
-    counts.add(counter.reads([matrices[name] for name in plan.read_in_training], sum(vectors)))
-    counts.add(counter.reads([matrices[name] for name in plan.stored_read], sum(size.tokens for size in stored)))
-    behind = vectors[1] + stored[1].tokens
-    counts.add(counter.reads([matrices[name] for name in plan.transposed], behind, transposed=True))
-    late = [matrices[name] for name in plan.late_read]
-    counts.add(counter.reads(late, plan.late_tokens * (forward.sequences + trained.sequences)))
-    counts.add(counter.reads(late, plan.late_tokens * trained.sequences, transposed=True))
-    rewritten = [plan.tensors[name] for name in plan.rewritten]
+    counts.add(early_events(plan, plan.waiting, once, looked))
+    counts.add(training_reads(counter, plan, (forward, trained), stored, (once, looked)))
+    matrices, rewritten = plan.matrices, [plan.tensors[name] for name in plan.rewritten]
     counts.add(counter.programming([matrices[tensor.name] for tensor in rewritten if tensor.name in plan.extra]))
     if plan.placement is Placement.NVM_STEP:
         stepped = [(stepped_matrix(counter.chip, plan, x.name), x.changing_share) for x in rewritten]
@@ -239,6 +234,34 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
         programmed = [tensor for tensor in rewritten if tensor.name not in plan.extra]
         counts.add(counter.steps([(matrices[tensor.name], tensor.changing_share) for tensor in programmed], 1))
     return counts, steps
+
+
+def training_reads(
+    counter: Counter,
+    plan: Plan,
+    passed: tuple[Passes, Passes],
+    stored: tuple[Passes, Passes],
+    early: tuple[Passes, Passes],
+) -> EventCounts:
+    """Reads of one adaptation, of what passes forward only, and forward and backward: through the model (`passed`), on
+    from stored hidden states, and, in `passed`, before the first step (`early`), when what waits for its first write is
+    not in cells yet.
+    """
+    counts, matrices, added, waiting = EventCounts(), plan.matrices, plan.extra_tokens, set(plan.waiting)
+    only, both = (size.tokens + added * size.sequences for size in passed)
+    early_only, early_both = (size.tokens + added * size.sequences for size in early)
+
+    def read(names: Iterable[str], vectors: int, before: int = 0, transposed: bool = False) -> None:
+        for late in (False, True):
+            chosen = [matrices[name] for name in names if (name in waiting) == late]
+            counts.add(counter.reads(chosen, vectors - (before if late else 0), transposed))
+
+    read(plan.read_in_training, only + both, early_only + early_both)
+    read(plan.stored_read, sum(size.tokens for size in stored))
+    read(plan.transposed, both + stored[1].tokens, early_both, transposed=True)
+    read(plan.late_read, plan.late_tokens * sum(size.sequences for size in passed))
+    read(plan.late_read, plan.late_tokens * passed[1].sequences, transposed=True)
+    return counts
 
 
 def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Plan, deployed: int) -> CountedResult:

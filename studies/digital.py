@@ -1,8 +1,10 @@
 """Events of the digital unit and its SRAM in one adaptation and in one answer, for simulated runs and for counts."""
 
+from collections.abc import Collection
 from typing import Protocol
 
-from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork
+from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork, lengthened, matrix_forward
+from ..methods.plan import Plan
 from ..simulator import EventCounts
 
 
@@ -84,6 +86,22 @@ def training_events(
     tokens = trained.tokens + worker.extra_tokens * trained.sequences
     kept = worker.kept_outputs * tokens + worker.kept_once * trained.sequences
     counts.sram_bytes += 2 * ACTIVATION_BYTES * kept
+    return counts
+
+
+def early_events(plan: Plan, waiting: Collection[str], forward: Size, trained: Size) -> EventCounts:
+    """What the digital unit does before the first step in the place of matrices that wait for their first write
+    (`Plan.waiting`): their products in what passed the model forward only, and forward and backward, by then.
+    """
+    counts = EventCounts()
+    read, behind = (
+        sum(plan.tensors[name].numbers for name in names if name in waiting)
+        for names in (plan.read_in_training, plan.transposed)
+    )
+    for numbers, size in ((read, forward), (read, trained), (behind, trained)):
+        work = lengthened(matrix_forward(numbers), plan.extra_tokens)
+        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
+        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
     return counts
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
+from ..methods.plan import Plan
 from ..methods.recipes import Recipe
 from ..simulator import EventCounts, ProgrammedModel
 from . import expected
@@ -70,7 +71,7 @@ def live(
         with training_shown(progress, variant, trial.adaptation.recipe, shots, twin is not None) as on_step:
             cost = trial.adapt(data, trial.adaptation.recipe, as_in=twin, on_step=on_step)
         result = ChipResult(variant, trial, cost)
-        if trains_without_chip(variant):
+        if trains_without_chip(trial.adaptation.plan):
             with trial.bypassing():
                 result.exact = test_exactly(trial.adaptation, bench, test, held_out)
         found, counts = shared.inference(trial, test)
@@ -126,9 +127,9 @@ def _events_of_time(model: ProgrammedModel, seconds: float) -> EventCounts:
     return model.counts.minus(before)
 
 
-def trains_without_chip(variant: Variant) -> bool:
-    """Whether the variant's training is the one with exact weights: every matrix is trained, and digitally."""
-    return variant.placement is Placement.NVM_TASK and variant.method.backward_need is BackwardNeed.FULL
+def trains_without_chip(plan: Plan) -> bool:
+    """Whether the training is the one with exact weights: every matrix is trained, and digitally."""
+    return not plan.read_in_training
 
 
 def takes_over(variant: Variant) -> bool:

@@ -216,7 +216,7 @@ def parts_of(bench: Workbench) -> list[Part]:
     """
     config = bench.config
     methods = {variant.method.name: n for n, variant in enumerate(bench.variants)}
-    found_on_chip = {variant.method.name for variant in bench.variants if trains_without_chip(variant)}
+    found_on_chip = {variant.method.name for variant in bench.variants if trains_without_chip(bench.plan(variant))}
     parts: list[Part] = []
     for shots in config.shots:
         for seed in config.seed_numbers:

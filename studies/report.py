@@ -12,7 +12,6 @@ import numpy as np
 from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
-from ..methods import METHODS, BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.paired import Answers
@@ -209,14 +208,18 @@ def _read_joules(results: Sequence[Result], bench: Workbench, cells_of: Mapping[
     variant that reads only what is programmed once, where there is one.
     """
     record = next((r for r in results if r.cells_in_placement == 0), results[0])
-    names = set(bench.tensors_of(record.method))
-    cells = sum(cells_of[name] for name in names)
+    plan = next(
+        bench.plan(v) for v in bench.variants if (v.method.name, v.placement) == (record.method, record.placement)
+    )
+    # Cells that a token passes, as often as it does (HiRA reads some again, LoCA's are those of many layers).
+    cells = sum(cells_of.get(name, 0) for name in plan.read)
     # Those that rewrite the backbone have no cells beside it.
-    if METHODS[record.method].backward_need is not BackwardNeed.FULL:
-        cells += record.cells_in_placement
-    parts = record.inference_energy_by_component_joules or {}
-    size = bench.test.size()
-    return float(sum(parts[name] or 0.0 for name in _READING) * size.sequences / size.tokens / cells)
+    if not set(plan.rewritten) & set(plan.backbone):
+        cells += record.cells_in_placement * max((plan.read.count(name) for name in plan.rewritten), default=0)
+    late = sum(cells_of[name] for name in plan.late_read) * plan.late_tokens
+    parts, size = record.inference_energy_by_component_joules or {}, bench.test.size()
+    passed = cells * (size.tokens + plan.extra_tokens * size.sequences) + late * size.sequences
+    return float(sum(parts[name] or 0.0 for name in _READING) * size.sequences / passed)
 
 
 def conductance_map(base: ProgrammedModel, name: str, size: int = 64) -> Tile:

@@ -20,7 +20,7 @@ from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
 from ..workloads.batches import batches
-from .digital import inference_events, training_events, training_memory_bytes
+from .digital import early_events, inference_events, training_events, training_memory_bytes
 from .encoding import Encoded, Graded
 from .trained_cells import TrainedCells
 from .variants import Variant
@@ -154,6 +154,7 @@ class ChipTrial:
         write_first = partial(self._write_initial, data, recipe) if in_cells else None
         if write_first and not any(hook.before_first_write for hook in recipe.hooks):
             write_first()
+        waiting = self.cells.unwritten if in_cells else frozenset()
         if as_in is not None:
             assert as_in.last_log is not None and as_in.last_counts is not None
             self.adaptation.load_state_dict(as_in.adaptation.state_dict())
@@ -172,7 +173,7 @@ class ChipTrial:
         if self.variant.placement is Placement.NVM_TASK:
             self._write_task(refresh=again)
         self.calibrate(data)
-        cost = self._cost(log, before)
+        cost = self._cost(log, before, waiting)
         cost.memory_bytes = self._memory_bytes(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = self._grown(total_before)
@@ -242,7 +243,8 @@ class ChipTrial:
         """Writes of all cells since `before`."""
         return sum(n - before.get(name, 0) for name, n in self._total_writes().items())
 
-    def _cost(self, log: TrainLog, before: EventCounts) -> Cost:
+    def _cost(self, log: TrainLog, before: EventCounts, waiting: frozenset[str]) -> Cost:
+        """`waiting`: the matrices that were not written before the first step."""
         adaptation = self.adaptation
         counts = self.model.counts.minus(before)
         forward, trained = log.forward_only, log.trained
@@ -254,6 +256,8 @@ class ChipTrial:
                 by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
+        early = (log.early_only, log.early_trained) if log.steps else (forward, trained)
+        counts.add(early_events(adaptation.plan, waiting, *early))
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
         # of 0 stays where it is.
         still = sum(parameter.numel() for parameter in adaptation.state.values()) - adaptation.moving_numbers
@@ -271,10 +275,10 @@ class ChipTrial:
         """What the training took at most, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
         plan, by_gradient = adaptation.plan, not log.looks
-        tokens = data.longest(batch) + adaptation.extra_tokens * batch
+        tokens = data.longest(batch) + plan.extra_tokens * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_memory_bytes(
-            adaptation.state_bytes,
+            adaptation.state_bytes + NUMBER_BYTES * plan.held_numbers,
             adaptation.moving_numbers if log.steps else 0,
             plan.kept_outputs * tokens + plan.kept_once * batch,
             plan.head[1] * data.answers if head_only else 0,

@@ -14,6 +14,7 @@ from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import Placement
 from ..methods.attaching import plan_on
+from ..methods.plan import Plan
 from ..methods.spec import require_in_bundles, require_plan_in_bundles
 from ..simulator import ProgrammedModel, program
 from ..simulator.writing import require_programmable
@@ -78,6 +79,10 @@ class Workbench:
             tensors |= beside
         return tensors
 
+    def plan(self, variant: Variant) -> Plan:
+        """The plan of one of the variants."""
+        return plan_on(variant.method, self.backbone, self.classes, variant.placement, self.pool)
+
     def tensors_of(self, method: str) -> list[str]:
         """Names of what a method reads of `frozen_tensors`: the backbone, and what it keeps beside it."""
         return [*self.backbone.linear_names(), *self._beside.get(method, ())]
@@ -88,7 +93,7 @@ class Workbench:
         kept: dict[str, dict[str, np.ndarray]] = {}
         backbone = set(self.backbone.linear_names())
         for variant in self.variants:
-            plan = plan_on(variant.method, self.backbone, self.classes, variant.placement, self.pool)
+            plan = self.plan(variant)
             if set(plan.extra) - set(plan.rewritten):
                 attached = variant.method.attach(
                     self.backbone, self.classes, np.random.default_rng(0), placement=variant.placement, pool=self.pool

@@ -1,7 +1,7 @@
 """A training run: what it works on, and what it did."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -60,7 +60,8 @@ class TrainLog:
     all). `stored_only` and `stored_trained`: what went on from stored hidden states of the backbone, forward only, and
     forward and backward; `forward_only` is then the pass that stored them. `step_passes`: forward passes of batches
     that the steps of a zeroth-order recipe took. `head_macs`: multiply-accumulates of the head's start, `hook_macs`
-    those of hooks before the first step. `changes` is how often the trained numbers changed: what lives in cells is
+    those of hooks before the first step. `early_only` and `early_trained`: what of `forward_only` and `trained` came
+    before the first step. `changes` is how often the trained numbers changed: what lives in cells is
     rewritten so often.
 
     Of a zeroth-order run, `start` (the state behind the class-mean head) and `looks` are all of it: see
@@ -73,6 +74,8 @@ class TrainLog:
     trained: PassSize = field(default_factory=PassSize)
     stored_only: PassSize = field(default_factory=PassSize)
     stored_trained: PassSize = field(default_factory=PassSize)
+    early_only: PassSize = field(default_factory=PassSize)
+    early_trained: PassSize = field(default_factory=PassSize)
     head_sequences: int = 0
     head_macs: int = 0
     hook_macs: int = 0
@@ -117,6 +120,7 @@ class Run:
         stepper.optimiser.register_step_post_hook(lambda *_: self._updated())
         for hook in self.recipe.hooks:
             hook.before_training(self)
+        self.log.early_only, self.log.early_trained = replace(self.log.forward_only), replace(self.log.trained)
         if self.on_start is not None:
             self.on_start()
         return stepper

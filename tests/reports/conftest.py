@@ -57,7 +57,7 @@ def _costs() -> list[dict[str, Any]]:
             "published": dict(number)}
     pulses = {"component": "cells_write", "event": "pulses", "counts": ["set_pulses", "reset_pulses"],
               "tally": "pulse_joules", "value": None, "part": "write"}
-    unknown = {"power": None, "range": None}
+    unknown = {"power": None}
     voltage = number | {"key": "cell.programming.set_voltage", "unit": "V", "value": 1.2} | unknown
     return [cost, cost | pulses | {"numbers": [voltage], "published": dict(number)}]
 

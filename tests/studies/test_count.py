@@ -14,8 +14,9 @@ from edge_adapt.methods.plan import Plan, Size
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
 from edge_adapt.reports.records import typed
-from edge_adapt.studies.count import Counter, adaptation_events, choose, count, result, stepped_matrix
+from edge_adapt.studies.count import Counter, Passes, adaptation_events, choose, count, result, stepped_matrix
 from edge_adapt.studies.count_config import CountConfig
+from edge_adapt.studies.digital import training_events
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.variants import choose_variants
@@ -131,7 +132,7 @@ def method_of(tiny, name, optimiser="", **changes):
     method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
     method = method.image_form() if tiny.backbone.kind == "image" else method
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
-    recipe = recipe.with_options(epochs=min(2, recipe.epochs), **changes)
+    recipe = recipe.with_options(**{"epochs": min(2, recipe.epochs)} | changes)
     return dataclasses.replace(method, recipe=recipe)
 
 
@@ -229,6 +230,49 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
 )
 def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
     compare(tiny, counter, name, placement, optimiser, **changes)
+
+
+WAITING = {"hooks": "rank-allocation", "reduced_share": 0.1}  # of four pairs none gets fewer ranks: all are kept
+
+
+@pytest.mark.parametrize("name", ["lora", "adalora"])
+def test_what_waits_for_its_first_write_is_counted_as_it_is(tiny, counter, name):
+    """A hook looks at the examples first: by then matrices that are trained in cells are in none."""
+    compare(tiny, counter, name, Placement.NVM_STEP, **WAITING)
+
+
+def test_what_waits_for_its_first_write_is_multiplied_digitally(tiny):
+    """Without a step: A and B of four linears, for each token of the pass that starts the head."""
+    plain, waiting = (
+        simulated(tiny, "lora", Placement.NVM_STEP, epochs=0, **hooks)[0].counts for hooks in ({"hooks": ""}, WAITING)
+    )
+    assert plain.reads - waiting.reads == EXAMPLES * LENGTH * 8
+    assert waiting.digital_macs - plain.digital_macs == EXAMPLES * LENGTH * 4 * RANK * 2 * WIDTH
+
+
+@pytest.mark.parametrize("placement", list(Placement)[1:])
+def test_hira_in_cells_keeps_the_frozen_weights_in_memory(tiny, placement):
+    """What its cells hold is W * (1 + B A): W of four linears is needed beside it, to form the next one."""
+    cost, _, trial, length = simulated(tiny, "hira", placement)
+    numbers = 4 * RANK * 2 * WIDTH + CLASSES * (WIDTH + 1)  # A and B, and the head
+    held = 0 if placement is Placement.DIGITAL else 4 * WIDTH**2
+    kept = 2 * trial.adaptation.plan.kept_outputs * EXAMPLES * length
+    assert cost.memory_bytes == 4 * (4 * numbers + held) + kept  # with two moments and a gradient
+
+
+@pytest.mark.parametrize("kind", ["image"])
+def test_the_prompt_of_an_image_is_kept_as_its_patches_are(tiny):
+    """What the six matrices of the last block put out for it: 2 bytes each, in memory, and there and back."""
+    cost, _, trial, length = simulated(tiny, "idpt", Placement.DIGITAL)
+    plan, outputs = trial.adaptation.plan, 5 * WIDTH + 2 * WIDTH
+    numbers = WIDTH * (WIDTH + 3) + CLASSES * (WIDTH + 1)
+    assert cost.memory_bytes == 4 * 4 * numbers + 2 * outputs * EXAMPLES * (length + 1)
+    trained = Passes.of(EXAMPLES, length, 1)
+    with_prompt, without = (
+        training_events(of, plan.head, Passes(), trained, 1, 0).sram_bytes
+        for of in (plan, dataclasses.replace(plan, late_tokens=0))
+    )
+    assert with_prompt - without == 2 * 2 * outputs * EXAMPLES
 
 
 def test_gradients_stop_at_the_embeddings():

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ....errors import UsageError
-from ...placement import Placement
 from ..strategies import register
 from . import Hook
 
@@ -56,16 +55,11 @@ class RankAllocation(Hook):
         return int(self.reduced_share > 0)
 
     def start_macs(self, plan: "Plan", tokens: int) -> int:
-        """dL/dB A, its product with W, and the square, for each place; and, where the plan has no digital work for the
-        pairs since they are trained in cells, A x and the outer products of the gradient for each token.
-        """
+        """dL/dB A, its product with W, and the square, for each place."""
         if not self.start_passes:
             return 0
         shapes = [(plan.tensors[pair.first].shape, plan.tensors[pair.second].shape) for pair in plan.low_rank]
-        own = sum(outputs * inputs * (rank + 2) for (rank, inputs), (outputs, _) in shapes)
-        if plan.placement is Placement.NVM_STEP:
-            own += tokens * sum(rank * (inputs + outputs) for (rank, inputs), (outputs, _) in shapes)
-        return own
+        return sum(outputs * inputs * (rank + 2) for (rank, inputs), (outputs, _) in shapes)
 
     def misfit(self, plan: "Plan", recipe: "Recipe") -> str:
         if not plan.low_rank:
