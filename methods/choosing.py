@@ -13,7 +13,7 @@ from ..workloads.shapes import ModelShape
 from . import METHODS
 from .placement import BackwardNeed, Placement
 from .plan import Plan
-from .spec import Method
+from .spec import Method, changes_for_bundles, fits_bundles
 
 MODELS = {"text": "minilm", "image": "vit-s"}
 TOKENS = 64
@@ -81,7 +81,8 @@ def _row(method: Method, placement: Placement) -> str:
     backbone = sum(linear.out_features * linear.in_features for linear in shape.linears) * shape.runs
     longer = (TOKENS + plan.extra_tokens) / TOKENS / backbone
     written = sum(plan.tensors[name].numbers for name in plan.rewritten)
-    in_bundle = placement is Placement.DIGITAL and not method.no_bundle
+    in_bundle = placement is Placement.DIGITAL and fits_bundles(method)
+    instead = ", ".join(f"`recipe.{key}={name}`" for key, name in changes_for_bundles(method).items())
     cells = (
         f"[{method.name}](methods.md#{method.name.replace('+', '')})",
         " and ".join(f"{kind}s" for kind in method.kinds),
@@ -91,7 +92,7 @@ def _row(method: Method, placement: Placement) -> str:
         f"{4 * plan.kept_outputs / 1000:,.0f}" if plan.kept_outputs else "0",
         f"{longer * sum(_weights(plan, plan.read)):.2f} x",
         f"{longer * sum(_weights(plan, plan.transposed)):.2f} x" if plan.transposed else "none",
-        "yes" if in_bundle else "no",
+        "no" if not in_bundle else f"with {instead}" if instead else "yes",
     )
     return "| " + " | ".join(cells) + " |"
 
