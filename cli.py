@@ -16,7 +16,7 @@ from ._version import __version__
 from .commands.output import safe_streams
 from .commands.parser import Parser, printing_help
 from .display import shown
-from .errors import EdgeAdaptError
+from .errors import EdgeAdaptError, out_of_memory
 
 COMMANDS = (
     "simulate",
@@ -112,7 +112,9 @@ def _ended(error: BaseException, args: argparse.Namespace) -> int:
         where = f"{failed.filename}: " if failed.filename else ""
         _say(f"error: {where}{failed.strerror or failed}")
         return 2 if failed.errno == errno.ENAMETOOLONG else 1  # such a name was given
-    except MemoryError:
+    except (MemoryError, RuntimeError) as full:
+        if not out_of_memory(full):
+            raise
         _say("error: not enough memory; use a smaller model or fewer methods at a time")
         return 1
 

@@ -62,3 +62,9 @@ def require(module: str, extra: str = "host") -> None:
         raise MissingExtraError(
             f"this needs the package {module!r}, which is not installed: pip install 'edge-adapt[{extra}]'"
         )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's own error, or that of torch, which is a RuntimeError by its words alone."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

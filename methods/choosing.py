@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UsageError
 from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
 from . import METHODS
 from .placement import BackwardNeed, Placement
 from .plan import Plan
-from .spec import Method, require_in_bundles
+from .spec import Method, changes_for_bundles, fits_bundles
 
 MODELS = {"text": "minilm", "image": "vit-s"}
 TOKENS = 64
@@ -82,7 +81,8 @@ def _row(method: Method, placement: Placement) -> str:
     backbone = sum(linear.out_features * linear.in_features for linear in shape.linears) * shape.runs
     longer = (TOKENS + plan.extra_tokens) / TOKENS / backbone
     written = sum(plan.tensors[name].numbers for name in plan.rewritten)
-    in_bundle = placement is Placement.DIGITAL and _in_bundles(method)
+    in_bundle = placement is Placement.DIGITAL and fits_bundles(method)
+    instead = ", ".join(f"`recipe.{key}={name}`" for key, name in changes_for_bundles(method).items())
     cells = (
         f"[{method.name}](methods.md#{method.name.replace('+', '')})",
         " and ".join(f"{kind}s" for kind in method.kinds),
@@ -92,18 +92,9 @@ def _row(method: Method, placement: Placement) -> str:
         f"{4 * plan.kept_outputs / 1000:,.0f}" if plan.kept_outputs else "0",
         f"{longer * sum(_weights(plan, plan.read)):.2f} x",
         f"{longer * sum(_weights(plan, plan.transposed)):.2f} x" if plan.transposed else "none",
-        "yes" if in_bundle else "no",
+        "no" if not in_bundle else f"with {instead}" if instead else "yes",
     )
     return "| " + " | ".join(cells) + " |"
-
-
-def _in_bundles(method: Method) -> bool:
-    """Whether a bundle trains the method by its own recipe."""
-    try:
-        require_in_bundles(method)
-    except UsageError:
-        return False
-    return True
 
 
 def _weights(plan: Plan, names: tuple[str, ...]) -> Iterator[int]:

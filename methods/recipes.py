@@ -22,6 +22,8 @@ S = TypeVar("S", bound=Strategy)
 
 KEYS: Mapping[str, str] = {kind: "hooks" if kind == "hook" else kind for kind in KINDS}
 """The key of a recipe for each kind of strategy."""
+NO_HOOKS = "none"
+"""As `recipe.hooks`: takes away those of the method's own recipe."""
 
 _CROSS_ENTROPY, _EPOCHS, _ADAMW = CrossEntropy(), Epochs(), AdamW()
 
@@ -114,10 +116,10 @@ class Recipe:
 
     def with_strategy(self, kind: str, name: str) -> "Recipe":
         """The recipe with another strategy of a kind, the options of that one at their defaults; hooks by their names
-        with commas between. Raises `UsageError` for an unknown one.
+        with commas between, or `NO_HOOKS`. Raises `UsageError` for an unknown one.
         """
         if kind == "hook":
-            names = [word for part in name.split(",") if (word := part.strip())]
+            names = [word for part in name.split(",") if (word := part.strip()) and name.strip() != NO_HOOKS]
             return replace(self, hooks=tuple(cast(Hook, named(kind, word)) for word in names))
         chosen: dict[str, Any] = {KEYS[kind]: named(kind, name)}
         return replace(self, **chosen)

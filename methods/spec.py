@@ -15,7 +15,7 @@ from .completing import completed
 from .heads import HEADS
 from .placement import BackwardNeed, Placement
 from .plan import Part, Plan, Size, target_linears
-from .recipes import KEYS, Recipe
+from .recipes import KEYS, NO_HOOKS, Recipe
 from .regularisers import Regulariser
 
 if TYPE_CHECKING:
@@ -290,22 +290,33 @@ def methods_for(shape: ModelShape) -> list[str]:
     return [name for name, method in METHODS.items() if kind in method.kinds]
 
 
+def fits_bundles(method: Method) -> bool:
+    """Whether a bundle can hold its training, whichever objective, sampler, optimiser and hooks are chosen."""
+    return not method.no_bundle and all(regulariser.in_bundles for regulariser in method.regularisers)
+
+
+def changes_for_bundles(method: Method) -> dict[str, str]:
+    """What of the recipe a bundle cannot hold: keys of it, with the value that a bundle takes instead."""
+    strange = [KEYS[strategy.kind] for strategy in method.recipe.strategies if not strategy.in_bundles]
+    return {key: usual.name if (usual := getattr(Recipe, key)) else NO_HOOKS for key in strange}
+
+
 def require_in_bundles(method: Method) -> None:
     """Raise `UsageError` for a method whose training a bundle cannot hold, by the name of the part."""
     if why := method.no_bundle:
-        able = sorted(name for name, other in METHODS.items() if not other.no_bundle)
+        able = sorted(name for name, other in METHODS.items() if fits_bundles(other))
         raise UsageError(f"{method.name} {why}; a bundle trains a state that is held digitally: {', '.join(able)}")
-    for strategy in method.recipe.strategies:
-        if not strategy.in_bundles:
-            key, usual = KEYS[strategy.kind], getattr(Recipe, KEYS[strategy.kind])
-            part = f"{strategy.kind} {strategy.name} of {method.name}"
-            instead = f"set recipe.{key} to {usual.name}" if usual else f"leave recipe.{key} empty"
-            later = f", and choose it on the device: {strategy.on_device}" if strategy.on_device else ""
-            raise UsageError(f"a bundle cannot hold the {part}: {instead}{later}")
     for regulariser in method.regularisers:
         if not regulariser.in_bundles:
             part = f"regulariser {regulariser.name} of {method.name}"
             raise UsageError(f"a bundle cannot hold the {part}: simulate it instead")
+    instead = changes_for_bundles(method)
+    for strategy in method.recipe.strategies:
+        if not strategy.in_bundles:
+            key = KEYS[strategy.kind]
+            part = f"{strategy.kind} {strategy.name} of {method.name}"
+            later = f", and choose it on the device: {strategy.on_device}" if strategy.on_device else ""
+            raise UsageError(f"a bundle cannot hold the {part}: take recipe.{key}={instead[key]}{later}")
 
 
 def require_plan_in_bundles(plan: Plan) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import load_chip
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import EdgeAdaptError, UsageError, out_of_memory
 from ..reports.records import plain
 from ..reports.records.compare import LeftOut
 from ..workloads.pools import default_pool, load_pool
@@ -163,7 +163,9 @@ def _attempt(job: _Job, store: CellStore, progress: "_CellProgress", jobs: int) 
         key = InputKeys(cell).of(cell)  # anew: a file that changes meanwhile must not pass for what was simulated
     except EdgeAdaptError as error:
         return failed(str(error))
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         return failed("not enough memory: try --jobs 1")
     finally:
         progress.finish()

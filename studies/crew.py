@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from ..errors import EdgeAdaptError, UsageError
+from ..errors import EdgeAdaptError, UsageError, out_of_memory
 from .chips import Chips
 from .config import SimulateConfig
 from .executors import Executor, Serial
@@ -212,7 +212,9 @@ def serve() -> None:
                     release()
         except EdgeAdaptError as error:
             _send(sink, ("failure", (error.exit_code, str(error))))
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             _send(sink, ("failure", (1, "not enough memory for a helper process: try again with --jobs 1")))
 
 

@@ -189,8 +189,11 @@ def test_no_space_left_for_the_report(cli: Callable, here: Path, local, monkeypa
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes")]
+)
 def test_a_failure_in_the_middle_leaves_the_former_report(
-    cli: Callable, here: Path, local, monkeypatch: pytest.MonkeyPatch
+    error: Exception, cli: Callable, here: Path, local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = local.words("--method", "frozen", "--test-examples", "4", "--out", "report")
     done = cli(*words)
@@ -198,7 +201,7 @@ def test_a_failure_in_the_middle_leaves_the_former_report(
     before = {path: path.read_bytes() for path in (here / "report").rglob("*") if path.is_file()}
 
     def out_of_memory(*_arguments: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(parts, "at_start", out_of_memory)
     failed = cli(*words)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -211,3 +212,10 @@ def test_what_cannot_be_is_refused():
     ):
         with pytest.raises(UsageError, match=message):
             get_method("loca", **options)
+
+
+def test_its_hook_is_refused_where_nothing_has_places():
+    groups = {"head": ("head.weight",)}
+    run = SimpleNamespace(adaptation=SimpleNamespace(method="lora", groups=groups))
+    with pytest.raises(UsageError, match="moves places of coefficients, and lora has none"):
+        Locations().before_training(run)

@@ -1,5 +1,6 @@
 """A synthetic report with the shape and the awkward corners of a real one. Its figures are made up from a seed."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,12 +55,12 @@ def _costs() -> list[dict[str, Any]]:
               "status": "read", "note": "", "unit": "J", "value": 1.67e-12, "power": 1, "range": between}
     cost = {"quantity": "energy", "component": "adc", "event": "conversions of reads", "counts": ["read_conversions"],
             "tally": "", "value": 1.67e-12, "unit": "J", "formula": "conversion", "part": "use", "numbers": [number],
-            "published": dict(number)}
+            "published": None}
     pulses = {"component": "cells_write", "event": "pulses", "counts": ["set_pulses", "reset_pulses"],
               "tally": "pulse_joules", "value": None, "part": "write"}
-    unknown = {"power": None}
-    voltage = number | {"key": "cell.programming.set_voltage", "unit": "V", "value": 1.2} | unknown
-    return [cost, cost | pulses | {"numbers": [voltage], "published": dict(number)}]
+    voltage = {"key": "cell.programming.set_voltage", "unit": "V", "value": 1.2, "power": None}
+    found = [cost, cost | pulses | {"numbers": [number | voltage], "published": copy.deepcopy(number)}]
+    return [copy.deepcopy(entry) for entry in found]  # nothing that two share
 
 
 COUNTS = {"read_conversions": 1.0e6, "array_seconds": 3.0,

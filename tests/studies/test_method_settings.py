@@ -13,7 +13,7 @@ from edge_adapt.studies.workbench import load_workbench
 
 SMOOTH = (("recipe.objective", "label-smoothing"), ("recipe.smoothing", "0.2"))
 IN_BUNDLES = SimulateConfig(method=("bitfit",), trainer="onnxruntime", settings=SMOOTH)
-REFUSED = "a bundle cannot hold the objective label-smoothing of bitfit: set recipe.objective to cross-entropy"
+REFUSED = "a bundle cannot hold the objective label-smoothing of bitfit: take recipe.objective=cross-entropy"
 
 
 def test_an_option_of_every_recipe_is_set_at_once():
@@ -38,7 +38,7 @@ def test_recipes_are_no_chips(kind):
         ({"recipe.objective": "label-smoothing", "recipe.smoothing": "1"}, "at least 0 and below 1; got 1.0"),
         ({"recipe.objective": "label-smoothing", "recipe.smoothing": "much"}, "smoothing takes a number; got 'much'"),
         ({"recipe.sampler": "epoch"}, "unknown sampler 'epoch'; did you mean 'epochs'"),
-        ({"recipe.hooks": "mask"}, "unknown hook .mask.; .*rank-budget"),
+        ({"recipe.hooks": "mask"}, "unknown hook 'mask'; allowed: locations, "),
         ({"recipe.epoks": "4"}, "unknown recipe option 'epoks' of lora; did you mean 'epochs'"),
         (
             {"recipe.loss": "mse"},

@@ -58,6 +58,14 @@ class Locations(Hook):
             return VALUES
         return PLACES
 
+    def before_training(self, run: "Run") -> None:
+        """Raise `UsageError` for a method that has no places."""
+        if not {PLACES, VALUES} <= run.adaptation.groups.keys():
+            raise UsageError(
+                f"the hook locations moves places of coefficients, and {run.adaptation.method} has none; take it for "
+                "loca, or leave it out of recipe.hooks"
+            )
+
     def before_step(self, run: "Run") -> None:
         self._set(run, self.moves(run.log.steps, run.total_steps))
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import METHODS, Recipe, get_method
 from edge_adapt.methods.recipes import KEYS, belongs_to
-from edge_adapt.methods.spec import require_in_bundles
+from edge_adapt.methods.spec import changes_for_bundles, fits_bundles, require_in_bundles
 from edge_adapt.methods.training import strategies
 from edge_adapt.methods.training.hooks import Hook
 from edge_adapt.methods.training.optimisers.mezo import Mezo
@@ -222,11 +222,11 @@ def test_a_method_brings_its_regularisers(backbone, make_pool):
     [
         (
             {"objective": "label-smoothing"},
-            "the objective label-smoothing of lora: set recipe.objective to cros",
+            "the objective label-smoothing of lora: take recipe.objective=cros",
         ),
-        ({"sampler": Balanced()}, "hold the sampler balanced of lora: set recipe.sampler to epochs"),
-        ({"optimiser": "mezo"}, "optimiser mezo of lora: set .* to adamw, and choose it on the device: .*izer mezo"),
-        ({"hooks": (Calls(),)}, "hold the hook calls of lora: leave recipe.hooks empty"),
+        ({"sampler": Balanced()}, "hold the sampler balanced of lora: take recipe.sampler=epochs"),
+        ({"optimiser": "mezo"}, "optimiser mezo of lora: take .*=adamw, and choose it on the device: .*izer mezo"),
+        ({"hooks": (Calls(),)}, "hold the hook calls of lora: take recipe.hooks=none"),
     ],
     ids=str,
 )
@@ -235,6 +235,7 @@ def test_what_a_bundle_cannot_hold_is_refused_by_name(changes, message):
     require_in_bundles(method)
     with pytest.raises(UsageError, match=message):
         require_in_bundles(dataclasses.replace(method, recipe=method.recipe.with_options(**changes)))
+    assert not fits_bundles(get_method("adalora")), "its regulariser stays, whichever hooks are chosen"
     with pytest.raises(UsageError, match="hold the regulariser square of probe: simulate it instead"):
         require_in_bundles(Squared(recipe=METHODS["probe"].recipe))
 
@@ -260,3 +261,14 @@ def test_a_recipe_that_is_not_for_the_method_is_refused_with_its_plan(name, opti
     dataclasses.replace(method, recipe=recipe.with_options(epochs=0)).plan(shape)
     frozen = get_method("frozen")
     dataclasses.replace(frozen, recipe=frozen.recipe.with_options(**options)).plan(shape)
+
+
+def test_what_is_taken_instead_makes_a_bundle():
+    sora = get_method("sora")
+    assert changes_for_bundles(sora) == {"optimiser": "adamw"} and fits_bundles(sora)
+    require_in_bundles(dataclasses.replace(sora, recipe=sora.recipe.with_options(**changes_for_bundles(sora))))
+
+
+def test_no_hooks_takes_away_those_of_the_recipe():
+    recipe = get_method("adalora").recipe
+    assert recipe.hooks and recipe.with_options(hooks="none").hooks == ()
