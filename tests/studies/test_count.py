@@ -17,14 +17,11 @@ from edge_adapt.reports.records import typed
 from edge_adapt.studies.count import Counter, Passes, adaptation_events, choose, count, result, stepped_matrix
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.digital import training_events
-from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.variants import choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.named_shapes import load_shape
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 WIDTH, INNER, LENGTH, EXAMPLES, CLASSES, RANK = 32, 48, 9, 11, 3, 4
 SIDE, PATCH = 8, 2
@@ -358,45 +355,6 @@ def test_the_share_of_changed_weights_scales_pulses_but_not_looks():
 
 
 # --- time
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_segments_of_known_models():
-    assert segments(load_shape("bert-tiny")) == [1, 4, 3]
-    assert segments(load_shape("llama-3-70b")) == [1, *[4] * 79, 3]
-    plan = get_method("lora").plan(load_shape("bert-tiny"))
-    assert segments(load_shape("bert-tiny"), plan.adapted) == [2, 5, 3]
-    # Behind a linear: h, then D h, then U a, one after another, wherever an adapter stands.
-    plan = get_method("adapter", targets="attention_output,ffn_down").plan(load_shape("bert-tiny"))
-    assert segments(load_shape("bert-tiny"), plan.adapted) == [1, 8, 7]
-    assert segments(load_shape("bert-tiny"), get_method("adapter").plan(load_shape("bert-tiny")).adapted) == [1, 6, 5]
-    digital = get_method("adapter").plan(load_shape("bert-tiny"), placement=Placement.DIGITAL)
-    assert segments(load_shape("bert-tiny"), digital.adapted) == [1, 4, 3]
-
-
-def walk(depths, tokens):
-    """When the last token leaves the last matrix, token by token and matrix by matrix."""
-    start = 0
-    for depth in depths:
-        free = [start] * depth
-        for _ in range(tokens):
-            now = start
-            for stage in range(depth):
-                now = max(now, free[stage]) + 1
-                free[stage] = now
-        start = free[-1]
-    return start
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 4))
-def test_a_pipelined_sequence_walked_through(tokens, blocks):
-    shape = load_shape("minilm")
-    shape = dataclasses.replace(shape, blocks=shape.blocks[:blocks])
-    assert reads_in_line(shape, tokens) == walk(segments(shape), tokens)
-
-
-# --- the whole study and the command
 # ---------------------------------------------------------------------------------------------------------------------
 
 
