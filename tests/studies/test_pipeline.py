@@ -1,5 +1,8 @@
 """Array reads one after another when layers are pipelined, against a walk token by token."""
 
+import dataclasses
+
+from edge_adapt.methods import Placement, get_method
 from edge_adapt.studies.pipeline import reads_in_line, segments
 from edge_adapt.workloads.named_shapes import load_shape
 from hypothesis import given, settings
