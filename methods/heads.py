@@ -105,7 +105,7 @@ class MomentsHead(Head):
     def build(self, classes: int, width: int) -> "nn.Module":
         from .moments import TwoClassifiers
 
-        return TwoClassifiers(classes, width)
+        return TwoClassifiers(classes, width, self.moments)
 
     def start(self, layer: Any, features: "Tensor", labels: "Tensor", recipe: "Recipe", tagged: bool) -> int:
         from .class_means import set_class_mean_head

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .features import FEATURES, View
-from .heads import MomentsHead
 
 
 class CrossCovariance(nn.Module):
-    """Tokens (batch, tokens, width) -> (batch, `MomentsHead.moments`): covariances of neighbouring quarters of what a
+    """Tokens (batch, tokens, width) -> (batch, `heads.MomentsHead.moments`): covariances of neighbouring quarters of what a
     linear makes of each token, made smaller by two convolutions. `parts`: the linear "project", the norm "norm" of a
     quarter, and the convolutions "shrink" and "shrink_again".
     """
@@ -48,12 +47,14 @@ class MomentProbe(nn.Module):
 
 
 class TwoClassifiers(nn.Module):
-    """The mean of the logits of two classifiers: of features, and of the second moments that stand behind them."""
+    """The mean of the logits of two classifiers: of features, and of the `moments` second moments that stand behind
+    them.
+    """
 
-    def __init__(self, classes: int, width: int) -> None:
+    def __init__(self, classes: int, width: int, moments: int) -> None:
         super().__init__()
-        self.pooled = nn.Linear(width - MomentsHead.moments, classes)
-        self.moments = nn.Linear(MomentsHead.moments, classes)
+        self.pooled = nn.Linear(width - moments, classes)
+        self.moments = nn.Linear(moments, classes)
         self.out_features = classes
         for parameter in self.parameters():
             nn.init.zeros_(parameter)

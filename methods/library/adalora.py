@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...errors import UsageError
 from ...workloads.shapes import ModelShape
 from ..costs import DigitalWork
-from ..gates import Gated
 from ..placement import Placement
 from ..plan import Part, Size
 from ..recipes import Recipe
 from ..regularisers import Orthogonality, Regulariser
 from ..spec import register
 from ..training.hooks.rank_budget import RankBudget
+from ._gated import Gated
 
 if TYPE_CHECKING:
     import torch

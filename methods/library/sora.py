@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..gates import Gated
 from ..recipes import Recipe
 from ..regularisers import L1, Regulariser
 from ..spec import register
 from ..training.optimisers.proximal import Proximal
+from ._gated import Gated
 
 if TYPE_CHECKING:
     import torch

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..workloads.shapes import ModelShape
-from .costs import scale_backward, scale_forward
-from .library.lora import LoRA
-from .placement import Placement
-from .plan import Part, Size, TensorPlan
+from ...workloads.shapes import ModelShape
+from ..costs import scale_backward, scale_forward
+from ..placement import Placement
+from ..plan import Part, Size, TensorPlan
+from .lora import LoRA
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..workloads.pools import Pool
-    from .layers import Change
-    from .lora_form import LoraForm, State
+    from ...workloads.pools import Pool
+    from ..layers import Change
+    from ..lora_form import LoraForm, State
 
 
 def _gated(linear: Any, x: "Tensor", scale: float, in_cells: bool) -> "Tensor":
-    from .layers import exact_reader
+    from ..layers import exact_reader
 
     reader = linear.reader if in_cells else exact_reader
     passed = linear.gate * reader(f"{linear.cell_name}.lora_a", x, linear.lora_a)
@@ -56,7 +56,7 @@ class Gated(LoRA):
 
     def lora_form(self, state: "State", pool: "Pool | None", shape: ModelShape | None) -> "LoraForm":
         """The kept ranks alone, their gates multiplied into B; of a linear that has kept none, one of zeros."""
-        from .lora_form import LoraForm
+        from ..lora_form import LoraForm
 
         a, b = {}, {}
         for name, gate in ((key.removesuffix(".gate"), gate) for key, gate in state.items() if key.endswith(".gate")):
