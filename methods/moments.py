@@ -10,9 +10,9 @@ from .features import FEATURES, View
 
 
 class CrossCovariance(nn.Module):
-    """Tokens (batch, tokens, width) -> (batch, `heads.MomentsHead.moments`): covariances of neighbouring quarters of what a
-    linear makes of each token, made smaller by two convolutions. `parts`: the linear "project", the norm "norm" of a
-    quarter, and the convolutions "shrink" and "shrink_again".
+    """Tokens (batch, tokens, width) -> (batch, `heads.MomentsHead.moments`): covariances of neighbouring quarters of
+    what a linear makes of each token, made smaller by two convolutions. `parts`: the linear "project", the norm "norm"
+    of a quarter, and the convolutions "shrink" and "shrink_again".
     """
 
     def __init__(self, parts: Mapping[str, nn.Module], quarters: int) -> None:

@@ -168,6 +168,6 @@ def test_bundles_refuse_it_in_one_sentence_and_sora_says_what_to_set():
     with pytest.raises(UsageError, match=r"adalora gives up ranks while it trains, which .* held digitally: .*lora"):
         require_in_bundles(get_method("adalora"))
     sora = get_method("sora")
-    with pytest.raises(UsageError, match=r"cannot hold the optimiser proximal of sora: set recipe.optimiser to adamw"):
+    with pytest.raises(UsageError, match=r"cannot hold the optimiser proximal of sora: take recipe.optimiser=adamw"):
         require_in_bundles(sora)
     require_in_bundles(dataclasses.replace(sora, recipe=sora.recipe.with_options(optimiser="adamw")))
