@@ -223,6 +223,12 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
         ("full", Placement.NVM_STEP, "mezo", {"block_wise": True}),
         ("probe", Placement.DIGITAL, "mezo", {}),
         ("prompt-tuning", Placement.DIGITAL, "mezo", {"block_wise": True, "rule": "momentum"}),
+        ("vera", Placement.DIGITAL, "mezo", {}),  # matrices that are shared, read again, read while others are trained
+        ("loca", Placement.DIGITAL, "mezo", {}),
+        ("hira", Placement.DIGITAL, "mezo", {}),
+        ("dsee", Placement.NVM_TASK, "mezo", {}),
+        ("lst", Placement.NVM_STEP, "mezo", {}),  # on from stored states
+        ("unipt", Placement.DIGITAL, "mezo", {}),
     ],
 )
 def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
