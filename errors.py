@@ -6,6 +6,7 @@ fails although all of that was right exits 1.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -40,13 +41,15 @@ def nearest(given: object, names: Sequence[str], before: str = "") -> str:
     """What follows a wrong name: the one or two names that it may have been, if any come near.
 
     `before` is put before each of them. Near is a name most of whose letters are there in the same order, or one that
-    holds the given letters as they stand.
+    holds the given word, or else its letters, as they stand.
 
     >>> nearest("mnist", ["fashion-mnist", "movie"]), nearest("foo", ["sonos"])
     ("; did you mean 'fashion-mnist'?", ';')
     """
     word = str(given)
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.7)
+    near = near or sorted((name for name in names if word and word in re.split(r"\W+", name)), key=len)[:2]
+    near = near or difflib.get_close_matches(word, names, n=2, cutoff=0.6)
     near = near or [name for name in names if len(word) > 2 and word in name][:2]
     return f"; did you mean {' or '.join(repr(before + name) for name in near)}?" if near else ";"
 

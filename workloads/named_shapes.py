@@ -11,6 +11,7 @@ from ..paths import expanded
 from .shapes import ROLES, BlockShape, LinearShape, ModelShape
 
 _FOLDER = Path(__file__).parent / "shapes"
+_OPTIONAL = {"bias": bool, "norms_outside": int, "patch_weights": int, "chained": bool}
 
 
 def list_shapes() -> list[str]:
@@ -40,7 +41,7 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
     place = yamlfile.read(path, "it needs title, source, hidden_size and groups")
     raw = place.plain()
     keys = {"title": str, "source": str, "hidden_size": int, "groups": list}
-    fields = _checked(raw, f"{path}", keys, optional={"bias": bool, "norms_outside": int, "patch_weights": int})
+    fields = _checked(raw, f"{path}", keys, optional=_OPTIONAL)
     bias = fields.get("bias", True)
     groups = [_group(group, f"{path}, groups[{index}]", bias) for index, group in enumerate(fields["groups"])]
     _refuse_shared_names(groups, place)
@@ -48,7 +49,10 @@ def load_shape(name_or_path: str | Path) -> ModelShape:
     hidden_size = _positive(fields, "hidden_size", str(path))
     outside = _positive({"norms_outside": 1, **fields}, "norms_outside", str(path))
     patches = _positive(fields, "patch_weights", str(path)) if "patch_weights" in fields else 0
-    return ModelShape(path.stem, fields["title"], fields["source"], hidden_size, blocks, outside, bias, patches)
+    return ModelShape(
+        path.stem, fields["title"], fields["source"], hidden_size, blocks, outside, bias, patches,
+        chained=fields.get("chained", False),
+    )  # fmt: skip
 
 
 def _group(raw: object, where: str, bias: bool) -> list[BlockShape]:
