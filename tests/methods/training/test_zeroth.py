@@ -29,7 +29,11 @@ class Bowl:
     """Stands in for an adaptation: two tensors, and a loss that is exactly the quadratic 1 + (p - c) H (p - c) / 2."""
 
     method = "bowl"
-    plan = SimpleNamespace(block_paths=("layer.0", "layer.1"))
+    plan = SimpleNamespace(
+        block_paths=("layer.0", "layer.1"),
+        tensors={name: SimpleNamespace(slice_axis=None) for name in ("layer.0.a", "layer.1.b")},
+    )  # fmt: skip
+    module = SimpleNamespace(turns=None)
 
     def __init__(self, seed=0, rates=(1.0, 1.0)):
         generator = torch.Generator().manual_seed(seed)
@@ -329,8 +333,8 @@ def test_mezo_learns(backbone, make_pool):
 def test_what_the_optimiser_keeps_and_computes(fusion):
     trained = sum(fusion.state[name].numel() for name in fusion.trained_names)
     total = sum(value.numel() for value in fusion.state.values())
-    kept = {"adamw": 2, "sgd": 1, "mezo": 1}
-    macs = {"adamw": 8, "sgd": 2, "mezo": 4}
+    kept = {"adamw": 2, "sgd": 1, "proximal": 2, "mezo": 1}
+    macs = {"adamw": 8, "sgd": 2, "proximal": 8, "mezo": 4}
     for optimiser in sorted(known("optimiser"), key=list(kept).index):
         fusion.recipe = with_optimiser(METHODS["lorafusion"].recipe, optimiser)
         assert fusion.state_bytes == 4 * (total + kept[optimiser] * trained)
