@@ -35,6 +35,7 @@ NAMES = [
     "write-pulses",
     "conductance-map",
     "accuracy-drift",
+    "sensitivity",
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 
