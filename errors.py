@@ -47,9 +47,10 @@ def nearest(given: object, names: Sequence[str], before: str = "") -> str:
     ("; did you mean 'fashion-mnist'?", ';')
     """
     word = str(given)
-    near = difflib.get_close_matches(word, names, n=2, cutoff=0.7)
-    near = near or sorted((name for name in names if word and word in re.split(r"\W+", name)), key=len)[:2]
-    near = near or difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    near = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    holding = sorted((name for name in names if word and word in re.split(r"\W+", name)), key=len)
+    if holding and not difflib.get_close_matches(word, names, n=1, cutoff=0.7):
+        near = holding[:2]
     near = near or [name for name in names if len(word) > 2 and word in name][:2]
     return f"; did you mean {' or '.join(repr(before + name) for name in near)}?" if near else ";"
 
