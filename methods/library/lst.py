@@ -44,8 +44,9 @@ ATTENTION = ("query", "key", "value", "output")
 
 @dataclass(frozen=True)
 class LadderSideTuning(Method):
-    """`reduction`: how many times narrower the ladder is than the model. `skip`: numbers of the blocks that have no
-    rung, with commas between, the first being 0. `cache_features`: read the backbone once for each example.
+    """`reduction`: how many times narrower the ladder is than the model, of one number at least. `skip`: numbers of the
+    blocks that have no rung, with commas between, the first being 0. `cache_features`: read the backbone once for each
+    example.
     """
 
     name = "lst"

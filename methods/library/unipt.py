@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniversalParallelTuning(Method):
-    """`reduction`: how many times narrower F_i are than the model. `cache_features`: read the backbone once for each
-    example.
+    """`reduction`: how many times narrower F_i are than the model, of one number at least. `cache_features`: read the
+    backbone once for each example.
     """
 
     name = "unipt"
