@@ -158,6 +158,16 @@ class Periphery:
     write_arrays_in_parallel: int = spec(
         "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
     )
+    write_unchanged: str = spec(
+        "write.unchanged",
+        "",
+        "what a rewrite does with weights whose value did not change: nothing, one look that corrects nothing, or a "
+        "look and pulses for cells that have left their tolerance",
+        kind="choice",
+        choices=("skip", "verify", "refresh"),
+        absent="skip",
+        default="skip",
+    )
     router_energy_joules_per_byte: float | None = spec(
         "router.energy", "J/byte", "one hop between tiles", nullable=True
     )
