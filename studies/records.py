@@ -36,8 +36,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
-    answered = inference_sets(adaptation.plan, bench.tests(seed).longest(1))
-    first, answer, second, look = _prices(bench, table, result, answered)
+    first, answer, second, look = _prices(bench, table, result, _answered(bench, result, seed))
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
@@ -90,9 +89,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_steps=cost.steps,
         train_tokens=cost.tokens,
         label="simulated",
-        note=noted(
-            _note(result.variant, cost.forward_passes > 0), table, (first.counts, cost.sets), (answer.counts, answered)
-        ),
+        note=_told(table, result, first, answer, _answered(bench, result, seed)),
     )
 
 
@@ -117,6 +114,16 @@ def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: fl
     size = bench.tests(seed).size()
     matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
     return max(matrix, digital_seconds)
+
+
+def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
+    """What an answer works on."""
+    return inference_sets(result.trial.adaptation.plan, bench.tests(seed).longest(1))
+
+
+def _told(table: CostTable, result: ChipResult, first: _Priced, answer: _Priced, answered: WorkingSets) -> str:
+    note = _note(result.variant, result.cost.forward_passes > 0)
+    return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
 
 
 def _note(variant: Variant, forward_only: bool) -> str:
