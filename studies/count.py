@@ -30,6 +30,7 @@ from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.costs import standing_message
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
+from ..simulator.memories import WorkingSets
 from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
 from ..workloads.named_shapes import load_shape
@@ -37,8 +38,9 @@ from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
 from .device_record import chip_references, device_record
-from .digital import early_events, inference_events, training_events
+from .digital import early_events, inference_events, inference_sets, training_events, training_sets
 from .method_settings import MethodSettings, require_readable
+from .noted import noted
 from .pipeline import reads_in_line
 from .samples import Sample, program_sample
 
@@ -237,6 +239,24 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     return counts, steps
 
 
+def working_sets(config: CountConfig, plan: Plan, steps: int) -> WorkingSets:
+    """What one adaptation works on."""
+    recipe, examples, length = plan.recipe, config.examples, config.tokens
+    batch = min(config.batch_size or recipe.batch_size, examples)
+    head_only = plan.backward_need is BackwardNeed.NONE and steps > 0
+    return training_sets(
+        plan.state_bytes + NUMBER_BYTES * plan.held_numbers,
+        plan.moving_numbers if steps else 0,
+        plan.kept_outputs * (length + plan.extra_tokens) * batch + plan.kept_once * batch,
+        plan.head[1] * examples if head_only else 0,
+        recipe.optimiser.by_gradient or not steps,
+        plan.kept_outputs > 0,
+        plan.observed * examples * length if plan.cached else 0,
+        plan,
+        length,
+    )
+
+
 def training_reads(
     counter: Counter,
     plan: Plan,
@@ -273,12 +293,13 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     happened, steps = adaptation_events(config, counter, method)
     looks = table.powered(counter.looks(method.matrices.values()), arrays) if compensates(chip) else None
     looked = table.cost(looks) if looks else None
-    counts = table.powered(happened, arrays)
+    sets = working_sets(config, method, steps)
+    counts = table.powered(happened, arrays, sets)
     driven, matrices = length + method.extra_tokens, method.matrices
     answer = inference_events(method, Passes.of(1, length, 1))
     answer.add(counter.reads([matrices[name] for name in method.read], driven))
     answer.add(counter.reads([matrices[name] for name in method.late_read], method.late_tokens))
-    answer = table.powered(answer, arrays)
+    answer = table.powered(answer, arrays, answered := inference_sets(method, length))
     cost, inference = table.cost(counts), table.cost(answer)
     cycle = counter.cycles * table.array_cycle_seconds
     busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
@@ -317,7 +338,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         tasks_until_worn_out=tasks,
         train_steps=steps,
         label="estimated",
-        note=_note(method, config),
+        note=noted(_note(method, config), table, (counts, sets), (answer, answered)),
     )
 
 

@@ -9,8 +9,11 @@ from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
 from ..simulator.costs import Breakdown
 from ..simulator.counting import input_cycles
+from ..simulator.memories import WorkingSets
 from . import amortise
+from .digital import inference_sets
 from .life import ChipResult
+from .noted import noted
 from .variants import Variant
 from .workbench import Workbench
 
@@ -22,8 +25,8 @@ class _Priced(NamedTuple):
     cost: Breakdown
 
     @staticmethod
-    def of(table: CostTable, counts: EventCounts, arrays: int) -> "_Priced":
-        powered = table.powered(counts, arrays)
+    def of(table: CostTable, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> "_Priced":
+        powered = table.powered(counts, arrays, sets)
         return _Priced(powered, table.cost(powered))
 
 
@@ -33,7 +36,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
-    first, answer, second, look = _prices(bench, table, result)
+    first, answer, second, look = _prices(bench, table, result, _answered(bench, result, seed))
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
@@ -86,12 +89,12 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_steps=cost.steps,
         train_tokens=cost.tokens,
         label="simulated",
-        note=_note(result.variant, cost.forward_passes > 0),
+        note=_told(table, result, first, answer, _answered(bench, result, seed)),
     )
 
 
 def _prices(
-    bench: Workbench, table: CostTable, result: ChipResult
+    bench: Workbench, table: CostTable, result: ChipResult, answered: WorkingSets
 ) -> tuple[_Priced, _Priced, _Priced | None, _Priced | None]:
     """What adapting, an answer, adapting again and finding the factors of drift compensation cost; None for what there
     was none of.
@@ -99,8 +102,9 @@ def _prices(
     model, again = result.trial.model, result.again
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
     assert result.inference
-    first, answer = (_Priced.of(table, counts, arrays) for counts in (result.cost.counts, result.inference))
-    second = _Priced.of(table, again.counts, arrays) if again else None
+    first = _Priced.of(table, result.cost.counts, arrays, result.cost.sets)
+    answer = _Priced.of(table, result.inference, arrays, answered)
+    second = _Priced.of(table, again.counts, arrays, again.sets) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
 
@@ -110,6 +114,16 @@ def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: fl
     size = bench.tests(seed).size()
     matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
     return max(matrix, digital_seconds)
+
+
+def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
+    """What an answer works on."""
+    return inference_sets(result.trial.adaptation.plan, bench.tests(seed).longest(1))
+
+
+def _told(table: CostTable, result: ChipResult, first: _Priced, answer: _Priced, answered: WorkingSets) -> str:
+    note = _note(result.variant, result.cost.forward_passes > 0)
+    return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
 
 
 def _note(variant: Variant, forward_only: bool) -> str:
