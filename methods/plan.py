@@ -335,7 +335,7 @@ class Plan:
     @property
     def moment_bytes(self) -> int:
         """Of `state_bytes`, what the optimiser and hooks keep beside the state."""
-        return 4 * self.recipe.kept_numbers * self.moving_numbers
+        return 4 * self.recipe.kept(self.moving_numbers)
 
     @property
     def copied_numbers(self) -> int:
