@@ -42,6 +42,9 @@ class EventCounts(Shown):
     sram_bytes: float = _count("bytes read from or written to SRAM")
     array_cycles: float = _count("array read cycles one after another; the arrays of one matrix work together")
     transposed_cycles: float = _count("the same of transposed reads, one slice after another")
+    hidden_cycles: float = _count("array cycles that nothing waits for where layers overlap")
+    hidden_transposed_cycles: float = _count("the same of transposed cycles")
+    hidden_macs: float = _count("multiply-adds that nothing waits for where the digital unit works beside the arrays")
     array_seconds: float = _count("arrays on the chip times the seconds that they are powered")
 
     def _facts(self) -> dict[str, float]:

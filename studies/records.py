@@ -8,7 +8,6 @@ from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
 from ..simulator.costs import Breakdown
-from ..simulator.counting import input_cycles
 from . import amortise
 from .life import ChipResult
 from .variants import Variant
@@ -65,6 +64,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         write_time_seconds=first.cost.seconds["writes"],
         adaptation_energy_joules=first.cost.total_joules,
         adaptation_time_seconds=first.cost.total_seconds,
+        adaptation_time_sequential_seconds=table.sequential_seconds(first.counts),
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
@@ -78,7 +78,8 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         training_memory_bytes=cost.memory_bytes,
         inference_energy_joules=answer.cost.total_joules,
         inference_time_seconds=answer.cost.total_seconds,
-        inference_interval_seconds=_interval(bench, seed, table, answer.cost.seconds["digital"]),
+        inference_time_sequential_seconds=table.sequential_seconds(answer.counts),
+        inference_interval_seconds=result.trial.interval_seconds(answer.counts, bench.tests(seed)),
         inference_energy_by_component_joules=answer.cost.joules,
         inference_event_counts=answer.counts.as_dict(),
         endurance_share_per_task=share,
@@ -103,13 +104,6 @@ def _prices(
     second = _Priced.of(table, again.counts, arrays) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
-
-
-def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:
-    """Seconds from one example to the next when every matrix and the digital unit work on examples of their own."""
-    size = bench.tests(seed).size()
-    matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
-    return max(matrix, digital_seconds)
 
 
 def _note(variant: Variant, forward_only: bool) -> str:
