@@ -61,7 +61,11 @@ def test_both_times_stand_in_a_report(method):
         overlapped, sequential = f"{act}_time_seconds", f"{act}_time_sequential_seconds"
         assert plain[overlapped] < plain[sequential] == pytest.approx(apart[overlapped], rel=1e-12)
         assert apart[overlapped] == pytest.approx(apart[sequential], rel=1e-12)
-    assert plain["adaptation_energy_joules"] == apart["adaptation_energy_joules"]
+    # What stands ready does so for a shorter time; everything else takes what it takes.
+    one, other = (record["adaptation_energy_by_component_joules"] for record in (plain, apart))
+    assert sum(one.values()) < sum(other.values())
+    moved = {name for name in one if one[name] != pytest.approx(other[name], rel=1e-9)}
+    assert moved and all(name.endswith("leakage") for name in moved)
     assert apart["inference_interval_seconds"] == pytest.approx(apart["inference_time_seconds"], rel=1e-12)
     assert plain["inference_interval_seconds"] <= plain["inference_time_seconds"]
     assert sum(plain["adaptation_time_by_component_seconds"].values()) == pytest.approx(
