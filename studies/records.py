@@ -63,8 +63,6 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         initial_write_energy_joules=table.write_joules(cost.initial_counts),
         write_time_seconds=first.cost.seconds["writes"],
         adaptation_energy_joules=first.cost.total_joules,
-        adaptation_time_seconds=first.cost.total_seconds,
-        adaptation_time_sequential_seconds=table.sequential_seconds(first.counts),
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
@@ -77,8 +75,6 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         compensation_event_counts=look and look.counts.as_dict(),
         training_memory_bytes=cost.memory_bytes,
         inference_energy_joules=answer.cost.total_joules,
-        inference_time_seconds=answer.cost.total_seconds,
-        inference_time_sequential_seconds=table.sequential_seconds(answer.counts),
         inference_interval_seconds=result.trial.interval_seconds(answer.counts, bench.tests(seed)),
         inference_energy_by_component_joules=answer.cost.joules,
         inference_event_counts=answer.counts.as_dict(),
@@ -88,7 +84,15 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_tokens=cost.tokens,
         label="simulated",
         note=_note(result.variant, cost.forward_passes > 0),
+        **_times(table, "adaptation", first),
+        **_times(table, "inference", answer),
     )
+
+
+def _times(table: CostTable, act: str, priced: _Priced) -> dict[str, float]:
+    """How long something takes as the chip does it, and if nothing overlapped."""
+    apart = table.sequential_seconds(priced.counts)
+    return {f"{act}_time_seconds": priced.cost.total_seconds, f"{act}_time_sequential_seconds": apart}
 
 
 def _prices(
