@@ -328,6 +328,22 @@ class Plan:
         return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
 
     @property
+    def moment_bytes(self) -> int:
+        """Of `state_bytes`, what the optimiser and hooks keep beside the state."""
+        return 4 * self.recipe.kept_numbers * self.moving_numbers
+
+    @property
+    def copied_numbers(self) -> int:
+        """Numbers of the frozen matrices of which training away from the chip holds a copy."""
+        cells = (tensor.numbers for tensor in self.tensors.values() if tensor.in_cells and not tensor.in_state)
+        return sum(cells) if self.off_chip else 0
+
+    @property
+    def digital_numbers(self) -> int:
+        """Numbers that are not in cells once the method is trained."""
+        return sum(tensor.numbers for tensor in self.tensors.values() if not tensor.in_cells)
+
+    @property
     def held_numbers(self) -> int:
         """Numbers of the frozen matrices whose cells hold something else that follows from the state: they themselves
         have to be held digitally while the method is trained.

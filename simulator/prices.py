@@ -163,6 +163,7 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
     line = "line capacitance of a cell × cells of the line × supply² × bits of the DAC"
     adc = "periphery.adc_energy_joules"
     byte = {"unit": "J/byte"}
+    dram = (energy("dram", "bytes", "dram_bytes", "byte", "periphery.dram_energy_joules_per_byte", **byte),)
     return (
         energy(
             "lines", "word lines charged", "word_line_drives", line,
@@ -182,6 +183,12 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
+        energy(
+            "sram", "bytes, for the size of their memory", "sram_surcharge_bytes",
+            "byte in the smallest memory; events: bytes × ((size / smallest)^growth - 1)",
+            "periphery.sram_energy_joules_per_byte", **byte,
+        ),
+        *(dram if chip.periphery.dram_energy_joules_per_byte is not None else ()),
         *_standing(chip),
     )  # fmt: skip
 

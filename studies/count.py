@@ -8,15 +8,15 @@ programmed sample; the report labels the two apart.
 import datetime
 import importlib.metadata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from .._version import __version__
 from ..defaults import DEFAULT_METHODS
 from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, methods_for
-from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
+from ..methods.costs import NUMBER_BYTES
 from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
 from ..methods.plan import Matrix, Plan
@@ -28,6 +28,7 @@ from ..simulator.compensation import PROBES, compensates, sums
 from ..simulator.costs import standing_message
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
+from ..simulator.memories import WorkingSets
 from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
 from ..workloads.named_shapes import load_shape
@@ -35,49 +36,12 @@ from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
 from .device_record import chip_references, device_record
-from .digital import early_events, inference_events, training_events
+from .digital import early_events, inference_events, inference_sets, training_events, training_sets
 from .method_settings import MethodSettings, require_readable
+from .noted import noted
 from .overlaps import Overlaps
+from .passes import Passes, adaptation_sizes
 from .samples import Sample, program_sample
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Sequences of equal length that pass a model (`digital.Size`)."""
-
-    batches: Mapping[tuple[int, ...], int] = field(default_factory=dict)
-
-    @staticmethod
-    def of(sequences: int, length: int, batch: int) -> "Passes":
-        """`sequences` of `length` tokens each, in passes of `batch` sequences; the last one may be smaller."""
-        found: dict[tuple[int, ...], int] = {}
-        for size, times in ((batch, sequences // batch), (sequences % batch, 1)):
-            if size and times:
-                found[(length,) * size] = found.get((length,) * size, 0) + times
-        return Passes(found)
-
-    def plus(self, other: "Passes", times: int) -> "Passes":
-        """This, and another so many times."""
-        found = dict(self.batches)
-        for lengths, passes in other.batches.items():
-            found[lengths] = found.get(lengths, 0) + times * passes
-        return Passes(found)
-
-    @property
-    def tokens(self) -> int:
-        return sum(times * sum(lengths) for lengths, times in self.batches.items())
-
-    @property
-    def attention_pairs(self) -> int:
-        return sum(times * sum(n * n for n in lengths) for lengths, times in self.batches.items())
-
-    @property
-    def sequences(self) -> int:
-        return sum(times * len(lengths) for lengths, times in self.batches.items())
-
-    @property
-    def passes(self) -> int:
-        return sum(self.batches.values())
 
 
 def count(config: CountConfig, command: str = "") -> dict[str, Any]:
@@ -206,45 +170,6 @@ class Counter:
         return [(Layout.of(self.chip, matrix), n) for matrix, n in numbers.items()]
 
 
-class Sizes(NamedTuple):
-    """What passes in one adaptation: forward only, and forward and backward; the same on from stored hidden states; and
-    of the first two, what comes before the first step. seen: rows of all steps. steps: of the optimiser.
-    """
-
-    passed: tuple[Passes, Passes]
-    stored: tuple[Passes, Passes]
-    early: tuple[Passes, Passes]
-    seen: int
-    steps: int
-
-
-def adaptation_sizes(config: CountConfig, plan: Plan) -> Sizes:
-    """In the order of `methods.training.trainer`: features of every example for the class means, then the epochs; those
-    of a recipe without a backward pass are forward passes alone. Where hidden states are stored, that pass is there in
-    any case, and the epochs go on from what it stored.
-    """
-    recipe, examples, length = plan.recipe, config.examples, config.tokens
-    size = config.batch_size or recipe.batch_size
-    schedule = replace(recipe, batch_size=size).schedule(examples)
-    epochs = schedule.epochs if config.epochs is None else config.epochs
-    if not plan.moving:
-        epochs = 0
-    steps, seen, optimiser = epochs * schedule.steps_per_epoch, epochs * schedule.rows, recipe.optimiser
-    head_only, passes = plan.backward_need is BackwardNeed.NONE, optimiser.passes(plan.directions)
-    batches = Passes() if head_only else Passes().plus(Passes.of(schedule.rows, length, size), epochs)
-    starts = head_only or not plan.keep_head
-    once = Passes.of(examples, length, EVALUATION_BATCH) if starts or plan.cached else Passes()
-    looked = Passes()
-    if steps:  # hooks look at the examples first
-        look = Passes.of(examples, length, size)
-        looked = looked.plus(look, sum(hook.start_passes for hook in recipe.hooks))
-        batches = batches.plus(looked, 1)
-    only, both = (Passes(), batches) if optimiser.by_gradient else (Passes().plus(batches, passes), Passes())
-    stored = (only, both) if plan.cached else (Passes(), Passes())
-    passed = (once, Passes()) if plan.cached else (once.plus(only, 1), both)
-    return Sizes(passed, stored, (once, looked), seen, steps)
-
-
 def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
     """(events of one adaptation, its optimiser steps), but for what overlaps (`Overlaps`)."""
     recipe, examples, length = plan.recipe, config.examples, config.tokens
@@ -273,6 +198,24 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
         programmed = [tensor for tensor in rewritten if tensor.name not in plan.extra]
         counts.add(counter.steps([(matrices[tensor.name], tensor.changing_share) for tensor in programmed], 1))
     return counts, steps
+
+
+def working_sets(config: CountConfig, plan: Plan, steps: int) -> WorkingSets:
+    """What one adaptation works on."""
+    recipe, examples, length = plan.recipe, config.examples, config.tokens
+    batch = min(config.batch_size or recipe.batch_size, examples)
+    head_only = plan.backward_need is BackwardNeed.NONE and steps > 0
+    return training_sets(
+        plan.state_bytes + NUMBER_BYTES * plan.held_numbers,
+        plan.moving_numbers if steps else 0,
+        plan.kept_outputs * (length + plan.extra_tokens) * batch + plan.kept_once * batch,
+        plan.head[1] * examples if head_only else 0,
+        recipe.optimiser.by_gradient or not steps,
+        plan.kept_outputs > 0,
+        plan.observed * examples * length if plan.cached else 0,
+        plan,
+        length,
+    )
 
 
 def training_reads(
@@ -315,13 +258,14 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     happened.add(overlaps.of_training(*sizes.passed, stored, method.waiting, sizes.early))
     looks = table.powered(counter.looks(method.matrices.values()), arrays) if compensates(chip) else None
     looked = table.cost(looks) if looks else None
-    counts = table.powered(happened, arrays)
+    sets = working_sets(config, method, steps)
+    counts = table.powered(happened, arrays, sets)
     driven, matrices = length + method.extra_tokens, method.matrices
     one = Passes.of(1, length, 1)
     answer = inference_events(method, one).add(overlaps.of_answers(one))
     answer.add(counter.reads([matrices[name] for name in method.read], driven))
     answer.add(counter.reads([matrices[name] for name in method.late_read], method.late_tokens))
-    answer = table.powered(answer, arrays)
+    answer = table.powered(answer, arrays, answered := inference_sets(method, length))
     cost, inference = table.cost(counts), table.cost(answer)
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
@@ -355,7 +299,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         tasks_until_worn_out=tasks,
         train_steps=steps,
         label="estimated",
-        note=_note(method, config),
+        note=noted(_note(method, config), table, (counts, sets), (answer, answered)),
     )
 
 

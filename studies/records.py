@@ -1,6 +1,6 @@
 """What the report says of a variant on the chip: its events, priced."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
@@ -8,8 +8,11 @@ from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
 from ..simulator.costs import Breakdown
+from ..simulator.memories import WorkingSets
 from . import amortise
+from .digital import inference_sets
 from .life import ChipResult
+from .noted import noted
 from .variants import Variant
 from .workbench import Workbench
 
@@ -21,8 +24,8 @@ class _Priced(NamedTuple):
     cost: Breakdown
 
     @staticmethod
-    def of(table: CostTable, counts: EventCounts, arrays: int) -> "_Priced":
-        powered = table.powered(counts, arrays)
+    def of(table: CostTable, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> "_Priced":
+        powered = table.powered(counts, arrays, sets)
         return _Priced(powered, table.cost(powered))
 
 
@@ -32,7 +35,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
-    first, answer, second, look = _prices(bench, table, result)
+    first, answer, second, look = _prices(bench, table, result, _answered(bench, result, seed))
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
@@ -83,20 +86,22 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_steps=cost.steps,
         train_tokens=cost.tokens,
         label="simulated",
-        note=_note(result.variant, cost.forward_passes > 0),
-        **_times(table, "adaptation", first),
-        **_times(table, "inference", answer),
+        note=_told(table, result, first, answer, _answered(bench, result, seed)),
+        **_times(table, first, answer),
     )
 
 
-def _times(table: CostTable, act: str, priced: _Priced) -> dict[str, float]:
-    """How long something takes as the chip does it, and if nothing overlapped."""
-    apart = table.sequential_seconds(priced.counts)
-    return {f"{act}_time_seconds": priced.cost.total_seconds, f"{act}_time_sequential_seconds": apart}
+def _times(table: CostTable, first: _Priced, answer: _Priced) -> dict[str, Any]:
+    """How long adapting and an answer take as the chip does it, and if nothing overlapped."""
+    found = {}
+    for act, priced in (("adaptation", first), ("inference", answer)):
+        found[f"{act}_time_seconds"] = priced.cost.total_seconds
+        found[f"{act}_time_sequential_seconds"] = table.sequential_seconds(priced.counts)
+    return found
 
 
 def _prices(
-    bench: Workbench, table: CostTable, result: ChipResult
+    bench: Workbench, table: CostTable, result: ChipResult, answered: WorkingSets
 ) -> tuple[_Priced, _Priced, _Priced | None, _Priced | None]:
     """What adapting, an answer, adapting again and finding the factors of drift compensation cost; None for what there
     was none of.
@@ -104,10 +109,21 @@ def _prices(
     model, again = result.trial.model, result.again
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
     assert result.inference
-    first, answer = (_Priced.of(table, counts, arrays) for counts in (result.cost.counts, result.inference))
-    second = _Priced.of(table, again.counts, arrays) if again else None
+    first = _Priced.of(table, result.cost.counts, arrays, result.cost.sets)
+    answer = _Priced.of(table, result.inference, arrays, answered)
+    second = _Priced.of(table, again.counts, arrays, again.sets) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
+
+
+def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
+    """What an answer works on."""
+    return inference_sets(result.trial.adaptation.plan, bench.tests(seed).longest(1))
+
+
+def _told(table: CostTable, result: ChipResult, first: _Priced, answer: _Priced, answered: WorkingSets) -> str:
+    note = _note(result.variant, result.cost.forward_passes > 0)
+    return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
 
 
 def _note(variant: Variant, forward_only: bool) -> str:

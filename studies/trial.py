@@ -19,8 +19,9 @@ from ..methods.training.trainer import TrainLog, as_tensors, extract_features, t
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.mapping import Layout
+from ..simulator.memories import WorkingSets
 from ..workloads.batches import batches
-from .digital import early_events, inference_events, training_events, training_memory_bytes
+from .digital import early_events, inference_events, training_events, training_sets
 from .encoding import Encoded, Graded
 from .overlaps import Overlaps
 from .trained_cells import TrainedCells
@@ -57,9 +58,14 @@ class Cost:
     tokens: int = 0
     forward_pairs: int = 0
     forward_passes: int = 0
-    memory_bytes: int = 0
+    sets: WorkingSets = field(default_factory=WorkingSets)
     initial_counts: EventCounts = field(default_factory=EventCounts)
     initial_cells_written: int = 0
+
+    @property
+    def memory_bytes(self) -> float:
+        """The most that it needed beside the frozen weights."""
+        return self.sets.memory
 
 
 class ChipTrial:
@@ -176,7 +182,7 @@ class ChipTrial:
             self._write_task(refresh=again)
         self.calibrate(data)
         cost = self._cost(log, before, waiting)
-        cost.memory_bytes = self._memory_bytes(log, data, recipe)
+        cost.sets = self._working_sets(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = self._grown(total_before)
         cost.initial_counts, cost.initial_cells_written = self._initial
@@ -278,13 +284,13 @@ class ChipTrial:
             forward_passes=log.step_passes,
         )
 
-    def _memory_bytes(self, log: TrainLog, data: Encoded, recipe: Recipe) -> int:
-        """What the training took at most, estimated; the chip's cells are not in it."""
+    def _working_sets(self, log: TrainLog, data: Encoded, recipe: Recipe) -> WorkingSets:
+        """What the training worked on, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
         plan, by_gradient = adaptation.plan, not log.looks
         tokens = data.longest(batch) + plan.extra_tokens * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
-        return training_memory_bytes(
+        return training_sets(
             adaptation.state_bytes + NUMBER_BYTES * plan.held_numbers,
             adaptation.moving_numbers if log.steps else 0,
             plan.kept_outputs * tokens + plan.kept_once * batch,
@@ -292,6 +298,8 @@ class ChipTrial:
             by_gradient,
             plan.kept_outputs > 0,
             plan.observed * data.size().tokens if plan.cached else 0,
+            plan,
+            data.longest(1),
         )
 
     def set_time(self, seconds: float) -> None:

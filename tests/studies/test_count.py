@@ -16,9 +16,7 @@ from edge_adapt.reports.explain import explain
 from edge_adapt.reports.records import typed
 from edge_adapt.studies.count import (
     Counter,
-    Passes,
     adaptation_events,
-    adaptation_sizes,
     choose,
     count,
     result,
@@ -27,6 +25,7 @@ from edge_adapt.studies.count import (
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.digital import training_events
 from edge_adapt.studies.overlaps import Overlaps
+from edge_adapt.studies.passes import Passes, adaptation_sizes
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
 from edge_adapt.studies.variants import choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
