@@ -23,6 +23,7 @@ from ..simulator.memories import WorkingSets
 from ..workloads.batches import batches
 from .digital import early_events, inference_events, training_events, training_sets
 from .encoding import Encoded, Graded
+from .overlaps import Overlaps
 from .trained_cells import TrainedCells
 from .variants import Variant
 from .workbench import Workbench
@@ -92,6 +93,7 @@ class ChipTrial:
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
+        self._overlaps = Overlaps(bench.chip, bench.backbone.shape, self.adaptation.plan)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
         self._initial = EventCounts(), 0
@@ -264,6 +266,11 @@ class ChipTrial:
         )  # fmt: skip
         early = (log.early_only, log.early_trained) if log.steps else (forward, trained)
         counts.add(early_events(adaptation.plan, waiting, *early))
+        again = stored if adaptation.plan.cached else None
+        hidden = self._overlaps.of_training(forward, trained, again, waiting, early)
+        hidden.hidden_cycles = min(hidden.hidden_cycles, counts.array_cycles)  # less is read of ranks that are given up
+        hidden.hidden_transposed_cycles = min(hidden.hidden_transposed_cycles, counts.transposed_cycles)
+        counts.add(hidden)
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
         # of 0 stays where it is.
         still = sum(parameter.numel() for parameter in adaptation.state.values()) - adaptation.moving_numbers
@@ -309,8 +316,13 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        counts.add(inference_events(self.adaptation.plan, size))
+        counts.add(inference_events(self.adaptation.plan, size)).add(self._overlaps.of_answers(size))
         return found, counts.scaled(1.0 / size.sequences)
+
+    def interval_seconds(self, answer: EventCounts, data: Encoded) -> float:
+        """From one answer, whose events these are, to the next on average: see `Overlaps.interval_seconds`."""
+        size = data.size()
+        return self._overlaps.interval_seconds(answer, size.tokens / size.sequences + self.adaptation.plan.extra_tokens)
 
     @torch.no_grad()
     def grade(self, data: Encoded, found: tuple[Tensor, Tensor]) -> Graded:
