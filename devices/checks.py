@@ -137,6 +137,15 @@ def check_chip(parts: Mapping[str, Mapping[str, Entry]]) -> None:
             "read.iv_quadratic, read.iv_cubic, read.iv_window and read.iv_voltage_max to null "
             "(edge_adapt.simulator.nonlinear_read solves one array with both)",
         )
+    limit = parts["periphery"]["write_amperes_max"]
+    for side in ("set", "reset") if limit.value is not None else ():
+        if parts["cell"][f"{side}_amperes"].value is None and parts["cell"][f"{side}_voltage_volts"].value is None:
+            _fail(
+                limit,
+                f"write.current_max is {limit.provenance.text}, but neither programming.{side}_current nor "
+                f"programming.{side}_voltage of the cell is known; give cell.programming.{side}_current, or null for "
+                "no limit",
+            )
     needed = {"none": (), "exact": (("periphery", "wire_ohms_per_cell"),)}.get(
         wires.value, (("periphery", "wire_ohms_per_cell"), ("cell", "access_ohms"))
     )
