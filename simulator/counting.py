@@ -64,7 +64,6 @@ def pulse_amperes(cell: Cell) -> float | None:
     through a cell at g_max; None where voltages are not known.
     """
     found = []
-    behind = (cell.access_ohms or 0.0) if cell.voltage_across == "divider" else 0.0
     for amperes, volts, step in (
         (cell.set_amperes, cell.set_voltage_volts, cell.set_voltage_step_volts),
         (cell.reset_amperes, cell.reset_voltage_volts, cell.reset_voltage_step_volts),
@@ -73,7 +72,7 @@ def pulse_amperes(cell: Cell) -> float | None:
             found.append(amperes)
         elif volts is not None:
             most = volts + (step or 0.0) * (cell.pulses_max - 1)
-            found.append(most * cell.g_max_siemens / (1.0 + cell.g_max_siemens * behind))
+            found.append(most * cell.g_max_siemens)
         else:
             return None
     return max(found)

@@ -15,7 +15,7 @@ from numba import njit, prange
 from .randoms import GOLDEN, normals_of, start
 
 HEALTHY, STUCK_LOW, STUCK_HIGH, WORN_OUT = 0, 1, 2, 3
-PATH, CELL, DIVIDER = 0, 1, 2
+PATH, CELL = 0, 1
 # Columns of the tally of `program_blocks`.
 CELL_JOULES, ACCESS_JOULES, LINE_JOULES, VERIFY_JOULES, VERIFIES, REVERSALS, SETS, RESETS = range(8)
 TALLY = 8
@@ -30,7 +30,7 @@ class Pulses(NamedTuple):
 
     A pulse moves a cell by up_step + up_slope (G - low), or down, times a factor of the cell, the growth and the spread
     of its pulses, plus `noise` z; G stays inside floor .. ceiling. set_joules, reset_joules: below zero for V I t.
-    access_ohms: of the device in series; across: PATH, CELL or DIVIDER, see `programming.voltage_across`.
+    access_ohms: of the device in series; across: PATH or CELL, see `programming.voltage_across`.
     """
 
     tolerance: float
@@ -69,7 +69,7 @@ def program_blocks(
     """Program-and-verify of every cell of `conductance` (cells,) float64, in place.
 
     All arrays (cells,): `target` float64; `index` uint32, a cell's number in its matrix (of size 0: its place);
-    `stuck` uint8 (of size 0: none is); and the results `pulses` uint16, `sets` uint16 (SET pulses among them), `failed`
+    `stuck` uint8 (of size 0: none is); and the results `pulses` and, among them, `sets` (uint8 or uint16), `failed`
     bool, `busy_seconds` float32: how long a cell was at it. `tally` (blocks, TALLY) float64. A cell's factor comes from
     stream (spread_seed, index), the noise of its pulses from (pulse_seed, index).
     """
@@ -141,7 +141,7 @@ def _program_block(
         needed -= done
         if 3 * needed <= 2 * n:
             n = _close_up(lane, n, place, state, chosen)
-    tally[CELL_JOULES] = sums[0]
+    tally[CELL_JOULES] = sums[0] + max(0.0, p.set_joules) * all_sets + max(0.0, p.reset_joules) * all_resets
     tally[LINE_JOULES] = p.line_farads * sums[1]
     tally[VERIFY_JOULES] = p.read_volts * p.read_volts * p.read_seconds * sums[2]
     tally[VERIFIES] = verifies
@@ -154,8 +154,10 @@ def _program_block(
 @njit(error_model="numpy", fastmath=True)
 def _pulse(lane, n, given, sums, p):
     """One pulse to each of n lanes; leaves |G - goal| - reach in _Z: above zero, a cell is not there yet."""
-    joules, squares, seen, reversals, lost = 0.0, 0.0, 0.0, 0.0, 0.0
-    ohms, across = p.access_ohms, p.across
+    joules, squares, seen, reversals, bent = 0.0, 0.0, 0.0, 0.0, 0.0
+    # Of a pulse without a fixed energy: volts² × half its time × siemens before and after.
+    set_half = 0.5 * p.set_seconds if p.set_joules < 0.0 else 0.0
+    reset_half = 0.5 * p.reset_seconds if p.reset_joules < 0.0 else 0.0
     for t in range(n):
         before, live, z = lane[_G + t], lane[_LIVE + t], lane[_Z + t]
         up = before < lane[_GOAL + t]
@@ -167,27 +169,18 @@ def _pulse(lane, n, given, sums, p):
         size = lane[_FACTOR + t] * mean * (1.0 + p.growth * steps) * max(0.0, 1.0 + p.cycle_sigma * z)
         after = min(max(before + lane[_MOVES + t] * (way * size + p.noise * z), p.floor), p.ceiling)
         volts = (p.set_volts if up else p.reset_volts) + steps * (p.set_step_volts if up else p.reset_step_volts)
-        fixed = p.set_joules if up else p.reset_joules
-        scale = volts * volts * 0.5 * (p.set_seconds if up else p.reset_seconds)
-        own, access = before + after, 0.0
-        if ohms > 0.0:
-            one, other = before * ohms, after * ohms
-            if across == PATH:
-                access = before * min(one, 1.0) + after * min(other, 1.0)
-                own -= access
-            elif across == CELL:
-                access = before * one + after * other
-            else:
-                first, second = before / ((1.0 + one) * (1.0 + one)), after / ((1.0 + other) * (1.0 + other))
-                own, access = first + second, first * one + second * other
-        joules += live * (fixed if fixed >= 0.0 else scale * own)
-        lost += live * (0.0 if fixed >= 0.0 else scale * access)
-        squares += live * (volts * volts)
+        square = live * volts * volts
+        heat = square * (set_half if up else reset_half)
+        joules += heat * (before + after)
+        bent += heat * (before * before + after * after)
+        squares += square
         seen += live * after
         lane[_UPS + t] += 1.0 if up else 0.0
         lane[_G + t], lane[_WAY + t], lane[_STEPS + t] = after, way, steps
         lane[_Z + t] = abs(after - lane[_GOAL + t]) - lane[_REACH + t]
-    sums[0] += joules
+    # R I² of the access devices; where conductances are of both in series, it is a part of the whole.
+    lost = p.access_ohms * bent
+    sums[0] += joules - lost if p.across == PATH else joules
     sums[1] += squares
     sums[2] += seen
     sums[3] += reversals

@@ -9,7 +9,6 @@ from . import randoms
 from .pulse_kernel import (
     ACCESS_JOULES,
     BLOCK,
-    CELL,
     CELL_JOULES,
     HEALTHY,
     LINE_JOULES,
@@ -110,13 +109,10 @@ def program_blocks(
 
 def _powers(volts: np.ndarray, g: np.ndarray, p) -> tuple[np.ndarray, np.ndarray]:
     """Watts in cells (any shape) and in what is in series with them, while `volts` drive them."""
-    r = p.access_ohms
-    if p.across == PATH:  # g is the conductance of both, and cannot be more than that of the access device
-        current = volts * g
-        in_access = np.minimum(current * r, volts)
-        return current * (volts - in_access), current * in_access
-    current = volts * g if p.across == CELL else volts * g / (1.0 + g * r)
-    return np.divide(current**2, g, out=np.zeros(g.shape), where=g > 0.0), current**2 * r
+    current = volts * g
+    in_access = current**2 * p.access_ohms
+    # With the voltage across both, g is the conductance of both.
+    return volts * current - (in_access if p.across == PATH else 0.0), in_access
 
 
 def age_cells(

@@ -17,12 +17,12 @@ import math
 from functools import lru_cache
 
 from ..devices import Cell
-from .pulse_kernel import CELL, DIVIDER, PATH, Pulses
+from .pulse_kernel import CELL, PATH, Pulses
 
 BEND_OF_LABEL = 0.07 * math.sqrt(2.0)
 STRAIGHT = 1e-6  # labels below it are straight lines
 UNBOUNDED = 1e30
-ACROSS = {"path": PATH, "cell": CELL, "divider": DIVIDER}
+ACROSS = {"path": PATH, "cell": CELL}
 
 
 @lru_cache(maxsize=256)

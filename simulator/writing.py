@@ -15,7 +15,6 @@ the cell, the rest in its access device (`layout.access_resistance`, R), as `pro
     path       V_k is across both, and G is the conductance of both, as verify reads see it: I = V G, of which V G (1 -
                G R) V is the cell's own. The sum is NeuroSim's V^2 G t.
     cell       V_k is across the cell alone, G its own: I = V G, and the drivers give (1 + G R) V.
-    divider    V_k is across both, G is the cell's own: I = V G / (1 + G R), the cell sees V / (1 + G R).
 
 Where the source gives a fixed energy of a pulse, it is the cell's. C V_k^2 comes on top for charging the lines; every
 verify is a read V_read^2 * G * t_read. What charge pumps lose on the way (`write.pump_loss`) only a chip knows.
@@ -200,7 +199,8 @@ def program_cells(
     stuck = _of_cells(stuck, "stuck", target, np.uint8)
     index = _of_cells(index, "index", target, np.uint32)
     none = np.empty(0, np.uint8)
-    (pulses, sets), failed = np.empty((2, target.size), np.uint16), np.empty(target.size, bool)
+    small = np.uint8 if cell.pulses_max < 256 else np.uint16
+    pulses, sets, failed = np.empty(target.size, small), np.empty(target.size, small), np.empty(target.size, bool)
     busy = np.empty(target.size, np.float32)
     tally = np.zeros((-(-target.size // pulse_kernel.BLOCK), pulse_kernel.TALLY))
     family = randoms.draw_seed(rng) if spread_seed is None else spread_seed
@@ -221,11 +221,10 @@ def program_cells(
         "reset_pulses": int(sums[pulse_kernel.RESETS]),
         "reversals": int(sums[pulse_kernel.REVERSALS]),
     }
-    small = np.uint8 if cell.pulses_max < 256 else np.uint16
     rows = busy.reshape(-1, max(1, [1, *target.shape][-1]))
     log = WriteLog(
-        pulses=pulses.astype(small).reshape(target.shape),
-        sets=sets.astype(small).reshape(target.shape),
+        pulses=pulses.reshape(target.shape),
+        sets=sets.reshape(target.shape),
         failed=failed.reshape(target.shape),
         energy_joules=float(sums[: pulse_kernel.VERIFY_JOULES + 1].sum()),
         time_seconds=float(rows.max(axis=1).sum(dtype=np.float64)) if busy.size else 0.0,

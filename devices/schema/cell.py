@@ -80,10 +80,10 @@ class Cell:
     voltage_across: str = spec(
         "programming.voltage_across",
         "",
-        "voltages of pulses are across cell and access device, conductances being of both (path) or of the cell alone "
-        "(divider), or across the cell alone (cell)",
+        "voltages of pulses are across cell and access device, and conductances are of both (path); or both are the "
+        "cell's alone (cell)",
         kind="choice",
-        choices=("path", "cell", "divider"),
+        choices=("path", "cell"),
         absent="path",
         default="path",
     )

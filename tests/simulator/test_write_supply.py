@@ -1,7 +1,5 @@
 """What feeds the pulses of a chip: pumps, a supply that gives no more than its current, SET and RESET in phases."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from edge_adapt import load_chip
@@ -83,8 +81,6 @@ def test_phases_change_time_and_nothing_else():
 def test_the_largest_current_of_a_pulse():
     cell = load_chip("reram").cell
     assert pulse_amperes(cell) == pytest.approx((1.5 + 29 * 0.1) * 40e-6)
-    divider = dataclasses.replace(cell, voltage_across="divider")
-    assert pulse_amperes(divider) == pytest.approx(4.4 / (1 / 40e-6 + 15e3))
     assert pulse_amperes(load_chip("pcm").cell) == 300e-6
     assert pulse_amperes(load_chip("sram").cell) is None
 
@@ -112,6 +108,14 @@ def test_turns_under_a_limit_by_hand():
     # Time, and nothing else: the word line stays up while the groups take their turns.
     assert limited[1].energy_joules == pytest.approx(one[1].energy_joules)
     assert line_farads(limited[0]) == line_farads(one[0])
+
+
+def test_a_series_conducts_no_better_than_its_access_device():
+    with pytest.raises(
+        UsageError, match=r"layout.access_resistance \(25 kohm\) is more than cell and access device have"
+    ):
+        load_chip("reram", {"layout.access_resistance": "25 kohm"})
+    load_chip("reram", {"layout.access_resistance": "25 kohm", "programming.voltage_across": "cell"})
 
 
 def test_a_limit_needs_the_current_of_a_pulse():
