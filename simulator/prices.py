@@ -154,7 +154,7 @@ def _driven_pulses(chip: Chip) -> list[Cost]:
     names = [f"cell.{side}_{law}" for side in ("set", "reset") for law in laws]
     known = tuple(name for name in names if chip_number(chip, name) is not None)
     series = ("cell.access_ohms", "cell.voltage_across")
-    shared = {"counts": ("set_pulses", "reset_pulses"), "write": True, "published": _PUBLISHED}
+    shared: dict[str, Any] = {"counts": ("set_pulses", "reset_pulses"), "write": True, "published": _PUBLISHED}
     forms = {
         "path": ("I = V × G", "G × access resistance of it"),
         "cell": ("I = V × G of the cell", "I² × access resistance"),
@@ -178,7 +178,7 @@ def _pumps(chip: Chip) -> list[Cost]:
         return []
     loss = ("periphery.pump_loss",)
     value = chip.periphery.pump_loss
-    shared = {"value": value, "unit": "J/J", "formula": "loss of a joule handed on", "numbers": loss, "powers": (1,),
+    shared: dict[str, Any] = {"value": value, "unit": "J/J", "formula": "loss of a joule handed on", "numbers": loss, "powers": (1,),
               "write": True}  # fmt: skip
     return [
         Cost("energy", "write_pump", "joules of pulses", ("pulse_joules", "access_joules"), published=_PUBLISHED,

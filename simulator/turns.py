@@ -12,6 +12,7 @@ a group wait longer.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def kinds_of(log: WriteLog, times: WriteTimes) -> list[np.ndarray]:
     return [log.sets, log.pulses - log.sets] if times.phases else [log.pulses]
 
 
-def in_turns(in_arrays: list[np.ndarray], looks: np.ndarray, times: WriteTimes) -> dict[str, float]:
+def in_turns(in_arrays: list[np.ndarray], looks: np.ndarray, times: WriteTimes) -> dict[str, Any]:
     """Turns and seconds of a write, from those of each array: of pulses, by kind, and of looks before them."""
     turns = [queue(one, times.arrays) for one in in_arrays]
     verified = queue(sum(in_arrays, looks), times.arrays)
