@@ -178,8 +178,10 @@ def _pumps(chip: Chip) -> list[Cost]:
         return []
     loss = ("periphery.pump_loss",)
     value = chip.periphery.pump_loss
-    shared: dict[str, Any] = {"value": value, "unit": "J/J", "formula": "loss of a joule handed on", "numbers": loss, "powers": (1,),
-              "write": True}  # fmt: skip
+    shared: dict[str, Any] = {
+        "value": value, "unit": "J/J", "formula": "loss of a joule handed on", "numbers": loss, "powers": (1,),
+        "write": True,
+    }  # fmt: skip
     return [
         Cost("energy", "write_pump", "joules of pulses", ("pulse_joules", "access_joules"), published=_PUBLISHED,
              **shared),
