@@ -60,6 +60,9 @@ COMPONENT_COLOURS = {
     "digital": "#bbcc33",
     "sram": "#c8c8d0",
     "leakage": "#a8c8b8",
+    "pump_leakage": "#d8c0c8",
+    "digital_leakage": "#d4dca0",
+    "sram_leakage": "#e0e0e6",
 }
 _MARKERS = {"NVM_STEP": "s", "NVM_TASK": "D", "DIGITAL": "o", "NVM_FROZEN": "v"}
 _FILLS = ("full", "left", "top", "right", "bottom")

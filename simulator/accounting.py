@@ -42,7 +42,13 @@ class EventCounts(Shown):
     sram_bytes: float = _count("bytes read from or written to SRAM")
     array_cycles: float = _count("array read cycles one after another; the arrays of one matrix work together")
     transposed_cycles: float = _count("the same of transposed reads, one slice after another")
+    busy_cycles: float = _count("arrays times the read cycles that each of them works in")
+    busy_transposed_cycles: float = _count("the same of transposed reads")
     array_seconds: float = _count("arrays on the chip times the seconds that they are powered")
+    gated_seconds: float = _count("arrays on the chip times the seconds that they are cut off")
+    pump_seconds: float = _count("seconds that charge pumps stand ready: while cells are written")
+    digital_seconds: float = _count("seconds that the digital unit is powered")
+    sram_byte_seconds: float = _count("bytes of SRAM on the chip times the seconds that they are kept")
 
     def _facts(self) -> dict[str, float]:
         return {name: value for name, value in vars(self).items() if value}

@@ -179,9 +179,24 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
+        *_standing(chip),
+    )  # fmt: skip
+
+
+def _standing(chip: Chip) -> tuple[Cost, ...]:
+    """Power times time: arrays that are powered, arrays that are cut off, pumps, digital unit, SRAM."""
+    energy = lambda *given, **options: _energy(chip, *given, **{"unit": "J/s"} | options)
+    gates = (
+        energy("leakage", "seconds of arrays cut off", "gated_seconds", "power", "periphery.gated_watts_per_array"),
+    )
+    return (
+        energy("leakage", "array seconds", "array_seconds", "power", "periphery.leakage_watts_per_array"),
+        *(gates if chip.periphery.leakage_when == "busy" else ()),
+        energy("pump_leakage", "seconds of writing", "pump_seconds", "power", "periphery.pump_watts"),
+        energy("digital_leakage", "seconds", "digital_seconds", "power", "periphery.digital_leakage_watts"),
         energy(
-            "leakage", "array seconds", "array_seconds", "power",
-            "periphery.leakage_watts_per_array", unit="J/s",
+            "sram_leakage", "bytes times seconds", "sram_byte_seconds", "power of a byte",
+            "periphery.sram_leakage_watts_per_byte", unit="J/(byte s)",
         ),
     )  # fmt: skip
 

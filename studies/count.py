@@ -27,6 +27,7 @@ from ..reports.records.count import CountedModel, CountedProgramming, CountedRes
 from ..reports.records.programming import Share
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import PROBES, compensates, sums
+from ..simulator.costs import standing_message
 from ..simulator.counting import input_cycles, read_events
 from ..simulator.mapping import Layout
 from ..simulator.rotation import additions
@@ -401,4 +402,4 @@ def messages(chip: Chip, config: CountConfig, methods: list[Plan]) -> list[str]:
             "cells_written of a simulated run and give --changed-share"
         )
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    return notes
+    return [*notes, *filter(None, [standing_message(chip)])]

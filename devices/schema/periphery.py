@@ -91,6 +91,9 @@ class Periphery:
     )
     buffer_energy_joules_per_byte: float = spec("buffer.energy", "J/byte", "input and output buffer, per byte moved")
     sram_energy_joules_per_byte: float = spec("sram.energy", "J/byte", "on-chip SRAM, per byte read or written")
+    sram_capacity_bytes: float | None = spec(
+        "sram.capacity", "byte", "on-chip SRAM in all", nullable=True, absent="not stated"
+    )
     digital_mac_energy_joules: float = spec("digital.mac_energy", "J", "one multiply-add at training precision")
     digital_add_energy_joules: float = spec("digital.add_energy", "J", "one addition of the digital unit (rotation)")
     digital_macs_per_second: float = spec(
@@ -127,9 +130,48 @@ class Periphery:
     write_arrays_in_parallel: int = spec(
         "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
     )
+    write_unchanged: str = spec(
+        "write.unchanged",
+        "",
+        "what a rewrite does with weights whose value did not change: nothing, one look that corrects nothing, or a "
+        "look and pulses for cells that have left their tolerance",
+        kind="choice",
+        choices=("skip", "verify", "refresh"),
+        absent="skip",
+        default="skip",
+    )
     router_energy_joules_per_byte: float | None = spec(
         "router.energy", "J/byte", "one hop between tiles", nullable=True
     )
+    leakage_when: str = spec(
+        "leakage.when",
+        "",
+        "standing power: of all arrays all the time, of those that work (the others are cut off), or not counted",
+        kind="choice",
+        choices=("always", "busy", "never"),
+        absent="always",
+        default="always",
+    )
     leakage_watts_per_array: float | None = spec(
         "leakage.power", "W", "power of an array and its share of the circuits while they wait", nullable=True
+    )
+    gated_watts_per_array: float | None = spec(
+        "leakage.gated_power",
+        "W",
+        "what an array draws that is cut off (leakage.when: busy)",
+        nullable=True,
+        absent="no source gives it",
+    )
+    pump_watts: float | None = spec(
+        "leakage.pump_power",
+        "W",
+        "standing power of the charge pumps while cells are written",
+        nullable=True,
+        absent="no source gives it",
+    )
+    digital_leakage_watts: float | None = spec(
+        "leakage.digital_power", "W", "standing power of the digital unit", nullable=True, absent="no source gives it"
+    )
+    sram_leakage_watts_per_byte: float | None = spec(
+        "leakage.sram_power", "W/byte", "what keeps a byte of SRAM", nullable=True, absent="no source gives it"
     )
