@@ -4,14 +4,16 @@ Every output j of a matrix in cells gets a magnitude and an offset, held digital
 
     y_j  ->  m_j y_j + b_j
 
-They are found from a few unlabelled inputs, whose outputs were remembered when the chip was fresh. In one pass over the
-inputs the matrices are repaired in the order in which the model reads them, so that what a matrix is fed has passed
-repaired matrices already. With g the outputs read now and w those remembered, (m_j, b_j) is the least-squares solution
+They are found from a few unlabelled inputs. When the chip is fresh, it notes the mean w_j and the variance W_j of each
+output over the tokens of these inputs: two numbers an output. Later it reads the same inputs in one pass and repairs
+the matrices in the order in which the model reads them, so that what a matrix is fed has passed repaired matrices
+already. With g_j and G_j the mean and the variance that it finds now,
 
-    min  sum_n (m_j g_nj + b_j - w_nj)^2 + r G (m_j - m)^2
+    m_j = sqrt((W_j + r m^2 G) / (G_j + r G)),    b_j = w_j - m_j g_j
 
-m is the best magnitude that all outputs of the matrix could share, G the mean over the outputs of the sum of squares of
-the centred g, r = `SHRINKAGE`: an output that hardly varies takes the magnitude of its matrix.
+m^2 is the sum of all W_j over that of all G_j, G the mean of G_j, r = `SHRINKAGE`: an output that hardly varies takes
+the magnitude of its matrix. Least squares between the outputs of then and now were tried: they shrink every output by
+the noise that is in it, and left more error in the features (docs/energy.md).
 
 After the calibration of magnitudes by matching features from about ten unlabelled samples (arXiv 2504.03763, of which
 the abstract was read; there low-rank matrices are trained by gradient, too), and after vectors that are prepared for
@@ -22,7 +24,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,8 +31,14 @@ from ..simulator.autograd import ChipReader, ExactReader
 from .base import Adaptation
 
 SHRINKAGE = 0.05
-VECTORS = 256  # of a matrix, the most that are remembered
-NUMBER_BYTES = 2  # of a remembered output: 16 bits
+NUMBER_BYTES = 4  # of a mean, a variance, a magnitude or an offset: float32
+
+
+class Moments(NamedTuple):
+    """Mean and variance of each output of a matrix, (out,) float32."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 class Correction(NamedTuple):
@@ -41,23 +48,16 @@ class Correction(NamedTuple):
     offset: Tensor
 
 
+Memory = Mapping[str, Moments]
+"""What a device notes on its first day, by the name of the matrix: of the first time that a pass reads it."""
 Corrections = Mapping[str, Correction]
 """By the name of the matrix."""
 Inner = ChipReader | ExactReader
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a device remembers of a few inputs: outputs (vectors, out) float16 of each matrix, the first time that a
-    pass reads it.
-    """
-
-    outputs: Mapping[str, Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of it."""
-        return NUMBER_BYTES * sum(outputs.numel() for outputs in self.outputs.values())
+def nbytes(kept: Memory | Corrections) -> int:
+    """Bytes of what is kept."""
+    return NUMBER_BYTES * sum(numbers.numel() for pair in kept.values() for numbers in pair)
 
 
 @dataclass
@@ -80,88 +80,81 @@ class CorrectedReader:
 
 
 class _Remembering:
-    """Reads by `inner` and keeps what comes out of each matrix the first time."""
+    """Reads by `inner` and notes what comes out of each matrix the first time."""
 
     def __init__(self, inner: Inner) -> None:
         self.inner = inner
-        self.kept: dict[str, Tensor] = {}
+        self.kept: dict[str, Moments] = {}
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         y = self.inner(name, x, weight)
         if name not in self.kept:
-            self.kept[name] = _some(y, self.inner, x)
+            self.kept[name] = moments(_real(y, self.inner, x))
         return y
 
 
 class _Fitting(CorrectedReader):
     """Finds the correction of each matrix when it is first read, and corrects from then on."""
 
-    memory: Memory
+    def __init__(self, inner: Inner, memory: Memory) -> None:
+        super().__init__(inner)
+        self.memory = memory
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        if name in self.memory.outputs and name not in self.corrections:
-            y = self.inner(name, x, weight)
-            self.corrections[name] = fitted(_some(y, self.inner, x), self.memory.outputs[name].float())
-            found = self.corrections[name]
-            return y * found.magnitude + found.offset
-        return super().__call__(name, x, weight)
+        if name not in self.memory or name in self.corrections:
+            return super().__call__(name, x, weight)
+        y = self.inner(name, x, weight)
+        found = self.corrections[name] = fitted(moments(_real(y, self.inner, x)), self.memory[name])
+        return y * found.magnitude + found.offset
 
 
-def fitted(now: Tensor, wanted: Tensor) -> Correction:
-    """The correction that brings outputs `now` (vectors, out) nearest to those `wanted`: see above.
+def moments(outputs: Tensor) -> Moments:
+    """Mean and variance of each output over the vectors (vectors, out); one vector alone has no variance."""
+    exact = outputs.double()
+    return Moments(exact.mean(0).float(), exact.var(0, correction=0).float())
 
-    An output without any variation keeps the matrix's magnitude; a matrix of which nothing varies, or of which what
-    comes out has nothing to do with what is wanted, a magnitude of 1.
+
+def fitted(now: Moments, wanted: Moments) -> Correction:
+    """The correction that gives outputs with the moments `now` those `wanted`: see above.
+
+    A matrix of which nothing varies, now or then, keeps a magnitude of 1.
     """
-    now, wanted = now.double(), wanted.double()
-    mean_now, mean_wanted = now.mean(0), wanted.mean(0)
-    g, w = now - mean_now, wanted - mean_wanted
-    products, squares = (g * w).sum(0), (g * g).sum(0)
-    whole = products.sum() / squares.sum() if squares.sum() > 0 and products.sum() > 0 else products.new_tensor(1.0)
-    pull = SHRINKAGE * squares.mean()
-    magnitude = (products + pull * whole) / (squares + pull) if pull > 0 else whole.expand(now.shape[1])
-    return Correction(magnitude.float(), (mean_wanted - magnitude * mean_now).float())
+    varies_now, varied = now.variance.double(), wanted.variance.double()
+    if varies_now.sum() <= 0 or varied.sum() <= 0:
+        magnitude = torch.ones_like(varies_now)
+    else:
+        pull = SHRINKAGE * varies_now.mean()
+        magnitude = ((varied + pull * varied.sum() / varies_now.sum()) / (varies_now + pull)).sqrt()
+    return Correction(magnitude.float(), (wanted.mean.double() - magnitude * now.mean.double()).float())
 
 
 def averaged(of_chips: Sequence[Corrections]) -> dict[str, Correction]:
     """The mean of the corrections of several chips: what can be known of an age before a chip is there."""
-    first = of_chips[0]
     return {
         name: Correction(*(torch.stack(parts).mean(0) for parts in zip(*(c[name] for c in of_chips), strict=True)))
-        for name in first
+        for name in of_chips[0]
     }
 
 
-def remember(adaptation: Adaptation, reader: Inner, one_pass: Callable[[], object], passes: int = 1) -> Memory:
-    """Outputs of every matrix in cells that `one_pass` reads through `reader`, the mean of so many passes."""
-    sums: dict[str, Tensor] = {}
-    for _ in range(passes):
-        watching = _Remembering(reader)
-        with adaptation.read_by(watching), torch.no_grad():
-            one_pass()
-        sums = {name: kept + sums.get(name, 0.0) for name, kept in watching.kept.items()}
-    return Memory({name: (total / passes).half() for name, total in sums.items()})
+def remember(adaptation: Adaptation, reader: Inner, one_pass: Callable[[], object]) -> dict[str, Moments]:
+    """The moments of every matrix in cells that `one_pass` reads through `reader`."""
+    watching = _Remembering(reader)
+    with adaptation.read_by(watching), torch.no_grad():
+        one_pass()
+    return watching.kept
 
 
 def repair(
     adaptation: Adaptation, reader: Inner, one_pass: Callable[[], object], memory: Memory
 ) -> dict[str, Correction]:
     """The corrections of every matrix that is remembered, found in `one_pass` over the same inputs."""
-    fitting = _Fitting(reader)
-    fitting.memory = memory
+    fitting = _Fitting(reader, memory)
     with adaptation.read_by(fitting), torch.no_grad():
         one_pass()
     return fitting.corrections
 
 
-def numbers(corrections: Corrections) -> int:
-    """How many numbers the corrections are."""
-    return sum(c.magnitude.numel() + c.offset.numel() for c in corrections.values())
-
-
-def _some(y: Tensor, reader: Inner, x: Tensor) -> Tensor:
-    """Outputs (vectors, out) of at most `VECTORS` real vectors, evenly spread over all."""
-    flat, real = y.detach().reshape(-1, y.shape[-1]), reader.real_rows(x)
-    rows = torch.arange(len(flat)) if real is None else real
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(VECTORS, len(rows))).round().astype(np.int64))
-    return flat.index_select(0, rows[torch.from_numpy(chosen)])
+def _real(y: Tensor, reader: Inner, x: Tensor) -> Tensor:
+    """The outputs (vectors, out) of the real vectors of x."""
+    flat, rows = y.detach().reshape(-1, y.shape[-1]), reader.real_rows(x)
+    return flat if rows is None else flat.index_select(0, rows)
