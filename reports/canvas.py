@@ -59,6 +59,7 @@ COMPONENT_COLOURS = {
     "router": "#b0a8d8",
     "digital": "#bbcc33",
     "sram": "#c8c8d0",
+    "dram": "#a8a8c0",
     "leakage": "#a8c8b8",
     "pump_leakage": "#d8c0c8",
     "digital_leakage": "#d4dca0",

@@ -36,6 +36,7 @@ COMPONENT_TITLES = {
     "router": "router",
     "digital": "digital unit",
     "sram": "SRAM",
+    "dram": "DRAM",
     "leakage": "standby of arrays",
     "pump_leakage": "standby of pumps",
     "digital_leakage": "standby of digital unit",

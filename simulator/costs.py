@@ -15,11 +15,12 @@ from ..devices import Chip, describe_chip
 from ..display import Shown
 from .accounting import EventCounts
 from .counting import write_times
+from .memories import Memories, WorkingSets, traffic
 from .prices import Cost, all_costs, area_costs, chip_number, cycle_seconds
 
 COMPONENTS = (
     "cells_read", "cells_write", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router", "digital",
-    "sram", "leakage", "pump_leakage", "digital_leakage", "sram_leakage",
+    "sram", "dram", "leakage", "pump_leakage", "digital_leakage", "sram_leakage",
 )  # fmt: skip
 TIMES = ("array_reads", "writes", "digital")
 STANDING = ("array_seconds", "gated_seconds", "pump_seconds", "digital_seconds", "sram_byte_seconds")
@@ -72,6 +73,7 @@ class CostTable(Shown):
     transposed_cycle_seconds: float
     adc_joules: float
     standing: Standing
+    memories: Memories
 
     def _facts(self) -> dict[str, object]:
         return {"costs": len(self.costs), "unknown": self.unknown, "array_cycle_seconds": self.array_cycle_seconds}
@@ -85,25 +87,41 @@ class CostTable(Shown):
         missing = [name for c in silent for name in c.numbers if chip_number(chip, name) is None]
         return CostTable(
             costs, tuple(dict.fromkeys(missing)), forward, transposed, chip.periphery.adc_energy_joules,
-            Standing.of(chip),
+            Standing.of(chip), Memories.of(chip),
         )  # fmt: skip
 
     def cost(self, counts: EventCounts) -> Breakdown:
         """Counts times cost, by component."""
         return Breakdown(self._sums("energy", COMPONENTS, counts), self._sums("time", TIMES, counts))
 
+    def sequential_seconds(self, counts: EventCounts) -> float:
+        """The time of the counts if nothing overlapped."""
+        mine = counts.as_dict()
+        return math.fsum(c.product(mine).total for c in self.costs if c.quantity == "time" and not c.hidden)
+
     def write_joules(self, counts: EventCounts) -> float:
         """The energy of the writes among the counts: cells, lines, verify currents, conversions of the verify reads."""
         mine = counts.as_dict()
         return math.fsum(c.product(mine).total for c in self.costs if c.write and c.quantity == "energy")
 
-    def powered(self, counts: EventCounts, arrays: int) -> EventCounts:
-        """The counts with what stands ready for as long as they take, for standing power: `arrays` arrays, pumps,
-        digital unit and SRAM.
+    def placed(self, counts: EventCounts, sets: WorkingSets) -> EventCounts:
+        """The counts with each byte where its working set lies."""
+        found = self.memories.place(traffic(counts, sets))
+        return replace(
+            counts,
+            sram_bytes=math.fsum(one.sram_bytes for one in found),
+            sram_surcharge_bytes=math.fsum(one.sram_bytes * (one.factor - 1.0) for one in found),
+            dram_bytes=math.fsum(one.dram_bytes for one in found),
+        )
+
+    def powered(self, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> EventCounts:
+        """The counts with bytes where they lie (without `sets`: in the smallest memory), and with what stands ready for
+        as long as they take, for standing power: `arrays` arrays, pumps, digital unit and SRAM.
 
         Arrays that are cut off while they wait are powered in the cycles that they work in; while cells are written,
         as many as are written at once.
         """
+        counts = counts if sets is None else self.placed(counts, sets)
         if self.standing.when == "never":
             return replace(counts, **dict.fromkeys(STANDING, 0.0))
         times = self.cost(counts)
@@ -175,7 +193,7 @@ def described(chip: Chip) -> list[dict[str, Any]]:
             "value": c.value,
             "unit": c.unit,
             "formula": c.formula,
-            "part": "write" if c.write else "use",
+            "part": "write" if c.write else "hidden" if c.hidden else "use",
             "numbers": [_number(rows[name], power) for name, power in itertools.zip_longest(c.numbers, c.powers)],
             "published": _number(rows[c.published], None) if c.published else None,
         }
