@@ -1,51 +1,61 @@
 """What gives back the accuracy that a chip has lost since it was adapted: five ways, on the same cells and texts.
 
 - *nothing*: the chip as it has become;
-- *drift compensation*: one digital factor a matrix, found with probes (`simulator.compensation`), on the same cells;
-- *prepared*: magnitudes and offsets for each age, found on other simulated chips before deployment, chosen by the clock;
+- *drift compensation*: a digital factor for each matrix, found with probes (`simulator.compensation`);
+- *prepared*: magnitudes and offsets for each age, found on other simulated chips before deployment, chosen by the
+  clock;
 - *repaired*: the same, found on this chip from a few unlabelled inputs, whose outputs it noted on its first day;
 - *adapted again*: a second, shorter training with the labelled examples.
 
-See `methods.repair` for the second and third from below. None of the five writes a cell of the backbone.
+`methods.repair` explains how magnitudes and offsets are found. No cell of the backbone is written by any of the five.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from ..devices import Chip, load_chip
+from .._version import __version__
+from ..devices import load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import Placement
-from ..methods.repair import Correction, CorrectedReader, Memory, averaged, nbytes, remember, repair
-from ..methods.training.trainer import as_tensors
+from ..methods.costs import EVALUATION_BATCH
+from ..methods.repair import CorrectedReader, Correction, Memory, averaged, nbytes, remember, repair
 from ..progress import Progress
-from ..reports.records.repair import Repaired
+from ..reports.records.repair import (
+    AGAIN,
+    COMPENSATED,
+    FRESH,
+    NOTHING,
+    PREPARED,
+    REPAIR_SCHEMA,
+    REPAIRED,
+    Repaired,
+    RepairReport,
+)
+from ..reports.repair import summarised
 from ..simulator import CostTable, EventCounts, ProgrammedModel
-from ..workloads.batches import batches
 from ..workloads.task import Task
 from .config import SimulateConfig
-from .digital import inference_events
+from .digital import inference_sets
 from .encoding import Encoded, Graded
 from .life import shorter
-from .trial import ChipTrial
-from .variants import Variant
+from .records import Priced
+from .trial import ChipTrial, Cost
 from .workbench import Workbench, load_workbench
 
-NOTHING, COMPENSATED, PREPARED, REPAIRED, AGAIN = WAYS = (
-    "nothing", "drift compensation", "prepared", "repaired", "adapted again",
-)  # fmt: skip
+WAYS = (NOTHING, COMPENSATED, PREPARED, REPAIRED, AGAIN)
 OTHER_CHIPS = 1000  # the numbers of the chips that vectors are prepared on begin so far from those of the runs
 WORK = "work"
 
 
 @dataclass(frozen=True)
 class RepairConfig:
-    """`simulation`: device, model, task, one method, draws, chips, ages and test examples, as for `edge-adapt simulate`.
-    inputs: unlabelled examples that the device keeps. prepared_on: other chips that vectors are prepared on. ways: of
-    `WAYS`.
+    """`simulation`: device, model, task, one method, draws, chips, ages and test examples, as for `edge-adapt
+    simulate`. inputs: unlabelled examples that the device keeps. prepared_on: other chips that vectors are prepared on.
+    ways: of `WAYS`.
     """
 
     simulation: SimulateConfig
@@ -57,6 +67,8 @@ class RepairConfig:
         for name in ("inputs", "prepared_on"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
+        if self.inputs > EVALUATION_BATCH:
+            raise UsageError(f"inputs must be at most {EVALUATION_BATCH}; got {self.inputs}")
         for way in self.ways:
             if way not in WAYS:
                 raise UsageError(unknown_name("way", way, WAYS))
@@ -118,7 +130,8 @@ class Repair:
 
     def prepare(self) -> dict[int, dict[str, Correction]]:
         """Corrections for each age, in the mean of other chips, which hold the method as it is before it is trained."""
-        first, found = self.config.simulation.first_seed, {age: [] for age in self.ages}
+        first = self.config.simulation.first_seed
+        found: dict[int, list[dict[str, Correction]]] = {age: [] for age in self.ages}
         for number in range(self.config.prepared_on):
             self.progress.stage(f"vectors for each age, from chip {number + 1} of {self.config.prepared_on}")
             chip = self.plain.program(self.config.simulation.chip_seed + OTHER_CHIPS + number)
@@ -126,10 +139,10 @@ class Repair:
             inputs = self.unlabelled(first)
             trial.deploy(inputs)
             with trial.bypassing():
-                memory = remember(trial.adaptation, trial.reader, _pass(trial, inputs))
+                memory = remember(trial.adaptation, trial.reader, Pass(trial, inputs))
                 for age in self.ages:
                     _set_time(chip, trial, age)
-                    found[age].append(repair(trial.adaptation, trial.reader, _pass(trial, inputs), memory))
+                    found[age].append(repair(trial.adaptation, trial.reader, Pass(trial, inputs), memory))
         return {age: averaged(of_chips) for age, of_chips in found.items()}
 
     # --- on a chip
@@ -139,7 +152,7 @@ class Repair:
         where = f"run {seed - self.config.simulation.first_seed + 1} of {self.config.simulation.seeds}"
         day = self._deployed(self.plain, seed, where)
         fresh, answer = self._graded(day.trial, seed)
-        yield self._record(seed, 0, NOTHING, fresh, EventCounts(), answer, day)
+        yield self._record(seed, 0, FRESH, fresh, EventCounts(), answer, day)
         inputs = self.unlabelled(seed)
         if REPAIRED in self.config.ways:
             day.memory, day.events = self._remembered(day.trial, inputs)
@@ -180,20 +193,16 @@ class Repair:
         if PREPARED in self.config.ways:
             yield PREPARED, prepared[age], fetching(prepared[age])
         if day.memory is not None:
-            before = dataclasses.replace(day.trial.model.counts)
-            found = repair(day.trial.adaptation, day.trial.reader, _pass(day.trial, inputs), day.memory)
-            events = day.trial.model.counts.minus(before)
-            events.add(inference_events(day.trial.adaptation.plan, inputs.size()))
-            events.add(summing(day.trial, inputs, day.memory)).add(EventCounts(sram_bytes=nbytes(day.memory) + nbytes(found)))
-            yield REPAIRED, found, events
+            one_pass = Pass(day.trial, inputs)
+            found = repair(day.trial.adaptation, day.trial.reader, one_pass, day.memory)
+            moved = EventCounts(sram_bytes=nbytes(day.memory) + nbytes(found))
+            yield REPAIRED, found, one_pass.events.add(summing(one_pass, day.memory)).add(moved)
 
     def _remembered(self, trial: ChipTrial, inputs: Encoded) -> tuple[Memory, EventCounts]:
         """What the first day leaves, and what it takes."""
-        before = dataclasses.replace(trial.model.counts)
-        memory = remember(trial.adaptation, trial.reader, _pass(trial, inputs))
-        events = trial.model.counts.minus(before)
-        events.add(inference_events(trial.adaptation.plan, inputs.size()))
-        return memory, events.add(summing(trial, inputs, memory)).add(EventCounts(sram_bytes=nbytes(memory)))
+        one_pass = Pass(trial, inputs)
+        memory = remember(trial.adaptation, trial.reader, one_pass)
+        return memory, one_pass.events.add(summing(one_pass, memory)).add(EventCounts(sram_bytes=nbytes(memory)))
 
     def _adapted_again(self, day: _Day, seed: int, age: int) -> Repaired:
         """A second training; undone where the state is digital."""
@@ -202,7 +211,7 @@ class Repair:
         recipe = shorter(trial.adaptation.recipe, self.config.simulation.readapt_share)
         cost = trial.adapt(data, recipe, again=True)
         graded, answer = self._graded(trial, seed)
-        found = self._record(seed, age, AGAIN, graded, cost.counts, answer, day, cost.cells_written)
+        found = self._record(seed, age, AGAIN, graded, cost.counts, answer, day, again=cost)
         if self._digital:
             trial.adaptation.load_state_dict(kept)
             trial.calibrate(data)
@@ -230,19 +239,67 @@ class Repair:
 
     def _record(
         self, seed: int, age: int, way: str, graded: Graded, events: EventCounts, answer: EventCounts, day: _Day,
-        cells_written: int = 0,
+        again: Cost | None = None,
     ) -> Repaired:  # fmt: skip
-        table, model = CostTable.of(day.trial.bench.chip), day.trial.model
+        table, model, test = CostTable.of(day.trial.bench.chip), day.trial.model, self.bench.tests(seed)
         arrays = sum(model.matrix(name).layout.arrays for name in model.names)
-        spent, asked = (table.cost(table.powered(counts, arrays)) for counts in (events, answer))
+        one = inference_sets(day.trial.adaptation.plan, test.longest(1))
+        spent = Priced.of(table, events, arrays, again.sets if again else one)
+        asked = Priced.of(table, answer, arrays, one)
         memory = day.memory if way == REPAIRED else None
-        first = table.cost(table.powered(day.events, arrays)).total_joules if memory else 0.0
         return Repaired(
             seed=seed, age_seconds=age, way=way, score=graded.score, right=graded.right,
-            energy_joules=spent.total_joules, time_seconds=spent.total_seconds, first_day_energy_joules=first,
-            remembered_bytes=nbytes(memory) if memory else 0, cells_written=cells_written,
-            answer_energy_joules=asked.total_joules, event_counts=events.as_dict(),
+            energy_joules=spent.cost.total_joules, time_seconds=spent.cost.total_seconds,
+            first_day_energy_joules=Priced.of(table, day.events, arrays, one).cost.total_joules if memory else 0.0,
+            remembered_bytes=nbytes(memory) if memory else 0, cells_written=again.cells_written if again else 0,
+            answer_energy_joules=asked.cost.total_joules, event_counts=spent.counts.as_dict(),
         )  # fmt: skip
+
+
+def repair_study(config: RepairConfig, progress: Progress | None = None, command: str = "") -> RepairReport:
+    """The whole study and its summary.
+
+    Raises:
+        UsageError: names, options or inputs that do not fit.
+    """
+    study = Repair(config, progress)
+    bench, results = study.bench, list(study.run())
+    shared = len({found.numbers for found in bench.test_sets.values()}) == 1
+    return RepairReport(
+        schema=REPAIR_SCHEMA,
+        version=__version__,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=command,
+        config={**config.simulation.as_dict(), "inputs": config.inputs, "prepared_on": config.prepared_on,
+                "ways": list(config.ways)},
+        device=bench.chip.name,
+        cell=bench.chip.cell.title,
+        model=bench.backbone.name,
+        task=bench.task.name,
+        metric=bench.task.metric,
+        test_examples=len(bench.test.ids),
+        method=study.variant.method.name,
+        placement=study.variant.placement.value,
+        results=results,
+        summary=summarised(results, bench.task.metric, shared),
+        messages=[*bench.task.messages, *(bench.pool.messages if bench.pool else ())],
+        label="simulated",
+    )  # fmt: skip
+
+
+class Pass:
+    """Answers to the inputs, one at a time in the account and all at once in the computation; their events."""
+
+    def __init__(self, trial: ChipTrial, inputs: Encoded):
+        self._trial, self._inputs, self.events = trial, inputs, EventCounts()
+
+    def __call__(self) -> None:
+        counts = self._trial.inference(self._inputs)[1]
+        self.events.add(counts, len(self._inputs.ids))
+
+    @property
+    def tokens(self) -> int:
+        return self._inputs.size().tokens
 
 
 def unlabelled(task: Task, shots: int, seed: int, number: int) -> tuple:
@@ -262,22 +319,15 @@ def unlabelled(task: Task, shots: int, seed: int, number: int) -> tuple:
     return tuple(others[n] for n in np.random.default_rng([seed, 11]).permutation(len(others))[:number])
 
 
-def summing(trial: ChipTrial, inputs: Encoded, memory: Memory) -> EventCounts:
+def summing(done: Pass, memory: Memory) -> EventCounts:
     """Digital work of the moments: for each output and token a square, and an addition to each of two sums."""
-    outputs = sum(found.mean.numel() for found in memory.values()) * inputs.size().tokens
+    outputs = done.tokens * sum(found.mean.numel() for found in memory.values())
     return EventCounts(digital_macs=outputs, digital_adds=outputs)
 
 
 def fetching(prepared: dict[str, Correction]) -> EventCounts:
     """Work of taking prepared vectors: they are read where they lie, and written to where they are used."""
     return EventCounts(sram_bytes=2 * nbytes(prepared))
-
-
-def _pass(trial: ChipTrial, inputs: Encoded) -> Callable[[], object]:
-    """One pass over the inputs, all at once."""
-    (batch,) = batches(inputs.ids, inputs.labels, len(inputs.ids))
-    ids, mask, _ = as_tensors(batch)
-    return lambda: trial.adaptation.module.features(ids, mask)
 
 
 def _set_time(chip: ProgrammedModel, trial: ChipTrial, seconds: int) -> None:
