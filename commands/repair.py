@@ -85,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
         from ..reports.repair import figure
         from ..studies.repair import RepairConfig, repair_study
 
-        config = RepairConfig(simulation, args.inputs, args.prepared_on, **_ways(args.ways))
+        config = RepairConfig(
+            simulation, args.inputs, args.prepared_on, **({"ways": _parts(args.ways)} if args.ways else {})
+        )
         report = repair_study(config, progress, shlex.join(["edge-adapt", *args.words]))
         text = json_text(plain(report), indent=1) + "\n"
         with writing(args.out), whole_folder(args.out) as folder:
@@ -100,13 +102,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _parts(given: list[str] | None) -> tuple[str, ...]:
     return tuple(part for item in given or () for part in item.split(",") if part)
-
-
-def _ways(given: list[str] | None) -> dict[str, tuple[str, ...]]:
-    from ..reports.records.repair import AGAIN, COMPENSATED
-
-    short = {"compensation": COMPENSATED, "again": AGAIN}
-    return {"ways": tuple(short.get(way, way) for way in _parts(given))} if given else {}
 
 
 def _print(report: "RepairReport", out: Path) -> None:

@@ -94,16 +94,15 @@ def verdict(report: RepairReport) -> str:
         return f"After {age}: {', '.join(f'{WORDS[way]} {_percent(row.score)} %' for way, row in rows.items())}."
     loss = rows[NOTHING]
     begin = (
-        f"{age[0].upper()}{age[1:]} take {_points(loss.lost_points, loss.lost_error_points, -1)} from {report.method}"
+        f"After {age}, {report.method} on {report.device} scores {_percent(loss.score)} %, "
+        f"{_points(loss.lost_points, loss.lost_error_points)} from its first day"
     )
-    begin += f" on {report.device}"
     if (row := rows.get(REPAIRED)) is None:
-        return begin + "."
-    gives = _points(row.change_points, row.change_error_points)
-    share = "" if row.regained_share is None else f", {row.regained_share:.0%} of what was lost"
+        return f"{begin}."
+    share = "" if row.regained_share is None else f" ({row.regained_share:.0%} of what was lost)"
     return (
-        f"{begin}; repair without labels changes the accuracy by {gives}{share}, for {si(row.energy_joules, 'J')} and "
-        "no cell written."
+        f"{begin}. Repair without labels changes that by {_points(row.change_points, row.change_error_points)}{share}, "
+        f"for {si(row.energy_joules, 'J')} and no cell written."
     )
 
 
@@ -111,11 +110,10 @@ def _percent(score: float) -> str:
     return f"{100 * score:.1f}"
 
 
-def _points(points: float | None, error: float | None, sign: int = 1) -> str:
+def _points(points: float | None, error: float | None) -> str:
     if points is None:
         return "an unknown number of points"
-    number = signed(sign * points) if sign > 0 else f"{sign * points:.1f}"
-    return f"{number}{JOIN}points" if error is None else f"{number}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
+    return f"{signed(points)}{JOIN}points" if error is None else f"{signed(points)}{JOIN}±{JOIN}{error:.1f}{JOIN}points"
 
 
 def rows_of_table(report: RepairReport) -> list[tuple[str, ...]]:

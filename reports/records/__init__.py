@@ -1,5 +1,5 @@
-"""What `report.json` (of `simulate` and of `count`), `compare.json` and `repair.json` hold, as typed records: a file for
-each section.
+"""What `report.json` (of `simulate` and of `count`), `compare.json` and `repair.json` hold, as typed records: a file
+for each section.
 
 Tables, findings, figures and `explain` read these records alone: `typed` is the way in from JSON.
 

@@ -5,7 +5,7 @@ from .spec import record, says
 
 REPAIR_SCHEMA = "edge-adapt/repair/1"
 FRESH, NOTHING, COMPENSATED, PREPARED, REPAIRED, AGAIN = WAYS = (
-    "fresh", "nothing", "drift compensation", "prepared", "repaired", "adapted again",
+    "fresh", "nothing", "compensation", "prepared", "repaired", "again",
 )  # fmt: skip
 
 

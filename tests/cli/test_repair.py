@@ -25,20 +25,12 @@ from edge_adapt.workloads.task import Example, Task
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    from tests.cli.conftest import WORDS, save_model, save_pool  # the small model of the command line's tests
-
-    folder = tmp_path_factory.mktemp("repair")
-    save_model(folder / "model", seed=0)
-    save_pool(folder / "pool", folder / "model")
-    task = folder / "reviews.csv"
-    rows = [f"the {WORDS[4 + i % 3]} was {word} {'very ' * (i % 4)}{'so ' * (i // 4)},{label}"
-            for word, label in (("good", "up"), ("bad", "down")) for i in range(20)]  # fmt: skip
-    task.write_text("\n".join(["text,label", *rows]) + "\n")
-    return lambda **options: SimulateConfig(**{
-        "model": str(folder / "model"), "task": str(task), "pool": str(folder / "pool"), "test_examples": 10,
+def config(local):
+    fixed = {
+        "model": str(local.model), "task": str(local.task), "pool": str(local.pool), "test_examples": 10,
         "shots": (8,), "device": "pcm", "ages": ("1d", "10y"), "method": ("lorafusion",), "readapt": ("none",),
-    } | options)  # fmt: skip
+    }  # fmt: skip
+    return lambda **options: SimulateConfig(**fixed | options)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +76,9 @@ def test_the_record_is_strict_and_comes_back(report):
 
 
 def test_words_table_and_figure(report):
-    assert "10.0 years take" in verdict(report) and "no cell written" in verdict(report)
+    said = verdict(report).replace("\xa0", " ")
+    assert said.startswith("After 10 years, lorafusion on pcm scores ")
+    assert said.endswith("and no cell written.")
     rows = rows_of_table(report)
     assert len(rows) == len(report.summary) and rows[0][0] == "fresh"
     drawing = figure(report)
@@ -139,3 +133,25 @@ def test_unlabelled_inputs_are_neither_trained_nor_tested_on():
     assert not set(found) & {*drawn.train, *drawn.validation, *task.test}
     with pytest.raises(UsageError, match="16 examples beside 8 shots"):
         unlabelled(task, 8, 3, 17)
+
+
+def test_the_command(cli, here, local):
+    words = (
+        "repair", "--device", "pcm", "--model", str(local.model), "--task", str(local.task), "--method", "bitfit",
+        "--shots", "8", "--seeds", "1", "--test-examples", "10", "--ages", "30d", "--inputs", "4",
+        "--ways", "nothing,repaired", "--out", "mended",
+    )  # fmt: skip
+    printed = cli(*words)
+    assert printed.code == 0, printed.err
+    assert "repaired without labels" in printed.out
+    record = json.loads((here / "mended" / "repair.json").read_text())
+    assert [(row["age_seconds"], row["way"]) for row in record["summary"]] == [
+        (0, FRESH), (2592000, NOTHING), (2592000, REPAIRED)
+    ]  # fmt: skip
+    assert (here / "mended" / "repair.svg").read_text().startswith("<?xml")
+    again = cli(*words)
+    assert (again.code, again.out) == (2, "") and "mended" in again.err
+    told = cli(*words[:-1], "other", "--json")
+    assert json.loads(told.out)["summary"] == record["summary"]
+    wrong = cli(*words[:-3], "mendd", "--out", "third")
+    assert wrong.code == 2 and "allowed: again, compensation, nothing" in wrong.err and not (here / "third").exists()
