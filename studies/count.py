@@ -273,7 +273,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     return CountedResult(
         method=method.method,
         placement=method.placement.value,
-        backward_need=method.backward_need.value,
+        backward_need=method.gradient.value,
         trained_parameters=sum(t.numbers for t in method.moving if t.group != "head"),
         head_parameters=method.trained_head_numbers,
         cells_written=round(counts.cells_written),

@@ -261,7 +261,7 @@ class ChipTrial:
         counts.add(
             training_events(
                 adaptation.plan, adaptation.plan.head, forward, trained, log.steps, log.head_sequences,
-                by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
+                by_gradient=not log.step_passes, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
         early = (log.early_only, log.early_trained) if log.steps else (forward, trained)
@@ -287,7 +287,7 @@ class ChipTrial:
     def _working_sets(self, log: TrainLog, data: Encoded, recipe: Recipe) -> WorkingSets:
         """What the training worked on, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
-        plan, by_gradient = adaptation.plan, not log.looks
+        plan, by_gradient = adaptation.plan, not log.step_passes
         tokens = data.longest(batch) + plan.extra_tokens * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_sets(

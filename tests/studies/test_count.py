@@ -248,6 +248,7 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
         ("dsee", Placement.NVM_TASK, "mezo", {}),
         ("lst", Placement.NVM_STEP, "mezo", {}),  # on from stored states
         ("unipt", Placement.DIGITAL, "mezo", {}),
+        ("lorafusion", Placement.DIGITAL, "interpolation", {}),
     ],
 )
 def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
