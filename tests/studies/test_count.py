@@ -14,7 +14,16 @@ from edge_adapt.methods.plan import Plan, Size
 from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.reports.explain import explain
 from edge_adapt.reports.records import typed
-from edge_adapt.studies.count import Counter, Passes, adaptation_events, choose, count, result, stepped_matrix
+from edge_adapt.studies.count import (
+    Counter,
+    Passes,
+    adaptation_events,
+    choose,
+    count,
+    result,
+    stepped_matrix,
+    working_sets,
+)
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.digital import training_events
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
@@ -33,7 +42,8 @@ ROLES = {
 EXACT = (
     "reads", "transposed_reads", "word_line_drives", "bit_line_drives", "read_conversions", "sample_holds",
     "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "digital_adds", "sram_bytes", "array_cycles",
-    "transposed_cycles",
+    "transposed_cycles", "busy_cycles", "busy_transposed_cycles", "flow_bytes", "kept_bytes", "feature_bytes",
+    "moment_bytes", "bf16_macs", "fp16_macs",
 )  # fmt: skip
 SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2", "array.rotation": "hadamard"}
 VARIANTS = [
@@ -186,6 +196,7 @@ def compare(tiny, counter, name, placement, optimiser="", **changes):
         assert cost.counts.digital_adds <= expected["digital_adds"]
         expected["digital_adds"] = cost.counts.digital_adds
     assert expected == {n: getattr(cost.counts, n) for n in EXACT}
+    assert plan.low_rank or cost.sets == working_sets(config, plan, steps)
     record = result(config, counter, tiny.shape, held, deployed=0)
     happened = record.inference_event_counts
     assert {n: happened[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
@@ -263,6 +274,13 @@ def test_hira_in_cells_keeps_the_frozen_weights_in_memory(tiny, placement):
     held = 0 if placement is Placement.DIGITAL else 4 * WIDTH**2
     kept = 2 * trial.adaptation.plan.kept_outputs * EXAMPLES * length
     assert cost.memory_bytes == 4 * (4 * numbers + held) + kept  # with two moments and a gradient
+
+
+@pytest.mark.parametrize(
+    "name", ["lora:DIGITAL", "lora:NVM_STEP", "lorafusion:DIGITAL", "probe:DIGITAL", "full:NVM_TASK"]
+)
+def test_formats_are_counted_as_simulated(tiny, counter, name):
+    compare(tiny, counter, name.partition(":")[0], Placement(name.partition(":")[2]), numbers="bf16")
 
 
 @pytest.mark.parametrize("kind", ["image"])
