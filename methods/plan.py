@@ -246,6 +246,11 @@ class Plan:
     off_chip: bool = False
 
     @property
+    def gradient(self) -> BackwardNeed:
+        """How far a gradient travels in a training by the recipe."""
+        return self.backward_need if self.recipe.optimiser.by_gradient else BackwardNeed.NONE
+
+    @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
         return self.resumes > 0 or (self.side is not None and self.side.cached)
@@ -321,12 +326,12 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.macs(self.moving_numbers)
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept(self.moving_numbers))
 
     @property
     def format(self) -> NumberFormat:
@@ -336,7 +341,7 @@ class Plan:
     @property
     def moment_bytes(self) -> int:
         """Of `state_bytes`, what the optimiser and hooks keep beside the state."""
-        return 4 * self.recipe.kept_numbers * self.moving_numbers
+        return 4 * self.recipe.kept(self.moving_numbers)
 
     @property
     def copied_numbers(self) -> int:

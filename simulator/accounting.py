@@ -51,6 +51,9 @@ class EventCounts(Shown):
     moment_bytes: float = _count("of them: what the optimiser keeps; the rest are weights, gradients and factors")
     array_cycles: float = _count("array read cycles one after another; the arrays of one matrix work together")
     transposed_cycles: float = _count("the same of transposed reads, one slice after another")
+    hidden_cycles: float = _count("array cycles that nothing waits for where layers overlap")
+    hidden_transposed_cycles: float = _count("the same of transposed cycles")
+    hidden_macs: float = _count("multiply-adds that nothing waits for where the digital unit works beside the arrays")
     busy_cycles: float = _count("arrays times the read cycles that each of them works in")
     busy_transposed_cycles: float = _count("the same of transposed reads")
     array_seconds: float = _count("arrays on the chip times the seconds that they are powered")
@@ -71,6 +74,11 @@ class EventCounts(Shown):
     def adc_conversions(self) -> float:
         """Conversions of reads and of verifies."""
         return self.read_conversions + self.verify_conversions
+
+    @property
+    def macs(self) -> float:
+        """Multiply-adds of the digital unit in all formats."""
+        return self.digital_macs + self.bf16_macs + self.fp16_macs + self.int8_macs
 
     @property
     def cell_write_joules(self) -> float:

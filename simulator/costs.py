@@ -94,6 +94,11 @@ class CostTable(Shown):
         """Counts times cost, by component."""
         return Breakdown(self._sums("energy", COMPONENTS, counts), self._sums("time", TIMES, counts))
 
+    def sequential_seconds(self, counts: EventCounts) -> float:
+        """The time of the counts if nothing overlapped."""
+        mine = counts.as_dict()
+        return math.fsum(c.product(mine).total for c in self.costs if c.quantity == "time" and not c.hidden)
+
     def write_joules(self, counts: EventCounts) -> float:
         """The energy of the writes among the counts: cells, lines, verify currents, conversions of the verify reads."""
         mine = counts.as_dict()
@@ -188,7 +193,7 @@ def described(chip: Chip) -> list[dict[str, Any]]:
             "value": c.value,
             "unit": c.unit,
             "formula": c.formula,
-            "part": "write" if c.write else "use",
+            "part": "write" if c.write else "hidden" if c.hidden else "use",
             "numbers": [_number(rows[name], power) for name, power in itertools.zip_longest(c.numbers, c.powers)],
             "published": _number(rows[c.published], None) if c.published else None,
         }

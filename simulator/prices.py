@@ -27,7 +27,8 @@ class Cost:
     words; counts: the fields of `EventCounts` that add up to its number; tally: the field that holds its joules, where
     they were summed event by event; value: of one event; numbers: the attributes of the chip that `formula` is made of,
     as keys of its provenance; powers: with which power of each the value goes, where it is a product of them; write:
-    whether the event belongs to writing cells; published: the number that says what others found for it.
+    whether the event belongs to writing cells; published: the number that says what others found for it; hidden: of a
+    time, whether it is taken off again because nothing waits for it.
 
     Two of number, value and tally are known, and the third follows.
     """
@@ -44,12 +45,14 @@ class Cost:
     powers: tuple[int, ...] = ()
     write: bool = False
     published: str = ""
+    hidden: bool = False
 
     def product(self, counts: Mapping[str, float]) -> Product:
         """Number, value and total of the event for counts by field name."""
         events = sum(counts[name] for name in self.counts)
         if not self.tally:
-            return Product(events, self.value, events * (self.value or 0.0))
+            total = events * (self.value or 0.0)
+            return Product(events, self.value, -total if self.hidden else total)
         total = counts[self.tally]
         if self.counts:
             return Product(events, total / events if events else None, total)
@@ -233,18 +236,24 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         cycle = f"settling or, if longer, {conducting}, + {converted}"
 
     def time(
-        component: str,
-        event: str,
-        count: str | tuple[str, ...],
-        value: float,
-        formula: str,
-        *numbers: str,
-        write: bool = False,
-    ) -> Cost:
+        component: str, event: str, count: str | tuple[str, ...], value: float, formula: str, *numbers: str,
+        **options: Any,
+    ) -> Cost:  # fmt: skip
         counts = (count,) if isinstance(count, str) else count
-        return Cost("time", component, event, counts, "", value, "s", formula, numbers, write=write)
+        return Cost("time", component, event, counts, "", value, "s", formula, numbers, **options)
 
+    rate = "periphery.digital_macs_per_second"
+    schedule, why = "periphery.layer_schedule", "taken off: something else is waited for meanwhile"
+    hidden = (
+        time("array_reads", "cycles hidden", "hidden_cycles", forward, why, schedule, hidden=True),
+        time("array_reads", "transposed hidden", "hidden_transposed_cycles", transposed, why, schedule, hidden=True),
+        time(
+            "digital", "multiply-adds hidden", "hidden_macs", 1.0 / p.digital_macs_per_second, why, schedule, rate,
+            hidden=True,
+        ),
+    )  # fmt: skip
     return (
+        *(hidden if p.layer_schedule == "overlapped" else ()),
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
         time(
@@ -258,11 +267,11 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         ),
         time(
             "digital", "multiply-adds", _MACS, 1.0 / p.digital_macs_per_second,
-            "1 / throughput", "periphery.digital_macs_per_second",
+            "1 / throughput", rate,
         ),
         time(
             "digital", "additions", "digital_adds", 1.0 / p.digital_macs_per_second,
-            "as long as a multiply-add: 1 / throughput", "periphery.digital_macs_per_second",
+            "as long as a multiply-add: 1 / throughput", rate,
         ),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Events of the digital unit and its SRAM in one adaptation and in one answer, for simulated runs and for counts."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork, lengthened, matrix_forward
@@ -21,6 +21,8 @@ class Size(Protocol):
     def sequences(self) -> int: ...
     @property
     def passes(self) -> int: ...
+    @property
+    def batches(self) -> Mapping[tuple[int, ...], int]: ...
 
 
 class Worker(Protocol):

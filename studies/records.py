@@ -1,6 +1,6 @@
 """What the report says of a variant on the chip: its events, priced."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..methods import Placement
 from ..methods.placement import BackwardNeed
@@ -8,7 +8,6 @@ from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
 from ..simulator.costs import Breakdown
-from ..simulator.counting import input_cycles
 from ..simulator.memories import WorkingSets
 from . import amortise
 from .digital import inference_sets
@@ -67,7 +66,6 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         initial_write_energy_joules=table.write_joules(cost.initial_counts),
         write_time_seconds=first.cost.seconds["writes"],
         adaptation_energy_joules=first.cost.total_joules,
-        adaptation_time_seconds=first.cost.total_seconds,
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
@@ -80,8 +78,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         compensation_event_counts=look and look.counts.as_dict(),
         training_memory_bytes=cost.memory_bytes,
         inference_energy_joules=answer.cost.total_joules,
-        inference_time_seconds=answer.cost.total_seconds,
-        inference_interval_seconds=_interval(bench, seed, table, answer.cost.seconds["digital"]),
+        inference_interval_seconds=result.trial.interval_seconds(answer.counts, bench.tests(seed)),
         inference_energy_by_component_joules=answer.cost.joules,
         inference_event_counts=answer.counts.as_dict(),
         endurance_share_per_task=share,
@@ -90,7 +87,17 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_tokens=cost.tokens,
         label="simulated",
         note=_told(table, result, first, answer, _answered(bench, result, seed)),
+        **_times(table, first, answer),
     )
+
+
+def _times(table: CostTable, first: _Priced, answer: _Priced) -> dict[str, Any]:
+    """How long adapting and an answer take as the chip does it, and if nothing overlapped."""
+    found = {}
+    for act, priced in (("adaptation", first), ("inference", answer)):
+        found[f"{act}_time_seconds"] = priced.cost.total_seconds
+        found[f"{act}_time_sequential_seconds"] = table.sequential_seconds(priced.counts)
+    return found
 
 
 def _prices(
@@ -107,13 +114,6 @@ def _prices(
     second = _Priced.of(table, again.counts, arrays, again.sets) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
-
-
-def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:
-    """Seconds from one example to the next when every matrix and the digital unit work on examples of their own."""
-    size = bench.tests(seed).size()
-    matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
-    return max(matrix, digital_seconds)
 
 
 def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:

@@ -24,6 +24,7 @@ from ..simulator.memories import WorkingSets
 from ..workloads.batches import batches
 from .digital import early_events, inference_events, training_events, training_sets
 from .encoding import Encoded, Graded
+from .overlaps import Overlaps
 from .trained_cells import TrainedCells
 from .variants import Variant
 from .workbench import Workbench
@@ -94,6 +95,7 @@ class ChipTrial:
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
         self.reader.dtype = compute_in(self.adaptation.module, variant.method.recipe.numbers)
+        self._overlaps = Overlaps(bench.chip, bench.backbone.shape, self.adaptation.plan)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
         self._initial = EventCounts(), 0
@@ -261,11 +263,16 @@ class ChipTrial:
         counts.add(
             training_events(
                 adaptation.plan, adaptation.plan.head, forward, trained, log.steps, log.head_sequences,
-                by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
+                by_gradient=not log.step_passes, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
         early = (log.early_only, log.early_trained) if log.steps else (forward, trained)
         counts.add(early_events(adaptation.plan, waiting, *early))
+        again = stored if adaptation.plan.cached else None
+        hidden = self._overlaps.of_training(forward, trained, again, waiting, early)
+        hidden.hidden_cycles = min(hidden.hidden_cycles, counts.array_cycles)  # less is read of ranks that are given up
+        hidden.hidden_transposed_cycles = min(hidden.hidden_transposed_cycles, counts.transposed_cycles)
+        counts.add(hidden)
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
         # of 0 stays where it is.
         still = sum(parameter.numel() for parameter in adaptation.state.values()) - adaptation.moving_numbers
@@ -282,7 +289,7 @@ class ChipTrial:
     def _working_sets(self, log: TrainLog, data: Encoded, recipe: Recipe) -> WorkingSets:
         """What the training worked on, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
-        plan, by_gradient = adaptation.plan, not log.looks
+        plan, by_gradient = adaptation.plan, not log.step_passes
         tokens = data.longest(batch) + plan.extra_tokens * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
         return training_sets(
@@ -311,8 +318,13 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        counts.add(inference_events(self.adaptation.plan, size))
+        counts.add(inference_events(self.adaptation.plan, size)).add(self._overlaps.of_answers(size))
         return found, counts.scaled(1.0 / size.sequences)
+
+    def interval_seconds(self, answer: EventCounts, data: Encoded) -> float:
+        """From one answer, whose events these are, to the next on average: see `Overlaps.interval_seconds`."""
+        size = data.size()
+        return self._overlaps.interval_seconds(answer, size.tokens / size.sequences + self.adaptation.plan.extra_tokens)
 
     @torch.no_grad()
     def grade(self, data: Encoded, found: tuple[Tensor, Tensor]) -> Graded:

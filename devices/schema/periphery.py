@@ -140,6 +140,15 @@ class Periphery:
     digital_macs_per_second: float = spec(
         "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
     )
+    layer_schedule: str = spec(
+        "layers.schedule",
+        "",
+        "layers and the digital unit work at the same time on different tokens (overlapped), or one after another",
+        kind="choice",
+        choices=("overlapped", "sequential"),
+        absent="overlapped: every matrix has arrays of its own",
+        default="overlapped",
+    )
     word_line_farads_per_cell: float | None = spec(
         "wires.word_line_capacitance", "F", "word line, per cell", nullable=True
     )
