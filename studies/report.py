@@ -24,7 +24,7 @@ from ..reports.records.results import Result
 from ..reports.records.workload import Model, Pool, PoolModule, Task
 from ..simulator import CostTable, ProgrammedModel, WriteLog
 from ..simulator.costs import standing_message
-from ..simulator.counting import conducting_seconds, most_pulses, write_events
+from ..simulator.counting import conducting_seconds, most_pulses, pulse_amperes, write_events, write_times
 from ..simulator.effects import messages as messages_of_effects
 from ..workloads.scores import MEANING
 from . import amortise, inputs
@@ -271,6 +271,20 @@ def unusual_strategies(bench: Workbench) -> dict[Strategy, list[str]]:
         for strategy in method.recipe.unusual if method.recipe.epochs else ():
             found.setdefault(strategy, []).append(method.name)
     return found
+
+
+def supply_message(chip: Chip) -> str:
+    """What the write supply has to give."""
+    times, each, limit = write_times(chip), pulse_amperes(chip.cell), chip.periphery.write_amperes_max
+    cells = times.cells_together * times.arrays
+    if each is None:
+        return ""
+    if limit is None:
+        return (
+            f"no limit of the write supply is known (write.current_max): {cells:,} cells that are pulsed at once may "
+            f"draw up to {1e3 * cells * each:.3g} mA"
+        )
+    return f"a write supply of {1e3 * limit:.3g} mA feeds {cells:,} cells at once (write.current_max)"
 
 
 def conducting_message(chip: Chip) -> str:

@@ -180,6 +180,30 @@ class Periphery:
     write_arrays_in_parallel: int = spec(
         "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
     )
+    write_polarities: str = spec(
+        "write.polarities",
+        "",
+        "SET and RESET pulses of cells that are written together: in separate phases, or in the same turns",
+        kind="choice",
+        choices=("phases", "together"),
+        absent="phases",
+        default="phases",
+    )
+    write_amperes_max: float | None = spec(
+        "write.current_max",
+        "A",
+        "what the write supply of the chip can give: cells that would draw more wait for each other",
+        nullable=True,
+        open_low=True,
+        absent="no limit",
+    )
+    pump_loss: float | None = spec(
+        "write.pump_loss",
+        "",
+        "joules that charge pumps lose for each joule of pulses and lines: 1 / efficiency - 1",
+        nullable=True,
+        absent="no source gives it",
+    )
     write_unchanged: str = spec(
         "write.unchanged",
         "",
