@@ -12,6 +12,7 @@ import numpy as np
 from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
+from ..methods.formats import DEFAULT
 from ..methods.placement import BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
@@ -338,13 +339,25 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     if cut:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    notes += [standing_message(chip), conducting_message(chip)]
+    notes += [*told_of_formats(bench), standing_message(chip), conducting_message(chip)]
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
         )
     return [note for note in notes if note]
+
+
+def told_of_formats(bench: Workbench) -> list[str]:
+    """Which methods compute digitally in another format than fp32."""
+    found: dict[str, list[str]] = {}
+    for method in {variant.method.name: variant.method for variant in bench.variants}.values():
+        found.setdefault(method.recipe.numbers, []).append(method.name)
+    return [
+        f"{', '.join(names)}: digital products on the chip are those of {form}, in their energy and in the answers; "
+        f"the trained state is kept in {DEFAULT}. Exact weights, and a bundle, compute in {DEFAULT}"
+        for form, names in found.items() if form != DEFAULT
+    ]  # fmt: skip
 
 
 def told_of_runs(bench: Workbench) -> list[str]:
