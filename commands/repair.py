@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     with kept_clear(), TerminalProgress("importing torch") as progress:
         from ..reports.records import plain
         from ..reports.repair import figure
-        from ..studies.repair import WAYS, RepairConfig, repair_study
+        from ..studies.repair import RepairConfig, repair_study
 
         config = RepairConfig(
             simulation, args.inputs, args.prepared_on, **({"ways": _parts(args.ways)} if args.ways else {})
