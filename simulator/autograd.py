@@ -16,7 +16,7 @@ from .products import Products
 
 class _CrossbarRead(torch.autograd.Function):
     """y = noisy, converted read of the cells for x (vectors, in); gradients are those of the exact product with what
-    the cells hold (straight-through).
+    the cells hold (straight-through), or go through transposed reads as noisy (`array.backward`).
 
     `real` selects the vectors that are driven; the others read as zero and cost nothing. None: all are driven.
     """

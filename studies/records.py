@@ -56,6 +56,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         initial_cells_written=cost.initial_cells_written,
         cells_in_placement=result.trial.cells.cells,
         accuracy_chip=result.adapted.score,
+        accuracy_chip_exact_gradients=result.exact_gradients.score if result.exact_gradients else None,
         accuracy_drifted=result.drifted.score,
         accuracy_readapted=result.readapted.score if result.readapted else None,
         right_chip=result.adapted.right,

@@ -13,6 +13,7 @@ from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
 from ..methods.formats import DEFAULT
+from ..methods.placement import BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.paired import Answers
@@ -304,11 +305,32 @@ def conducting_message(chip: Chip) -> str:
     )
 
 
+def backward_message(bench: Workbench) -> str:
+    """How gradients come through transposed arrays, where any does."""
+    array = bench.chip.array
+    through = (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    if bench.config.fidelity == "ideal" or all(v.method.backward_need not in through for v in bench.variants):
+        return ""
+    if array.backward == "exact":
+        return (
+            f"gradients go through transposed arrays exactly, and are charged as reads of {array.input_bits} bits all "
+            "the same (array.backward: exact), which is better than hardware; --set chip.array.backward=analog reads "
+            "them as they are charged"
+        )
+    of = "each token has a range" if array.backward_range == "token" else "all tokens of a batch have one range"
+    return (
+        f"gradients are read through transposed arrays as they are charged, with {array.input_bits} bits and read "
+        f"noise ({of}); the column exact gradients says what exact ones give; finding the converters' ranges is not "
+        "charged"
+    )
+
+
 def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes: list[str | None] = [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
+    notes: list[str | None] = [backward_message(bench)]
+    notes += [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
