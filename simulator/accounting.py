@@ -40,7 +40,10 @@ class EventCounts(Shown):
     set_turns: float = _count("SET pulses among them, where SET and RESET pulses come one after another")
     reset_turns: float = _count("RESET pulses among them, where SET and RESET pulses come one after another")
     verify_turns: float = _count("verify reads one after another")
-    digital_macs: float = _count("multiply-adds of the digital unit")
+    digital_macs: float = _count("multiply-adds of the digital unit, in fp32")
+    bf16_macs: float = _count("the same in bf16")
+    fp16_macs: float = _count("the same in fp16")
+    int8_macs: float = _count("the same in int8")
     digital_adds: float = _count("additions of the digital unit: rotation of inputs and weights")
     sram_bytes: float = _count("bytes read from or written to SRAM")
     sram_surcharge_bytes: float = _count("the same, each times what a memory of its size costs more than the smallest")
@@ -74,6 +77,11 @@ class EventCounts(Shown):
     def adc_conversions(self) -> float:
         """Conversions of reads and of verifies."""
         return self.read_conversions + self.verify_conversions
+
+    @property
+    def macs(self) -> float:
+        """Multiply-adds of the digital unit in all formats."""
+        return self.digital_macs + self.bf16_macs + self.fp16_macs + self.int8_macs
 
     @property
     def cell_write_joules(self) -> float:

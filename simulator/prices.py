@@ -59,6 +59,8 @@ class Cost:
         return Product(total / self.value if self.value else 0.0, self.value, total)
 
 
+NARROW = ("bf16", "fp16", "int8")
+_MACS = ("digital_macs", *(f"{form}_macs" for form in NARROW))
 _PUBLISHED = "cell.write_energy_published_joules"
 
 
@@ -214,6 +216,7 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("buffer", "bytes", "buffer_bytes", "byte", "periphery.buffer_energy_joules_per_byte", **byte),
         energy("router", "bytes, a hop each", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
+        *_narrow_macs(chip),
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
         energy(
@@ -223,6 +226,15 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         ),
         *(dram if chip.periphery.dram_energy_joules_per_byte is not None else ()),
         *_standing(chip),
+    )  # fmt: skip
+
+
+def _narrow_macs(chip: Chip) -> tuple[Cost, ...]:
+    """Multiply-adds in the narrower formats that the file knows."""
+    names = {form: f"periphery.{form}_mac_energy_joules" for form in NARROW}
+    return tuple(
+        _energy(chip, "digital", f"multiply-adds in {form}", f"{form}_macs", "multiply-add", name)
+        for form, name in names.items() if chip_number(chip, name) is not None
     )  # fmt: skip
 
 
@@ -256,8 +268,12 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     else:
         cycle = f"settling or, if longer, {conducting}, + {converted}"
 
-    def time(component: str, event: str, count: str, value: float, formula: str, *numbers: str, **options: Any) -> Cost:
-        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, **options)
+    def time(
+        component: str, event: str, count: str | tuple[str, ...], value: float, formula: str, *numbers: str,
+        **options: Any,
+    ) -> Cost:  # fmt: skip
+        counts = (count,) if isinstance(count, str) else count
+        return Cost("time", component, event, counts, "", value, "s", formula, numbers, **options)
 
     sides = ("cell.set_pulse_seconds", "cell.reset_pulse_seconds")
     if writing.phases:
@@ -291,7 +307,7 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
             chip.integration, "periphery.write_cells_in_parallel", *converters, write=True,
         ),
         time(
-            "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,
+            "digital", "multiply-adds", _MACS, 1.0 / p.digital_macs_per_second,
             "1 / throughput", rate,
         ),
         time(

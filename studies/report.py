@@ -13,6 +13,8 @@ import numpy as np
 from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
+from ..methods.formats import DEFAULT
+from ..methods.placement import BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.paired import Answers
@@ -319,11 +321,32 @@ def bandwidth_message(chip: Chip, age_seconds: float) -> str:
     )
 
 
+def backward_message(bench: Workbench) -> str:
+    """How gradients come through transposed arrays, where any does."""
+    array = bench.chip.array
+    through = (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    if bench.config.fidelity == "ideal" or all(v.method.backward_need not in through for v in bench.variants):
+        return ""
+    if array.backward == "exact":
+        return (
+            f"gradients go through transposed arrays exactly, and are charged as reads of {array.input_bits} bits all "
+            "the same (array.backward: exact), which is better than hardware; --set chip.array.backward=analog reads "
+            "them as they are charged"
+        )
+    of = "each token has a range" if array.backward_range == "token" else "all tokens of a batch have one range"
+    return (
+        f"gradients are read through transposed arrays as they are charged, with {array.input_bits} bits and read "
+        f"noise ({of}); the column exact gradients says what exact ones give; finding the converters' ranges is not "
+        "charged"
+    )
+
+
 def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes: list[str | None] = [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
+    notes: list[str | None] = [backward_message(bench)]
+    notes += [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")
@@ -332,13 +355,25 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     if cut:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    notes += [standing_message(chip), conducting_message(chip)]
+    notes += [*told_of_formats(bench), standing_message(chip), conducting_message(chip)]
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
         )
     return [note for note in notes if note]
+
+
+def told_of_formats(bench: Workbench) -> list[str]:
+    """Which methods compute digitally in another format than fp32."""
+    found: dict[str, list[str]] = {}
+    for method in {variant.method.name: variant.method for variant in bench.variants}.values():
+        found.setdefault(method.recipe.numbers, []).append(method.name)
+    return [
+        f"{', '.join(names)}: digital products on the chip are those of {form}, in their energy and in the answers; "
+        f"the trained state is kept in {DEFAULT}. Exact weights, and a bundle, compute in {DEFAULT}"
+        for form, names in found.items() if form != DEFAULT
+    ]  # fmt: skip
 
 
 def told_of_runs(bench: Workbench) -> list[str]:

@@ -73,4 +73,22 @@ class Array:
         absent="what drift takes is lost",
         default="none",
     )
+    backward: str = spec(
+        "array.backward",
+        "",
+        "gradients through transposed arrays: exact (and charged all the same), or read as they are charged (analog)",
+        kind="choice",
+        choices=("exact", "analog"),
+        absent="exact",
+        default="exact",
+    )
+    backward_range: str = spec(
+        "array.backward_range",
+        "",
+        "range of the converters that drive gradients: one for each token, or one for all tokens of a batch",
+        kind="choice",
+        choices=("token", "batch"),
+        absent="one for each token",
+        default="token",
+    )
     scale: str = spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))

@@ -123,6 +123,19 @@ class Periphery:
         absent="there is none, and everything fits on the chip",
     )
     digital_mac_energy_joules: float = spec("digital.mac_energy", "J", "one multiply-add at training precision")
+    bf16_mac_energy_joules: float | None = spec(
+        "digital.bf16_mac_energy", "J", "one multiply-add in bf16", nullable=True, absent="no source gives it"
+    )
+    fp16_mac_energy_joules: float | None = spec(
+        "digital.fp16_mac_energy", "J", "one multiply-add in fp16", nullable=True, absent="no source gives it"
+    )
+    int8_mac_energy_joules: float | None = spec(
+        "digital.int8_mac_energy",
+        "J",
+        "one multiply-add in int8, summed in 32 bits",
+        nullable=True,
+        absent="no source gives it",
+    )
     digital_add_energy_joules: float = spec("digital.add_energy", "J", "one addition of the digital unit (rotation)")
     digital_macs_per_second: float = spec(
         "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
