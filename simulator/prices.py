@@ -297,7 +297,6 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         ),
     )  # fmt: skip
     return (
-        *(hidden if p.layer_schedule == "overlapped" else ()),
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
         *pulsing,
@@ -314,6 +313,7 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
             "digital", "additions", "digital_adds", 1.0 / p.digital_macs_per_second,
             "as long as a multiply-add: 1 / throughput", rate,
         ),
+        *(hidden if p.layer_schedule == "overlapped" else ()),
     )  # fmt: skip
 
 
