@@ -151,6 +151,16 @@ class PaddingReader:
 
         return encoder.register_forward_pre_hook(note, with_kwargs=True).remove
 
+    def real_rows(self, x: Tensor) -> Tensor | None:
+        """Which vectors of x (..., in) are real, by number; None: all are."""
+        real = self._flat(x)[1]
+        return None if real is None else real.rows
+
+    def real_vectors(self, x: Tensor) -> int:
+        """How many vectors of x (..., in) are real."""
+        rows = self.real_rows(x)
+        return x.shape[:-1].numel() if rows is None else len(rows)
+
     def _flat(self, x: Tensor) -> tuple[Tensor, Real | None]:
         """x as vectors (n, in), and which of them are real (None: all)."""
         known = self._mask is not None and self._mask.shape == x.shape[:-1]

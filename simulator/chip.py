@@ -374,7 +374,7 @@ class ProgrammedModel(Shown):
 
     def _conduct_seconds(self) -> float:
         """How long the cells conduct in one array cycle."""
-        return self.chip.cell.read_seconds or 0.0
+        return self.chip.integration_seconds
 
     def count_transposed(self, name: str, vectors: int) -> None:
         """Charge `vectors` products with the transposed matrix (backward pass): outputs are driven, inputs sensed.

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import importlib.metadata
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -290,18 +291,33 @@ def supply_message(chip: Chip) -> str:
 
 def conducting_message(chip: Chip) -> str:
     """For how long the cells conduct in a read."""
-    cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
+    seconds, cycle = chip.integration_seconds, CostTable.of(chip).array_cycle_seconds
+    whose = "their file" if chip.integration.startswith("cell") else "the chip (array.integration_time)"
+    told = f"cells conduct for the read time of {whose}, {seconds:g} s"
     if most_pulses(chip) > 1:
         return (
-            f"a digit of an input is up to {most_pulses(chip)} pulses in an array cycle of {cycle:g} s; cells "
-            f"conduct for the read time of their file, {cell.read_seconds:g} s, in each pulse, and the energy of the "
-            "cells in reads is proportional to it"
+            f"a digit of an input is up to {most_pulses(chip)} pulses in an array cycle of {cycle:g} s; {told}, in "
+            "each pulse, and the energy of the cells in reads is proportional to it"
         )
     if conducting_seconds(chip) == cycle:
-        return f"cells conduct for the read time of their file, {cell.read_seconds:g} s: as long as an array cycle"
+        return f"{told}: as long as an array cycle"
     return (
-        f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
-        f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
+        f"{told}, in each array cycle of {cycle:g} s; if they conducted throughout, cells would take "
+        f"{cycle / seconds:.3g} times the energy in reads"
+    )
+
+
+def bandwidth_message(chip: Chip, age_seconds: float) -> str:
+    """What a read of another length than that of the noise law would have of 1/f noise, by the law itself."""
+    known, seconds = chip.cell.flicker_seconds, chip.integration_seconds
+    if known is None or math.isclose(known, seconds):
+        return ""
+    spread = lambda read: math.sqrt(math.log((age_seconds + read) / (2 * read)))
+    change = spread(seconds) / spread(known) - 1
+    return (
+        f"1/f noise is that of reads of {known:g} s, in which it was characterised; by the law's own read time it "
+        f"would be {abs(change):.1%} {'larger' if change > 0 else 'smaller'} in reads of {seconds:g} s, after "
+        f"{age_seconds:g} s. How white noise grows in shorter reads no source says"
     )
 
 

@@ -20,6 +20,14 @@ class Array:
         high=32,
     )
     input_bits: int = spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=16)
+    integration_seconds: float | None = spec(
+        "array.integration_time",
+        "s",
+        "how long cells conduct in this circuit: in each array cycle, or in each pulse where digits are pulses",
+        nullable=True,
+        open_low=True,
+        absent="as long as read.time of the cell file",
+    )
     mapping: str = spec(
         "array.mapping",
         "",
