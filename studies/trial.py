@@ -15,6 +15,7 @@ from ..methods.costs import NUMBER_BYTES
 from ..methods.placement import BackwardNeed
 from ..methods.ranks import Kept
 from ..methods.recipes import Recipe
+from ..methods.rounding import compute_in
 from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
@@ -72,7 +73,7 @@ class ChipTrial:
     """A variant on its own view of the chip. Call `deploy`, then `adapt`, `evaluate`, `set_time` as often as wanted."""
 
     def __init__(self, bench: Workbench, variant: Variant, base: ProgrammedModel, shots: int, seed: int):
-        self.bench, self.variant = bench, variant
+        self.bench, self.variant, self.shots, self.seed = bench, variant, shots, seed
         # Initial values and order of the examples are those of the run with exact weights; the chip has a generator
         # of its own.
         self._rng = np.random.default_rng([seed, shots])
@@ -93,6 +94,7 @@ class ChipTrial:
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
+        self.reader.dtype = compute_in(self.adaptation.module, variant.method.recipe.numbers)
         self._overlaps = Overlaps(bench.chip, bench.backbone.shape, self.adaptation.plan)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None

@@ -63,6 +63,39 @@ class Cell:
     reset_energy_joules: float | None = spec(
         "programming.reset_energy", "J", "fixed energy of a RESET pulse; replaces V²·G·t", nullable=True
     )
+    set_amperes: float | None = spec(
+        "programming.set_current",
+        "A",
+        "current of a SET pulse, for what the write supply must give",
+        nullable=True,
+        absent="that of the highest voltage through a cell at g_max",
+    )
+    reset_amperes: float | None = spec(
+        "programming.reset_current",
+        "A",
+        "current of a RESET pulse, for what the write supply must give",
+        nullable=True,
+        absent="that of the highest voltage through a cell at g_max",
+    )
+    voltage_across: str = spec(
+        "programming.voltage_across",
+        "",
+        "voltages of pulses are across cell and access device, and conductances are of both (path); or both are the "
+        "cell's alone (cell)",
+        kind="choice",
+        choices=("path", "cell"),
+        absent="path",
+        default="path",
+    )
+    pumped: str = spec(
+        "programming.pumped",
+        "",
+        "pulses need a charge pump, where the periphery has one",
+        kind="choice",
+        choices=("yes", "no"),
+        absent="yes",
+        default="yes",
+    )
     pulse_step_siemens: float | None = spec(
         "response.pulse_step",
         "S",
@@ -111,7 +144,12 @@ class Cell:
         absent="no spread beside that of the step",
     )
     read_voltage_volts: float = spec("read.voltage", "V", "read voltage", open_low=True)
-    read_seconds: float = spec("read.time", "s", "time that a cell conducts in a read", open_low=True)
+    read_seconds: float = spec(
+        "read.time",
+        "s",
+        "time of a read in the source; cells conduct as long unless the chip has array.integration_time",
+        open_low=True,
+    )
     read_noise_relative: float | None = spec("read.noise", "", "sigma(G)/G of each read", nullable=True, high=1.0)
     read_noise_saturation_siemens: tuple[float, ...] | None = spec(
         "read.noise_saturation",
