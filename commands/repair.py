@@ -53,7 +53,13 @@ def add_parser(subparsers: Any) -> None:
         help="epochs of adapting again, as a share of the first time [0.5]")  # fmt: skip
     add("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[],
         help="one setting: chip.adc.bits=6, lora.recipe.epochs=4; repeatable")  # fmt: skip
-    add("--out", metavar="DIR", type=Path, default=DEFAULT_OUT, help=f"new folder for the result [{DEFAULT_OUT}]")
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=DEFAULT_OUT,
+        help=f"new folder for the result; replaces nothing [{DEFAULT_OUT}]",
+    )
     add("--json", action="store_true", help="print the record on stdout")
     parser.set_defaults(run=run)
 
