@@ -63,6 +63,9 @@ class CountedResult:
     compensation_energy_joules: Amount | None = as_in(Result, "compensation_energy_joules")
     compensation_time_seconds: Amount | None = as_in(Result, "compensation_time_seconds")
     compensation_event_counts: Amounts | None = as_in(Result, "compensation_event_counts")
+    programming_energy_joules: Amount | None = as_in(Result, "programming_energy_joules")
+    programming_time_seconds: Amount | None = as_in(Result, "programming_time_seconds")
+    programming_event_counts: Amounts | None = as_in(Result, "programming_event_counts")
     inference_energy_joules: Amount = as_in(Result, "inference_energy_joules")
     inference_time_seconds: Amount = as_in(Result, "inference_time_seconds")
     inference_time_pipelined_seconds: Amount = says(

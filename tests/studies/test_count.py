@@ -125,7 +125,7 @@ def counter(tinies):
 
 def method_of(tiny, name, optimiser="", **changes):
     """A method of rank `RANK`, with the recipe for what the model reads, of two epochs at most."""
-    method = get_method(name)
+    method = get_method(name, **changes.pop("options", {}))
     method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
     method = method.image_form() if tiny.backbone.kind == "image" else method
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
@@ -227,12 +227,20 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
         ("loca", Placement.DIGITAL, "mezo", {}),
         ("hira", Placement.DIGITAL, "mezo", {}),
         ("dsee", Placement.NVM_TASK, "mezo", {}),
+        ("spdf", Placement.NVM_STEP, "mezo", {"options": {"mode": "keep"}}),
         ("lst", Placement.NVM_STEP, "mezo", {}),  # on from stored states
         ("unipt", Placement.DIGITAL, "mezo", {}),
     ],
 )
 def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
     compare(tiny, counter, name, placement, optimiser, **changes)
+
+
+@pytest.mark.parametrize("placement", list(Placement)[1:])
+@pytest.mark.parametrize(("name", "options"), [("spdf", {"mode": "keep"}), ("dsee", {"density": 0.5})])
+def test_a_pruned_backbone_is_counted_as_it_is(tiny, counter, name, placement, options):
+    if placement in get_method(name).placements:
+        compare(tiny, counter, name, placement, options=options)
 
 
 WAITING = {"hooks": "rank-allocation", "reduced_share": 0.1}  # of four pairs none gets fewer ranks: all are kept

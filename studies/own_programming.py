@@ -1,0 +1,27 @@
+"""What a method's own programming of the chip costs: of matrices whose weights it changes before that."""
+
+from typing import Any
+
+from ..methods.plan import Plan
+from ..simulator import CostTable, EventCounts
+
+
+def priced(table: CostTable, counts: EventCounts | None) -> dict[str, Any]:
+    """The fields of a result; None for a method that has the chip programmed with the model as it is."""
+    if counts is None:
+        return dict.fromkeys(("programming_energy_joules", "programming_time_seconds", "programming_event_counts"))
+    return {
+        "programming_energy_joules": table.write_joules(counts),
+        "programming_time_seconds": table.cost(counts).seconds["writes"],
+        "programming_event_counts": counts.as_dict(),
+    }
+
+
+def said(note: str, plan: Plan) -> str:
+    """The note of a result, with what a reader is to know of it."""
+    if not plan.kept_weights:
+        return note
+    numbers = sum(plan.tensors[name].numbers for name in plan.kept_weights)
+    share, matrices = 100 * sum(plan.kept_weights.values()) / numbers, len(plan.kept_weights)
+    own = f"the chip is programmed with {share:.3g} % of the weights of {matrices} matrices, 0 elsewhere"
+    return f"{note}; {own}" if note else own
