@@ -182,7 +182,7 @@ def _print_results(records: "Sequence[CountedResult]", console: "Console") -> No
     answering = (
         ("answer\nenergy", joules("inference")),
         ("answer\ntime", seconds("inference_time")),
-        ("pipe-\nlined", seconds("inference_time_pipelined")),
+        ("nothing\noverlaps", seconds("inference_time_sequential")),
         ("one\nevery", seconds("inference_interval")),
     )
 
@@ -212,7 +212,7 @@ def _print(report: "CountReport", out: Path | None, console: "Console") -> None:
     console.print()
     _print_results(report.results, console)
     console.print(
-        "[dim]answer: one example; its time with layer after layer, with layers pipelined, and from one example to the "
+        "[dim]answer: one example; its time, the same if nothing overlapped, and the time from one example to the "
         "next when all layers are busy[/]\n"
     )
     console.print(_points(report))

@@ -69,7 +69,7 @@ def describe_methods() -> list[dict[str, Any]]:
             "family": method.family,
             "summary": method.summary,
             "placements": [str(placement) for placement in method.placements],
-            "backward_need": str(method.backward_need),
+            "backward_need": str(method.gradient),
             "needs_pool": method.needs_pool,
             "trains": bool(method.recipe.learning_rates),
             "recipe_search": method.searched or None,

@@ -56,6 +56,8 @@ COMMON_UNITS = {
     "J/byte": ("pJ/byte", "pJ/bit", "nJ/byte"),
     "1/s": ("1/s", "GHz", "MHz", "kHz", "Hz"),
     "W": ("uW", "mW", "nW", "W"),
+    "W/byte": ("nW/byte", "pW/byte", "uW/byte"),
+    "byte": ("MB", "kB", "B", "byte"),
     "K": ("K",),
     "1/K": ("%/K", "1/K"),
     "A/V^2": ("uA/V^2", "A/V^2"),

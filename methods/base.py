@@ -242,13 +242,13 @@ class Adaptation(Shown):
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it (AdamW: two moments)."""
-        kept = self.recipe.kept_numbers * self.moving_numbers
+        kept = self.recipe.kept(self.moving_numbers)
         return 4 * (sum(parameter.numel() for parameter in self.state.values()) + kept)
 
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.macs(self.moving_numbers)
 
     def kept_ranks(self, gated: bool) -> dict[str, Kept]:
         """The ranks that training has kept, for each matrix of a low-rank pair (`ranks.kept`)."""

@@ -73,7 +73,7 @@ def _plan(method: Method, placement: Placement) -> Plan:
 
 def _reach(method: Method) -> str:
     """How far a gradient goes, in a word: forward passes alone, in a network beside the backbone, through it."""
-    return {BackwardNeed.NONE: "forward", BackwardNeed.SIDE: "side"}.get(method.backward_need, "through")
+    return {BackwardNeed.NONE: "forward", BackwardNeed.SIDE: "side"}.get(method.gradient, "through")
 
 
 def _row(method: Method, placement: Placement) -> str:
@@ -81,6 +81,7 @@ def _row(method: Method, placement: Placement) -> str:
     backbone = sum(linear.out_features * linear.in_features for linear in shape.linears) * shape.runs
     longer = (TOKENS + plan.extra_tokens) / TOKENS / backbone
     written = sum(plan.tensors[name].numbers for name in plan.rewritten)
+    passed = plan.gradient is not BackwardNeed.NONE
     in_bundle = placement is Placement.DIGITAL and fits_bundles(method)
     instead = ", ".join(f"`recipe.{key}={name}`" for key, name in changes_for_bundles(method).items())
     cells = (
@@ -89,9 +90,9 @@ def _row(method: Method, placement: Placement) -> str:
         f"{sum(plan.trained_by_group.values()):,}",
         f"{written:,}" if written else "0",
         f"{plan.state_bytes / 1000:,.{0 if plan.state_bytes >= 100_000 else 1}f}",
-        f"{4 * plan.kept_outputs / 1000:,.0f}" if plan.kept_outputs else "0",
+        f"{4 * plan.kept_outputs / 1000:,.0f}" if passed and plan.kept_outputs else "0",
         f"{longer * sum(_weights(plan, plan.read)):.2f} x",
-        f"{longer * sum(_weights(plan, plan.transposed)):.2f} x" if plan.transposed else "none",
+        f"{longer * sum(_weights(plan, plan.transposed)):.2f} x" if passed and plan.transposed else "none",
         "no" if not in_bundle else f"with {instead}" if instead else "yes",
     )
     return "| " + " | ".join(cells) + " |"

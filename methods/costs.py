@@ -28,6 +28,8 @@ class DigitalWork:
     """MACs for each token, each (query, key) pair, each sequence, and each pass whatever its size; SRAM bytes alike.
 
     scaled_per_token: those of `per_token` that are no part of a product of matrices, but of numbers one by one.
+    bytes_per_token are those of queries, keys, values and contexts, which flow through; flow_per_sequence: those of
+    `bytes_per_sequence` that are such.
     """
 
     per_token: int = 0
@@ -38,6 +40,7 @@ class DigitalWork:
     bytes_per_sequence: int = 0
     bytes_per_pass: int = 0
     scaled_per_token: int = 0
+    flow_per_sequence: int = 0
 
     def __add__(self, other: "DigitalWork") -> "DigitalWork":
         return DigitalWork(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -55,6 +58,10 @@ class DigitalWork:
         """Bytes between SRAM and the digital unit."""
         return self.bytes_per_token * tokens + self.bytes_per_sequence * sequences + self.bytes_per_pass * passes
 
+    def flow_bytes(self, tokens: int, sequences: int) -> int:
+        """Those of them that flow through: queries, keys, values, contexts and their gradients."""
+        return self.bytes_per_token * tokens + self.flow_per_sequence * sequences
+
 
 def lengthened(work: DigitalWork, tokens: int) -> DigitalWork:
     """The work on sequences that are `tokens` longer than they are counted: (n + p)^2 = n^2 + 2 p n + p^2 pairs."""
@@ -63,6 +70,7 @@ def lengthened(work: DigitalWork, tokens: int) -> DigitalWork:
         per_token=work.per_token + 2 * tokens * work.per_pair,
         per_sequence=work.per_sequence + tokens * work.per_token + tokens**2 * work.per_pair,
         bytes_per_sequence=work.bytes_per_sequence + tokens * work.bytes_per_token,
+        flow_per_sequence=work.flow_per_sequence + tokens * work.bytes_per_token,
     )
 
 

@@ -26,8 +26,8 @@ Counts are those of a method's default options, without the classifier head; poo
 Placements: *DIGITAL* is SRAM, no cell is written; *NVM_TASK* cells are written once a task, *NVM_STEP* cells at every
 step; whatever a method keeps in cells beside that is programmed once. Gradient: *NONE* forward passes only, *SIDE* it
 stays in a network beside the backbone, whose hidden states are stored, *THROUGH* the frozen backbone (transposed
-reads), *FULL* also the backbone's weight gradients. Trained by a zeroth-order recipe (`mezo`), every method needs
-forward passes only.
+reads), *FULL* also the backbone's weight gradients. Trained by `mezo`, or by `interpolation` where few numbers move,
+every method needs forward passes only.
 
 What was measured and simulated with them is in [results.md](results.md).
 
@@ -102,7 +102,7 @@ def _section(method: Method) -> str:
             f"*Details.* {_paragraphs(inspect.cleandoc(type(method).__doc__ or ''))}",
             "",
             f"*For* {' and '.join(f'{kind}s' for kind in method.kinds)}; *placements* {placements}; "
-            f"*gradient* {method.backward_need}"
+            f"*gradient* {method.gradient}"
             + (f"; *recipe* {found}" if method.recipe.learning_rates else "")
             + f". *Source:* {method.source}.",
             "",

@@ -261,6 +261,11 @@ class Plan:
         return found
 
     @property
+    def gradient(self) -> BackwardNeed:
+        """How far a gradient travels in a training by the recipe."""
+        return self.backward_need if self.recipe.optimiser.by_gradient else BackwardNeed.NONE
+
+    @property
     def cached(self) -> bool:
         """Whether training goes on from hidden states that were stored."""
         return self.resumes > 0 or (self.side is not None and self.side.cached)
@@ -336,12 +341,28 @@ class Plan:
     @property
     def optimiser_macs(self) -> int:
         """Multiplications of one step of the recipe's optimiser and hooks."""
-        return self.recipe.step_macs * self.moving_numbers
+        return self.recipe.macs(self.moving_numbers)
 
     @property
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
-        return 4 * (self.state_numbers + self.recipe.kept_numbers * self.moving_numbers)
+        return 4 * (self.state_numbers + self.recipe.kept(self.moving_numbers))
+
+    @property
+    def moment_bytes(self) -> int:
+        """Of `state_bytes`, what the optimiser and hooks keep beside the state."""
+        return 4 * self.recipe.kept(self.moving_numbers)
+
+    @property
+    def copied_numbers(self) -> int:
+        """Numbers of the frozen matrices of which training away from the chip holds a copy."""
+        cells = (tensor.numbers for tensor in self.tensors.values() if tensor.in_cells and not tensor.in_state)
+        return sum(cells) if self.off_chip else 0
+
+    @property
+    def digital_numbers(self) -> int:
+        """Numbers that are not in cells once the method is trained."""
+        return sum(tensor.numbers for tensor in self.tensors.values() if not tensor.in_cells)
 
     @property
     def held_numbers(self) -> int:

@@ -124,15 +124,13 @@ class Recipe:
         chosen: dict[str, Any] = {KEYS[kind]: named(kind, name)}
         return replace(self, **chosen)
 
-    @property
-    def kept_numbers(self) -> int:
-        """Numbers that training keeps for each trained one: the optimiser's and the hooks'."""
-        return self.optimiser.kept_numbers + sum(hook.kept_numbers for hook in self.hooks)
+    def kept(self, numbers: int) -> int:
+        """Numbers that training keeps of so many trained ones: the optimiser's and the hooks'."""
+        return self.optimiser.kept(numbers) + numbers * sum(hook.kept_numbers for hook in self.hooks)
 
-    @property
-    def step_macs(self) -> int:
-        """Multiplications of the optimiser and the hooks in a step, for each trained number."""
-        return self.optimiser.step_macs + sum(hook.step_macs for hook in self.hooks)
+    def macs(self, numbers: int) -> int:
+        """Multiplications of the optimiser and the hooks in a step, for so many trained numbers."""
+        return self.optimiser.macs(numbers) + numbers * sum(hook.step_macs for hook in self.hooks)
 
     def require_fit(self, plan: "Plan") -> None:
         """Raise `UsageError` where one of the strategies is not for a method of this plan."""
@@ -141,8 +139,17 @@ class Recipe:
                 raise UsageError(why)
 
     def schedule(self, examples: int) -> Schedule:
-        """Epochs and steps of a training on so many examples."""
-        return self.sampler.schedule(examples, self)
+        """Epochs and steps of a training on so many examples.
+
+        Raises `UsageError` for batches that are too small for an optimiser that has to see all of them.
+        """
+        schedule = self.sampler.schedule(examples, self)
+        if self.optimiser.whole_batches and schedule.steps_per_epoch > 1:
+            raise UsageError(
+                f"the optimiser {self.optimiser.name} compares losses of all {schedule.rows} examples: set "
+                f"recipe.batch_size to that at least; got {self.batch_size}"
+            )
+        return schedule
 
     def recorded(self) -> dict[str, Any]:
         """The recipe as plain data: rates and options, and those strategies that are not the usual ones by name."""
@@ -159,12 +166,16 @@ def _having(strategy: S, options: Mapping[str, Any]) -> S:
 def with_optimiser(recipe: Recipe, optimiser: str, forward_only: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe for another optimiser: the same rates, epochs and head, and its own options at their defaults.
 
-    `forward_only`: what was found for training by forward passes alone (`Method.forward_only`), for a recipe that does.
+    `forward_only`: what was found for training by forward passes alone (`Method.forward_only`), for a recipe that does,
+    as far as that optimiser has it.
 
     Raises `UsageError` for an unknown one.
     """
     turned = recipe.with_strategy("optimiser", optimiser)
-    return turned if turned.optimiser.by_gradient else turned.with_options(**(forward_only or {}))
+    if turned.optimiser.by_gradient or not forward_only:
+        return turned
+    known = turned.options.keys() | {"learning_rates"}
+    return turned.with_options(**{name: value for name, value in forward_only.items() if name in known})
 
 
 def belongs_to(option: str) -> str:

@@ -140,6 +140,11 @@ class Method(ABC):
         return 0
 
     @property
+    def gradient(self) -> BackwardNeed:
+        """How far a gradient travels when the method is trained by its recipe."""
+        return self.backward_need if self.recipe.optimiser.by_gradient else BackwardNeed.NONE
+
+    @property
     def no_bundle(self) -> str:
         """Why no bundle can train what the method trains, as the end of a sentence about it; "" where one can.
 

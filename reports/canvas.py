@@ -59,7 +59,11 @@ COMPONENT_COLOURS = {
     "router": "#b0a8d8",
     "digital": "#bbcc33",
     "sram": "#c8c8d0",
+    "dram": "#a8a8c0",
     "leakage": "#a8c8b8",
+    "pump_leakage": "#d8c0c8",
+    "digital_leakage": "#d4dca0",
+    "sram_leakage": "#e0e0e6",
 }
 _MARKERS = {"NVM_STEP": "s", "NVM_TASK": "D", "DIGITAL": "o", "NVM_FROZEN": "v"}
 _FILLS = ("full", "left", "top", "right", "bottom")

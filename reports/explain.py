@@ -17,6 +17,7 @@ from .records.spec import ARRAYS, Total
 from .schema import ReportError
 
 _TOLERANCE = 1e-9
+HIDDEN = "hidden"  # the part of costs that are taken off
 
 Explainable = SimulateReport | CountReport
 Record = Result | CountedResult
@@ -164,8 +165,9 @@ def _lines(report: Explainable, record: Record | None, total: _Total) -> tuple[L
         counts = getattr(holder, total.said.counts)
     if counts is None:
         raise ReportError("this report has no event counts: an earlier version wrote it; run the command again")
-    wanted, part = total.quantity, total.said.part
-    costs = [c for c in report.device.costs if c.quantity == wanted and part in ("", c.part)]
+    wanted, said = total.quantity, total.said
+    mine = [cost for cost in report.device.costs if cost.quantity == wanted and said.part in ("", cost.part)]
+    costs = [cost for cost in mine if not (said.sequential and cost.part == HIDDEN)]
     lines = [line for line in (line_of(cost, counts) for cost in costs) if line.events or line.total]
     sums: dict[str, float] = {}
     for line in lines:
@@ -180,6 +182,7 @@ def line_of(cost: Cost, counts: Mapping[str, float]) -> Line:
         raise ReportError(f"the cost of {cost.event!r} is for the count {missing[0]!r}, which the report lacks")
     events, each = math.fsum(counts[name] for name in cost.counts), cost.value
     if not cost.tally:
+        each = -each if each and cost.part == HIDDEN else each
         total = events * (each or 0.0)
     else:
         total = counts[cost.tally]

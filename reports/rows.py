@@ -36,7 +36,11 @@ COMPONENT_TITLES = {
     "router": "router",
     "digital": "digital unit",
     "sram": "SRAM",
-    "leakage": "leakage",
+    "dram": "DRAM",
+    "leakage": "standby of arrays",
+    "pump_leakage": "standby of pumps",
+    "digital_leakage": "standby of digital unit",
+    "sram_leakage": "standby of SRAM",
 }
 
 

@@ -21,7 +21,8 @@ Made by `python -m edge_adapt.reports.schema_docs report > docs/report-schema.md
   simulating every event), or *record*: the `label` of the same record says which of {", ".join(LABELS)} holds.
 - `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The
   components are `cells_read`, `cells_write`, `lines`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `router`,
-  `digital`, `sram` and `leakage`. `edge-adapt explain` prints the multiplication behind a total (docs/energy.md).
+  `digital`, `sram`, `dram`, and four kinds of standing power: `leakage` (of arrays), `pump_leakage`,
+  `digital_leakage` and `sram_leakage`. `edge-adapt explain` prints the multiplication behind a total (docs/energy.md).
 """
 
 _COMPARE = f"""# The schema of `compare.json`

@@ -107,8 +107,9 @@ class CrossbarMatrix:
 
         The first write fixes the scale (unless given) and programs every cell from its erased state; where all weights
         that share a scale are zero it is 0, and a later write fixes it. A later write starts from the present
-        conductance, aged as it is: cells whose target level is unchanged cost one verify read and no pulse; with
-        `refresh` they too are brought back into tolerance if they have left it. Wear counts the cells that were pulsed.
+        conductance, aged as it is. Cells of weights that are unchanged stay as they are: they are not even looked at,
+        or looked at once in vain where `write.unchanged` says so; with `refresh` they too are brought back into
+        tolerance if they have left it. Wear counts the cells that were pulsed.
 
         `only`: some of the outputs or inputs, of a later write: the others are neither written nor looked at, whatever
         `weight` has there.
@@ -121,7 +122,8 @@ class CrossbarMatrix:
         self.__dict__.pop("_weight_gains", None)
         wanted = integers(weight, self.scale, self.layout)
         old = None if self.baseline is None else meant(self.integers, self.scale, self.layout)
-        first = not cells.deployed
+        first, unchanged = not cells.deployed, self.chip.periphery.write_unchanged
+        refresh = refresh or unchanged == "refresh"
         if only is not None:
             chosen = np.zeros(wanted.shape, bool)
             chosen[(slice(None), only.numbers) if only.axis == 0 else only.numbers] = True
@@ -131,8 +133,8 @@ class CrossbarMatrix:
         if refresh and only is not None:
             rows, outputs = np.nonzero(chosen)
             at = rows, outputs
-        # Looked up before anything changes: the cells that stay are verified at the conductance they have.
-        mean = 0.0 if everything else float(self.row_siemens.sum()) / self.layout.cells
+        # Looked up before anything changes: cells that stay are verified at the conductance they have.
+        mean = 0.0 if everything or unchanged != "verify" else float(self.row_siemens.sum()) / self.layout.cells
         log, before = cells.write(wanted, at)
         log = turns.whole_log(log, chip=self.chip, layout=self.layout, at=at, mean_siemens=mean, only=only)
         if first:
@@ -141,7 +143,7 @@ class CrossbarMatrix:
         self._follow(old, refresh and log.cells_pulsed > 0)
         if at is None:
             self._cache = {}
-        elif at[0].size:
+        elif at[0].size and self._cache:  # else the next read computes everything
             self._derive(at, before)
         return log
 

@@ -80,6 +80,8 @@ def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = Fals
         router_bytes=input_bytes * drive_tiles + results * RESULT_BYTES * sense_tiles,
         array_cycles=0 if transposed else cycles,
         transposed_cycles=cycles * layout.slices if transposed else 0,
+        busy_cycles=0 if transposed else layout.arrays * cycles,
+        busy_transposed_cycles=layout.arrays * cycles * layout.slices if transposed else 0,
         transposed_reads=float(transposed),
         reads=float(not transposed),
     )

@@ -27,7 +27,8 @@ class Cost:
     words; counts: the fields of `EventCounts` that add up to its number; tally: the field that holds its joules, where
     they were summed event by event; value: of one event; numbers: the attributes of the chip that `formula` is made of,
     as keys of its provenance; powers: with which power of each the value goes, where it is a product of them; write:
-    whether the event belongs to writing cells; published: the number that says what others found for it.
+    whether the event belongs to writing cells; published: the number that says what others found for it; hidden: of a
+    time, whether it is taken off again because nothing waits for it.
 
     Two of number, value and tally are known, and the third follows.
     """
@@ -44,12 +45,14 @@ class Cost:
     powers: tuple[int, ...] = ()
     write: bool = False
     published: str = ""
+    hidden: bool = False
 
     def product(self, counts: Mapping[str, float]) -> Product:
         """Number, value and total of the event for counts by field name."""
         events = sum(counts[name] for name in self.counts)
         if not self.tally:
-            return Product(events, self.value, events * (self.value or 0.0))
+            total = events * (self.value or 0.0)
+            return Product(events, self.value, -total if self.hidden else total)
         total = counts[self.tally]
         if self.counts:
             return Product(events, total / events if events else None, total)
@@ -160,6 +163,7 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
     line = "line capacitance of a cell × cells of the line × supply² × bits of the DAC"
     adc = "periphery.adc_energy_joules"
     byte = {"unit": "J/byte"}
+    dram = (energy("dram", "bytes", "dram_bytes", "byte", "periphery.dram_energy_joules_per_byte", **byte),)
     return (
         energy(
             "lines", "word lines charged", "word_line_drives", line,
@@ -180,8 +184,29 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
         energy(
-            "leakage", "array seconds", "array_seconds", "power",
-            "periphery.leakage_watts_per_array", unit="J/s",
+            "sram", "bytes, for the size of their memory", "sram_surcharge_bytes",
+            "byte in the smallest memory; events: bytes × ((size / smallest)^growth - 1)",
+            "periphery.sram_energy_joules_per_byte", **byte,
+        ),
+        *(dram if chip.periphery.dram_energy_joules_per_byte is not None else ()),
+        *_standing(chip),
+    )  # fmt: skip
+
+
+def _standing(chip: Chip) -> tuple[Cost, ...]:
+    """Power times time: arrays that are powered, arrays that are cut off, pumps, digital unit, SRAM."""
+    energy = lambda *given, **options: _energy(chip, *given, **{"unit": "J/s"} | options)
+    gates = (
+        energy("leakage", "seconds of arrays cut off", "gated_seconds", "power", "periphery.gated_watts_per_array"),
+    )
+    return (
+        energy("leakage", "array seconds", "array_seconds", "power", "periphery.leakage_watts_per_array"),
+        *(gates if chip.periphery.leakage_when == "busy" else ()),
+        energy("pump_leakage", "seconds of writing", "pump_seconds", "power", "periphery.pump_watts"),
+        energy("digital_leakage", "seconds", "digital_seconds", "power", "periphery.digital_leakage_watts"),
+        energy(
+            "sram_leakage", "bytes times seconds", "sram_byte_seconds", "power of a byte",
+            "periphery.sram_leakage_watts_per_byte", unit="J/(byte s)",
         ),
     )  # fmt: skip
 
@@ -198,12 +223,21 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     else:
         cycle = f"settling or, if longer, {conducting}, + {converted}"
 
-    def time(
-        component: str, event: str, count: str, value: float, formula: str, *numbers: str, write: bool = False
-    ) -> Cost:
-        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, write=write)
+    def time(component: str, event: str, count: str, value: float, formula: str, *numbers: str, **options: Any) -> Cost:
+        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, **options)
 
+    rate = "periphery.digital_macs_per_second"
+    schedule, why = "periphery.layer_schedule", "taken off: something else is waited for meanwhile"
+    hidden = (
+        time("array_reads", "cycles hidden", "hidden_cycles", forward, why, schedule, hidden=True),
+        time("array_reads", "transposed hidden", "hidden_transposed_cycles", transposed, why, schedule, hidden=True),
+        time(
+            "digital", "multiply-adds hidden", "hidden_macs", 1.0 / p.digital_macs_per_second, why, schedule, rate,
+            hidden=True,
+        ),
+    )  # fmt: skip
     return (
+        *(hidden if p.layer_schedule == "overlapped" else ()),
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
         time(
@@ -217,11 +251,11 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         ),
         time(
             "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,
-            "1 / throughput", "periphery.digital_macs_per_second",
+            "1 / throughput", rate,
         ),
         time(
             "digital", "additions", "digital_adds", 1.0 / p.digital_macs_per_second,
-            "as long as a multiply-add: 1 / throughput", "periphery.digital_macs_per_second",
+            "as long as a multiply-add: 1 / throughput", rate,
         ),
     )  # fmt: skip
 

@@ -19,23 +19,29 @@ def whole_log(
     log: WriteLog, *, chip: Chip, layout: Layout, at: tuple[np.ndarray, np.ndarray] | None, mean_siemens: float,
     only: Some | None = None,
 ) -> WriteLog:  # fmt: skip
-    """The log of the written cells (all, or those `at` some weights), extended to the whole matrix, or to `only` some
-    of its lines: verify reads of the others, whose mean conductance is `mean_siemens`, conversions, and time.
+    """The log of the written cells (all, or those `at` some weights) with conversions and time; where the chip looks at
+    unchanged weights, too, extended to the whole matrix, or to `only` some of its lines: verify reads of the others,
+    whose mean conductance is `mean_siemens`.
     """
     p, cell = chip.periphery, chip.cell
-    others = cells_of(layout, only) - log.pulses.size
+    everyone = p.write_unchanged == "verify"
+    others = cells_of(layout, only) - log.pulses.size if everyone else 0
     verify_joules = log.verify_joules
     if others:
         verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean_siemens
     verifies = log.verifies + others
     converters = verifies * (p.adc_energy_joules or 0.0)
-    slowest = np.zeros((layout.inputs, layout.sensed), np.uint16)
-    slowest[(slice(None), slice(None)) if at is None else at] = log.pulses.max((0, 1)) if log.pulses.size else 0
+    where = (slice(None), slice(None)) if at is None else at
+    slowest, looks = (np.zeros((layout.inputs, layout.sensed), np.uint16) for _ in range(2))
+    slowest[where] = log.pulses.max((0, 1)) if log.pulses.size else 0
+    looks[where] = slowest[where] + 1
     times = write_times(chip)
-    pulses = pulse_turns(slowest, layout, times)
-    pulsed = queue(pulses, times.arrays)
+    pulsed = queue(pulse_turns(slowest, layout, times), times.arrays)
     # One look at each group before its pulses, and one after each.
-    verified = queue(pulses + groups(layout, times, only), times.arrays)
+    if everyone:
+        verified = queue(pulse_turns(slowest, layout, times) + groups(layout, times, only), times.arrays)
+    else:
+        verified = queue(pulse_turns(looks, layout, times), times.arrays)
     return dataclasses.replace(
         log,
         verify_joules=verify_joules,

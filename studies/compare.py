@@ -146,7 +146,9 @@ def _without_all(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_task(name: str, study: SimulateConfig) -> None:
     try:
-        load_task(name, study.test_examples, study.reading()).few_shot(study.shots[0], study.first_seed)
+        few = load_task(name, study.test_examples, study.reading()).few_shot(study.shots[0], study.first_seed)
+        for variant in choose_variants(study.method, study.method_settings()):
+            variant.method.recipe.schedule(len(few.train))
     except UsageError:
         raise
     except EdgeAdaptError:  # it cannot be fetched now: the table says so

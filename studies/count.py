@@ -7,10 +7,8 @@ programmed sample; the report labels the two apart.
 
 import datetime
 import importlib.metadata
-import math
-from collections import Counter as Multiplicity
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from .._version import __version__
@@ -18,7 +16,7 @@ from ..defaults import DEFAULT_METHODS
 from ..devices import Chip, load_chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, methods_for
-from ..methods.costs import EVALUATION_BATCH, NUMBER_BYTES
+from ..methods.costs import NUMBER_BYTES
 from ..methods.heads import HEADS
 from ..methods.placement import BackwardNeed, Placement
 from ..methods.plan import Matrix, Plan
@@ -27,6 +25,8 @@ from ..reports.records.count import CountedModel, CountedProgramming, CountedRes
 from ..reports.records.programming import Share
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
+from ..simulator.costs import standing_message
+from ..simulator.memories import WorkingSets
 from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
 from ..workloads.named_shapes import load_shape
@@ -35,31 +35,13 @@ from . import amortise
 from .count_config import CountConfig
 from .counter import Counter
 from .device_record import chip_references, device_record
-from .digital import early_events, inference_events, training_events
+from .digital import early_events, inference_events, inference_sets, training_events, training_sets
 from .method_settings import MethodSettings, require_readable
-from .own_programming import priced, said
-from .pipeline import reads_in_line
+from .noted import noted
+from .overlaps import Overlaps
+from .own_programming import own_fields, said
+from .passes import Passes, adaptation_sizes
 from .samples import program_sample
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Sequences of equal length that pass a model (`digital.Size`)."""
-
-    tokens: int = 0
-    attention_pairs: int = 0
-    sequences: int = 0
-    passes: int = 0
-
-    @staticmethod
-    def of(sequences: int, length: int, passes: int) -> "Passes":
-        """`sequences` of `length` tokens each, in so many passes."""
-        return Passes(sequences * length, sequences * length**2, sequences, passes)
-
-    def plus(self, other: "Passes", times: int) -> "Passes":
-        """This, and another so many times."""
-        mine, theirs = astuple(self), astuple(other)
-        return Passes(*(own + times * more for own, more in zip(mine, theirs, strict=True)))
 
 
 def count(config: CountConfig, command: str = "") -> dict[str, Any]:
@@ -126,35 +108,17 @@ def choose(config: CountConfig, shape: ModelShape) -> list[Plan]:
 
 
 def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
-    """(events of one adaptation, its optimiser steps), in the order of `methods.training.trainer`: features of every
-    example for the class means, then the epochs; those of a recipe without a backward pass are forward passes alone.
-    Where hidden states are stored, that pass is there in any case, and the epochs go on from what it stored.
-    """
+    """(events of one adaptation, its optimiser steps), but for what overlaps (`Overlaps`)."""
     recipe, examples, length = plan.recipe, config.examples, config.tokens
-    schedule = replace(recipe, batch_size=config.batch_size or recipe.batch_size).schedule(examples)
-    epochs = schedule.epochs if config.epochs is None else config.epochs
-    if not plan.moving:
-        epochs = 0
-    steps, seen, optimiser = epochs * schedule.steps_per_epoch, epochs * schedule.rows, recipe.optimiser
-    head_only, passes = plan.backward_need is BackwardNeed.NONE, optimiser.passes(plan.directions)
-    batches = Passes() if head_only else Passes.of(seen, length, steps)
-    starts, by_gradient = head_only or not plan.keep_head, optimiser.by_gradient
-    once = Passes.of(examples, length, math.ceil(examples / EVALUATION_BATCH)) if starts or plan.cached else Passes()
-    looked = Passes()
-    if steps:  # hooks look at the examples first
-        look = Passes.of(examples, length, math.ceil(examples / (config.batch_size or recipe.batch_size)))
-        looked = looked.plus(look, sum(hook.start_passes for hook in recipe.hooks))
-        batches = batches.plus(looked, 1)
-    only, both = (Passes(), batches) if by_gradient else (Passes().plus(batches, passes), Passes())
-    stored = (only, both) if plan.cached else (Passes(), Passes())
-    forward, trained = (once, Passes()) if plan.cached else (once.plus(only, 1), both)
+    (forward, trained), stored, (once, looked), seen, steps = adaptation_sizes(config, plan)
+    passes, head_only = recipe.optimiser.passes(plan.directions), plan.backward_need is BackwardNeed.NONE
     counts = training_events(
-        plan, plan.head, forward, trained, steps,
-        seen * max(1, passes) if head_only else 0, by_gradient, stored if plan.cached else None,
+        plan, plan.head, forward, trained, steps, seen * max(1, passes) if head_only else 0,
+        recipe.optimiser.by_gradient, stored if plan.cached else None,
     )  # fmt: skip
     if steps:
         counts.digital_macs += sum(hook.start_macs(plan, examples * length) for hook in recipe.hooks)
-    if starts:
+    if head_only or not plan.keep_head:
         counts.digital_macs += HEADS[plan.head_kind].start_macs(examples, *plan.head, recipe)
     # As in `trial`: a move along a direction reads where the step began and writes the numbers that are looked at.
     changes = all_changes(plan, steps)
@@ -185,6 +149,24 @@ def reads(counter: Counter, plan: Plan, names: Iterable[str], vectors: int, tran
     for density, alike in plan.by_density(names).items():
         counts.add(counter.reads([matrices[name] for name in alike], vectors, transposed, density))
     return counts
+
+
+def working_sets(config: CountConfig, plan: Plan, steps: int) -> WorkingSets:
+    """What one adaptation works on."""
+    recipe, examples, length = plan.recipe, config.examples, config.tokens
+    batch = min(config.batch_size or recipe.batch_size, examples)
+    head_only = plan.backward_need is BackwardNeed.NONE and steps > 0
+    return training_sets(
+        plan.state_bytes + NUMBER_BYTES * plan.held_numbers,
+        plan.moving_numbers if steps else 0,
+        plan.kept_outputs * (length + plan.extra_tokens) * batch + plan.kept_once * batch,
+        plan.head[1] * examples if head_only else 0,
+        recipe.optimiser.by_gradient or not steps,
+        plan.kept_outputs > 0,
+        plan.observed * examples * length if plan.cached else 0,
+        plan,
+        length,
+    )
 
 
 def training_reads(
@@ -238,29 +220,29 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     table, chip, length = counter.table, counter.chip, config.tokens
     own = {name: method.extra[name] for name in method.rewritten if name in method.extra}
     arrays = deployed + counter.arrays(own)
+    overlaps = Overlaps(chip, shape, method)
     happened, steps = adaptation_events(config, counter, method)
+    sizes = adaptation_sizes(config, method)
+    stored = sizes.stored if method.cached else None
+    happened.add(overlaps.of_training(*sizes.passed, stored, method.waiting, sizes.early))
     looks = table.powered(looked_at(counter, method), arrays) if compensates(chip) else None
     looked = table.cost(looks) if looks else None
-    counts = table.powered(happened, arrays)
+    sets = working_sets(config, method, steps)
+    counts = table.powered(happened, arrays, sets)
     driven, matrices = length + method.extra_tokens, method.matrices
-    answer = inference_events(method, Passes.of(1, length, 1))
+    one = Passes.of(1, length, 1)
+    answer = inference_events(method, one).add(overlaps.of_answers(one))
     answer.add(reads(counter, method, method.read, driven))
     answer.add(reads(counter, method, method.late_read, method.late_tokens))
-    answer = table.powered(answer, arrays)
+    answer = table.powered(answer, arrays, answered := inference_sets(method, length))
     cost, inference = table.cost(counts), table.cost(answer)
-    cycle = counter.cycles * table.array_cycle_seconds
-    busiest = driven * max(Multiplicity(method.read).values())  # a matrix that several layers share is read for each
-    behind = method.side.behind if method.side else ()
-    # A late token is behind the others in both halves of the last block.
-    in_line = reads_in_line(shape, driven, method.adapted, method.read_again, behind)
-    line = max(busiest, in_line) + 2 * method.late_tokens
     rewritten = {name: matrices[name] for name in method.rewritten}
     writes = max_writes(method, steps)
     share, tasks = amortise.wear(chip, writes)
     return CountedResult(
         method=method.method,
         placement=method.placement.value,
-        backward_need=method.backward_need.value,
+        backward_need=method.gradient.value,
         trained_parameters=sum(t.numbers for t in method.moving if t.group != "head"),
         head_parameters=method.trained_head_numbers,
         cells_written=round(counts.cells_written),
@@ -269,24 +251,25 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         write_time_seconds=cost.seconds["writes"],
         adaptation_energy_joules=cost.total_joules,
         adaptation_time_seconds=cost.total_seconds,
+        adaptation_time_sequential_seconds=table.sequential_seconds(counts),
         adaptation_energy_by_component_joules=cost.joules,
         adaptation_time_by_component_seconds=cost.seconds,
         adaptation_event_counts=counts.as_dict(),
         compensation_energy_joules=looked.total_joules if looked else None,
         compensation_time_seconds=looked.total_seconds if looked else None,
         compensation_event_counts=looks.as_dict() if looks else None,
-        **priced(table, own_programming(counter, method)),
+        **own_fields(table, own_programming(counter, method)),
         inference_energy_joules=inference.total_joules,
         inference_time_seconds=inference.total_seconds,
-        inference_time_pipelined_seconds=line * cycle + inference.seconds["digital"],
-        inference_interval_seconds=max(busiest * cycle, inference.seconds["digital"]),
+        inference_time_sequential_seconds=table.sequential_seconds(answer),
+        inference_interval_seconds=overlaps.interval_seconds(answer, driven),
         inference_energy_by_component_joules=inference.joules,
         inference_event_counts=answer.as_dict(),
         endurance_share_per_task=share,
         tasks_until_worn_out=tasks,
         train_steps=steps,
         label="estimated",
-        note=said(_note(method, config), method),
+        note=noted(said(_note(method, config), method), table, (counts, sets), (answer, answered)),
     )
 
 
@@ -371,4 +354,4 @@ def messages(chip: Chip, config: CountConfig, methods: list[Plan]) -> list[str]:
             "cells_written of a simulated run and give --changed-share"
         )
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    return notes
+    return [*notes, *filter(None, [standing_message(chip)])]

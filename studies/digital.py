@@ -1,11 +1,12 @@
 """Events of the digital unit and its SRAM in one adaptation and in one answer, for simulated runs and for counts."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork, lengthened, matrix_forward
 from ..methods.plan import Plan
 from ..simulator import EventCounts
+from ..simulator.memories import WorkingSets
 
 
 class Size(Protocol):
@@ -19,6 +20,8 @@ class Size(Protocol):
     def sequences(self) -> int: ...
     @property
     def passes(self) -> int: ...
+    @property
+    def batches(self) -> Mapping[tuple[int, ...], int]: ...
 
 
 class Worker(Protocol):
@@ -44,6 +47,8 @@ class Worker(Protocol):
     def optimiser_macs(self) -> int: ...
     @property
     def state_bytes(self) -> int: ...
+    @property
+    def moment_bytes(self) -> int: ...
 
 
 def training_events(
@@ -71,21 +76,24 @@ def training_events(
         # Hidden states are kept once, and fetched by every pass; the backward pass fetches them again.
         behind = worker.kept_outputs * both.tokens + worker.kept_once * both.sequences
         kept = worker.observed * (forward.tokens + only.tokens) + 2 * behind
-        counts.sram_bytes += ACTIVATION_BYTES * kept
+        counts.kept_bytes += ACTIVATION_BYTES * kept
     for work, size in done:
         counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
         counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
+        counts.flow_bytes += work.flow_bytes(size.tokens, size.sequences)
     classes, width = head
     if head_sequences:
         counts.digital_macs += (2 if by_gradient else 1) * head_sequences * classes * width
         # The features are kept once and read in every step.
-        counts.sram_bytes += NUMBER_BYTES * width * (forward.sequences + head_sequences)
+        counts.feature_bytes += NUMBER_BYTES * width * (forward.sequences + head_sequences)
     # AdamW reads and writes state and moments every step; activations are kept once and read back once.
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
     tokens = trained.tokens + worker.extra_tokens * trained.sequences
     kept = worker.kept_outputs * tokens + worker.kept_once * trained.sequences
-    counts.sram_bytes += 2 * ACTIVATION_BYTES * kept
+    counts.kept_bytes += 2 * ACTIVATION_BYTES * kept
+    counts.moment_bytes += 2 * worker.moment_bytes * steps
+    counts.sram_bytes += counts.kept_bytes + counts.feature_bytes
     return counts
 
 
@@ -105,19 +113,39 @@ def early_events(plan: Plan, waiting: Collection[str], forward: Size, trained: S
     return counts
 
 
-def training_memory_bytes(
-    state_bytes: int, moving: int, activations: int, features: int, by_gradient: bool, through: bool, stored: int = 0
-) -> int:
-    """Memory that one adaptation needs at most beside the frozen weights: the state with what its optimiser keeps, a
-    gradient of every number that moves, and what the matrices put out for the longest batch (`activations` numbers),
-    or the stored features of a method that trains only the head (`features` numbers). Without gradients a copy of what
-    moves takes their place, and nothing is kept between layers. `stored`: numbers of hidden states that steps go on
-    from.
+def training_sets(
+    state_bytes: int, moving: int, activations: int, features: int, by_gradient: bool, through: bool, stored: int = 0,
+    plan: Plan | None = None, longest: int = 0,
+) -> WorkingSets:  # fmt: skip
+    """What one adaptation works on beside the frozen weights, in bytes (`WorkingSets.memory` is what it needs at most):
+    the state with what its optimiser keeps, a gradient of every number that moves, and what the
+    matrices put out for the longest batch (`activations` numbers), or the stored features of a method that trains only
+    the head (`features` numbers). Without gradients a copy of what moves takes their place, and nothing is kept between
+    layers. `stored`: numbers of hidden states that steps go on from. `plan`: for what flows, in sequences of up to
+    `longest` tokens, for moments and copies.
 
     As in the energy account: of the activations, only what matrices put out is kept.
     """
     kept = ACTIVATION_BYTES * activations if through and by_gradient else 0
-    return state_bytes + NUMBER_BYTES * (moving + features) + kept + ACTIVATION_BYTES * stored
+    moments = plan.moment_bytes if plan else 0
+    return WorkingSets(
+        flow=flow_bytes(plan, longest) if plan else 0.0,
+        kept=kept + ACTIVATION_BYTES * stored,
+        features=NUMBER_BYTES * features,
+        weights=state_bytes - moments + NUMBER_BYTES * moving,
+        moments=moments,
+        copies=NUMBER_BYTES * plan.copied_numbers if plan else 0,
+    )
+
+
+def flow_bytes(plan: Plan, longest: int) -> float:
+    """Queries, keys, values and contexts of one block, for the longest sequence (in tokens)."""
+    return plan.inference_work.bytes_per_token / max(1, len(plan.block_paths)) * (longest + plan.extra_tokens)
+
+
+def inference_sets(plan: Plan, longest: int) -> WorkingSets:
+    """What an answer works on."""
+    return WorkingSets(flow=flow_bytes(plan, longest), weights=NUMBER_BYTES * plan.digital_numbers)
 
 
 def inference_events(worker: Worker, size: Size) -> EventCounts:
@@ -126,4 +154,5 @@ def inference_events(worker: Worker, size: Size) -> EventCounts:
     return EventCounts(
         digital_macs=work.macs(size.tokens, size.attention_pairs, size.sequences, size.sequences),
         sram_bytes=work.sram_bytes(size.tokens, size.sequences, size.sequences),
+        flow_bytes=work.flow_bytes(size.tokens, size.sequences),
     )

@@ -41,7 +41,9 @@ def training(variant: Variant, recipe: Recipe, shots: int, twin: bool = False) -
     examples = _trained_on(shots)
     if twin or variant.method.backward_need is BackwardNeed.NONE:
         return float(examples)
-    each = _STEP_READS + (_REWRITE_READS if variant.placement is Placement.NVM_STEP else 0.0)
+    optimiser = recipe.optimiser
+    looks = _STEP_READS if optimiser.by_gradient else float(optimiser.passes(1))
+    each = looks + (_REWRITE_READS if variant.placement is Placement.NVM_STEP else 0.0)
     schedule = recipe.schedule(examples)
     return each * schedule.epochs * schedule.rows
 

@@ -6,13 +6,14 @@ from ..methods.plan import Plan
 from ..simulator import CostTable, EventCounts
 
 
-def priced(table: CostTable, counts: EventCounts | None) -> dict[str, Any]:
+def own_fields(table: CostTable, counts: EventCounts | None) -> dict[str, Any]:
     """The fields of a result; None for a method that has the chip programmed with the model as it is."""
     if counts is None:
         return dict.fromkeys(("programming_energy_joules", "programming_time_seconds", "programming_event_counts"))
+    cost = table.cost(counts)
     return {
-        "programming_energy_joules": table.write_joules(counts),
-        "programming_time_seconds": table.cost(counts).seconds["writes"],
+        "programming_energy_joules": cost.total_joules,
+        "programming_time_seconds": cost.total_seconds,
         "programming_event_counts": counts.as_dict(),
     }
 

@@ -215,9 +215,10 @@ def at_start(chips: Chips, number: int, progress: Progress) -> ProgrammedModel:
     return base
 
 
-def prunes(bench: Workbench, variant: int) -> bool:
-    """Whether the method of a variant changes weights before the chip is programmed."""
-    return bool(bench.plan(bench.variants[variant]).kept_weights)
+def starts_elsewhere(bench: Workbench, variant: int) -> bool:
+    """Whether a variant is trained from other weights than the model's: its chip is programmed with these."""
+    plan = bench.plan(bench.variants[variant])
+    return bool(plan.kept_weights and plan.moving)
 
 
 def parts_of(bench: Workbench) -> list[Part]:
@@ -237,7 +238,7 @@ def parts_of(bench: Workbench) -> list[Part]:
             parts += [ExactPart(shots, seed, (n,)) for name, n in methods.items() if name not in found_on_chip]
             if AS_IT_IS not in methods:
                 parts.append(BeforePart(shots, seed))
-            parts += [BeforePart(shots, seed, (n,)) for n in methods.values() if prunes(bench, n)]
+            parts += [BeforePart(shots, seed, (n,)) for n in methods.values() if starts_elsewhere(bench, n)]
             if config.check_pool:
                 parts += [FoldsPart(shots, seed, (methods[name],)) for name in checked(list(methods))]
     chips = list(config.chip_numbers)

@@ -8,11 +8,13 @@ from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable, EventCounts
 from ..simulator.compensation import compensates
 from ..simulator.costs import Breakdown
-from ..simulator.counting import input_cycles
+from ..simulator.memories import WorkingSets
 from . import amortise
+from .digital import inference_sets
 from .life import ChipResult
-from .own_programming import priced, said
-from .trial import ChipTrial, Cost
+from .noted import noted
+from .own_programming import own_fields, said
+from .trial import ChipTrial
 from .variants import Variant
 from .workbench import Workbench
 
@@ -24,18 +26,18 @@ class _Priced(NamedTuple):
     cost: Breakdown
 
     @staticmethod
-    def of(table: CostTable, counts: EventCounts, arrays: int) -> "_Priced":
-        powered = table.powered(counts, arrays)
+    def of(table: CostTable, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> "_Priced":
+        powered = table.powered(counts, arrays, sets)
         return _Priced(powered, table.cost(powered))
 
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    method, cost = result.variant.method, result.cost
+    method, cost, again = result.variant.method, result.cost, result.again
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
-    first, answer, second, look = _prices(bench, table, result)
+    first, answer, second, look = _prices(bench, table, result, _answered(bench, result, seed))
     return Result(
         method=method.name,
         placement=result.variant.placement.value,
@@ -66,19 +68,20 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         initial_write_energy_joules=table.write_joules(cost.initial_counts),
         write_time_seconds=first.cost.seconds["writes"],
         adaptation_energy_joules=first.cost.total_joules,
-        adaptation_time_seconds=first.cost.total_seconds,
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
-        **_again(second, result.again),
+        readaptation_energy_joules=second and second.cost.total_joules,
+        readaptation_time_seconds=second and second.cost.total_seconds,
+        readaptation_event_counts=second and second.counts.as_dict(),
+        readaptation_cells_written=again.cells_written if again else None,
         compensation_energy_joules=look and look.cost.total_joules,
         compensation_time_seconds=look and look.cost.total_seconds,
         compensation_event_counts=look and look.counts.as_dict(),
-        **priced(table, result.trial.programmed),
+        **own_fields(table, result.trial.programmed),
         training_memory_bytes=cost.memory_bytes,
         inference_energy_joules=answer.cost.total_joules,
-        inference_time_seconds=answer.cost.total_seconds,
-        inference_interval_seconds=_interval(bench, seed, table, answer.cost.seconds["digital"]),
+        inference_interval_seconds=result.trial.interval_seconds(answer.counts, bench.tests(seed)),
         inference_energy_by_component_joules=answer.cost.joules,
         inference_event_counts=answer.counts.as_dict(),
         endurance_share_per_task=share,
@@ -86,22 +89,22 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         train_steps=cost.steps,
         train_tokens=cost.tokens,
         label="simulated",
-        note=said(_note(result.variant, cost.forward_passes > 0), adaptation.plan),
+        note=_told(table, result, first, answer, _answered(bench, result, seed)),
+        **_times(table, first, answer),
     )
 
 
-def _again(priced: _Priced | None, cost: Cost | None) -> dict[str, Any]:
-    """What adapting again took; None where nobody did."""
-    return {
-        "readaptation_energy_joules": priced and priced.cost.total_joules,
-        "readaptation_time_seconds": priced and priced.cost.total_seconds,
-        "readaptation_event_counts": priced and priced.counts.as_dict(),
-        "readaptation_cells_written": cost and cost.cells_written,
-    }
+def _times(table: CostTable, first: _Priced, answer: _Priced) -> dict[str, Any]:
+    """How long adapting and an answer take as the chip does it, and if nothing overlapped."""
+    found = {}
+    for act, priced in (("adaptation", first), ("inference", answer)):
+        found[f"{act}_time_seconds"] = priced.cost.total_seconds
+        found[f"{act}_time_sequential_seconds"] = table.sequential_seconds(priced.counts)
+    return found
 
 
 def _prices(
-    bench: Workbench, table: CostTable, result: ChipResult
+    bench: Workbench, table: CostTable, result: ChipResult, answered: WorkingSets
 ) -> tuple[_Priced, _Priced, _Priced | None, _Priced | None]:
     """What adapting, an answer, adapting again and finding the factors of drift compensation cost; None for what there
     was none of.
@@ -109,17 +112,21 @@ def _prices(
     model, again = result.trial.model, result.again
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
     assert result.inference
-    first, answer = (_Priced.of(table, counts, arrays) for counts in (result.cost.counts, result.inference))
-    second = _Priced.of(table, again.counts, arrays) if again else None
+    first = _Priced.of(table, result.cost.counts, arrays, result.cost.sets)
+    answer = _Priced.of(table, result.inference, arrays, answered)
+    second = _Priced.of(table, again.counts, arrays, again.sets) if again else None
     look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
 
 
-def _interval(bench: Workbench, seed: int, table: CostTable, digital_seconds: float) -> float:
-    """Seconds from one example to the next when every matrix and the digital unit work on examples of their own."""
-    size = bench.tests(seed).size()
-    matrix = size.tokens / size.sequences * input_cycles(bench.chip) * table.array_cycle_seconds
-    return max(matrix, digital_seconds)
+def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
+    """What an answer works on."""
+    return inference_sets(result.trial.adaptation.plan, bench.tests(seed).longest(1))
+
+
+def _told(table: CostTable, result: ChipResult, first: _Priced, answer: _Priced, answered: WorkingSets) -> str:
+    note = said(_note(result.variant, result.cost.forward_passes > 0), result.trial.adaptation.plan)
+    return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
 
 
 def _start(trial: ChipTrial) -> str | None:

@@ -22,6 +22,7 @@ from ..reports.records.programming import ChipFacts, Programming, Share, Tile
 from ..reports.records.results import Result
 from ..reports.records.workload import Model, Pool, PoolModule, Task
 from ..simulator import CostTable, ProgrammedModel, WriteLog
+from ..simulator.costs import standing_message
 from ..simulator.counting import conducting_seconds, most_pulses, write_events
 from ..simulator.effects import messages as messages_of_effects
 from ..workloads.scores import MEANING
@@ -301,7 +302,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     if cut:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    notes.append(conducting_message(chip))
+    notes += [standing_message(chip), conducting_message(chip)]
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(

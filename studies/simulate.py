@@ -76,7 +76,7 @@ def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> li
     records: dict[int, Result] = {}
     for part in of_kind(ChipPart, list(mine)):
         records.update(zip(part.variants, mine[part].records, strict=True))
-    # By method; "" for the model as it is.
+    # By method, of those that are trained from other weights; "" for the model as it is.
     before = {
         next((variant.method.name for variant in part.chosen(bench)), ""): mine[part]
         for part in of_kind(BeforePart, list(mine))

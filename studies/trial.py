@@ -21,9 +21,11 @@ from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
 from ..simulator.counting import write_events
 from ..simulator.mapping import Layout
+from ..simulator.memories import WorkingSets
 from ..workloads.batches import batches
-from .digital import early_events, inference_events, training_events, training_memory_bytes
+from .digital import early_events, inference_events, training_events, training_sets
 from .encoding import Encoded, Graded
+from .overlaps import Overlaps
 from .trained_cells import TrainedCells
 from .variants import Variant
 from .workbench import Workbench
@@ -60,9 +62,14 @@ class Cost:
     tokens: int = 0
     forward_pairs: int = 0
     forward_passes: int = 0
-    memory_bytes: int = 0
+    sets: WorkingSets = field(default_factory=WorkingSets)
     initial_counts: EventCounts = field(default_factory=EventCounts)
     initial_cells_written: int = 0
+
+    @property
+    def memory_bytes(self) -> float:
+        """The most that it needed beside the frozen weights."""
+        return self.sets.memory
 
 
 class ChipTrial:
@@ -92,6 +99,7 @@ class ChipTrial:
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
+        self._overlaps = Overlaps(bench.chip, bench.backbone.shape, self.adaptation.plan)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
         self._initial = EventCounts(), 0
@@ -189,7 +197,7 @@ class ChipTrial:
             self._write_task(refresh=again)
         self.calibrate(data)
         cost = self._cost(log, before, waiting)
-        cost.memory_bytes = self._memory_bytes(log, data, recipe)
+        cost.sets = self._working_sets(log, data, recipe)
         # Over every matrix on the chip, not only those the method says it trains.
         cost.cells_written = self._grown(total_before)
         cost.initial_counts, cost.initial_cells_written = self._initial
@@ -268,11 +276,16 @@ class ChipTrial:
         counts.add(
             training_events(
                 adaptation.plan, adaptation.plan.head, forward, trained, log.steps, log.head_sequences,
-                by_gradient=not log.looks, stored=stored if adaptation.plan.cached else None,
+                by_gradient=not log.step_passes, stored=stored if adaptation.plan.cached else None,
             )
         )  # fmt: skip
         early = (log.early_only, log.early_trained) if log.steps else (forward, trained)
         counts.add(early_events(adaptation.plan, waiting, *early))
+        again = stored if adaptation.plan.cached else None
+        hidden = self._overlaps.of_training(forward, trained, again, waiting, early)
+        hidden.hidden_cycles = min(hidden.hidden_cycles, counts.array_cycles)  # less is read of ranks that are given up
+        hidden.hidden_transposed_cycles = min(hidden.hidden_transposed_cycles, counts.transposed_cycles)
+        counts.add(hidden)
         # A move along a direction reads where the step began and writes the numbers that are looked at; what has a rate
         # of 0 stays where it is.
         still = sum(parameter.numel() for parameter in adaptation.state.values()) - adaptation.moving_numbers
@@ -286,13 +299,13 @@ class ChipTrial:
             forward_passes=log.step_passes,
         )
 
-    def _memory_bytes(self, log: TrainLog, data: Encoded, recipe: Recipe) -> int:
-        """What the training took at most, estimated; the chip's cells are not in it."""
+    def _working_sets(self, log: TrainLog, data: Encoded, recipe: Recipe) -> WorkingSets:
+        """What the training worked on, estimated; the chip's cells are not in it."""
         adaptation, batch = self.adaptation, min(recipe.batch_size, len(data.ids))
-        plan, by_gradient = adaptation.plan, not log.looks
+        plan, by_gradient = adaptation.plan, not log.step_passes
         tokens = data.longest(batch) + plan.extra_tokens * batch
         head_only = plan.backward_need is BackwardNeed.NONE and log.steps > 0
-        return training_memory_bytes(
+        return training_sets(
             adaptation.state_bytes + NUMBER_BYTES * plan.held_numbers,
             adaptation.moving_numbers if log.steps else 0,
             plan.kept_outputs * tokens + plan.kept_once * batch,
@@ -300,6 +313,8 @@ class ChipTrial:
             by_gradient,
             plan.kept_outputs > 0,
             plan.observed * data.size().tokens if plan.cached else 0,
+            plan,
+            data.longest(1),
         )
 
     def set_time(self, seconds: float) -> None:
@@ -316,8 +331,13 @@ class ChipTrial:
         found = self.features(data)
         counts = self.model.counts.minus(before)
         size = data.size()
-        counts.add(inference_events(self.adaptation.plan, size))
+        counts.add(inference_events(self.adaptation.plan, size)).add(self._overlaps.of_answers(size))
         return found, counts.scaled(1.0 / size.sequences)
+
+    def interval_seconds(self, answer: EventCounts, data: Encoded) -> float:
+        """From one answer, whose events these are, to the next on average: see `Overlaps.interval_seconds`."""
+        size = data.size()
+        return self._overlaps.interval_seconds(answer, size.tokens / size.sequences + self.adaptation.plan.extra_tokens)
 
     @torch.no_grad()
     def grade(self, data: Encoded, found: tuple[Tensor, Tensor]) -> Graded:

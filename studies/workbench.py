@@ -134,7 +134,9 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     size = len(task.test)
     task = with_pool(task, config.shots)
     for shots in config.shots:
-        task.few_shot(shots, config.first_seed)
+        few = task.few_shot(shots, config.first_seed)
+        for variant in methods:
+            variant.method.recipe.schedule(len(few.train))
         task = dataclasses.replace(task, messages=(*task.messages, *task.scarce(shots)))
     backbone = load_backbone(config.model, config.image_size or None)
     if backbone.kind != task.kind:

@@ -91,10 +91,50 @@ class Periphery:
     )
     buffer_energy_joules_per_byte: float = spec("buffer.energy", "J/byte", "input and output buffer, per byte moved")
     sram_energy_joules_per_byte: float = spec("sram.energy", "J/byte", "on-chip SRAM, per byte read or written")
+    sram_size_bytes: float | None = spec(
+        "sram.size",
+        "byte",
+        "of the memory that sram.energy is of, the smallest there is",
+        nullable=True,
+        open_low=True,
+        absent="a byte costs the same in a memory of any size",
+    )
+    sram_growth: float | None = spec(
+        "sram.growth",
+        "",
+        "the energy of a byte goes with this power of the size of its memory",
+        nullable=True,
+        high=1.0,
+        absent="a byte costs the same in a memory of any size",
+    )
+    sram_capacity_bytes: float | None = spec(
+        "sram.capacity",
+        "byte",
+        "on-chip SRAM in all; what is larger lies in DRAM",
+        nullable=True,
+        unlimited=True,
+        absent="not stated: everything fits",
+    )
+    dram_energy_joules_per_byte: float | None = spec(
+        "dram.energy",
+        "J/byte",
+        "DRAM beside the chip, per byte read or written",
+        nullable=True,
+        absent="there is none, and everything fits on the chip",
+    )
     digital_mac_energy_joules: float = spec("digital.mac_energy", "J", "one multiply-add at training precision")
     digital_add_energy_joules: float = spec("digital.add_energy", "J", "one addition of the digital unit (rotation)")
     digital_macs_per_second: float = spec(
         "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
+    )
+    layer_schedule: str = spec(
+        "layers.schedule",
+        "",
+        "layers and the digital unit work at the same time on different tokens (overlapped), or one after another",
+        kind="choice",
+        choices=("overlapped", "sequential"),
+        absent="overlapped: every matrix has arrays of its own",
+        default="overlapped",
     )
     word_line_farads_per_cell: float | None = spec(
         "wires.word_line_capacitance", "F", "word line, per cell", nullable=True
@@ -127,9 +167,48 @@ class Periphery:
     write_arrays_in_parallel: int = spec(
         "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
     )
+    write_unchanged: str = spec(
+        "write.unchanged",
+        "",
+        "what a rewrite does with weights whose value did not change: nothing, one look that corrects nothing, or a "
+        "look and pulses for cells that have left their tolerance",
+        kind="choice",
+        choices=("skip", "verify", "refresh"),
+        absent="skip",
+        default="skip",
+    )
     router_energy_joules_per_byte: float | None = spec(
         "router.energy", "J/byte", "one hop between tiles", nullable=True
     )
+    leakage_when: str = spec(
+        "leakage.when",
+        "",
+        "standing power: of all arrays all the time, of those that work (the others are cut off), or not counted",
+        kind="choice",
+        choices=("always", "busy", "never"),
+        absent="always",
+        default="always",
+    )
     leakage_watts_per_array: float | None = spec(
         "leakage.power", "W", "power of an array and its share of the circuits while they wait", nullable=True
+    )
+    gated_watts_per_array: float | None = spec(
+        "leakage.gated_power",
+        "W",
+        "what an array draws that is cut off (leakage.when: busy)",
+        nullable=True,
+        absent="no source gives it",
+    )
+    pump_watts: float | None = spec(
+        "leakage.pump_power",
+        "W",
+        "standing power of the charge pumps while cells are written",
+        nullable=True,
+        absent="no source gives it",
+    )
+    digital_leakage_watts: float | None = spec(
+        "leakage.digital_power", "W", "standing power of the digital unit", nullable=True, absent="no source gives it"
+    )
+    sram_leakage_watts_per_byte: float | None = spec(
+        "leakage.sram_power", "W/byte", "what keeps a byte of SRAM", nullable=True, absent="no source gives it"
     )

@@ -10,7 +10,7 @@ places of the latter. In the authors' code S starts at random numbers; here the 
 
 Held digitally, S is a sparse product. Under NVM_TASK and NVM_STEP its numbers sit in the cells of W itself, of which no
 others are rewritten: W' = W + (alpha / rank) S. These few cells are far apart, so that cells which could be written
-together are not, and every one is verified. A and B have cells of their own, as a LoRA's. Until NVM_TASK has written,
+together are not. A and B have cells of their own, as a LoRA's. Until NVM_TASK has written,
 W is read as it is and what S has changed is added digitally.
 
 `density` below 1 is the paper's second stage, unstructured: the chip is programmed with the backbone's largest weights

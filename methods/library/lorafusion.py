@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     from ..lora_form import LoraForm, State
 
 
-def _columns(shape: ModelShape, adapted: set[str]) -> dict[str, int]:
-    """The column of the coefficients that an adapted linear takes: one for each block that has any."""
-    blocks = [names for block in shape.blocks if (names := {x.name for x in block.linears} & adapted)]
-    return {name: column for column, names in enumerate(blocks) for name in names}
-
-
 @dataclass(frozen=True)
 class LoRAFusion(Method):
     """Options: `cross_terms` and `magnitude` as described above; the coefficients start uniform in
@@ -79,6 +73,11 @@ class LoRAFusion(Method):
         """The mean absolute coefficient."""
         return (L1("coefficients"),)
 
+    def columns(self, shape: ModelShape, adapted: set[str]) -> dict[str, int]:
+        """The column of the coefficients that an adapted linear takes: one for each block that has any."""
+        blocks = [names for block in shape.blocks if (names := {x.name for x in block.linears} & adapted)]
+        return {name: column for column, names in enumerate(blocks) for name in names}
+
     def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
         return self.fused(shape, size, before_blocks=False)
 
@@ -113,7 +112,7 @@ class LoRAFusion(Method):
     def _trained(self, shape: ModelShape, pool: dict[LinearShape, tuple[int, ...]]) -> list[TensorPlan]:
         """Coefficients (K, blocks), and a magnitude for each output of an adapted linear."""
         modules = max(map(len, pool.values()))
-        columns = len(set(_columns(shape, {linear.name for linear in pool}).values()))
+        columns = len(set(self.columns(shape, {linear.name for linear in pool}).values()))
         magnitudes = [TensorPlan(f"{x.name}.magnitude", (x.out_features,), group="magnitudes") for x in pool]
         coefficients = TensorPlan("coefficients", (modules, columns), group="coefficients")
         return [coefficients, *(magnitudes if self.magnitude else ())]
@@ -134,7 +133,7 @@ class LoRAFusion(Method):
 
         assert site.pool is not None
         modules, adapted, handover = tuple(site.pool.modules), set(site.pool.target_names), Handover()
-        columns = _columns(site.shape, adapted)
+        columns = self.columns(site.shape, adapted)
 
         def make(name: str, linear: nn.Linear) -> CellLinear:
             if name not in adapted:

@@ -1,5 +1,6 @@
 """A training run: what it works on, and what it did."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,12 +35,16 @@ class Look:
 
 @dataclass
 class PassSize:
-    """How much went through the model, padding not counted: what the digital unit and the arrays really process."""
+    """How much went through the model, padding not counted: what the digital unit and the arrays really process.
+
+    batches: how often sequences of these lengths passed together, in this order.
+    """
 
     tokens: int = 0
     attention_pairs: int = 0
     sequences: int = 0
     passes: int = 0
+    batches: Counter[tuple[int, ...]] = field(default_factory=Counter)
 
     def add(self, batch: Batch | ImageBatch, passes: int = 1) -> None:
         """Count a batch that went through the model so many times."""
@@ -48,6 +53,11 @@ class PassSize:
         self.attention_pairs += passes * int((lengths**2).sum())
         self.sequences += passes * len(lengths)
         self.passes += passes
+        self.batches[tuple(lengths.tolist())] += passes
+
+    def copy(self) -> "PassSize":
+        """The size so far: what is added later is not in it."""
+        return replace(self, batches=Counter(self.batches))
 
 
 @dataclass
@@ -120,7 +130,7 @@ class Run:
         stepper.optimiser.register_step_post_hook(lambda *_: self._updated())
         for hook in self.recipe.hooks:
             hook.before_training(self)
-        self.log.early_only, self.log.early_trained = replace(self.log.forward_only), replace(self.log.trained)
+        self.log.early_only, self.log.early_trained = self.log.forward_only.copy(), self.log.trained.copy()
         if self.on_start is not None:
             self.on_start()
         return stepper

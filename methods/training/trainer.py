@@ -69,6 +69,7 @@ def train(
     A gradient step whose loss is not finite raises `UsageError` naming the step: the state is then worthless.
     """
     check_labels(adaptation, encoded, labels)
+    (recipe or adaptation.recipe).schedule(len(encoded))  # refused before any work
     run = Run(adaptation, recipe or adaptation.recipe, rng, on_step, on_change, on_start, again)
     began = time.perf_counter()
     with adaptation.reading_in_training(rng):

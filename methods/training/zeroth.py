@@ -254,9 +254,9 @@ def _only(z: Tensor, axis: int, number: int) -> Tensor:
 def replay(adaptation: "Adaptation", recipe: "Recipe", start: Mapping[str, Tensor], looks: Sequence[Look]) -> None:
     """Bring the adaptation to where training from `start` ended by its looks alone: no forward pass, the same bits.
 
-    Raises `UsageError` for a recipe that trains by gradients: it leaves no looks.
+    Raises `UsageError` for a recipe whose optimiser leaves no looks.
     """
-    if recipe.optimiser.by_gradient:
+    if not recipe.optimiser.leaves_looks:
         raise UsageError(f"a run of {recipe.optimiser.name} cannot be made again from looks: it leaves none")
     adaptation.load_state_dict(start)
     stepper: Any = Run(adaptation, recipe, np.random.default_rng(0)).started(len(looks))

@@ -57,6 +57,7 @@ class CountedResult:
     write_time_seconds: Amount = as_in(Result, "write_time_seconds")
     adaptation_energy_joules: Amount = as_in(Result, "adaptation_energy_joules")
     adaptation_time_seconds: Amount = as_in(Result, "adaptation_time_seconds")
+    adaptation_time_sequential_seconds: Amount = as_in(Result, "adaptation_time_sequential_seconds")
     adaptation_energy_by_component_joules: Amounts = as_in(Result, "adaptation_energy_by_component_joules")
     adaptation_time_by_component_seconds: Amounts = as_in(Result, "adaptation_time_by_component_seconds")
     adaptation_event_counts: Amounts = as_in(Result, "adaptation_event_counts")
@@ -68,9 +69,7 @@ class CountedResult:
     programming_event_counts: Amounts | None = as_in(Result, "programming_event_counts")
     inference_energy_joules: Amount = as_in(Result, "inference_energy_joules")
     inference_time_seconds: Amount = as_in(Result, "inference_time_seconds")
-    inference_time_pipelined_seconds: Amount = says(
-        "time of one example when the next layer begins with the first token that it gets", "s", "record"
-    )
+    inference_time_sequential_seconds: Amount = as_in(Result, "inference_time_sequential_seconds")
     inference_interval_seconds: Amount = as_in(Result, "inference_interval_seconds")
     inference_energy_by_component_joules: Amounts = as_in(Result, "inference_energy_by_component_joules")
     inference_event_counts: Amounts = as_in(Result, "inference_event_counts")

@@ -54,7 +54,10 @@ class Cost:
     )
     unit: Text = says("unit of `value`")
     formula: Text = says("how `value` follows from `numbers`")
-    part: Text = says("whether it belongs to writing cells", choices=("write", "use"))
+    part: Text = says(
+        "whether it belongs to writing cells, or is taken off a time because nothing waits for it",
+        choices=("write", "use", "hidden"),
+    )
     numbers: list[CostNumber] = says("the numbers of the chip file behind `value`")
     published: CostNumber | None = says("what others found for a written cell; null for other events")
 

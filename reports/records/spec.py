@@ -39,12 +39,14 @@ class Total:
     """Of a field that is a total: what `edge-adapt explain` multiplies, and what must add up to it.
 
     counts: the field of the same record with the event counts; ARRAYS where the arrays of the device are what counts.
-    part: "write" where only the writing of cells belongs to it. components: the field with its shares.
+    part: "write" where only the writing of cells belongs to it. components: the field with its shares. sequential: a
+    time as if nothing overlapped.
     """
 
     counts: str
     part: str = ""
     components: str = ""
+    sequential: bool = False
 
 
 ARRAYS = "arrays"

@@ -156,9 +156,9 @@ def test_bits_that_a_table_does_not_hold(tmp_path):
 
 
 def test_pj_is_not_pj_per_byte(tmp_path):
-    text = replaced(PERIPHERY, '"1.25 pJ/byte"', '"1.25 pJ"')
+    text = replaced(PERIPHERY, '"0.6390625 pJ/byte"', '"0.6390625 pJ"')
     line, message = failure(tmp_path, "periphery", text)
-    assert line == line_of(text, '"1.25 pJ"')
+    assert line == line_of(text, '"0.6390625 pJ"')
     assert "unit 'pJ' has the wrong dimension; write a unit such as 'pJ/byte'" in message
 
 

@@ -34,8 +34,8 @@ def test_a_value_that_is_set_keeps_the_range_of_the_file():
 
 
 def test_an_unknown_number_may_have_one():
-    row = rows(load_chip("reram"))["periphery.leakage.power"]
-    assert row["value"] is None and row["range"]["low"] == pytest.approx(71e-6)
+    row = rows(load_chip("reram"))["periphery.leakage.gated_power"]
+    assert row["value"] is None and row["range"]["high"] == pytest.approx(36.6e-6)
 
 
 @pytest.mark.parametrize(

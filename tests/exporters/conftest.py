@@ -117,7 +117,7 @@ def exported(config: ExportConfig, inputs: Path, tmp_path_factory: pytest.TempPa
         key = repr((method, plan, options, sorted(changes.items())))
         if key not in done:
             options = options or ({"rank": 4} if method == "lora" else {})
-            pool = str(inputs / "pool") if "lorafusion" in method else None
+            pool = str(inputs / "pool") if get_method(method).needs_pool else None
             asked = replace(config, method=get_method(method, **options), pool=pool, **changes)
             out = tmp_path_factory.mktemp("out") / "bundle"
             with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.exporters import parity
 from edge_adapt.exporters.bundle import ExportConfig, Progress, check_graph, export_bundle
 from edge_adapt.methods import get_method
+from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import UNTAUGHT_BIAS, read_manifest, verify_files
 from edge_adapt.runtime.tokens import pad
@@ -103,6 +104,18 @@ def test_what_cannot_be_is_refused_before_the_work(
 def test_a_method_that_trains_cells_is_refused() -> None:
     with pytest.raises(UsageError, match=r"full.*cells.*lorafusion"):
         ExportConfig(get_method("full"))
+
+
+def test_lorahub_is_trained_on_the_device_by_another_optimiser(exported: Callable[..., Path]) -> None:
+    """Its own search is in no bundle, by name; with AdamW one coefficient a module is a state like any other."""
+    with pytest.raises(UsageError, match="a bundle cannot hold the optimiser interpolation of lorahub"):
+        exported("lorahub")
+    folder = exported("lorahub", options={"recipe": with_optimiser(get_method("lorahub").recipe, "adamw")})
+    assert {tensor.name: tensor.shape[1:] for tensor in read_manifest(folder).state}["coefficients"] == (1,)
+    with Session(folder, threads=1) as session:
+        batch = session.batch(["the film was good", "the plot was very bad"] * 4, ["up", "down"] * 4)
+        losses = [session.step(batch) for _ in range(8)]
+        assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("method", ["frozen", "pasta+lorafusion", "hira"])

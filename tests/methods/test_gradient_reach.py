@@ -115,8 +115,10 @@ def test_gradients_of_what_vectors_scale(backbone, make_pool, name, options):
         y = exact_reader(cell, x, weight)
         if ".pool_a" in cell:
             expected.append(y.shape[-1] * (3 + y.requires_grad))  # the inner and the outer coefficients
+        elif ".pool_b" in cell:
+            expected.append(y.shape[-1] * (1 + y.requires_grad) if cell.replace("pool_b", "magnitude") in scaled else 0)
         # The inner activations are scaled in front.
-        elif ".pool_b" in cell or cell.startswith("vera.") or (cell in scaled and weight.shape[1] <= weight.shape[0]):
+        elif cell.startswith("vera.") or (cell in scaled and weight.shape[1] <= weight.shape[0]):
             expected.append(y.shape[-1] * (1 + y.requires_grad))
         return y
 

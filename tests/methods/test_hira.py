@@ -15,7 +15,7 @@ from edge_adapt.simulator import program
 from edge_adapt.simulator.autograd import ChipReader
 from edge_adapt.studies.count import count
 from edge_adapt.studies.count_config import CountConfig
-from edge_adapt.studies.pipeline import reads_in_line
+from edge_adapt.studies.pipeline import forward_line, reads_in_line
 from edge_adapt.workloads.named_shapes import load_shape
 
 PLACES = get_method("hira").placements
@@ -160,8 +160,9 @@ def test_the_next_token_waits_for_arrays_that_read_again():
     plan = get_method("hira", rank=2).plan(shape)
     tokens = 10
     first, between, last = 3 + 9 * 3, 3 + 1 + 2 + 9 * 3, 3 + 9
-    assert reads_in_line(shape, tokens, plan.adapted, plan.read_again) == first + between + last
-    assert reads_in_line(shape, tokens) == (1 + 9) + (4 + 9) + (3 + 9)
+    assert reads_in_line(forward_line(shape, plan, plan.read), tokens) == first + between + last
+    alone = [name for name in plan.backbone if name not in plan.read_again]
+    assert reads_in_line(forward_line(shape, plan, alone), tokens) == (1 + 9) + (4 + 9) + (3 + 9)
     merged = get_method("hira").plan(shape, placement=Placement.NVM_TASK)
     assert not merged.read_again and not merged.adapted
 

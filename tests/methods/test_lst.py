@@ -5,7 +5,7 @@ import pytest
 import torch
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
-from edge_adapt.studies.pipeline import reads_in_line
+from edge_adapt.studies.pipeline import forward_line, reads_in_line
 from edge_adapt.workloads.named_shapes import load_shape
 from torch import nn
 
@@ -144,7 +144,8 @@ def test_reads_that_follow_one_another():
     shape = load_shape("bert-tiny")
     plan = get_method("lst").plan(shape, placement=Placement.NVM_STEP)
     assert plan.side.behind == (2, 4)
-    assert reads_in_line(shape, 10, behind=(2, 4)) == reads_in_line(shape, 10) + 2 + 4 + 9
+    whole, alone = (reads_in_line(forward_line(shape, plan, read), 10) for read in (plan.read, plan.backbone))
+    assert whole == alone + 2 + 4 + 9
     assert get_method("lst").plan(shape).side.behind == ()
 
 

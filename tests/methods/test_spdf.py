@@ -30,6 +30,7 @@ RECIPE = get_method("full").recipe
 
 def attach(backbone, placement=Placement.NVM_TASK, name="spdf", recipe=None, **options):
     options |= {"recipe": recipe} if recipe else {}
+    options = ({"density": 0.25} if name in ("spdf", "pruned") else {}) | options
     return get_method(name, **options).attach(backbone, 3, np.random.default_rng(0), placement=placement)
 
 
@@ -120,12 +121,13 @@ def test_a_step_without_gradients_moves_kept_weights_alone(backbone, examples):
 
 def trial_of(backbone, examples, name, placement, epochs=1, rate=0.02, **options):
     """A method that has adapted on a small chip, and what that took. The rate is high: levels are to change."""
+    chip = load_chip("reram", {"write.unchanged": "verify"})  # it looks at cells that it leaves alone
     single = replace(backbone, module=copy.deepcopy(backbone.module).float())
-    bench = SimpleNamespace(backbone=single, classes=3, pool=None, chip=load_chip("reram"))
+    bench = SimpleNamespace(backbone=single, classes=3, pool=None, chip=chip)
     weights = {n: single.module.get_submodule(n).weight.detach().numpy() for n in single.linear_names()}
     rates = {"matrices": rate, "biases": rate, "head": 0.01}
     recipe = replace(RECIPE, learning_rates=rates, epochs=epochs, batch_size=12)
-    method = get_method(name, recipe=recipe, **options)
+    method = get_method(name, recipe=recipe, **({"density": 0.25} if name == "spdf" else {}) | options)
     base = program(bench.chip, weights, np.random.default_rng(2))
     trial = ChipTrial(bench, Variant(method, placement), base, 2, 0)
     data = Encoded(examples.encoded, examples.labels)
@@ -157,7 +159,7 @@ def test_with_all_weights_a_chip_is_adapted_as_by_full_fine_tuning(backbone, exa
 @pytest.mark.parametrize("placement", PLACES)
 @pytest.mark.parametrize("mode", MODES)
 def test_which_cells_are_written(backbone, examples, mode, placement):
-    """Both look at every cell in every write. Keep pulses no cell of a pruned weight; dense wakes some."""
+    """Keep pulses no cell of a pruned weight, dense wakes some. This chip looks at every cell in every write."""
     run = trial_of(backbone, examples, "spdf", placement, mode=mode)
     model, plan = run.trial.model, run.trial.adaptation.plan
     woken = pulses = 0
@@ -203,16 +205,16 @@ def test_counts():
     full = get_method("full").count(shape)
     assert get_method("spdf").count(shape) == full and full.trained == {"matrices": weights, "biases": biases}
     keep = get_method("spdf", mode="keep").count(shape)
-    assert keep.trained == {"matrices": weights // 4, "biases": biases}
-    assert keep.cells_trained == weights // 4
+    assert keep.trained == {"matrices": weights // 2, "biases": biases}
+    assert keep.cells_trained == weights // 2
     for placement in PLACES:
         plans = [get_method("spdf", mode=mode).plan(shape, placement=placement) for mode in MODES]
-        assert sum(plans[0].kept_weights.values()) == sum(plans[1].kept_weights.values()) == weights // 4
+        assert sum(plans[0].kept_weights.values()) == sum(plans[1].kept_weights.values()) == weights // 2
         dense, sparse = (plan.state_bytes for plan in plans)
-        assert dense - sparse == 4 * 3 * (weights - weights // 4)  # values and two moments of what is not trained
+        assert dense - sparse == 4 * 3 * (weights - weights // 2)  # values and two moments of what is not trained
         assert plans[0].held_numbers == plans[1].held_numbers == 0
         spared = plans[0].backward_work.per_token - plans[1].backward_work.per_token
-        assert spared == weights - weights // 4
+        assert spared == weights - weights // 2
 
 
 def test_what_pruning_takes_and_spares():
@@ -222,8 +224,8 @@ def test_what_pruning_takes_and_spares():
     whole, thin = by_name["frozen", "DIGITAL"], by_name["pruned", "DIGITAL"]
     assert whole["programming_energy_joules"] is whole["programming_event_counts"] is None
     backbone = report["programming"]["backbone"]["energy_joules"]
-    assert 0 < thin["programming_energy_joules"] < 0.8 * backbone
-    assert "25 % of the weights of 72 matrices" in thin["note"] and whole["note"] == ""
+    assert 0 < thin["programming_energy_joules"] < 0.9 * backbone
+    assert "50 % of the weights of 72 matrices" in thin["note"] and "% of the weights" not in whole["note"]
     reads = [record["inference_event_counts"] for record in (whole, thin)]
     assert reads[0]["reads"] == reads[1]["reads"]
     assert reads[0]["read_conversions"] == reads[1]["read_conversions"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from edge_adapt.errors import UsageError
 from edge_adapt.methods import Placement, get_method
-from edge_adapt.studies.pipeline import reads_in_line
+from edge_adapt.studies.pipeline import forward_line, reads_in_line
 from edge_adapt.workloads.named_shapes import load_shape
 
 
@@ -91,7 +91,8 @@ def test_few_reads_follow_one_another():
     shape = load_shape("bert-base-uncased")
     plan = get_method("unipt").plan(shape, placement=Placement.NVM_TASK)
     assert (len(plan.side.read), plan.side.behind) == (15, (1, 2))
-    assert reads_in_line(shape, 10, behind=plan.side.behind) == reads_in_line(shape, 10) + 3 + 9
+    whole, alone = (reads_in_line(forward_line(shape, plan, read), 10) for read in (plan.read, plan.backbone))
+    assert whole == alone + 3 + 9
     assert plan.transposed == ()
     assert get_method("unipt").plan(shape, placement=Placement.NVM_STEP).transposed == ("side.project", "side.up")
 

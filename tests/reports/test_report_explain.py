@@ -17,13 +17,19 @@ from edge_adapt.simulator.costs import described
 
 CHIPS = ("reram", "neurram", "pcm", "fefet")
 ARRAYS = 37
+HIDDEN = {
+    "hidden_cycles": "array_cycles", "hidden_transposed_cycles": "transposed_cycles", "hidden_macs": "digital_macs",
+}  # fmt: skip
 PREFIX = {"a": 1e-18, "f": 1e-15, "p": 1e-12, "n": 1e-9, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
 
 
 def counts(rng):
     """Any counts: what is explained need not be possible."""
     drawn = {f.name: float(rng.integers(1, 10**6)) for f in dataclasses.fields(EventCounts)}
-    return EventCounts(**drawn | {name: rng.random() * 1e-6 for name in drawn if name.endswith("_joules")})
+    drawn |= {name: rng.random() * 1e-6 for name in drawn if name.endswith("_joules")}
+    for part, whole in HIDDEN.items():  # times are not negative
+        drawn[part] = rng.random() * drawn[whole]
+    return EventCounts(**drawn)
 
 
 def filled(report, chip_name, seed=0):
@@ -44,6 +50,7 @@ def filled(report, chip_name, seed=0):
             record[f"{act}_event_counts"] = happened.as_dict()
             record[f"{act}_energy_joules"], record[f"{act}_time_seconds"] = cost.total_joules, cost.total_seconds
             if act in ("adaptation", "inference"):
+                record[f"{act}_time_sequential_seconds"] = table.sequential_seconds(happened)
                 record[f"{act}_energy_by_component_joules"] = cost.joules
             if act == "adaptation":
                 record["write_energy_joules"] = table.write_joules(happened)
@@ -84,6 +91,14 @@ def test_what_drift_compensation_takes_is_explained_where_there_is_one(report):
     assert "compensation_energy_joules" not in available(typed(report), typed(report).results[0])
     with pytest.raises(UsageError, match="compensation_energy_joules is unknown in this report"):
         told(report, "compensation_energy_joules")
+
+
+def test_what_nothing_waits_for_is_taken_off_again(report):
+    overlapped, apart = told(report, "adaptation_time_seconds"), told(report, "adaptation_time_sequential_seconds")
+    hidden = [line for line in overlapped.lines if line not in apart.lines]
+    assert {line.event for line in hidden} == {"cycles hidden", "transposed hidden", "multiply-adds hidden"}
+    assert overlapped.total == pytest.approx(apart.total + sum(line.total for line in hidden), rel=1e-12)
+    assert all(line.total < 0 and "periphery.layers.schedule" in {n.key for n in line.numbers} for line in hidden)
 
 
 def test_components_are_those_of_the_report(report):

@@ -126,9 +126,9 @@ def test_what_has_no_price_is_not_shown_as_free(make_report):
     report["messages"] = ["the table ends at 172800 s"]
     texts = page_of(report)[1].texts
     assert texts.count("unknown") == len(report["results"])
-    assert texts.count("total, without leakage") == 2, "of an adaptation and of an example"
+    assert texts.count("total, without standby of arrays") == 2, "of an adaptation and of an example"
     captions = " ".join(texts)
-    assert "Energies are without leakage, whose price is unknown." in captions
+    assert "Energies are without standby of arrays, whose price is unknown." in captions
     assert captions.count("Trained numbers are without the head") == 2
     assert "the table ends at 2\xa0days" in captions
 

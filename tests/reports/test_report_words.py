@@ -310,7 +310,7 @@ def test_the_summary_says_what_its_numbers_leave_out(report):
     assert "the table ends at 2 days" in stream.getvalue()
     unpriced(report)
     print_summary(report, Console(file=stream, width=200))
-    assert "energies without leakage, whose price is unknown" in stream.getvalue()
+    assert "energies without standby of arrays, whose price is unknown" in stream.getvalue()
 
 
 def test_a_component_is_unknown_where_no_event_of_it_has_a_price(report):
@@ -320,7 +320,7 @@ def test_a_component_is_unknown_where_no_event_of_it_has_a_price(report):
     assert unknown_components(typed(report).device, "time") == ()
     report["device"]["costs"].append(report["device"]["costs"][-1] | {"value": 1e-3})
     assert unknown_components(typed(report).device) == (), "one of its prices is known"
-    assert without(("leakage", "dac", "cells_read")) == "without leakage, DAC and cells, read"
+    assert without(("leakage", "dac", "cells_read")) == "without standby of arrays, DAC and cells, read"
 
 
 def test_long_names_do_not_push_numbers_out(make_report):

@@ -141,6 +141,9 @@ def test_what_a_file_does_not_know_costs_nothing_and_is_named(neurram):
         "periphery.bit_line_farads_per_cell",
         "periphery.router_energy_joules_per_byte",
         "periphery.leakage_watts_per_array",
+        "periphery.pump_watts",
+        "periphery.digital_leakage_watts",
+        "periphery.sram_leakage_watts_per_byte",
     )
     cost = table.cost(EventCounts(bit_line_drives=1e6, router_bytes=1e6, array_seconds=10.0))
     assert cost.total_joules == pytest.approx(1e6 * neurram.periphery.dac_energy_joules)

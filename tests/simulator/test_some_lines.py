@@ -17,7 +17,7 @@ def weights(seed):
 
 
 def chip_of(mapping, **settings):
-    return load_chip("reram", ARRAYS | {"array.mapping": mapping} | settings)
+    return load_chip("reram", ARRAYS | {"array.mapping": mapping, "write.unchanged": "verify"} | settings)
 
 
 @pytest.mark.parametrize("mapping", ["differential", "offset"])
@@ -34,7 +34,7 @@ def test_only_some_lines_are_written_and_looked_at(mapping, axis, numbers, refre
     assert not np.array_equal(matrix.integers.T[mask], integers.T[mask])
     outputs = slice(0, layout.outputs)
     assert np.array_equal(matrix.conductance_siemens()[..., outputs][..., ~mask.T], before[..., outputs][..., ~mask.T])
-    # A look at every cell of the lines, and one more after each pulse; references have the inputs' word lines.
+    # This chip looks at every cell of the lines, and after each pulse; references have the inputs' word lines.
     lines = len(numbers) * (layout.sensed if axis else layout.inputs)
     assert log.verifies - log.set_pulses - log.reset_pulses == lines * layout.cells_per_weight
     assert 0 < model.cell_writes("w") <= mask.sum() * layout.cells_per_weight
@@ -70,3 +70,59 @@ def test_inputs_that_are_mixed_are_written_as_a_whole():
     assert log.verifies - log.set_pulses - log.reset_pulses == model.matrix("w").layout.cells
     log = model.rewrite("w", merged, only=Some(0, np.array([3])))
     assert log.verifies == model.matrix("w").layout.cells // SHAPE[0]
+
+
+@pytest.mark.parametrize("mapping", ["differential", "offset"])
+@pytest.mark.parametrize("only", [None, Some(0, np.array([1, 2, 8])), Some(1, np.array([0, 7, 8, 20]))])
+def test_only_weights_that_change_are_looked_at(mapping, only):
+    """By default; the cells are the same to the last bit as on a chip that looks at the others and corrects nothing."""
+    chips = [chip_of(mapping, **{"write.unchanged": unchanged}) for unchanged in ("skip", "verify")]
+    skipping, looking = (program(chip, {"w": weights(0)}, np.random.default_rng(1)) for chip in chips)
+    some = np.where(np.random.default_rng(2).random(SHAPE) < 0.2, weights(5), weights(0))
+    logs = []
+    for model in (skipping, looking):
+        model.set_time(86400.0)  # unchanged cells have relaxed out of their tolerance, and stay there
+        integers = model.matrix("w").integers.copy()
+        logs.append(model.rewrite("w", some, only=only))
+    changed = int((skipping.matrix("w").integers != integers).sum())
+    skipped, looked = logs
+    assert changed and skipped.verifies - skipped.pulses.sum() == changed * skipping.matrix("w").layout.cells_per_weight
+    assert np.array_equal(skipping.matrix("w").conductance_siemens(), looking.matrix("w").conductance_siemens())
+    assert (skipped.cell_joules, skipped.pulse_turns) == (looked.cell_joules, looked.pulse_turns)
+    assert skipped.verifies < looked.verifies and skipped.verify_turns <= looked.verify_turns
+    per_look = skipping.chip.periphery.adc_energy_joules
+    assert looked.converter_joules - skipped.converter_joules == pytest.approx(
+        (looked.verifies - skipped.verifies) * per_look
+    )
+
+
+def test_nothing_changes_and_nothing_is_looked_at():
+    model = program(chip_of("differential", **{"write.unchanged": "skip"}), {"w": weights(0)}, np.random.default_rng(1))
+    log = model.rewrite("w", weights(0))
+    assert (log.verifies, log.verify_turns, log.pulse_turns, log.energy_joules, log.time_seconds) == (0, 0, 0, 0.0, 0.0)
+
+
+def test_groups_without_a_change_take_no_turn():
+    """By hand: 4 cells together are one weight; 5 weights of one array change, and each waits for its slowest cell."""
+    chip = chip_of("differential", **{"write.unchanged": "skip", "write.cells_in_parallel": "4",
+                                      "write.arrays_in_parallel": "1"})  # fmt: skip
+    model = program(chip, {"w": weights(0)}, np.random.default_rng(1))
+    some = weights(0)
+    some[0, :5] *= -1.0
+    log = model.rewrite("w", some)
+    slowest = log.pulses.max((0, 1))
+    assert slowest.shape == (5,)
+    assert (log.pulse_turns, log.verify_turns) == (slowest.sum(), slowest.sum() + 5)
+
+
+def test_a_chip_that_refreshes_writes_as_a_refresh_does():
+    """`write.unchanged` refresh is `refresh=True` at every write."""
+    chips = [chip_of("differential", **{"write.unchanged": way}) for way in ("refresh", "skip")]
+    logs, held = [], []
+    for chip in chips:
+        model = program(chip, {"w": weights(0)}, np.random.default_rng(1))
+        model.set_time(86400.0)
+        logs.append(model.rewrite("w", weights(0), refresh=chip is chips[1]))
+        held.append(model.effective_weight("w"))
+    assert np.array_equal(*held) and logs[0].cells_pulsed == logs[1].cells_pulsed > 0
+    assert logs[0].verifies == logs[1].verifies

@@ -21,7 +21,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 WIDTH, LENGTH, EXAMPLES, CLASSES, RANK = 16, 7, 8, 2, 4
-CELLS = {"array.rows": "16", "array.columns": "16"}
+CELLS = {"write.unchanged": "verify", "array.rows": "16", "array.columns": "16"}
 OUT, IN = 6, 5
 
 

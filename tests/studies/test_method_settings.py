@@ -59,6 +59,20 @@ def test_fusion_has_coefficients_to_weigh():
     assert variant.method.recipe.l1 == 0.1
 
 
+def test_batches_that_an_optimiser_cannot_compare_are_refused_before_a_model_is_read(tmp_path, monkeypatch):
+    """Of 20 shots 16 are trained on."""
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"word{n} word,{'ab'[n % 2]}\n" for n in range(60)))
+    monkeypatch.setattr("edge_adapt.studies.workbench.load_backbone", None)
+    small = (("lorahub.recipe.batch_size", "15"),)
+    study = SimulateConfig(method=("lorahub",), task=str(tmp_path / "own.csv"), shots=(20,), settings=small)
+    for attempt in (
+        lambda: load_workbench(study),
+        lambda: check(CompareConfig(study=study, devices=("reram",), tasks=(study.task,))),
+    ):
+        with pytest.raises(UsageError, match="compares losses of all 16 examples: set recipe"):
+            attempt()
+
+
 def test_what_a_bundle_cannot_hold_is_refused_before_any_work(tmp_path, monkeypatch):
     """No chip, no task and no model is looked at first."""
     monkeypatch.setattr("edge_adapt.studies.workbench.load_chip", None)

@@ -19,6 +19,10 @@ class Optimiser(Strategy):
     kind: ClassVar[str] = "optimiser"
     by_gradient: ClassVar[bool] = True
     """Whether a step goes forward and backward; else it takes `passes` forward passes."""
+    leaves_looks: ClassVar[bool] = False
+    """Whether a run can be made again from what its steps came to (`zeroth.replay`)."""
+    whole_batches: ClassVar[bool] = False
+    """Whether every step has to see all examples."""
 
     def make(self, groups: list[dict[str, Any]], weight_decay: float) -> "torch.optim.Optimizer":
         """torch's optimiser of parameter groups (`Adaptation.parameter_groups`)."""
@@ -56,6 +60,14 @@ class Optimiser(Strategy):
     def step_macs(self) -> int:
         """Multiplications of one step for each trained number."""
         raise NotImplementedError
+
+    def kept(self, numbers: int) -> int:
+        """Numbers that are kept of so many trained ones."""
+        return self.kept_numbers * numbers
+
+    def macs(self, numbers: int) -> int:
+        """Multiplications of one step for so many trained numbers."""
+        return self.step_macs * numbers
 
     @property
     def needs_exact_reads(self) -> str:

@@ -42,6 +42,7 @@ class Mezo(Optimiser):
     name: ClassVar[str] = "mezo"
     source: ClassVar[str] = "Malladi et al., NeurIPS 2023, arXiv:2305.17333; Zhang et al., ICML 2024, arXiv:2402.11592"
     by_gradient: ClassVar[bool] = False
+    leaves_looks: ClassVar[bool] = True
     on_device: ClassVar[str] = "edge-adapt train --optimizer mezo"
 
     rule: str = "sgd"
