@@ -78,6 +78,7 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
     if entries["program_tolerance_siemens"].value >= window:
         _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")
     _check_levels(entries, window)
+    _check_path(entries)
     step, curve = entries["pulse_step_siemens"], entries["range_pulses"]
     if (step.value is None) == (curve.value is None):
         _fail(step, "give either response.pulse_step or the curve (response.set_nonlinearity, reset_nonlinearity and "
@@ -95,6 +96,23 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
                 f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
                 "one of them is needed for the energy of a pulse",
             )
+
+
+def _check_path(entries: dict[str, Entry]) -> None:
+    """What is a series of a cell and its access device cannot conduct better than the latter."""
+    ohms, driven = (
+        entries["access_ohms"],
+        any(entries[f"{side}_energy_joules"].value is None for side in ("set", "reset")),
+    )
+    if not driven or ohms.value is None or entries["voltage_across"].value != "path":
+        return
+    if ohms.value * entries["g_max_siemens"].value >= 1.0:
+        _fail(
+            ohms,
+            f"layout.access_resistance ({ohms.provenance.text}) is more than cell and access device have together at "
+            f"conductance.g_max ({entries['g_max_siemens'].provenance.text}); set programming.voltage_across to cell "
+            "if conductances and voltages are those of the cell alone",
+        )
 
 
 def _check_levels(entries: dict[str, Entry], window: float) -> None:
@@ -137,6 +155,15 @@ def check_chip(parts: Mapping[str, Mapping[str, Entry]]) -> None:
             "read.iv_quadratic, read.iv_cubic, read.iv_window and read.iv_voltage_max to null "
             "(edge_adapt.simulator.nonlinear_read solves one array with both)",
         )
+    limit = parts["periphery"]["write_amperes_max"]
+    for side in ("set", "reset") if limit.value is not None else ():
+        if parts["cell"][f"{side}_amperes"].value is None and parts["cell"][f"{side}_voltage_volts"].value is None:
+            _fail(
+                limit,
+                f"write.current_max is {limit.provenance.text}, but neither programming.{side}_current nor "
+                f"programming.{side}_voltage of the cell is known; give cell.programming.{side}_current, or null for "
+                "no limit",
+            )
     needed = {"none": (), "exact": (("periphery", "wire_ohms_per_cell"),)}.get(
         wires.value, (("periphery", "wire_ohms_per_cell"), ("cell", "access_ohms"))
     )

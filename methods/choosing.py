@@ -17,7 +17,7 @@ from .spec import Method, changes_for_bundles, fits_bundles
 
 MODELS = {"text": "minilm", "image": "vit-s"}
 TOKENS = 64
-"""Tokens of an example that products are counted for; what a method adds to them counts on top."""
+"""Tokens of an example that products, and what is kept, are counted for; what a method adds counts on top."""
 
 _HEADERS = (
     "method", "for", "trained numbers", "weights written", "state, kB", "kept for the gradient, kB a token",
@@ -82,6 +82,7 @@ def _row(method: Method, placement: Placement) -> str:
     longer = (TOKENS + plan.extra_tokens) / TOKENS / backbone
     written = sum(plan.tensors[name].numbers for name in plan.rewritten)
     passed = plan.gradient is not BackwardNeed.NONE
+    kept = plan.kept_outputs + plan.kept_once / TOKENS
     in_bundle = placement is Placement.DIGITAL and fits_bundles(method)
     instead = ", ".join(f"`recipe.{key}={name}`" for key, name in changes_for_bundles(method).items())
     cells = (
@@ -90,7 +91,7 @@ def _row(method: Method, placement: Placement) -> str:
         f"{sum(plan.trained_by_group.values()):,}",
         f"{written:,}" if written else "0",
         f"{plan.state_bytes / 1000:,.{0 if plan.state_bytes >= 100_000 else 1}f}",
-        f"{4 * plan.kept_outputs / 1000:,.0f}" if passed and plan.kept_outputs else "0",
+        f"{4 * kept / 1000:,.0f}" if passed and kept else "0",
         f"{longer * sum(_weights(plan, plan.read)):.2f} x",
         f"{longer * sum(_weights(plan, plan.transposed)):.2f} x" if passed and plan.transposed else "none",
         "no" if not in_bundle else f"with {instead}" if instead else "yes",

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..workloads.shapes import LinearShape, ModelShape, Role
 from .beside import Beside, LowRank
 from .costs import DigitalWork
+from .formats import NumberFormat
 from .placement import BackwardNeed, Placement
 from .recipes import Recipe
 from .regularisers import Regulariser
@@ -347,6 +348,11 @@ class Plan:
     def state_bytes(self) -> int:
         """Float32 bytes of the state and of what training by the recipe keeps of it."""
         return 4 * (self.state_numbers + self.recipe.kept(self.moving_numbers))
+
+    @property
+    def format(self) -> NumberFormat:
+        """The format of digital numbers."""
+        return self.recipe.format
 
     @property
     def moment_bytes(self) -> int:

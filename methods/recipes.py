@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import UsageError
+from ..errors import UsageError, unknown_name
+from .formats import DEFAULT, FORMATS, NumberFormat
 from .training.hooks import Hook
 from .training.objectives import Objective
 from .training.objectives.cross_entropy import CrossEntropy
@@ -38,7 +39,8 @@ class Recipe:
     the mean logit margin on the training examples that the class-mean head starts with; `head_shrinkage` below 1 starts
     it from discriminant analysis (`class_means`). `new_head_again`: whether adapting
     once more starts from a new class-mean head, or goes on with the head it has: a method that has learnt its examples
-    by heart sees them wide apart, and their class means mislead.
+    by heart sees them wide apart, and their class means mislead. `numbers`: the format of digital products and of what
+    is kept digitally (`formats.FORMATS`), in training and afterwards.
 
     The rest are strategies (`training.strategies`), whose options are set like the recipe's own (`with_options`).
     """
@@ -53,6 +55,7 @@ class Recipe:
     head_margin: float = 2.0
     head_shrinkage: float = 1.0
     new_head_again: bool = True
+    numbers: str = DEFAULT
     objective: Objective = _CROSS_ENTROPY
     sampler: Sampler = _EPOCHS
     optimiser: Optimiser = _ADAMW
@@ -69,9 +72,16 @@ class Recipe:
             raise UsageError(f"head_shrinkage of a recipe must be above 0, and 1 at most; got {self.head_shrinkage}")
         if not self.clip_norm > 0:
             raise UsageError(f"clip_norm of a recipe must be above 0; got {self.clip_norm}")
+        if self.numbers not in FORMATS:
+            raise UsageError(unknown_name("format of numbers", self.numbers, FORMATS))
         for group, rate in self.learning_rates.items():
             if not 0 <= rate < math.inf:
                 raise UsageError(f"the learning rate of {group} must be 0 or more; got {rate}")
+
+    @property
+    def format(self) -> NumberFormat:
+        """The format of digital numbers."""
+        return FORMATS[self.numbers]
 
     @property
     def strategies(self) -> tuple[Strategy, ...]:
@@ -134,6 +144,11 @@ class Recipe:
 
     def require_fit(self, plan: "Plan") -> None:
         """Raise `UsageError` where one of the strategies is not for a method of this plan."""
+        if plan.moving and not self.format.trains:
+            raise UsageError(
+                f"{plan.method} trains, and numbers of {self.numbers} are too coarse for that: give recipe.numbers "
+                f"{', '.join(name for name, form in FORMATS.items() if form.trains)}"
+            )
         for strategy in self.strategies:
             if why := strategy.misfit(plan, self):
                 raise UsageError(why)
@@ -155,7 +170,8 @@ class Recipe:
         """The recipe as plain data: rates and options, and those strategies that are not the usual ones by name."""
         names = {KEYS[s.kind]: s.name for s in self.unusual if s.kind != "hook"}
         hooks = {"hooks": [hook.name for hook in self.hooks]} if self.hooks else {}
-        return {"learning_rates": dict(self.learning_rates)} | self.options | names | hooks
+        options = {key: value for key, value in self.options.items() if (key, value) != ("numbers", DEFAULT)}
+        return {"learning_rates": dict(self.learning_rates)} | options | names | hooks
 
 
 def _having(strategy: S, options: Mapping[str, Any]) -> S:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from ..errors import UsageError, unknown_name
 from ..workloads.shapes import LinearShape, ModelShape, parse_roles
 from .completing import completed
+from .formats import DEFAULT
 from .heads import HEADS
 from .placement import BackwardNeed, Placement
 from .plan import Part, Plan, Size, target_linears
@@ -315,6 +316,11 @@ def require_in_bundles(method: Method) -> None:
         if not regulariser.in_bundles:
             part = f"regulariser {regulariser.name} of {method.name}"
             raise UsageError(f"a bundle cannot hold the {part}: simulate it instead")
+    if method.recipe.numbers != DEFAULT:
+        raise UsageError(
+            f"a bundle computes in {DEFAULT}, and {method.name} is to compute in {method.recipe.numbers}: leave "
+            "recipe.numbers out"
+        )
     instead = changes_for_bundles(method)
     for strategy in method.recipe.strategies:
         if not strategy.in_bundles:

@@ -50,6 +50,8 @@ _OTHER_COLOURS = (
 COMPONENT_COLOURS = {
     "cells_read": "#77aadd",
     "cells_write": "#ee8866",
+    "write_access": "#f4b8a0",
+    "write_pump": "#c87858",
     "lines": "#d8b8a0",
     "dac": "#eedd88",
     "adc": "#44bb99",

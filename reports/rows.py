@@ -27,6 +27,8 @@ PLACEMENT_SHORT = {
 COMPONENT_TITLES = {
     "cells_read": "cells, read",
     "cells_write": "cells, write",
+    "write_access": "access devices, write",
+    "write_pump": "charge pumps, write",
     "lines": "lines",
     "dac": "DAC",
     "adc": "ADC",

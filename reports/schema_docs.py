@@ -20,9 +20,10 @@ Made by `python -m edge_adapt.reports.schema_docs report > docs/report-schema.md
 - Label: *given* (an option or a fact of the input), *counted* (exact), *simulated*, *estimated* (computed without
   simulating every event), or *record*: the `label` of the same record says which of {", ".join(LABELS)} holds.
 - `adaptation_energy_by_component_joules` and `inference_energy_by_component_joules` add up to their totals. The
-  components are `cells_read`, `cells_write`, `lines`, `dac`, `adc`, `sample_hold`, `shift_add`, `buffer`, `router`,
-  `digital`, `sram`, `dram`, and four kinds of standing power: `leakage` (of arrays), `pump_leakage`,
-  `digital_leakage` and `sram_leakage`. `edge-adapt explain` prints the multiplication behind a total (docs/energy.md).
+  components are `cells_read`, `cells_write`, `write_access`, `write_pump`, `lines`, `dac`, `adc`, `sample_hold`,
+  `shift_add`, `buffer`, `router`, `digital`, `sram`, `dram`, and four kinds of standing power: `leakage` (of arrays),
+  `pump_leakage`, `digital_leakage` and `sram_leakage`. `edge-adapt explain` prints the multiplication behind a total
+  (docs/energy.md).
 """
 
 _COMPARE = f"""# The schema of `compare.json`

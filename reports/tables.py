@@ -117,7 +117,9 @@ def results(group: Sequence[Row], colours: Mapping[str, str], lacking: str = "",
         "energy per example",
         "tasks until worn out",
     )
-    notes = dict.fromkeys(f"{row.title}: {record.note}" for row in group for record in row.records if record.note)
+    # Of each row one: where working sets lie differs a little with the examples of a run.
+    first = [(row.title, next((record.note for record in row.records if record.note), "")) for row in group]
+    notes = [f"{title}: {note}" for title, note in first if note]
     seeds = seeds_in_words(group)
     spread = seeds if seeds == "1 seed" else f"mean ± sample standard deviation over {seeds}"
     return Table(

@@ -33,11 +33,17 @@ class EventCounts(Shown):
     reversals: float = _count("times the polarity turned while a cell was written: two are one SET/RESET cycle")
     cells_written: float = _count("writes of a cell that took at least one pulse")
     pulse_joules: float = _count("energy of the pulses in the cells, summed pulse by pulse")
+    access_joules: float = _count("energy of the pulses in the access devices of the cells, summed pulse by pulse")
     write_line_joules: float = _count("C·V² of charging the lines, summed pulse by pulse")
     verify_joules: float = _count("V²·G·t of the verify reads, summed cell by cell")
     pulse_turns: float = _count("pulses one after another: the cells of a row, and arrays of a matrix, go together")
+    set_turns: float = _count("SET pulses among them, where SET and RESET pulses come one after another")
+    reset_turns: float = _count("RESET pulses among them, where SET and RESET pulses come one after another")
     verify_turns: float = _count("verify reads one after another")
-    digital_macs: float = _count("multiply-adds of the digital unit")
+    digital_macs: float = _count("multiply-adds of the digital unit, in fp32")
+    bf16_macs: float = _count("the same in bf16")
+    fp16_macs: float = _count("the same in fp16")
+    int8_macs: float = _count("the same in int8")
     digital_adds: float = _count("additions of the digital unit: rotation of inputs and weights")
     sram_bytes: float = _count("bytes read from or written to SRAM")
     sram_surcharge_bytes: float = _count("the same, each times what a memory of its size costs more than the smallest")
@@ -73,9 +79,14 @@ class EventCounts(Shown):
         return self.read_conversions + self.verify_conversions
 
     @property
+    def macs(self) -> float:
+        """Multiply-adds of the digital unit in all formats."""
+        return self.digital_macs + self.bf16_macs + self.fp16_macs + self.int8_macs
+
+    @property
     def cell_write_joules(self) -> float:
         """Pulses, line charging and verify currents."""
-        return self.pulse_joules + self.write_line_joules + self.verify_joules
+        return self.pulse_joules + self.access_joules + self.write_line_joules + self.verify_joules
 
     def add(self, other: "EventCounts", times: float = 1.0) -> "EventCounts":
         """Add `other`, `times` over, in place and return self."""

@@ -42,7 +42,7 @@ class _CrossbarRead(torch.autograd.Function):
             if real is not None:
                 grad_x = real.spread(grad_x)
         if ctx.needs_input_grad[1]:
-            grad_weight = gradient.t() @ driven
+            grad_weight = ctx.reader.rounded(gradient).t() @ ctx.reader.rounded(driven)
         return grad_x, grad_weight, None, None, None
 
 
@@ -81,13 +81,16 @@ class TorchProducts(Products):
         """`how`: None for what `arithmetic` says."""
         self.whole = (arithmetic() if how is None else how) is Arithmetic.WHOLE
 
+    @torch.autocast("cpu", enabled=False)
     def multiply(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
+    @torch.autocast("cpu", enabled=False)
     def sums(self, codes: np.ndarray, matrix: CrossbarMatrix, weights: np.ndarray, out: np.ndarray) -> None:
         tiles = [torch.from_numpy(digits) for digits in weights]
         self._tiled(torch.from_numpy(codes), tiles, matrix.layout.rows, torch.from_numpy(out))
 
+    @torch.autocast("cpu", enabled=False)
     def variances(self, squares: np.ndarray, matrix: CrossbarMatrix, out: np.ndarray) -> None:
         noise = [variance.float() for variance in torch.from_numpy(matrix.noise_bits).view(torch.bfloat16)]
         self._tiled(torch.from_numpy(squares), noise, matrix.layout.rows, torch.from_numpy(out))
@@ -181,7 +184,12 @@ class ChipReader(PaddingReader):
         chip_model.products = TorchProducts()
         self.bypass: frozenset[str] = frozenset()
         self.pieces: dict[str, tuple[Piece, ...]] = {}
+        self.dtype: torch.dtype | None = None
         self._last: tuple[Tensor, int, Real, Tensor] | None = None
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """What the digital unit takes into a product: numbers of its format, where that is not fp32 (`dtype`)."""
+        return x if self.dtype is None else x.to(self.dtype).float()
 
     def __call__(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
         if name in self.bypass:
@@ -194,7 +202,7 @@ class ChipReader(PaddingReader):
         return self._read(name, x, weight)
 
     def _read(self, name: str, x: Tensor, weight: Tensor) -> Tensor:
-        flat, real = self._flat(x)
+        flat, real = self._flat(x.float())
         return _CrossbarRead.apply(flat, weight, self, name, real).reshape(*x.shape[:-1], -1)
 
     def _read_piece(self, piece: Piece, x: Tensor, weight: Tensor) -> Tensor:

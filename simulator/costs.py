@@ -19,8 +19,8 @@ from .memories import Memories, WorkingSets, traffic
 from .prices import Cost, all_costs, area_costs, chip_number, cycle_seconds
 
 COMPONENTS = (
-    "cells_read", "cells_write", "lines", "dac", "adc", "sample_hold", "shift_add", "buffer", "router", "digital",
-    "sram", "dram", "leakage", "pump_leakage", "digital_leakage", "sram_leakage",
+    "cells_read", "cells_write", "write_access", "write_pump", "lines", "dac", "adc", "sample_hold", "shift_add",
+    "buffer", "router", "digital", "sram", "dram", "leakage", "pump_leakage", "digital_leakage", "sram_leakage",
 )  # fmt: skip
 TIMES = ("array_reads", "writes", "digital")
 STANDING = ("array_seconds", "gated_seconds", "pump_seconds", "digital_seconds", "sram_byte_seconds")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ..devices import Chip
+from ..devices.schema import Cell
 from .accounting import EventCounts
 from .converters import digit_bits, input_cycles, most_pulses
 from .effects import EFFECTS
@@ -18,10 +19,14 @@ RESULT_BYTES = 2  # a result leaves its matrix with 16 bits
 
 
 class WriteTimes(NamedTuple):
-    """Seconds of one turn of writing; at most `arrays` arrays are written at the same time."""
+    """Seconds of one turn of writing; at most `arrays` arrays are written at the same time. phases: SET and RESET
+    pulses come one after another; else a turn holds both and lasts as long as the longer kind.
+    """
 
     cells_together: int
-    pulse_seconds: float
+    phases: bool
+    set_seconds: float
+    reset_seconds: float
     verify_seconds: float
     arrays: int
 
@@ -29,23 +34,54 @@ class WriteTimes(NamedTuple):
 def write_times(chip: Chip) -> WriteTimes:
     """How long a pulse and a verify read of cells that are written together take on a chip.
 
-    A turn lasts as long as the longer kind of pulse; the cells that are verified together share the array's converters.
+    Cells that are verified together share the array's converters. A supply that cannot feed all cells that are to be
+    pulsed together (`write.current_max`) has fewer arrays written at once, and then fewer cells of a row.
     """
     p, cell = chip.periphery, chip.cell
-    together = min(p.write_cells_in_parallel or chip.array.columns, chip.array.columns)
+    together, arrays = cells_in_a_row(chip), p.write_arrays_in_parallel or 1
+    if p.write_amperes_max is not None and (each := pulse_amperes(chip.cell)):
+        fed = max(1, int(p.write_amperes_max / each * (1.0 + 1e-12)))
+        together = min(together, fed)
+        arrays = max(1, min(arrays, fed // together))
     converting = together / (p.adcs_per_array or 1) * (p.adc_conversion_seconds or 0.0)
     return WriteTimes(
         cells_together=together,
-        pulse_seconds=max(cell.set_pulse_seconds or 0.0, cell.reset_pulse_seconds or 0.0),
+        phases=p.write_polarities == "phases",
+        set_seconds=cell.set_pulse_seconds or 0.0,
+        reset_seconds=cell.reset_pulse_seconds or 0.0,
         verify_seconds=max(cell.read_seconds or 0.0, converting),
-        arrays=p.write_arrays_in_parallel or 1,
+        arrays=arrays,
     )
+
+
+def cells_in_a_row(chip: Chip) -> int:
+    """Cells of a row that are written together, if the supply feeds so many."""
+    return min(chip.periphery.write_cells_in_parallel or chip.array.columns, chip.array.columns)
+
+
+def pulse_amperes(cell: Cell) -> float | None:
+    """The largest current that a pulse can draw: that of the cell file, or that of the last pulse of a staircase
+    through a cell at g_max; None where voltages are not known.
+    """
+    found = []
+    for amperes, volts, step in (
+        (cell.set_amperes, cell.set_voltage_volts, cell.set_voltage_step_volts),
+        (cell.reset_amperes, cell.reset_voltage_volts, cell.reset_voltage_step_volts),
+    ):
+        if amperes is not None:
+            found.append(amperes)
+        elif volts is not None:
+            most = volts + (step or 0.0) * (cell.pulses_max - 1)
+            found.append(most * cell.g_max_siemens)
+        else:
+            return None
+    return max(found)
 
 
 def line_farads(chip: Chip) -> float:
     """Capacitance charged by one write pulse: the cell's bit line and its share of the word line."""
     p, array = chip.periphery, chip.array
-    word = (p.word_line_farads_per_cell or 0.0) * array.columns / write_times(chip).cells_together
+    word = (p.word_line_farads_per_cell or 0.0) * array.columns / cells_in_a_row(chip)
     return word + (p.bit_line_farads_per_cell or 0.0) * array.rows
 
 
@@ -100,9 +136,12 @@ def write_events(log: WriteLog) -> EventCounts:
         reversals=log.reversals,
         cells_written=log.cells_pulsed,
         pulse_joules=log.cell_joules,
+        access_joules=log.access_joules,
         write_line_joules=log.line_joules,
         verify_joules=log.verify_joules,
         pulse_turns=log.pulse_turns,
+        set_turns=log.set_turns,
+        reset_turns=log.reset_turns,
         verify_turns=log.verify_turns,
         digital_adds=log.digital_adds,
     )

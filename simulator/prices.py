@@ -59,6 +59,8 @@ class Cost:
         return Product(total / self.value if self.value else 0.0, self.value, total)
 
 
+NARROW = ("bf16", "fp16", "int8")
+_MACS = ("digital_macs", *(f"{form}_macs" for form in NARROW))
 _PUBLISHED = "cell.write_energy_published_joules"
 
 
@@ -135,25 +137,58 @@ def _pulses(chip: Chip) -> tuple[Cost, ...]:
                  "periphery.bit_line_farads_per_cell", "array.rows"),
         write=True,
     )  # fmt: skip
-    sides = ("set", "reset")
     if cell.set_energy_joules is not None and cell.reset_energy_joules is not None:
-        fixed = [
+        pulses = [
             _energy(
                 chip, part, f"{side.upper()} pulses", f"{side}_pulses", "energy of a pulse",
                 f"cell.{side}_energy_joules", write=True, published=_PUBLISHED,
             )
-            for side in sides
+            for side in ("set", "reset")
         ]  # fmt: skip
-        return (*fixed, line)
+    else:
+        pulses = _driven_pulses(chip)
+    return (*pulses, line, *_pumps(chip))
+
+
+def _driven_pulses(chip: Chip) -> list[Cost]:
+    """Pulses of a voltage: the cells' share of V I t, and that of the access devices in series with them."""
     laws = ("voltage_volts", "voltage_step_volts", "pulse_seconds", "energy_joules")
-    names = [f"cell.{side}_{law}" for side in sides for law in laws]
-    mean = Cost(
-        "energy", part, "SET and RESET pulses", ("set_pulses", "reset_pulses"), tally="pulse_joules",
-        formula="mean of (voltage + steps)² × G × pulse time, pulse by pulse",
-        numbers=tuple(name for name in names if chip_number(chip, name) is not None), write=True,
-        published=_PUBLISHED,
-    )  # fmt: skip
-    return (mean, line)
+    names = [f"cell.{side}_{law}" for side in ("set", "reset") for law in laws]
+    known = tuple(name for name in names if chip_number(chip, name) is not None)
+    series = ("cell.access_ohms", "cell.voltage_across")
+    shared: dict[str, Any] = {"counts": ("set_pulses", "reset_pulses"), "write": True, "published": _PUBLISHED}
+    forms = {
+        "path": ("I = V × G", "G × access resistance of it"),
+        "cell": ("I = V × G of the cell", "I² × access resistance"),
+    }
+    current, rest = forms[chip.cell.voltage_across]
+    mean = f"mean of (voltage + steps) × I × pulse time, {current}, pulse by pulse"
+    own = f"the cells' share of the {mean}" if chip.cell.access_ohms else mean
+    costs = [Cost("energy", "cells_write", "SET and RESET pulses", tally="pulse_joules", formula=own,
+                  numbers=(*known, *(series if chip.cell.access_ohms else ())), **shared)]  # fmt: skip
+    if chip.cell.access_ohms:
+        costs.append(
+            Cost("energy", "write_access", "SET and RESET pulses", tally="access_joules",
+                 formula=f"the access devices' share of the same: {rest}", numbers=(*known, *series), **shared)
+        )  # fmt: skip
+    return costs
+
+
+def _pumps(chip: Chip) -> list[Cost]:
+    """What charge pumps lose of the energy of pulses and lines that they hand on."""
+    if chip.cell.pumped == "no":
+        return []
+    loss = ("periphery.pump_loss",)
+    value = chip.periphery.pump_loss
+    shared: dict[str, Any] = {
+        "value": value, "unit": "J/J", "formula": "loss of a joule handed on", "numbers": loss, "powers": (1,),
+        "write": True,
+    }  # fmt: skip
+    return [
+        Cost("energy", "write_pump", "joules of pulses", ("pulse_joules", "access_joules"), published=_PUBLISHED,
+             **shared),
+        Cost("energy", "write_pump", "joules of lines", ("write_line_joules",), **shared),
+    ]  # fmt: skip
 
 
 def _periphery(chip: Chip) -> tuple[Cost, ...]:
@@ -181,6 +216,7 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         energy("buffer", "bytes", "buffer_bytes", "byte", "periphery.buffer_energy_joules_per_byte", **byte),
         energy("router", "bytes, a hop each", "router_bytes", "hop", "periphery.router_energy_joules_per_byte", **byte),
         energy("digital", "multiply-adds", "digital_macs", "multiply-add", "periphery.digital_mac_energy_joules"),
+        *_narrow_macs(chip),
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
         energy(
@@ -190,6 +226,15 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         ),
         *(dram if chip.periphery.dram_energy_joules_per_byte is not None else ()),
         *_standing(chip),
+    )  # fmt: skip
+
+
+def _narrow_macs(chip: Chip) -> tuple[Cost, ...]:
+    """Multiply-adds in the narrower formats that the file knows."""
+    names = {form: f"periphery.{form}_mac_energy_joules" for form in NARROW}
+    return tuple(
+        _energy(chip, "digital", f"multiply-adds in {form}", f"{form}_macs", "multiply-add", name)
+        for form, name in names.items() if chip_number(chip, name) is not None
     )  # fmt: skip
 
 
@@ -223,9 +268,24 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     else:
         cycle = f"settling or, if longer, {conducting}, + {converted}"
 
-    def time(component: str, event: str, count: str, value: float, formula: str, *numbers: str, **options: Any) -> Cost:
-        return Cost("time", component, event, (count,), "", value, "s", formula, numbers, **options)
+    def time(
+        component: str, event: str, count: str | tuple[str, ...], value: float, formula: str, *numbers: str,
+        **options: Any,
+    ) -> Cost:  # fmt: skip
+        counts = (count,) if isinstance(count, str) else count
+        return Cost("time", component, event, counts, "", value, "s", formula, numbers, **options)
 
+    sides = ("cell.set_pulse_seconds", "cell.reset_pulse_seconds")
+    if writing.phases:
+        pulsing = [
+            time("writes", f"turns of {kind} pulses", f"{kind.lower()}_turns", seconds, "pulse", number, write=True)
+            for kind, seconds, number in zip(
+                ("SET", "RESET"), (writing.set_seconds, writing.reset_seconds), sides, strict=True
+            )
+        ]
+    else:
+        longer = max(writing.set_seconds, writing.reset_seconds)
+        pulsing = [time("writes", "turns of pulses", "pulse_turns", longer, "longer pulse", *sides, write=True)]
     rate = "periphery.digital_macs_per_second"
     schedule, why = "periphery.layer_schedule", "taken off: something else is waited for meanwhile"
     hidden = (
@@ -240,17 +300,14 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         *(hidden if p.layer_schedule == "overlapped" else ()),
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
-        time(
-            "writes", "turns of pulses", "pulse_turns", writing.pulse_seconds, "longer pulse",
-            "cell.set_pulse_seconds", "cell.reset_pulse_seconds", write=True,
-        ),
+        *pulsing,
         time(
             "writes", "turns of verifies", "verify_turns", writing.verify_seconds,
             "read time or, if longer, cells together / converters × conversion time",
             "cell.read_seconds", "periphery.write_cells_in_parallel", *converters, write=True,
         ),
         time(
-            "digital", "multiply-adds", "digital_macs", 1.0 / p.digital_macs_per_second,
+            "digital", "multiply-adds", _MACS, 1.0 / p.digital_macs_per_second,
             "1 / throughput", rate,
         ),
         time(

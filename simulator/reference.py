@@ -7,10 +7,12 @@ import numpy as np
 
 from . import randoms
 from .pulse_kernel import (
+    ACCESS_JOULES,
     BLOCK,
     CELL_JOULES,
     HEALTHY,
     LINE_JOULES,
+    PATH,
     RESETS,
     REVERSALS,
     SETS,
@@ -54,7 +56,7 @@ def normals(state: np.ndarray) -> np.ndarray:
 
 
 def program_blocks(
-    index, conductance, target, stuck, pulses, failed, busy_seconds, tally, spread_seed, pulse_seed, p
+    index, conductance, target, stuck, pulses, sets, failed, busy_seconds, tally, spread_seed, pulse_seed, p
 ) -> None:
     """Program-and-verify, all cells at once: one loop turn is one verify and, where needed, one pulse."""
     index = index if index.size else np.arange(len(target))
@@ -65,7 +67,7 @@ def program_blocks(
     state = stream_start(pulse_seed, index)
     polarity, k = np.zeros(g.shape, int), np.zeros(g.shape, int)
     ups, downs, verifies = np.zeros(g.shape, int), np.zeros(g.shape, int), np.ones(g.shape, int)
-    cell, line, reversals = np.zeros(g.shape), np.zeros(g.shape), np.zeros(g.shape, int)
+    cell, access, line, reversals = (np.zeros(g.shape) for _ in range(4))
     verify = p.read_volts**2 * g * p.read_seconds
     while True:
         active = (np.abs(g - goal) > reach) & (ups + downs < p.pulses_max)
@@ -86,22 +88,31 @@ def program_blocks(
         before, g = g, np.where(active & (stuck == HEALTHY), moved, g)
         volts = np.where(up, p.set_volts + k * p.set_step_volts, p.reset_volts + k * p.reset_step_volts)
         seconds, fixed = np.where(up, p.set_seconds, p.reset_seconds), np.where(up, p.set_joules, p.reset_joules)
-        pulse = np.where(fixed >= 0.0, fixed, volts**2 * 0.5 * (before + g) * seconds)
-        cell += np.where(active, pulse, 0.0)
+        (own, lost), (own_after, lost_after) = (_powers(volts, one, p) for one in (before, g))
+        cell += np.where(active, np.where(fixed >= 0.0, fixed, 0.5 * (own + own_after) * seconds), 0.0)
+        access += np.where(active & (fixed < 0.0), 0.5 * (lost + lost_after) * seconds, 0.0)
         line += np.where(active, p.line_farads * volts**2, 0.0)
         verify += np.where(active, p.read_volts**2 * g * p.read_seconds, 0.0)
         ups += active & up
         downs += active & ~up
         verifies += active
         k += active
-    conductance[...], pulses[...], failed[...] = g, ups + downs, np.abs(g - goal) > reach
+    conductance[...], pulses[...], sets[...], failed[...] = g, ups + downs, ups, np.abs(g - goal) > reach
     busy_seconds[...] = ups * p.set_seconds + downs * p.reset_seconds + verifies * p.read_seconds
     columns = {
-        CELL_JOULES: cell, LINE_JOULES: line, VERIFY_JOULES: verify, VERIFIES: verifies, REVERSALS: reversals,
-        SETS: ups, RESETS: downs,
+        CELL_JOULES: cell, ACCESS_JOULES: access, LINE_JOULES: line, VERIFY_JOULES: verify, VERIFIES: verifies,
+        REVERSALS: reversals, SETS: ups, RESETS: downs,
     }  # fmt: skip
     starts = np.arange(0, len(g), BLOCK)
     tally[...] = np.stack([np.add.reduceat(columns[c], starts) for c in range(TALLY)], 1)
+
+
+def _powers(volts: np.ndarray, g: np.ndarray, p) -> tuple[np.ndarray, np.ndarray]:
+    """Watts in cells (any shape) and in what is in series with them, while `volts` drive them."""
+    current = volts * g
+    in_access = current**2 * p.access_ohms
+    # With the voltage across both, g is the conductance of both.
+    return volts * current - (in_access if p.across == PATH else 0.0), in_access
 
 
 def age_cells(

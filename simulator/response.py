@@ -17,11 +17,12 @@ import math
 from functools import lru_cache
 
 from ..devices import Cell
-from .pulse_kernel import Pulses
+from .pulse_kernel import CELL, PATH, Pulses
 
 BEND_OF_LABEL = 0.07 * math.sqrt(2.0)
 STRAIGHT = 1e-6  # labels below it are straight lines
 UNBOUNDED = 1e30
+ACROSS = {"path": PATH, "cell": CELL}
 
 
 @lru_cache(maxsize=256)
@@ -87,4 +88,5 @@ def pulse_numbers(cell: Cell, line_farads: float) -> Pulses:
         reset_seconds=float(cell.reset_pulse_seconds), reset_joules=fixed(cell.reset_energy_joules),
         read_volts=known(cell.read_voltage_volts), read_seconds=known(cell.read_seconds),
         line_farads=float(line_farads),
+        access_ohms=known(cell.access_ohms), across=ACROSS[cell.voltage_across],
     )  # fmt: skip

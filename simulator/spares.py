@@ -6,10 +6,13 @@ import numpy as np
 
 from .cells import Cells
 from .counting import write_times
-from .turns import queue
+from .turns import in_turns, kinds_of, pump_loss
 from .writing import WriteLog
 
-SUMS = ("cell_joules", "line_joules", "verify_joules", "verifies", "set_pulses", "reset_pulses", "reversals")
+SUMS = (
+    "cell_joules", "access_joules", "line_joules", "verify_joules", "verifies", "set_pulses", "reset_pulses",
+    "reversals",
+)  # fmt: skip
 
 
 def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
@@ -25,16 +28,17 @@ def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
     more, at, unused = found
     layout, p, times = cells.layout, cells.chip.periphery, write_times(cells.chip)
     array = layout.array_of_output()[at[1]]
-    slowest = np.zeros((layout.column_tiles, layout.inputs), np.uint16)
-    np.maximum.at(slowest, (array, at[0]), more.pulses.max((0, 1)))
     together = np.zeros((layout.column_tiles, layout.inputs), np.int64)
     np.add.at(together, (array, at[0]), layout.cells_per_weight)
     pieces = -(-together // times.cells_together)
     by_array = lambda turns: np.add.reduceat(turns, np.arange(0, layout.inputs, layout.rows), axis=1)
-    pulses = by_array(slowest * pieces)
-    pulse_turns = queue(pulses, times.arrays)
-    verify_turns = queue(pulses + by_array(pieces), times.arrays)  # one look before the pulses
-    seconds = pulse_turns * times.pulse_seconds + verify_turns * times.verify_seconds
+    in_arrays = []
+    for kind in kinds_of(more, times):
+        slowest = np.zeros((layout.column_tiles, layout.inputs), np.uint16)
+        np.maximum.at(slowest, (array, at[0]), kind.max((0, 1)))
+        in_arrays.append(by_array(slowest * pieces))
+    turns = in_turns(in_arrays, by_array(pieces), times)  # one look before the pulses
+    pumps = (more.cell_joules + more.access_joules + more.line_joules) * pump_loss(cells.chip)
     converters = more.verifies * (p.adc_energy_joules or 0.0)
     failed = log.failed.copy()
     if cells.spares is not None:
@@ -45,8 +49,8 @@ def with_spares(log: WriteLog, cells: Cells) -> WriteLog:
         failed=np.concatenate([failed.ravel(), (more.failed & ~unused).ravel()]),
         **{name: getattr(log, name) + getattr(more, name) for name in SUMS},
         converter_joules=log.converter_joules + converters,
-        energy_joules=log.energy_joules + more.energy_joules + converters,
-        pulse_turns=log.pulse_turns + pulse_turns,
-        verify_turns=log.verify_turns + verify_turns,
-        time_seconds=log.time_seconds + seconds,
+        pump_joules=log.pump_joules + pumps,
+        energy_joules=log.energy_joules + more.energy_joules + converters + pumps,
+        sets=None,
+        **{name: getattr(log, name) + more_turns for name, more_turns in turns.items()},
     )

@@ -2,10 +2,17 @@
 
 The cells of a word line of an array (all slices and polarities of its weights) go together, at most
 `write.cells_in_parallel` at a time; such a group lasts as long as its slowest cell. Up to `write.arrays_in_parallel`
-arrays of a matrix are written at once, each group by group; matrices come one after another.
+arrays of a matrix are written at once, each group by group; matrices come one after another. The write supply may feed
+fewer (`counting.write_times`).
+
+SET and RESET need opposite voltages on lines that the cells of a row share, so they come in separate phases
+(`write.polarities`): a group takes as many SET phases as the cell with most SET pulses, and as many RESET phases alike.
+That is NeuroSim's count and the least that phases can take: a cell that turns round more often than the others may make
+a group wait longer.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -31,27 +38,58 @@ def whole_log(
         verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean_siemens
     verifies = log.verifies + others
     converters = verifies * (p.adc_energy_joules or 0.0)
-    where = (slice(None), slice(None)) if at is None else at
-    slowest, looks = (np.zeros((layout.inputs, layout.sensed), np.uint16) for _ in range(2))
-    slowest[where] = log.pulses.max((0, 1)) if log.pulses.size else 0
-    looks[where] = slowest[where] + 1
+    pumps = (log.cell_joules + log.access_joules + log.line_joules) * pump_loss(chip)
     times = write_times(chip)
-    pulsed = queue(pulse_turns(slowest, layout, times), times.arrays)
+    where = (slice(None), slice(None)) if at is None else at
+
+    def by_weight(pulses: np.ndarray) -> np.ndarray:
+        """The most of a weight's cells, (inputs, sensed); 0 for those that are not written."""
+        found = np.zeros((layout.inputs, layout.sensed), np.uint16)
+        found[where] = pulses.max((0, 1)) if pulses.size else 0
+        return found
+
+    in_arrays = [pulse_turns(by_weight(one), layout, times) for one in kinds_of(log, times)]
+    looked = np.zeros((layout.inputs, layout.sensed), np.uint16)
+    looked[where] = 1
     # One look at each group before its pulses, and one after each.
-    if everyone:
-        verified = queue(pulse_turns(slowest, layout, times) + groups(layout, times, only), times.arrays)
-    else:
-        verified = queue(pulse_turns(looks, layout, times), times.arrays)
+    looks = groups(layout, times, only) if everyone else pulse_turns(looked, layout, times)
     return dataclasses.replace(
         log,
         verify_joules=verify_joules,
         converter_joules=converters,
-        energy_joules=log.cell_joules + log.line_joules + verify_joules + converters,
+        pump_joules=pumps,
+        energy_joules=log.cell_joules + log.access_joules + log.line_joules + pumps + verify_joules + converters,
         verifies=verifies,
-        time_seconds=pulsed * times.pulse_seconds + verified * times.verify_seconds,
-        pulse_turns=pulsed,
-        verify_turns=verified,
+        **in_turns(in_arrays, looks, times),
     )
+
+
+def pump_loss(chip: Chip) -> float:
+    """What pumps lose of each joule of pulses and lines that they hand on."""
+    return (chip.periphery.pump_loss or 0.0) if chip.cell.pumped == "yes" else 0.0
+
+
+def kinds_of(log: WriteLog, times: WriteTimes) -> list[np.ndarray]:
+    """Pulses of each cell, of the kinds that wait for each other: SET and RESET in phases, else all together."""
+    assert log.sets is not None, "a log of one write"
+    return [log.sets, log.pulses - log.sets] if times.phases else [log.pulses]
+
+
+def in_turns(in_arrays: list[np.ndarray], looks: np.ndarray, times: WriteTimes) -> dict[str, Any]:
+    """Turns and seconds of a write, from those of each array: of pulses, by kind, and of looks before them."""
+    turns = [queue(one, times.arrays) for one in in_arrays]
+    verified = queue(sum(in_arrays, looks), times.arrays)
+    if times.phases:
+        pulsing = turns[0] * times.set_seconds + turns[1] * times.reset_seconds
+    else:
+        pulsing = turns[0] * max(times.set_seconds, times.reset_seconds)
+    return {
+        "time_seconds": pulsing + verified * times.verify_seconds,
+        "pulse_turns": sum(turns),
+        "set_turns": turns[0] if times.phases else 0,
+        "reset_turns": turns[1] if times.phases else 0,
+        "verify_turns": verified,
+    }
 
 
 def queue(turns: np.ndarray, arrays: int) -> int:

@@ -9,9 +9,15 @@ published as a law; the package uses this plain model, with parameters whose ori
 
 with k the pulses since the polarity turned, z_cell drawn once per cell (cell-to-cell) and z_pulse once per pulse
 (cycle-to-cycle); for cells with a published curve the step depends on the conductance and on the direction (see
-`response`). Energy of a pulse is V_k^2 * G * t with G the mean of before and after (NeuroSim's form), or the cell
-file's fixed energy where the source gives one, plus C V_k^2 for charging the lines; every verify is a read
-V_read^2 * G * t_read.
+`response`). Energy of a pulse is V * I * t in the mean of before and after, drawn from the write drivers: a share in
+the cell, the rest in its access device (`layout.access_resistance`, R), as `programming.voltage_across` says:
+
+    path       V_k is across both, and G is the conductance of both, as verify reads see it: I = V G, of which V G (1 -
+               G R) V is the cell's own. The sum is NeuroSim's V^2 G t.
+    cell       V_k is across the cell alone, G its own: I = V G, and the drivers give (1 + G R) V.
+
+Where the source gives a fixed energy of a pulse, it is the cell's. C V_k^2 comes on top for charging the lines; every
+verify is a read V_read^2 * G * t_read. What charge pumps lose on the way (`write.pump_loss`) only a chip knows.
 """
 
 from dataclasses import dataclass, field
@@ -31,13 +37,20 @@ from .response import is_curved, pulse_numbers
 class WriteLog:
     """What a write did. Arrays have the shape of the written cells.
 
-    pulses: pulses per cell (uint8 or uint16); failed: cells left outside the tolerance (bool); energy_joules: all of
-    the write, which is cell_joules (SET/RESET pulses) + line_joules (charging lines) + verify_joules (cell current of
-    the verify reads) + converter_joules (conversions of the verify reads: 0 for `program_cells`, which knows no
-    converter) + digital_adds additions (of the rotation of the weights, of which only a chip knows); time_seconds: the
-    cells of one row pulsed together, row after row; reversals: how often the polarity turned; pulse_turns,
-    verify_turns: pulses and verify reads one after another in the arrays of a chip (0 for `program_cells`, which knows
-    no array).
+    pulses: pulses per cell (uint8 or uint16); sets: SET pulses among them (None in sums of logs); failed: cells left
+    outside the tolerance (bool); energy_joules: all of the write, which is the sum of
+
+    cell_joules         SET/RESET pulses, in the cells
+    access_joules       in their access devices
+    line_joules         charging lines
+    pump_joules         lost in charge pumps
+    verify_joules       cell current of the verify reads
+    converter_joules    conversions of the verify reads
+
+    and of digital_adds additions (of the rotation of the weights); time_seconds: the cells of one row pulsed together,
+    row after row; reversals: how often the polarity turned; pulse_turns, verify_turns: pulses and verify reads one
+    after another in the arrays of a chip; set_turns, reset_turns: those of each, where SET and RESET pulses come one
+    after another. `program_cells` knows no array, converter, pump or rotation: what these add is 0 there.
     """
 
     pulses: np.ndarray
@@ -45,6 +58,7 @@ class WriteLog:
     energy_joules: float
     time_seconds: float
     cell_joules: float
+    access_joules: float
     line_joules: float
     verify_joules: float
     verifies: int
@@ -52,9 +66,13 @@ class WriteLog:
     reset_pulses: int
     reversals: int
     converter_joules: float = 0.0
+    pump_joules: float = 0.0
     pulse_turns: float = 0.0
+    set_turns: float = 0.0
+    reset_turns: float = 0.0
     verify_turns: float = 0.0
     digital_adds: float = 0.0
+    sets: np.ndarray | None = None
     label: str = field(default="simulated")
 
     @property
@@ -96,9 +114,9 @@ class WriteSum:
 
 
 _SUMS = (
-    "energy_joules", "time_seconds", "cell_joules", "line_joules", "verify_joules",
-    "verifies", "set_pulses", "reset_pulses", "reversals", "converter_joules", "pulse_turns", "verify_turns",
-    "digital_adds",
+    "energy_joules", "time_seconds", "cell_joules", "access_joules", "line_joules", "verify_joules", "pump_joules",
+    "verifies", "set_pulses", "reset_pulses", "reversals", "converter_joules", "pulse_turns", "set_turns",
+    "reset_turns", "verify_turns", "digital_adds",
 )  # fmt: skip
 
 
@@ -181,7 +199,8 @@ def program_cells(
     stuck = _of_cells(stuck, "stuck", target, np.uint8)
     index = _of_cells(index, "index", target, np.uint32)
     none = np.empty(0, np.uint8)
-    pulses, failed = np.empty(target.size, np.uint16), np.empty(target.size, bool)
+    small = np.uint8 if cell.pulses_max < 256 else np.uint16
+    pulses, sets, failed = np.empty(target.size, small), np.empty(target.size, small), np.empty(target.size, bool)
     busy = np.empty(target.size, np.float32)
     tally = np.zeros((-(-target.size // pulse_kernel.BLOCK), pulse_kernel.TALLY))
     family = randoms.draw_seed(rng) if spread_seed is None else spread_seed
@@ -189,11 +208,12 @@ def program_cells(
         none.astype(np.uint32) if index is None else index,
         conductance.reshape(-1), target.reshape(-1),
         none if stuck is None else stuck,
-        pulses, failed, busy, tally, family, randoms.draw_seed(rng), pulse_numbers(cell, line_farads),
+        pulses, sets, failed, busy, tally, family, randoms.draw_seed(rng), pulse_numbers(cell, line_farads),
     )  # fmt: skip
     sums = tally.sum(0)
     parts: dict[str, Any] = {
         "cell_joules": float(sums[pulse_kernel.CELL_JOULES]),
+        "access_joules": float(sums[pulse_kernel.ACCESS_JOULES]),
         "line_joules": float(sums[pulse_kernel.LINE_JOULES]),
         "verify_joules": float(sums[pulse_kernel.VERIFY_JOULES]),
         "verifies": int(sums[pulse_kernel.VERIFIES]),
@@ -203,7 +223,8 @@ def program_cells(
     }
     rows = busy.reshape(-1, max(1, [1, *target.shape][-1]))
     log = WriteLog(
-        pulses=pulses.astype(np.uint8 if cell.pulses_max < 256 else np.uint16).reshape(target.shape),
+        pulses=pulses.reshape(target.shape),
+        sets=sets.reshape(target.shape),
         failed=failed.reshape(target.shape),
         energy_joules=float(sums[: pulse_kernel.VERIFY_JOULES + 1].sum()),
         time_seconds=float(rows.max(axis=1).sum(dtype=np.float64)) if busy.size else 0.0,

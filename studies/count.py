@@ -36,7 +36,7 @@ from .count_config import CountConfig
 from .counter import Counter
 from .device_record import chip_references, device_record
 from .digital import early_events, inference_events, inference_sets, training_events, training_sets
-from .method_settings import MethodSettings, require_readable
+from .method_settings import MethodSettings, require_numbers, require_readable
 from .noted import noted
 from .overlaps import Overlaps
 from .own_programming import own_fields, said
@@ -56,6 +56,7 @@ def count(config: CountConfig, command: str = "") -> dict[str, Any]:
         notes.append(f"counted with {shape.max_tokens} tokens, not {config.tokens}: {shape.name} takes no more")
         config = replace(config, tokens=shape.max_tokens)
     plans = choose(config, shape)
+    require_numbers([(plan.method, plan.recipe) for plan in plans], chip, simulated=False)
     sample = program_sample(chip, config.changed_share)
     counter = Counter(chip, sample)
     once = {name: m for p in plans for name, m in p.extra.items() if name not in p.rewritten}

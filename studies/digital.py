@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..methods.costs import ACTIVATION_BYTES, NUMBER_BYTES, DigitalWork, lengthened, matrix_forward
+from ..methods.formats import DEFAULT, FORMATS, NumberFormat
 from ..methods.plan import Plan
 from ..simulator import EventCounts
 from ..simulator.memories import WorkingSets
@@ -49,6 +50,27 @@ class Worker(Protocol):
     def state_bytes(self) -> int: ...
     @property
     def moment_bytes(self) -> int: ...
+    @property
+    def moving_numbers(self) -> int: ...
+    @property
+    def format(self) -> NumberFormat: ...
+
+
+def _add_work(
+    counts: EventCounts, form: NumberFormat, work: DigitalWork, size: Size, passes: int | None = None
+) -> None:
+    """Add the multiply-adds and bytes of digital work in a format; `passes`: default those of the size."""
+    times = size.passes if passes is None else passes
+    flow = work.flow_bytes(size.tokens, size.sequences)
+    held = work.sram_bytes(size.tokens, size.sequences, times) - flow
+    flowing = form.activation_bytes * flow / ACTIVATION_BYTES
+    _add_macs(counts, form, work.macs(size.tokens, size.attention_pairs, size.sequences, times))
+    counts.flow_bytes += flowing
+    counts.sram_bytes += flowing + form.bytes * held / NUMBER_BYTES
+
+
+def _add_macs(counts: EventCounts, form: NumberFormat, macs: float) -> None:
+    setattr(counts, form.macs, getattr(counts, form.macs) + macs)
 
 
 def training_events(
@@ -68,7 +90,7 @@ def training_events(
     `by_gradient`: forward and backward. stored: what went on from hidden states that `forward` stored, forward only,
     and forward and backward.
     """
-    counts = EventCounts()
+    counts, form = EventCounts(), worker.format
     done = [(worker.training_work, forward), (worker.training_work, trained), (worker.backward_work, trained)]
     if stored is not None:
         only, both = stored
@@ -76,22 +98,22 @@ def training_events(
         # Hidden states are kept once, and fetched by every pass; the backward pass fetches them again.
         behind = worker.kept_outputs * both.tokens + worker.kept_once * both.sequences
         kept = worker.observed * (forward.tokens + only.tokens) + 2 * behind
-        counts.kept_bytes += ACTIVATION_BYTES * kept
+        counts.kept_bytes += form.activation_bytes * kept
     for work, size in done:
-        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
-        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
-        counts.flow_bytes += work.flow_bytes(size.tokens, size.sequences)
+        _add_work(counts, form, work, size)
     classes, width = head
     if head_sequences:
-        counts.digital_macs += (2 if by_gradient else 1) * head_sequences * classes * width
+        _add_macs(counts, form, (2 if by_gradient else 1) * head_sequences * classes * width)
         # The features are kept once and read in every step.
-        counts.feature_bytes += NUMBER_BYTES * width * (forward.sequences + head_sequences)
+        counts.feature_bytes += form.bytes * width * (forward.sequences + head_sequences)
     # AdamW reads and writes state and moments every step; activations are kept once and read back once.
     counts.digital_macs += worker.optimiser_macs * steps
     counts.sram_bytes += 2 * worker.state_bytes * steps
+    if form.copied:  # the optimiser keeps fp32, and writes the copy that products take
+        counts.sram_bytes += form.bytes * worker.moving_numbers * steps
     tokens = trained.tokens + worker.extra_tokens * trained.sequences
     kept = worker.kept_outputs * tokens + worker.kept_once * trained.sequences
-    counts.kept_bytes += 2 * ACTIVATION_BYTES * kept
+    counts.kept_bytes += 2 * form.activation_bytes * kept
     counts.moment_bytes += 2 * worker.moment_bytes * steps
     counts.sram_bytes += counts.kept_bytes + counts.feature_bytes
     return counts
@@ -107,9 +129,7 @@ def early_events(plan: Plan, waiting: Collection[str], forward: Size, trained: S
         for names in (plan.read_in_training, plan.transposed)
     )
     for numbers, size in ((read, forward), (read, trained), (behind, trained)):
-        work = lengthened(matrix_forward(numbers), plan.extra_tokens)
-        counts.digital_macs += work.macs(size.tokens, size.attention_pairs, size.sequences, size.passes)
-        counts.sram_bytes += work.sram_bytes(size.tokens, size.sequences, size.passes)
+        _add_work(counts, plan.format, lengthened(matrix_forward(numbers), plan.extra_tokens), size)
     return counts
 
 
@@ -126,33 +146,33 @@ def training_sets(
 
     As in the energy account: of the activations, only what matrices put out is kept.
     """
-    kept = ACTIVATION_BYTES * activations if through and by_gradient else 0
+    form = plan.format if plan else FORMATS[DEFAULT]
+    kept = form.activation_bytes * activations if through and by_gradient else 0
     moments = plan.moment_bytes if plan else 0
+    copy = form.bytes * plan.state_numbers if plan and form.copied else 0
     return WorkingSets(
         flow=flow_bytes(plan, longest) if plan else 0.0,
-        kept=kept + ACTIVATION_BYTES * stored,
-        features=NUMBER_BYTES * features,
-        weights=state_bytes - moments + NUMBER_BYTES * moving,
+        kept=kept + form.activation_bytes * stored,
+        features=form.bytes * features,
+        weights=state_bytes - moments + copy + form.bytes * moving,
         moments=moments,
-        copies=NUMBER_BYTES * plan.copied_numbers if plan else 0,
+        copies=form.bytes * plan.copied_numbers if plan else 0,
     )
 
 
 def flow_bytes(plan: Plan, longest: int) -> float:
     """Queries, keys, values and contexts of one block, for the longest sequence (in tokens)."""
-    return plan.inference_work.bytes_per_token / max(1, len(plan.block_paths)) * (longest + plan.extra_tokens)
+    each = plan.inference_work.bytes_per_token * plan.format.activation_bytes / ACTIVATION_BYTES
+    return each / max(1, len(plan.block_paths)) * (longest + plan.extra_tokens)
 
 
 def inference_sets(plan: Plan, longest: int) -> WorkingSets:
     """What an answer works on."""
-    return WorkingSets(flow=flow_bytes(plan, longest), weights=NUMBER_BYTES * plan.digital_numbers)
+    return WorkingSets(flow=flow_bytes(plan, longest), weights=plan.format.bytes * plan.digital_numbers)
 
 
 def inference_events(worker: Worker, size: Size) -> EventCounts:
     """Answers to `size.sequences` examples, one at a time: a pass each."""
-    work = worker.inference_work
-    return EventCounts(
-        digital_macs=work.macs(size.tokens, size.attention_pairs, size.sequences, size.sequences),
-        sram_bytes=work.sram_bytes(size.tokens, size.sequences, size.sequences),
-        flow_bytes=work.flow_bytes(size.tokens, size.sequences),
-    )
+    counts = EventCounts()
+    _add_work(counts, worker.format, worker.inference_work, size, passes=size.sequences)
+    return counts

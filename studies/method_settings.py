@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..devices import Chip
 from ..errors import UsageError, unknown_name
 from ..methods import METHODS, Method, get_method
+from ..methods.formats import FORMATS
 from ..methods.recipes import KEYS, Recipe, belongs_to, with_optimiser
 from ..methods.regularisers import L1
 from ..yamlfile import leading_zero
@@ -61,6 +63,25 @@ def require_readable(methods: Iterable[Method]) -> None:
     for method in methods:
         if why := method.recipe.optimiser.needs_exact_reads:
             raise UsageError(f"recipe.optimiser of {method.name}: {why}")
+
+
+def require_numbers(recipes: Iterable[tuple[str, Recipe]], chip: Chip, simulated: bool) -> None:
+    """Raise `UsageError` for a format of numbers that the chip's digital unit does not have, or that is not simulated;
+    recipes by the name of their method.
+    """
+    for name, recipe in recipes:
+        form = recipe.format
+        if getattr(chip.periphery, form.energy) is None:
+            key = form.energy.removesuffix("_mac_energy_joules")
+            raise UsageError(
+                f"{name} computes in {form.name}, and what a multiply-add in it takes is unknown for device "
+                f"{chip.name!r}: give it with --set digital.{key}_mac_energy=..., or leave recipe.numbers out"
+            )
+        if simulated and not form.trains:
+            raise UsageError(
+                f"what {form.name} does to the answers of {name} is not simulated: edge-adapt count prices it, or "
+                f"give recipe.numbers {', '.join(name for name, other in FORMATS.items() if other.trains)}"
+            )
 
 
 def with_settings(method: Method, settings: Mapping[str, str]) -> Method:

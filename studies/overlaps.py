@@ -82,7 +82,7 @@ class Overlaps:
         if self._chip.periphery.layer_schedule == "sequential":
             return CostTable.of(self._chip).cost(answer).total_seconds
         busiest = max(Counter(self.plan.read).values())
-        digital = (answer.digital_macs + answer.digital_adds) * self._rates[0].mac
+        digital = (answer.macs + answer.digital_adds) * self._rates[0].mac
         return max(tokens * busiest * self._rates[0].read, digital)
 
     def _forward(self, read: Collection[str], work: DigitalWork, added: bool = True) -> Way:

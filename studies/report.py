@@ -12,6 +12,7 @@ import numpy as np
 from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
+from ..methods.formats import DEFAULT
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.paired import Answers
@@ -23,7 +24,7 @@ from ..reports.records.results import Result
 from ..reports.records.workload import Model, Pool, PoolModule, Task
 from ..simulator import CostTable, ProgrammedModel, WriteLog
 from ..simulator.costs import standing_message
-from ..simulator.counting import conducting_seconds, most_pulses, write_events
+from ..simulator.counting import conducting_seconds, most_pulses, pulse_amperes, write_events, write_times
 from ..simulator.effects import messages as messages_of_effects
 from ..workloads.scores import MEANING
 from . import amortise, inputs
@@ -272,6 +273,20 @@ def unusual_strategies(bench: Workbench) -> dict[Strategy, list[str]]:
     return found
 
 
+def supply_message(chip: Chip) -> str:
+    """What the write supply has to give."""
+    times, each, limit = write_times(chip), pulse_amperes(chip.cell), chip.periphery.write_amperes_max
+    cells = times.cells_together * times.arrays
+    if each is None:
+        return ""
+    if limit is None:
+        return (
+            f"no limit of the write supply is known (write.current_max): {cells:,} cells that are pulsed at once may "
+            f"draw up to {1e3 * cells * each:.3g} mA"
+        )
+    return f"a write supply of {1e3 * limit:.3g} mA feeds {cells:,} cells at once (write.current_max)"
+
+
 def conducting_message(chip: Chip) -> str:
     """For how long the cells conduct in a read."""
     cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
@@ -302,13 +317,25 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     if cut:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
-    notes += [standing_message(chip), conducting_message(chip)]
+    notes += [*told_of_formats(bench), standing_message(chip), conducting_message(chip)]
     notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
         )
     return [note for note in notes if note]
+
+
+def told_of_formats(bench: Workbench) -> list[str]:
+    """Which methods compute digitally in another format than fp32."""
+    found: dict[str, list[str]] = {}
+    for method in {variant.method.name: variant.method for variant in bench.variants}.values():
+        found.setdefault(method.recipe.numbers, []).append(method.name)
+    return [
+        f"{', '.join(names)}: digital products on the chip are those of {form}, in their energy and in the answers; "
+        f"the trained state is kept in {DEFAULT}. Exact weights, and a bundle, compute in {DEFAULT}"
+        for form, names in found.items() if form != DEFAULT
+    ]  # fmt: skip
 
 
 def told_of_runs(bench: Workbench) -> list[str]:

@@ -19,6 +19,7 @@ from ..simulator.turns import groups, queue
 
 SAMPLE_WEIGHTS = 1 << 17
 INPUTS = 4096
+_TURNS = ("pulse_turns", "set_turns", "reset_turns", "verify_turns")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class Writes:
         mine, sampled = (queue(groups(one, times), times.arrays) for one in (layout, self.layout))
         return replace(
             counts,
-            pulse_turns=self.log.pulse_turns * mine / sampled,
-            verify_turns=self.log.verify_turns * mine / sampled,
+            **{name: getattr(self.log, name) * mine / sampled for name in _TURNS},
             digital_adds=layout.outputs * additions(self.chip, layout.inputs),
         )
 

@@ -16,6 +16,7 @@ from ..methods.placement import BackwardNeed
 from ..methods.pruning import pruned_weights
 from ..methods.ranks import Kept
 from ..methods.recipes import Recipe
+from ..methods.rounding import compute_in
 from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
@@ -99,6 +100,7 @@ class ChipTrial:
         self.reader.watch(self.adaptation.module.encoder)
         if self.adaptation.module.side is not None:  # which may go on from stored states, without the encoder
             self.reader.watch(self.adaptation.module.side)
+        self.reader.dtype = compute_in(self.adaptation.module, variant.method.recipe.numbers)
         self._overlaps = Overlaps(bench.chip, bench.backbone.shape, self.adaptation.plan)
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None

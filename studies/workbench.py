@@ -25,7 +25,7 @@ from ..workloads.task import Example, Task
 from ..workloads.tasks import TASKS, load_task
 from .config import DEFAULT_METHODS, SimulateConfig
 from .encoding import Encoded
-from .method_settings import require_readable
+from .method_settings import require_numbers, require_readable
 from .test_sets import TestSet, draw, with_pool
 from .variants import Variant, choose_variants
 
@@ -124,6 +124,7 @@ def load_workbench(config: SimulateConfig) -> Workbench:
     require_trainer(config, methods)
     chip = load_chip(config.device, config.chip_settings())
     require_programmable(chip.cell)
+    require_numbers([(v.method.name, v.method.recipe) for v in methods], chip, simulated=True)
     uses_pool = any(variant.method.needs_pool for variant in methods)
     if uses_pool and config.pool is not None:
         load_pool(config.pool)  # a broken file is found before a model is fetched

@@ -63,6 +63,39 @@ class Cell:
     reset_energy_joules: float | None = spec(
         "programming.reset_energy", "J", "fixed energy of a RESET pulse; replaces V²·G·t", nullable=True
     )
+    set_amperes: float | None = spec(
+        "programming.set_current",
+        "A",
+        "current of a SET pulse, for what the write supply must give",
+        nullable=True,
+        absent="that of the highest voltage through a cell at g_max",
+    )
+    reset_amperes: float | None = spec(
+        "programming.reset_current",
+        "A",
+        "current of a RESET pulse, for what the write supply must give",
+        nullable=True,
+        absent="that of the highest voltage through a cell at g_max",
+    )
+    voltage_across: str = spec(
+        "programming.voltage_across",
+        "",
+        "voltages of pulses are across cell and access device, and conductances are of both (path); or both are the "
+        "cell's alone (cell)",
+        kind="choice",
+        choices=("path", "cell"),
+        absent="path",
+        default="path",
+    )
+    pumped: str = spec(
+        "programming.pumped",
+        "",
+        "pulses need a charge pump, where the periphery has one",
+        kind="choice",
+        choices=("yes", "no"),
+        absent="yes",
+        default="yes",
+    )
     pulse_step_siemens: float | None = spec(
         "response.pulse_step",
         "S",

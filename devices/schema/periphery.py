@@ -123,6 +123,19 @@ class Periphery:
         absent="there is none, and everything fits on the chip",
     )
     digital_mac_energy_joules: float = spec("digital.mac_energy", "J", "one multiply-add at training precision")
+    bf16_mac_energy_joules: float | None = spec(
+        "digital.bf16_mac_energy", "J", "one multiply-add in bf16", nullable=True, absent="no source gives it"
+    )
+    fp16_mac_energy_joules: float | None = spec(
+        "digital.fp16_mac_energy", "J", "one multiply-add in fp16", nullable=True, absent="no source gives it"
+    )
+    int8_mac_energy_joules: float | None = spec(
+        "digital.int8_mac_energy",
+        "J",
+        "one multiply-add in int8, summed in 32 bits",
+        nullable=True,
+        absent="no source gives it",
+    )
     digital_add_energy_joules: float = spec("digital.add_energy", "J", "one addition of the digital unit (rotation)")
     digital_macs_per_second: float = spec(
         "digital.macs_per_second", "1/s", "throughput of the digital unit", open_low=True
@@ -166,6 +179,30 @@ class Periphery:
     )
     write_arrays_in_parallel: int = spec(
         "write.arrays_in_parallel", "", "arrays written at the same time", kind="integer", low=1, high=1000000
+    )
+    write_polarities: str = spec(
+        "write.polarities",
+        "",
+        "SET and RESET pulses of cells that are written together: in separate phases, or in the same turns",
+        kind="choice",
+        choices=("phases", "together"),
+        absent="phases",
+        default="phases",
+    )
+    write_amperes_max: float | None = spec(
+        "write.current_max",
+        "A",
+        "what the write supply of the chip can give: cells that would draw more wait for each other",
+        nullable=True,
+        open_low=True,
+        absent="no limit",
+    )
+    pump_loss: float | None = spec(
+        "write.pump_loss",
+        "",
+        "joules that charge pumps lose for each joule of pulses and lines: 1 / efficiency - 1",
+        nullable=True,
+        absent="no source gives it",
     )
     write_unchanged: str = spec(
         "write.unchanged",

@@ -42,7 +42,10 @@ class GradientStepper:
             )
         self.optimiser.zero_grad(set_to_none=True)
         self.moved.reset()
-        loss.backward()
+        scale = recipe.format.loss_scale
+        (loss * scale if scale != 1.0 else loss).backward()
+        if scale != 1.0:
+            self._unscale(scale)
         torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
         self.moved.hand_over(turn)
         self.optimiser.step()
@@ -50,3 +53,15 @@ class GradientStepper:
         log.losses.append(value)
         self.run.changed()
         return 0
+
+    def _unscale(self, scale: float) -> None:
+        """Undo the factor of the loss in the gradients. Raises `UsageError` where one is too large for its format."""
+        run = self.run
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
+                if not bool(torch.isfinite(parameter.grad).all()):
+                    raise UsageError(
+                        f"a gradient of {run.adaptation.method} is too large for {run.recipe.numbers} at step "
+                        f"{run.log.steps}: lower its learning rates, or give recipe.numbers bf16"
+                    )

@@ -15,6 +15,7 @@ from edge_adapt.simulator import program
 from edge_adapt.studies.encoding import Encoded
 from edge_adapt.studies.trial import ChipTrial
 from edge_adapt.studies.workbench import Variant
+from edge_adapt.workloads.images import Images
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -176,14 +177,14 @@ def test_only_what_the_side_network_needs_is_kept(base, data, name, kind):
     assert not (kept.keys() - taken) & {tensor.data_ptr() for tensor in made}
 
 
-ON_CHIP = [(name, place) for name, method in SIDE.items() for place in method.placements]
+ON_CHIP = [(name, method.kinds[0], place) for name, method in SIDE.items() for place in method.placements]
 
 
-@pytest.mark.parametrize(("name", "placement"), ON_CHIP)
-def test_the_backbone_is_never_written_and_read_once(backbone, name, placement):
+@pytest.mark.parametrize(("name", "kind", "placement"), ON_CHIP)
+def test_the_backbone_is_never_written_and_read_once(base, name, kind, placement):
     """On a chip, two epochs: the backbone's arrays are read once for each token, and no cell of them is written."""
     chip = load_chip("reram", {"array.rows": "20", "array.columns": "24", "array.slices": "2"})
-    base = dataclasses.replace(backbone, module=copy.deepcopy(backbone.module).float())
+    base = dataclasses.replace(base, module=copy.deepcopy(base.module).float())
     method = get_method(name)
     recipe = method.recipe.with_options(epochs=2)
     attached = method.attach(base, CLASSES, np.random.default_rng(0), placement=placement)
@@ -191,13 +192,15 @@ def test_the_backbone_is_never_written_and_read_once(backbone, name, placement):
     bench = SimpleNamespace(backbone=base, classes=CLASSES, pool=None, chip=chip)
     trial = ChipTrial(bench, Variant(method, placement), program(chip, frozen, np.random.default_rng(1)), 2, 0)
     rng = np.random.default_rng(0)
-    texts = [[38, *rng.integers(1, 38, 4).tolist(), 39] for _ in range(6)]
-    data = Encoded(texts, [n % CLASSES for n in range(6)])
+    labels, length = [n % CLASSES for n in range(6)], 6 if kind == "text" else 5
+    data = Encoded([[38, *rng.integers(1, 38, 4).tolist(), 39] for _ in labels], labels)
+    if kind == "image":
+        data = Encoded(Images(rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), 8, length), labels)
     trial.deploy(data)
     before = {n: trial.model.matrix(n).writes.copy() for n in attached.plan.backbone}
     cost = trial.adapt(data, recipe)
     assert all((trial.model.matrix(n).writes == before[n]).all() for n in before)
-    plan, tokens = attached.plan, 6 * 6
+    plan, tokens = attached.plan, 6 * length
     steps = 0 if placement is Placement.NVM_TASK else len(plan.side.read)
     assert cost.counts.reads == tokens * (len(plan.backbone) + steps * (1 + 2))
     assert cost.counts.transposed_reads == (tokens * 2 * len(plan.transposed) if steps else 0)

@@ -264,6 +264,7 @@ def test_write_turns_counted_by_hand(reram, rng):
     """One row of 70 outputs: 64 in one array and 6 in the next, which are written at once or one after the other; each
     waits for its slowest cell.
     """
+    reram = of(reram, write_polarities="together")
     for chip in (reram, of(reram, write_arrays_in_parallel=1), of(reram, write_arrays_in_parallel=10**6)):
         log, times = program(chip, {}, rng).add("w", rng.standard_normal((70, 1))), write_times(chip)
         pulses = log.pulses.reshape(2, 70).max(0).astype(int)
@@ -271,7 +272,7 @@ def test_write_turns_counted_by_hand(reram, rng):
         turns = sum(arrays) if times.arrays == 1 else max(arrays)
         looks = sum(arrays) + 2 if times.arrays == 1 else max(arrays) + 1
         assert (log.pulse_turns, log.verify_turns) == (turns, looks)
-        assert times.pulse_seconds == 1e-6
+        assert times.set_seconds == times.reset_seconds == 1e-6 and log.set_turns == log.reset_turns == 0
         assert log.time_seconds == pytest.approx(turns * 1e-6 + looks * 100e-9)
 
 
@@ -279,7 +280,10 @@ def test_write_turns_counted_by_hand(reram, rng):
 def test_turns_of_whole_arrays_are_those_of_each_written_alone(reram, rng, mapping):
     """Groups of cells that go together end with their array, its reference column among them."""
     weight = rng.standard_normal((150, 200)).astype(np.float32)
-    chip = of(load_chip("reram", {"array.mapping": mapping}), write_arrays_in_parallel=3, write_cells_in_parallel=50)
+    chip = of(
+        load_chip("reram", {"array.mapping": mapping, "write.polarities": "together"}), write_arrays_in_parallel=3,
+        write_cells_in_parallel=50,
+    )  # fmt: skip
     log = program(chip, {}, rng).add("w", weight)
     layout = Layout.of(chip, weight.shape)
     slowest = log.pulses.max((0, 1)).astype(int)

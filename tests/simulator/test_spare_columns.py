@@ -79,10 +79,12 @@ def test_every_write_to_a_spare_cell_is_counted(rng):
     assert events.verify_conversions == other.pulses.sum(dtype=int) + other.pulses.size
     for name in ("pulse_turns", "verify_turns", "cell_joules", "verify_joules", "converter_joules", "time_seconds"):
         assert getattr(other, name) > getattr(one, name), name
-    parts = other.cell_joules + other.line_joules + other.verify_joules + other.converter_joules
+    parts = other.cell_joules + other.access_joules + other.line_joules + other.pump_joules
+    parts += other.verify_joules + other.converter_joules
     assert other.energy_joules == pytest.approx(parts)
     times = write_times(spare.chip)
-    seconds = other.pulse_turns * times.pulse_seconds + other.verify_turns * times.verify_seconds
+    pulsing = other.set_turns * times.set_seconds + other.reset_turns * times.reset_seconds
+    seconds = pulsing + other.verify_turns * times.verify_seconds
     assert other.time_seconds == pytest.approx(seconds)
     assert spare.matrix("w").writes.max() == 1
     assert area(spare.chip, 1)["cells"] == pytest.approx(area(plain.chip, 1)["cells"] * 24 / 16)

@@ -213,7 +213,12 @@ def test_the_write_log_holds_every_cell_and_adds_up(reram, rng):
     log = model.write_log
     assert log.pulses.size == log.failed.size == 2 * (64 * 150 + 10 * 20)
     assert log.energy_joules == pytest.approx(
-        log.cell_joules + log.line_joules + log.verify_joules + log.converter_joules
+        log.cell_joules
+        + log.access_joules
+        + log.line_joules
+        + log.pump_joules
+        + log.verify_joules
+        + log.converter_joules
     )
     assert log.converter_joules == pytest.approx(log.verifies * reram.periphery.adc_energy_joules)
 

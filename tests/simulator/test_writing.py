@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CELL = load_chip("reram").cell
-PLAIN = dataclasses.replace(CELL, cycle_to_cycle_sigma=0.0, cell_to_cell_sigma=0.0, pulse_step_growth=0.0)
+PLAIN = dataclasses.replace(
+    CELL, cycle_to_cycle_sigma=0.0, cell_to_cell_sigma=0.0, pulse_step_growth=0.0, access_ohms=None
+)
 
 
 def test_without_variation_the_pulse_count_is_the_distance_over_the_step():
@@ -79,7 +81,45 @@ def test_a_small_change_costs_fewer_pulses_than_a_write_from_erased():
     assert again.energy_joules < 0.5 * first.energy_joules
 
 
-def test_numba_and_reference_agree_cell_by_cell():
+@pytest.mark.parametrize("across", ["path", "cell"])
+def test_pulses_take_volts_times_amperes_through_the_access_device(across):
+    """Pulse by pulse by hand: a staircase up, with 15 kohm in series."""
+    ohms = 15e3
+    cell = dataclasses.replace(PLAIN, access_ohms=ohms, voltage_across=across)
+    _, log = program_cells(
+        np.array([PLAIN.g_min_siemens + 3 * PLAIN.pulse_step_siemens]), cell, np.random.default_rng(0)
+    )
+    g = PLAIN.g_min_siemens + PLAIN.pulse_step_siemens * np.arange(4)
+    own = drawn = 0.0
+    for k in range(3):
+        volts = PLAIN.set_voltage_volts + k * PLAIN.set_voltage_step_volts
+        for conductance in (g[k], g[k + 1]):  # half of the pulse each
+            if across == "path":  # of both in series
+                bare = 1.0 / conductance - ohms
+                current, supply = volts / (bare + ohms), volts
+            else:
+                bare = 1.0 / conductance
+                current = volts / bare
+                supply = volts + current * ohms
+            own += 0.5 * current**2 * bare * cell.set_pulse_seconds
+            drawn += 0.5 * supply * current * cell.set_pulse_seconds
+    assert log.cell_joules == pytest.approx(own)
+    assert log.cell_joules + log.access_joules == pytest.approx(drawn)
+    assert log.energy_joules == pytest.approx(drawn + log.verify_joules)
+
+
+def test_without_an_access_device_the_cell_takes_everything():
+    """And with one in a path whose conductance is of both, the sum is the same."""
+    target = np.random.default_rng(1).uniform(CELL.g_min_siemens, CELL.g_max_siemens, (20, 64))
+    bare = dataclasses.replace(CELL, access_ohms=None)
+    (one, with_it), (other, without) = (program_cells(target, c, np.random.default_rng(4)) for c in (CELL, bare))
+    assert np.array_equal(one, other) and without.access_joules == 0.0 < with_it.access_joules
+    assert with_it.cell_joules + with_it.access_joules == pytest.approx(without.cell_joules, rel=1e-12)
+
+
+@pytest.mark.parametrize("across", ["path", "cell"])
+def test_numba_and_reference_agree_cell_by_cell(across):
+    CELL = dataclasses.replace(load_chip("reram").cell, voltage_across=across)
     target = np.random.default_rng(1).uniform(CELL.g_min_siemens, CELL.g_max_siemens, (20, 64))
     stuck = (np.random.default_rng(2).random(target.shape) < 0.05).astype(np.uint8)
     fast, log = program_cells(target, CELL, np.random.default_rng(4), stuck=stuck, line_farads=1e-15)
@@ -88,7 +128,8 @@ def test_numba_and_reference_agree_cell_by_cell():
     )
     assert np.allclose(fast, slow, rtol=1e-12)
     assert np.array_equal(log.pulses, ref.pulses) and np.array_equal(log.failed, ref.failed)
-    for name in ("energy_joules", "cell_joules", "line_joules", "verify_joules", "time_seconds"):
+    assert np.array_equal(log.sets, ref.sets) and log.sets.sum() == log.set_pulses
+    for name in ("energy_joules", "cell_joules", "access_joules", "line_joules", "verify_joules", "time_seconds"):
         assert getattr(log, name) == pytest.approx(getattr(ref, name), rel=1e-9)
     assert (log.set_pulses, log.reset_pulses, log.verifies, log.reversals) == (
         ref.set_pulses, ref.reset_pulses, ref.verifies, ref.reversals

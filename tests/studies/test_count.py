@@ -21,6 +21,7 @@ from edge_adapt.studies.count import (
     count,
     result,
     stepped_matrix,
+    working_sets,
 )
 from edge_adapt.studies.count_config import CountConfig
 from edge_adapt.studies.digital import training_events
@@ -42,7 +43,8 @@ ROLES = {
 EXACT = (
     "reads", "transposed_reads", "word_line_drives", "bit_line_drives", "read_conversions", "sample_holds",
     "shift_adds", "buffer_bytes", "router_bytes", "digital_macs", "digital_adds", "sram_bytes", "array_cycles",
-    "transposed_cycles",
+    "transposed_cycles", "busy_cycles", "busy_transposed_cycles", "flow_bytes", "kept_bytes", "feature_bytes",
+    "moment_bytes", "bf16_macs", "fp16_macs",
 )  # fmt: skip
 HIDDEN = ("hidden_cycles", "hidden_transposed_cycles", "hidden_macs")
 SMALL = {"array.rows": "20", "array.columns": "24", "array.slices": "2", "array.rotation": "hadamard"}
@@ -199,8 +201,9 @@ def compare(tiny, counter, name, placement, optimiser="", **changes):
     sizes, overlaps = adaptation_sizes(config, plan), Overlaps(tiny.chip, tiny.shape, plan)
     hidden = overlaps.of_training(*sizes.passed, sizes.stored if plan.cached else None, plan.waiting, sizes.early)
     assert {n: getattr(hidden, n) for n in HIDDEN} == {n: getattr(cost.counts, n) for n in HIDDEN}
-    for part, whole in zip(HIDDEN, ("array_cycles", "transposed_cycles", "digital_macs"), strict=True):
+    for part, whole in zip(HIDDEN, ("array_cycles", "transposed_cycles", "macs"), strict=True):
         assert 0 <= getattr(hidden, part) < max(1, getattr(counts, whole))
+    assert plan.low_rank or cost.sets == working_sets(config, plan, steps)
     record = result(config, counter, tiny.shape, held, deployed=0)
     happened = record.inference_event_counts
     assert {n: happened[n] for n in EXACT} == {n: getattr(answer, n) for n in EXACT}
@@ -289,6 +292,12 @@ def test_hira_in_cells_keeps_the_frozen_weights_in_memory(tiny, placement):
     held = 0 if placement is Placement.DIGITAL else 4 * WIDTH**2
     kept = 2 * trial.adaptation.plan.kept_outputs * EXAMPLES * length
     assert cost.memory_bytes == 4 * (4 * numbers + held) + kept  # with two moments and a gradient
+
+
+@pytest.mark.parametrize("name", ["lora:DIGITAL", "lora:NVM_STEP", "lorafusion:DIGITAL", "full:NVM_TASK"])
+def test_formats_are_counted_as_simulated(tiny, counter, name):
+    numbers = "fp16" if name == "lora:DIGITAL" else "bf16"
+    compare(tiny, counter, name.partition(":")[0], Placement(name.partition(":")[2]), numbers=numbers)
 
 
 @pytest.mark.parametrize("kind", ["image"])
