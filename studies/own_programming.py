@@ -5,17 +5,18 @@ from typing import Any
 from ..methods.plan import Plan
 from ..simulator import CostTable, EventCounts
 
+FIELDS = ("own_programming_energy_joules", "own_programming_time_seconds", "own_programming_event_counts")
+"""Of a result."""
+
 
 def own_fields(table: CostTable, counts: EventCounts | None) -> dict[str, Any]:
     """The fields of a result; None for a method that has the chip programmed with the model as it is."""
     if counts is None:
-        return dict.fromkeys(("programming_energy_joules", "programming_time_seconds", "programming_event_counts"))
+        return dict.fromkeys(
+            ("own_programming_energy_joules", "own_programming_time_seconds", "own_programming_event_counts")
+        )
     cost = table.cost(counts)
-    return {
-        "programming_energy_joules": cost.total_joules,
-        "programming_time_seconds": cost.total_seconds,
-        "programming_event_counts": counts.as_dict(),
-    }
+    return dict(zip(FIELDS, (cost.total_joules, cost.total_seconds, counts.as_dict()), strict=True))
 
 
 def said(note: str, plan: Plan) -> str:

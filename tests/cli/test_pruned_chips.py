@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from edge_adapt.reports import validate
 from edge_adapt.studies.config import SimulateConfig
+from edge_adapt.studies.own_programming import FIELDS
 from edge_adapt.studies.simulate import simulate
-
-FIELDS = ("programming_energy_joules", "programming_time_seconds", "programming_event_counts")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,8 @@ def test_each_is_programmed_on_its_own_and_starts_from_that(runs):
     validate(runs[0])
     found, backbone = by_method(runs[0]), runs[0]["programming"]["backbone"]["energy_joules"]
     thin, sparse, dsee = (found[name] for name in ("pruned", "spdf", "dsee"))
-    assert thin["programming_event_counts"] == sparse["programming_event_counts"]  # options of spdf hold for it
-    assert 0 < thin["programming_energy_joules"] < dsee["programming_energy_joules"] < backbone
+    assert thin["own_programming_event_counts"] == sparse["own_programming_event_counts"]  # options of spdf hold for it
+    assert 0 < thin["own_programming_energy_joules"] < dsee["own_programming_energy_joules"] < backbone
     assert (thin["start"], sparse["start"], dsee["start"]) == (None, "pruned", None)
     assert sparse["accuracy_exact_before"] == thin["accuracy_exact"]
     assert sparse["accuracy_chip_before"] == pytest.approx(thin["accuracy_chip"], abs=0.2)

@@ -222,9 +222,9 @@ def test_what_pruning_takes_and_spares():
     report = count(CountConfig(model="bert-base-uncased", method=("full", "spdf", "frozen", "pruned")))
     by_name = {(r["method"], r["placement"]): r for r in report["results"]}
     whole, thin = by_name["frozen", "DIGITAL"], by_name["pruned", "DIGITAL"]
-    assert whole["programming_energy_joules"] is whole["programming_event_counts"] is None
+    assert whole["own_programming_energy_joules"] is whole["own_programming_event_counts"] is None
     backbone = report["programming"]["backbone"]["energy_joules"]
-    assert 0 < thin["programming_energy_joules"] < 0.9 * backbone
+    assert 0 < thin["own_programming_energy_joules"] < 0.9 * backbone
     assert "50 % of the weights of 72 matrices" in thin["note"] and "% of the weights" not in whole["note"]
     reads = [record["inference_event_counts"] for record in (whole, thin)]
     assert reads[0]["reads"] == reads[1]["reads"]
