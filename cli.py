@@ -24,6 +24,7 @@ COMMANDS = (
     "count",
     "explain",
     "sensitivity",
+    "repair",
     "pool",
     "methods",
     "models",

@@ -149,13 +149,19 @@ class Adaptation(Shown):
         if self.training_reader is None:
             yield
             return
+        with self.read_by(self.training_reader(rng.spawn(1)[0])):  # draws nothing from rng: same order of examples
+            yield
+
+    @contextmanager
+    def read_by(self, reader: Reader) -> Iterator[None]:
+        """While it lasts, matrices are read through `reader`."""
         before = {module: module.reader for module in cell_linears(self.module)}
-        self.use(self.training_reader(rng.spawn(1)[0]))  # draws nothing from rng: examples come in the same order
+        self.use(reader)
         try:
             yield
         finally:
-            for module, reader in before.items():
-                module.reader = reader
+            for module, own in before.items():
+                module.reader = own
 
     def use(self, reader: Reader) -> None:
         """Read every matrix that sits in cells through `reader` from now on."""

@@ -1,11 +1,23 @@
 """The documentation of the schemas: `python -m edge_adapt.reports.schema_docs report` prints `docs/report-schema.md`,
-`... compare` prints `docs/compare-schema.md`, `... count` prints `docs/count-schema.md`.
+`... compare` prints `docs/compare-schema.md`, `... count` prints `docs/count-schema.md`, `... repair` prints
+`docs/repair-schema.md`.
 """
 
 import sys
 from collections.abc import Iterable
 
-from .records import COMPARE_FIELDS, COMPARE_SCHEMA, COUNT_FIELDS, COUNT_SCHEMA, FIELDS, LABELS, SCHEMA, Field
+from .records import (
+    COMPARE_FIELDS,
+    COMPARE_SCHEMA,
+    COUNT_FIELDS,
+    COUNT_SCHEMA,
+    FIELDS,
+    LABELS,
+    REPAIR_FIELDS,
+    REPAIR_SCHEMA,
+    SCHEMA,
+    Field,
+)
 
 _REPORT = f"""# The schema of `report.json`
 
@@ -52,6 +64,15 @@ Made by `python -m edge_adapt.reports.schema_docs count > docs/count-schema.md`;
 - [energy.md](energy.md) says how everything is counted, and what is estimated.
 """
 
+_REPAIR = f"""# The schema of `repair.json`
+
+`edge-adapt repair` writes `repair.json`, and `--json` prints the same object. Schema: `{REPAIR_SCHEMA}`.
+Made by `python -m edge_adapt.reports.schema_docs repair > docs/repair-schema.md`; a test keeps the two in step.
+
+- Units, kinds and labels are those of [report-schema.md](report-schema.md). [repair.md](repair.md) says what is done.
+- Every field is present. The file is strict JSON: no NaN, no infinity.
+"""
+
 _HEADING = """
 | Field | Kind | Unit | Label | Meaning |
 |---|---|---|---|---|
@@ -73,6 +94,11 @@ def count_schema() -> str:
     return _COUNT + _HEADING + _rows(COUNT_FIELDS)
 
 
+def repair_schema() -> str:
+    """The text of `docs/repair-schema.md`."""
+    return _REPAIR + _HEADING + _rows(REPAIR_FIELDS)
+
+
 def _rows(fields: Iterable[Field]) -> str:
     lines = []
     for field in fields:
@@ -83,7 +109,7 @@ def _rows(fields: Iterable[Field]) -> str:
     return "".join(lines)
 
 
-_PAGES = {"report": report_schema, "compare": compare_schema, "count": count_schema}
+_PAGES = {"report": report_schema, "compare": compare_schema, "count": count_schema, "repair": repair_schema}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in _PAGES:

@@ -16,7 +16,7 @@ from .products import Products
 
 class _CrossbarRead(torch.autograd.Function):
     """y = noisy, converted read of the cells for x (vectors, in); gradients are those of the exact product with what
-    the cells hold (straight-through).
+    the cells hold (straight-through), or go through transposed reads as noisy (`array.backward`).
 
     `real` selects the vectors that are driven; the others read as zero and cost nothing. None: all are driven.
     """
@@ -150,6 +150,16 @@ class PaddingReader:
             self.mask = None if mask is None else mask.bool()
 
         return encoder.register_forward_pre_hook(note, with_kwargs=True).remove
+
+    def real_rows(self, x: Tensor) -> Tensor | None:
+        """Which vectors of x (..., in) are real, by number; None: all are."""
+        real = self._flat(x)[1]
+        return None if real is None else real.rows
+
+    def real_vectors(self, x: Tensor) -> int:
+        """How many vectors of x (..., in) are real."""
+        rows = self.real_rows(x)
+        return x.shape[:-1].numel() if rows is None else len(rows)
 
     def _flat(self, x: Tensor) -> tuple[Tensor, Real | None]:
         """x as vectors (n, in), and which of them are real (None: all)."""

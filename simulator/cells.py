@@ -7,6 +7,7 @@ polarities, inputs, sensed).
 """
 
 import copy
+import dataclasses
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Cells:
     def __init__(self, chip: Chip, layout: Layout, rng: np.random.Generator):
         self.chip, self.layout = chip, layout
         self.levels = level_siemens(chip)
+        # Verify reads take as long as others do in this chip.
+        self._verified = dataclasses.replace(chip.cell, read_seconds=chip.integration_seconds)
         self._rng = rng
         self._spread_seed, self._relaxation_seed, self._drift_seed = (randoms.draw_seed(rng) for _ in range(3))
         stuck = faults.draw_faults(chip, layout.cell_shape, rng)
@@ -108,7 +111,7 @@ class Cells:
         if self.deployed:
             self._wear_out(index, before)
         written, log = program_cells(
-            self.levels[level], self.chip.cell, self._rng, before, stuck=self._stuck_of(index, level.shape),
+            self.levels[level], self._verified, self._rng, before, stuck=self._stuck_of(index, level.shape),
             index=self._identity(index), spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
         )  # fmt: skip
         pulsed = log.pulses > 0
@@ -165,7 +168,7 @@ class Cells:
         index = self._index(at)
         assert index is not None
         written, log = program_cells(
-            self.levels[self._levels_of(self.integers, at)], self.chip.cell, self._rng, erased, stuck=stuck,
+            self.levels[self._levels_of(self.integers, at)], self._verified, self._rng, erased, stuck=stuck,
             index=index + np.uint32(layout.cells), spread_seed=self._spread_seed, line_farads=line_farads(self.chip),
         )  # fmt: skip
         left = np.zeros(bad.shape, np.int32)

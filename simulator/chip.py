@@ -23,6 +23,7 @@ from .arguments import (
     require_weights,
 )
 from .arrays import CrossbarMatrix
+from .backward import BackwardReader
 from .counting import input_cycles, read_events, write_events
 from .driven import Driven
 from .mapping import Some
@@ -62,7 +63,9 @@ class ProgrammedModel(Shown):
         self._samples: dict[str, list[np.ndarray]] | None = None
         self._written = WriteSum()
         self._driven = Driven()
-        self._reader = Reader(chip, fidelity, randoms.draw_seed(rng))
+        self._reader = Reader(chip, fidelity, seed := randoms.draw_seed(rng))
+        self._backward = BackwardReader(chip, seed)
+        self.exact_backward = False  # True: gradients are exact even where the chip's `array.backward` is analog
         self.clock_seconds = 0.0
         self.counts = EventCounts()
         self._activity_per_read: dict[str, float] = {}
@@ -110,17 +113,17 @@ class ProgrammedModel(Shown):
         """Let the chip have been programmed with another matrix (out, in) in the place of one that it holds: the same
         cells, from erased, get these weights and a range of their own.
 
-        What a fork shares stays as it is for the others. This is another one-time programming, and not counted: its log
-        stands for that of the former matrix, which `write_log` goes on having. Raises UsageError as `rewrite` does.
+        What a fork shares stays as it is. The log stands for that of the former matrix; it is not counted, and not in
+        `write_log`. Raises UsageError as `rewrite` does.
         """
-        former, array = self.matrix(name), self._of_shape(name, weight)
-        matrix = former.erased()
+        array, matrix = self._of_shape(name, weight), self.matrix(name).erased()
         matrix.set_time(self.clock_seconds)
         log = self._with_rotation(matrix.write(self.as_written(array)), matrix)
         self._matrices[name], self._shared = matrix, self._shared - {name}
         for kept in (self._ranges, self._first_looks, self._activity_per_read):
             kept.pop(name, None)
         self._driven.forget(name)
+        self._backward.forget_ranges()
         if self.fidelity == "ideal":
             self._ideal[name] = np.ascontiguousarray(array, np.float32)
         return log
@@ -231,7 +234,9 @@ class ProgrammedModel(Shown):
         return rotation.unrotated(self.chip, matrix.effective)
 
     def transposed_product(self, name: str, y: np.ndarray) -> np.ndarray:
-        """y (vectors, out) times the transposed of what the cells hold: (vectors, in) float32; not counted. Exact."""
+        """y (vectors, out) through the transposed matrix: (vectors, in) float32; not counted. Exact, or a read with
+        everything that reads have, as the chip's `array.backward` says.
+        """
         matrix = self.matrix(name)
         y = np.ascontiguousarray(real_numbers(y, f"what goes through {name!r} from behind"), np.float32)
         if y.ndim != 2 or y.shape[1] != matrix.layout.outputs:
@@ -242,7 +247,11 @@ class ProgrammedModel(Shown):
             raise UsageError(f"what goes through {name!r} from behind holds NaN or infinite values")
         if self.fidelity == "ideal":
             return self.products.multiply(y, self._ideal[name])
-        return rotation.unrotated(self.chip, matrix.transposed_product(y, self.products.multiply))
+        if self.chip.array.backward == "analog" and not self.exact_backward and len(y):
+            found = self._backward.read(name, matrix, y, self.products.multiply)
+        else:
+            found = matrix.transposed_product(y, self.products.multiply)
+        return rotation.unrotated(self.chip, found)
 
     @property
     def unsolved_arrays(self) -> int:
@@ -303,7 +312,8 @@ class ProgrammedModel(Shown):
         twin._first_looks = dict(self._first_looks)
         twin._activity_per_read, twin._events = dict(self._activity_per_read), dict(self._events)
         twin._written, twin._driven = self._written.copy(), self._driven.copy()
-        twin._reader = Reader(self.chip, self.fidelity, randoms.draw_seed(rng))
+        twin._reader = Reader(self.chip, self.fidelity, seed := randoms.draw_seed(rng))
+        twin._backward = BackwardReader(self.chip, seed)
         twin._reader.products = self.products
         twin.counts, twin._samples = EventCounts(), None
         return twin
@@ -388,13 +398,13 @@ class ProgrammedModel(Shown):
 
     def _conduct_seconds(self) -> float:
         """How long the cells conduct in one array cycle."""
-        return self.chip.cell.read_seconds or 0.0
+        return self.chip.integration_seconds
 
     def count_transposed(self, name: str, vectors: int) -> None:
         """Charge `vectors` products with the transposed matrix (backward pass): outputs are driven, inputs sensed.
 
-        The arithmetic of the backward pass is done by the caller with `effective_weight` (straight-through); the
-        cells are charged what a forward read of this matrix costs on average.
+        The arithmetic of the backward pass is `transposed_product`; the cells are charged what a forward read of this
+        matrix costs on average.
         """
         matrix = self.matrix(name)
         require_count(vectors, "vectors")
@@ -415,6 +425,7 @@ class ProgrammedModel(Shown):
             samples = self._samples
         finally:
             self._samples = None
+            self._backward.forget_ranges()
         for name, kept in samples.items():
             # A matrix that is read several times, with different inputs each time, is set for all of them.
             share = -(-CALIBRATION_VECTORS // len(kept))

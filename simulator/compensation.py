@@ -186,5 +186,5 @@ def _probed(
     matrix.drift_factor = factor
     counts.add(read_events(chip, layout, input_cycles(chip)), times * PROBES)
     cell = chip.cell
-    counts.cell_read_joules += activity * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0)
+    counts.cell_read_joules += activity * (cell.read_voltage_volts or 0.0) ** 2 * chip.integration_seconds
     return ranges, results.reshape(times, PROBES, -1)

@@ -49,7 +49,7 @@ def write_times(chip: Chip) -> WriteTimes:
         phases=p.write_polarities == "phases",
         set_seconds=cell.set_pulse_seconds or 0.0,
         reset_seconds=cell.reset_pulse_seconds or 0.0,
-        verify_seconds=max(cell.read_seconds or 0.0, converting),
+        verify_seconds=max(chip.integration_seconds, converting),
         arrays=arrays,
     )
 
@@ -86,8 +86,8 @@ def line_farads(chip: Chip) -> float:
 
 
 def conducting_seconds(chip: Chip) -> float:
-    """How long the cells of an array cycle conduct at most: their read time, for each pulse of the longest digit."""
-    return (chip.cell.read_seconds or 0.0) * most_pulses(chip)
+    """How long the cells of an array cycle conduct at most: for each pulse of the longest digit."""
+    return chip.integration_seconds * most_pulses(chip)
 
 
 def read_events(chip: Chip, layout: Layout, cycles: int, transposed: bool = False) -> EventCounts:

@@ -113,7 +113,7 @@ def _energy(
 
 def _cells(chip: Chip) -> tuple[Cost, ...]:
     """Cells that conduct, in reads and in verify reads."""
-    volts, seconds = "cell.read_voltage_volts", "cell.read_seconds"
+    volts, seconds = "cell.read_voltage_volts", chip.integration
     look = (volts, volts, seconds)
     formula = "read voltage² × read time, for a siemens"
     event = "siemens conducting"
@@ -260,7 +260,7 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
     p, writing, (forward, transposed) = chip.periphery, write_times(chip), cycle_seconds(chip)
     converters = ("periphery.adc_conversion_seconds", "periphery.adcs_per_array")
     pulses = ("periphery.dac_coding", "periphery.dac_bits", "array.input_bits") if most_pulses(chip) > 1 else ()
-    settling = ("periphery.read_cycle_seconds", "cell.read_seconds", *pulses, *converters, "periphery.adc_schedule")
+    settling = ("periphery.read_cycle_seconds", chip.integration, *pulses, *converters, "periphery.adc_schedule")
     conducting = "read time × most pulses of a digit" if pulses else "read time"
     converted = "conversions / converters × conversion time"
     if p.adc_schedule == "overlapped":
@@ -297,14 +297,13 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
         ),
     )  # fmt: skip
     return (
-        *(hidden if p.layer_schedule == "overlapped" else ()),
         time("array_reads", "array cycles", "array_cycles", forward, cycle, *settling, "array.columns", "array.slices"),
         time("array_reads", "transposed array cycles", "transposed_cycles", transposed, cycle, *settling, "array.rows"),
         *pulsing,
         time(
             "writes", "turns of verifies", "verify_turns", writing.verify_seconds,
             "read time or, if longer, cells together / converters × conversion time",
-            "cell.read_seconds", "periphery.write_cells_in_parallel", *converters, write=True,
+            chip.integration, "periphery.write_cells_in_parallel", *converters, write=True,
         ),
         time(
             "digital", "multiply-adds", _MACS, 1.0 / p.digital_macs_per_second,
@@ -314,6 +313,7 @@ def _times(chip: Chip) -> tuple[Cost, ...]:
             "digital", "additions", "digital_adds", 1.0 / p.digital_macs_per_second,
             "as long as a multiply-add: 1 / throughput", rate,
         ),
+        *(hidden if p.layer_schedule == "overlapped" else ()),
     )  # fmt: skip
 
 

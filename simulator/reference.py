@@ -239,3 +239,34 @@ def rounding_errors(values, steps, code_max) -> np.ndarray:
     """Error of a quantiser at several step sizes; see `kernels.rounding_errors`."""
     rounded = np.clip(np.rint(values[None] / steps[:, None]), -code_max, code_max) * steps[:, None]
     return ((rounded - values) ** 2).mean(1)
+
+
+def drive_back(y, scale, top, together, codes, squares, full) -> None:
+    """The converters that drive gradients; see `backward.drive_back`."""
+    scaled = y * scale
+    full[...] = together if together else np.abs(scaled).max(1)
+    full[full <= 1e-30] = 1.0
+    codes[...] = np.clip(np.rint(scaled * (np.float32(top) / full[:, None])), -top, top) / np.float32(top)
+    squares[...] = codes * codes
+
+
+def transposed_read(y, cells, variance, scale, worth, widths, input_bits, adc_bits, adc, normals, together=0.0):
+    """A transposed read of y (vectors, out), one array after another: (vectors, in) float64.
+
+    cells, variance (slices, in, out): what a pair adds at full drive, and the variance of its read noise; scale (out,):
+    the weight of a full cell; worth, adc (slices,): of each slice, and the largest sum its converters take; widths:
+    outputs of the arrays beside each other; normals (slices * arrays, vectors, in).
+    """
+    top, adc_top = 2 ** (input_bits - 1) - 1, 2 ** (adc_bits - 1) - 1
+    codes, squares, full = np.empty(y.shape), np.empty(y.shape), np.empty(len(y))
+    drive_back(y, scale, top, together, codes, squares, full)
+    out, number = np.zeros((len(y), cells.shape[1])), 0
+    for s, levels in enumerate(cells):
+        for first, last in zip(np.r_[0, np.cumsum(widths)[:-1]], np.cumsum(widths), strict=True):
+            of = slice(first, last)
+            sums = codes[:, of] @ levels[:, of].T
+            sums = sums + np.sqrt(squares[:, of] @ variance[s][:, of].T) * normals[number]
+            step = adc[s] / adc_top
+            out += worth[s] * np.clip(np.rint(sums / step), -adc_top, adc_top) * step
+            number += 1
+    return out * full[:, None]

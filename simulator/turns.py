@@ -35,7 +35,7 @@ def whole_log(
     others = cells_of(layout, only) - log.pulses.size if everyone else 0
     verify_joules = log.verify_joules
     if others:
-        verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * (cell.read_seconds or 0.0) * mean_siemens
+        verify_joules += others * (cell.read_voltage_volts or 0.0) ** 2 * chip.integration_seconds * mean_siemens
     verifies = log.verifies + others
     converters = verifies * (p.adc_energy_joules or 0.0)
     pumps = (log.cell_joules + log.access_joules + log.line_joules) * pump_loss(chip)

@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_METHODS", "SimulateConfig", "parse_age", "parse_settings", "
 FIDELITIES = ("fast", "bitserial", "ideal", "count")
 TRAINERS = ("torch", "onnxruntime")
 CHIPS = ("each-run", "one")
-UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "y": 31557600}
 
 
 @dataclass(frozen=True)

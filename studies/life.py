@@ -38,6 +38,7 @@ class ChipResult:
     readapted: Graded | None = None
     again: Cost | None = None
     exact: ExactResult | None = None
+    exact_gradients: Graded | None = None
 
 
 def groups(variants: list[Variant]) -> list[list[Variant]]:
@@ -77,6 +78,9 @@ def live(
         found, counts = shared.inference(trial, test)
         result.adapted = trial.grade(test, found)
         result.inference = counts
+        if bench.chip.array.backward == "analog" and bench.config.fidelity != "ideal" and reads_gradients(trial):
+            progress.stage(f"{where}: {variant.title} with exact gradients")
+            result.exact_gradients = with_exact_gradients(trial, base, data, test)
         results.append(result)
         progress.advance(expected.testing(bench), expected.TESTING)
     for seconds in bench.config.age_seconds:
@@ -125,6 +129,20 @@ def _events_of_time(model: ProgrammedModel, seconds: float) -> EventCounts:
     before = dataclasses.replace(model.counts)
     model.set_time(seconds)
     return model.counts.minus(before)
+
+
+def reads_gradients(trial: ChipTrial) -> bool:
+    """Whether gradients went through cells when it adapted."""
+    return trial.last_counts is not None and trial.last_counts.transposed_reads > 0
+
+
+def with_exact_gradients(trial: ChipTrial, base: ProgrammedModel, data: Encoded, test: Encoded) -> Graded:
+    """The same adaptation on the same chip, its gradients exact: what their noise costs in accuracy."""
+    twin = ChipTrial(trial.bench, trial.variant, base, trial.shots, trial.seed)
+    twin.model.exact_backward = True
+    twin.deploy(data)
+    twin.adapt(data, twin.adaptation.recipe)
+    return twin.grade(test, twin.features(test))
 
 
 def trains_without_chip(plan: Plan) -> bool:

@@ -19,16 +19,16 @@ from .variants import Variant
 from .workbench import Workbench
 
 
-class _Priced(NamedTuple):
+class Priced(NamedTuple):
     """Events, and what they cost."""
 
     counts: EventCounts
     cost: Breakdown
 
     @staticmethod
-    def of(table: CostTable, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> "_Priced":
+    def of(table: CostTable, counts: EventCounts, arrays: int, sets: WorkingSets | None = None) -> "Priced":
         powered = table.powered(counts, arrays, sets)
-        return _Priced(powered, table.cost(powered))
+        return Priced(powered, table.cost(powered))
 
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
@@ -58,6 +58,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         initial_cells_written=cost.initial_cells_written,
         cells_in_placement=result.trial.cells.cells,
         accuracy_chip=result.adapted.score,
+        accuracy_chip_exact_gradients=result.exact_gradients.score if result.exact_gradients else None,
         accuracy_drifted=result.drifted.score,
         accuracy_readapted=result.readapted.score if result.readapted else None,
         right_chip=result.adapted.right,
@@ -94,7 +95,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
     )
 
 
-def _times(table: CostTable, first: _Priced, answer: _Priced) -> dict[str, Any]:
+def _times(table: CostTable, first: Priced, answer: Priced) -> dict[str, Any]:
     """How long adapting and an answer take as the chip does it, and if nothing overlapped."""
     found = {}
     for act, priced in (("adaptation", first), ("inference", answer)):
@@ -105,17 +106,17 @@ def _times(table: CostTable, first: _Priced, answer: _Priced) -> dict[str, Any]:
 
 def _prices(
     bench: Workbench, table: CostTable, result: ChipResult, answered: WorkingSets
-) -> tuple[_Priced, _Priced, _Priced | None, _Priced | None]:
+) -> tuple[Priced, Priced, Priced | None, Priced | None]:
     """What adapting, an answer, adapting again and finding the factors of drift compensation cost; None for what there
     was none of.
     """
     model, again = result.trial.model, result.again
     arrays = sum(model.matrix(n).layout.arrays for n in model.names)
     assert result.inference
-    first = _Priced.of(table, result.cost.counts, arrays, result.cost.sets)
-    answer = _Priced.of(table, result.inference, arrays, answered)
-    second = _Priced.of(table, again.counts, arrays, again.sets) if again else None
-    look = _Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
+    first = Priced.of(table, result.cost.counts, arrays, result.cost.sets)
+    answer = Priced.of(table, result.inference, arrays, answered)
+    second = Priced.of(table, again.counts, arrays, again.sets) if again else None
+    look = Priced.of(table, result.compensation, arrays) if compensates(bench.chip) else None
     return first, answer, second, look
 
 
@@ -124,7 +125,7 @@ def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
     return inference_sets(result.trial.adaptation.plan, bench.tests(seed).longest(1))
 
 
-def _told(table: CostTable, result: ChipResult, first: _Priced, answer: _Priced, answered: WorkingSets) -> str:
+def _told(table: CostTable, result: ChipResult, first: Priced, answer: Priced, answered: WorkingSets) -> str:
     note = said(_note(result.variant, result.cost.forward_passes > 0), result.trial.adaptation.plan)
     return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
 

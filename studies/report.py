@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import importlib.metadata
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from .._version import __version__
 from ..defaults import DEFAULT_READAPT
 from ..devices import Chip
 from ..methods.formats import DEFAULT
+from ..methods.placement import BackwardNeed
 from ..methods.training.strategies import Strategy
 from ..reports.comparisons import comparisons
 from ..reports.paired import Answers
@@ -289,18 +291,53 @@ def supply_message(chip: Chip) -> str:
 
 def conducting_message(chip: Chip) -> str:
     """For how long the cells conduct in a read."""
-    cell, cycle = chip.cell, CostTable.of(chip).array_cycle_seconds
+    seconds, cycle = chip.integration_seconds, CostTable.of(chip).array_cycle_seconds
+    whose = "their file" if chip.integration.startswith("cell") else "the chip (array.integration_time)"
+    told = f"cells conduct for the read time of {whose}, {seconds:g} s"
     if most_pulses(chip) > 1:
         return (
-            f"a digit of an input is up to {most_pulses(chip)} pulses in an array cycle of {cycle:g} s; cells "
-            f"conduct for the read time of their file, {cell.read_seconds:g} s, in each pulse, and the energy of the "
-            "cells in reads is proportional to it"
+            f"a digit of an input is up to {most_pulses(chip)} pulses in an array cycle of {cycle:g} s; {told}, in "
+            "each pulse, and the energy of the cells in reads is proportional to it"
         )
     if conducting_seconds(chip) == cycle:
-        return f"cells conduct for the read time of their file, {cell.read_seconds:g} s: as long as an array cycle"
+        return f"{told}: as long as an array cycle"
     return (
-        f"cells conduct for the read time of their file, {cell.read_seconds:g} s, in each array cycle of {cycle:g} s; "
-        f"if they conducted throughout, cells would take {cycle / cell.read_seconds:.3g} times the energy in reads"
+        f"{told}, in each array cycle of {cycle:g} s; if they conducted throughout, cells would take "
+        f"{cycle / seconds:.3g} times the energy in reads"
+    )
+
+
+def bandwidth_message(chip: Chip, age_seconds: float) -> str:
+    """What a read of another length than that of the noise law would have of 1/f noise, by the law itself."""
+    known, seconds = chip.cell.flicker_seconds, chip.integration_seconds
+    if known is None or math.isclose(known, seconds):
+        return ""
+    spread = lambda read: math.sqrt(math.log((age_seconds + read) / (2 * read)))
+    change = spread(seconds) / spread(known) - 1
+    return (
+        f"1/f noise is that of reads of {known:g} s, in which it was characterised; by the law's own read time it "
+        f"would be {abs(change):.1%} {'larger' if change > 0 else 'smaller'} in reads of {seconds:g} s, after "
+        f"{age_seconds:g} s. How white noise grows in shorter reads no source says"
+    )
+
+
+def backward_message(bench: Workbench) -> str:
+    """How gradients come through transposed arrays, where any does."""
+    array = bench.chip.array
+    through = (BackwardNeed.THROUGH, BackwardNeed.FULL)
+    if bench.config.fidelity == "ideal" or all(v.method.backward_need not in through for v in bench.variants):
+        return ""
+    if array.backward == "exact":
+        return (
+            f"gradients go through transposed arrays exactly, and are charged as reads of {array.input_bits} bits all "
+            "the same (array.backward: exact), which is better than hardware; --set chip.array.backward=analog reads "
+            "them as they are charged"
+        )
+    of = "each token has a range" if array.backward_range == "token" else "all tokens of a batch have one range"
+    return (
+        f"gradients are read through transposed arrays as they are charged, with {array.input_bits} bits and read "
+        f"noise ({of}); the column exact gradients says what exact ones give; finding the converters' ranges is not "
+        "charged"
     )
 
 
@@ -308,7 +345,8 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes: list[str | None] = [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
+    notes: list[str | None] = [backward_message(bench)]
+    notes += [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
         notes.append(f"accuracy stands for {bench.task.metric} here: {MEANING[bench.task.metric]}")

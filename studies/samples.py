@@ -88,7 +88,7 @@ def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0, densit
     def joules(codes: np.ndarray) -> float:
         conducted = siemens * mean_load(chip, codes)
         conducted += sum(acting.mean_activity(matrix, codes) for acting in matrix.adding)
-        return conducted * cell.read_voltage_volts**2 * cell.read_seconds
+        return conducted * cell.read_voltage_volts**2 * chip.integration_seconds
 
     codes, top = typical_codes(chip, rng), code_max(chip.array.input_bits)
     full = joules(np.array([-top, top]))

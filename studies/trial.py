@@ -77,7 +77,7 @@ class ChipTrial:
     """A variant on its own view of the chip. Call `deploy`, then `adapt`, `evaluate`, `set_time` as often as wanted."""
 
     def __init__(self, bench: Workbench, variant: Variant, base: ProgrammedModel, shots: int, seed: int):
-        self.bench, self.variant = bench, variant
+        self.bench, self.variant, self.shots, self.seed = bench, variant, shots, seed
         # Initial values and order of the examples are those of the run with exact weights; the chip has a generator
         # of its own.
         self._rng = np.random.default_rng([seed, shots])

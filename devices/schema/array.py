@@ -20,6 +20,14 @@ class Array:
         high=32,
     )
     input_bits: int = spec("array.input_bits", "", "bits of an input value", kind="integer", low=1, high=16)
+    integration_seconds: float | None = spec(
+        "array.integration_time",
+        "s",
+        "how long cells conduct in this circuit: in each array cycle, or in each pulse where digits are pulses",
+        nullable=True,
+        open_low=True,
+        absent="as long as read.time of the cell file",
+    )
     mapping: str = spec(
         "array.mapping",
         "",
@@ -64,5 +72,23 @@ class Array:
         choices=("none", "matrix", "column"),
         absent="what drift takes is lost",
         default="none",
+    )
+    backward: str = spec(
+        "array.backward",
+        "",
+        "gradients through transposed arrays: exact (and charged all the same), or read as they are charged (analog)",
+        kind="choice",
+        choices=("exact", "analog"),
+        absent="exact",
+        default="exact",
+    )
+    backward_range: str = spec(
+        "array.backward_range",
+        "",
+        "range of the converters that drive gradients: one for each token, or one for all tokens of a batch",
+        kind="choice",
+        choices=("token", "batch"),
+        absent="one for each token",
+        default="token",
     )
     scale: str = spec("array.scale", "", "what shares one weight scale", kind="choice", choices=("column", "tile"))

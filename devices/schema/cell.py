@@ -144,7 +144,12 @@ class Cell:
         absent="no spread beside that of the step",
     )
     read_voltage_volts: float = spec("read.voltage", "V", "read voltage", open_low=True)
-    read_seconds: float = spec("read.time", "s", "time that a cell conducts in a read", open_low=True)
+    read_seconds: float = spec(
+        "read.time",
+        "s",
+        "time of a read in the source; cells conduct as long unless the chip has array.integration_time",
+        open_low=True,
+    )
     read_noise_relative: float | None = spec("read.noise", "", "sigma(G)/G of each read", nullable=True, high=1.0)
     read_noise_saturation_siemens: tuple[float, ...] | None = spec(
         "read.noise_saturation",

@@ -29,6 +29,22 @@ class Chip(Shown):
     provenance: Mapping[str, Provenance]
     references: tuple[Reference, ...]
 
+    @property
+    def integration(self) -> str:
+        """The number that says how long cells conduct in a read, as a key of the provenance: the chip's, where it has
+        one and the cell's was not set by hand.
+        """
+        own, circuit = "cell.read_seconds", "array.integration_seconds"
+        set_by_hand = [name for name in (own, circuit) if name in self.provenance]
+        set_by_hand = [name for name in set_by_hand if self.provenance[name].status == "override"]
+        return own if self.array.integration_seconds is None or set_by_hand == [own] else circuit
+
+    @property
+    def integration_seconds(self) -> float:
+        """How long cells conduct in a read, in each cycle or pulse."""
+        chosen = self.cell.read_seconds if self.integration.startswith("cell") else self.array.integration_seconds
+        return chosen or 0.0
+
     def _facts(self) -> dict[str, object]:
         array = f"{self.array.rows} x {self.array.columns}"
         return {"name": self.name, "title": self.title, "cell": self.cell.name, "array": array,

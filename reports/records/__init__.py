@@ -1,4 +1,5 @@
-"""What `report.json` (of `simulate` and of `count`) and `compare.json` hold, as typed records: a file for each section.
+"""What `report.json` (of `simulate` and of `count`), `compare.json` and `repair.json` hold, as typed records: a file
+for each section.
 
 Tables, findings, figures and `explain` read these records alone: `typed` is the way in from JSON.
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from .compare import COMPARE_SCHEMA, CompareReport
 from .count import COUNT_SCHEMA, CountReport
+from .repair import REPAIR_SCHEMA, RepairReport
 from .results import OUTCOMES
 from .simulate import SCHEMA, SimulateReport
 from .spec import LABELS, Field, fields_of, from_plain, plain, walk
@@ -24,11 +26,14 @@ __all__ = [
     "FIELDS",
     "LABELS",
     "OUTCOMES",
+    "REPAIR_FIELDS",
+    "REPAIR_SCHEMA",
     "REPORTS",
     "SCHEMA",
     "CompareReport",
     "CountReport",
     "Field",
+    "RepairReport",
     "SimulateReport",
     "fields_of",
     "from_plain",
@@ -47,6 +52,9 @@ COMPARE_FIELDS: tuple[Field, ...] = tuple(walk(CompareReport, known=_DOCUMENTED)
 
 COUNT_FIELDS: tuple[Field, ...] = tuple(walk(CountReport, known=_DOCUMENTED))
 """Every field of `report.json` of `edge-adapt count` that is not one of `FIELDS`."""
+
+REPAIR_FIELDS: tuple[Field, ...] = tuple(walk(RepairReport))
+"""Every field of `repair.json`."""
 
 REPORTS: Mapping[str, type] = {SCHEMA: SimulateReport, COMPARE_SCHEMA: CompareReport, COUNT_SCHEMA: CountReport}
 """The record of a report by the name of its schema."""

@@ -69,6 +69,13 @@ class Result:
     accuracy_chip: Fraction | None = says(
         "test accuracy on the chip after adapting with the chip in the loop", "1", "record", heading="chip"
     )
+    accuracy_chip_exact_gradients: Fraction | None = says(
+        "the same, trained with exact gradients; null unless array.backward of the chip is analog, and where no "
+        "gradient goes through cells",
+        "1",
+        "record",
+        heading="exact gradients",
+    )
     accuracy_drifted: Fraction | None = says(
         "the same at the last age, nothing done; null without drift data", "1", "record", heading="drifted"
     )

@@ -225,7 +225,8 @@ ELSEWHERE = {
     "evaluate": "test_device_commands", "plan": "test_device_commands", "state show": "test_device_commands",
     "state history": "test_device_commands", "state rollback": "test_device_commands",
     "state reset": "test_device_commands", "state export": "test_device_commands",
-    "sensitivity": "test_sensitivity", "state import": "test_merging", "merge-states": "test_merging",
+    "sensitivity": "test_sensitivity", "repair": "test_repair",
+    "state import": "test_merging", "merge-states": "test_merging",
 }  # fmt: skip
 
 

@@ -198,3 +198,14 @@ def test_training_in_a_bundle_gives_the_same_answers(
         assert result["accuracy_exact"] == pytest.approx(usual["accuracy_exact"], abs=0.1)
         assert result["accuracy_exact"] > 0.5
         assert result["accuracy_chip"] == usual["accuracy_chip"]
+
+
+def test_gradients_are_read_as_they_are_charged_where_the_chip_says_so(run: Run, tmp_path: Path) -> None:
+    """Beside it the same adaptation with exact ones, where gradients go through cells."""
+    analog = job(tmp_path / "analog", "--method", "lora:DIGITAL", "probe", "--set", "chip.array.backward=analog").report
+    known = {r["method"]: r["accuracy_chip_exact_gradients"] for r in analog["results"]}
+    exact = {(r["method"], r["placement"]): r["accuracy_chip"] for r in run.report["results"]}
+    assert known == {"lora": exact["lora", "DIGITAL"], "probe": None}
+    assert analog["messages"][0].startswith("gradients are read through transposed arrays as they are charged")
+    assert run.report["messages"][0].startswith("gradients go through transposed arrays exactly")
+    assert {r["accuracy_chip_exact_gradients"] for r in run.report["results"]} == {None}

@@ -10,7 +10,7 @@ import pytest
 from edge_adapt.errors import EdgeAdaptError
 from edge_adapt.reports import to_json, validate
 from edge_adapt.reports.records import FIELDS, Field
-from edge_adapt.reports.schema_docs import count_schema, report_schema
+from edge_adapt.reports.schema_docs import count_schema, repair_schema, report_schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -141,7 +141,9 @@ def test_lists_in_texts_stay_as_they_are(make_report):
     assert json.loads(to_json(report))["command"] == report["command"]
 
 
-@pytest.mark.parametrize(("page", "made"), [("report", report_schema), ("count", count_schema)])
+@pytest.mark.parametrize(
+    ("page", "made"), [("report", report_schema), ("count", count_schema), ("repair", repair_schema)]
+)
 def test_the_documentation_is_in_step(page, made):
     text = (ROOT / "docs" / f"{page}-schema.md").read_text(encoding="utf-8")
     assert text == made(), f"run: python -m edge_adapt.reports.schema_docs {page} > docs/{page}-schema.md"

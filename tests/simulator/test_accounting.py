@@ -46,9 +46,9 @@ def test_cell_energy_of_a_read_is_v_squared_g_t(quiet, rng):
     model = program(of(quiet, dac_bits=8), {"w": rng.standard_normal((4, 50))}, rng)
     x = np.ones((1, 50), np.float32)
     model.matvec("w", x)
-    cell = quiet.cell
+    cell, seconds = quiet.cell, quiet.integration_seconds
     g = model.matrix("w").conductance_siemens().sum(dtype=float)
-    assert model.counts.cell_read_joules == pytest.approx(cell.read_voltage_volts**2 * g * cell.read_seconds, rel=1e-5)
+    assert model.counts.cell_read_joules == pytest.approx(cell.read_voltage_volts**2 * g * seconds, rel=1e-5)
 
 
 def test_transposed_reads_drive_outputs_and_sense_inputs(reram, rng):
@@ -110,6 +110,7 @@ def test_sequential_conversions_add_to_settling(reram, neurram):
 @pytest.mark.parametrize(
     ("name", "periphery", "seconds"),
     [
+        # As the files of the cells say, where the chip says nothing.
         ("pcm", {}, 250e-9),
         ("pcm-hermes", {}, 512e-9),
         ("reram-cmo", {}, 1e-6),
@@ -125,7 +126,7 @@ def test_sequential_conversions_add_to_settling(reram, neurram):
     ],
 )
 def test_a_cycle_is_not_shorter_than_the_read_of_its_cells(name, periphery, seconds):
-    table = CostTable.of(of(load_chip(name), **periphery))
+    table = CostTable.of(of(load_chip(name, {"array.integration_time": "null"}), **periphery))
     assert table.array_cycle_seconds == pytest.approx(seconds)
     # A transposed cycle conducts as long, and one converter takes 100 ns for 128 rows.
     more = 50e-9 if "adc_schedule" in periphery else 0.0
@@ -133,6 +134,33 @@ def test_a_cycle_is_not_shorter_than_the_read_of_its_cells(name, periphery, seco
     (cycle,) = (cost for cost in table.costs if cost.counts == ("array_cycles",))
     assert {"cell.read_seconds", "periphery.read_cycle_seconds"} <= set(cycle.numbers) and "read time" in cycle.formula
     assert ("pulses" in cycle.formula) == (periphery.get("dac_bits", 1) > 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "seconds", "cycle"),
+    [
+        ("reram", {}, 10e-9, 100e-9),
+        ("pcm-hermes", {}, 100e-9, 100e-9),
+        ("reram-cmo", {"array.integration_time": "400 ns"}, 400e-9, 400e-9),
+        ("pcm", {"read.time": "300 ns"}, 300e-9, 300e-9),  # set by hand, it counts
+        ("pcm", {"read.time": "300 ns", "array.integration_time": "200 ns"}, 200e-9, 200e-9),
+        ("neurram", {}, 2e-9, 6.75e-6),
+    ],
+)
+def test_cells_conduct_as_long_as_the_circuit_of_the_chip_integrates(name, settings, seconds, cycle, rng):
+    chip = load_chip(name, settings)
+    assert chip.integration_seconds == seconds
+    assert CostTable.of(chip).array_cycle_seconds == pytest.approx(cycle)
+    assert write_times(chip).verify_seconds >= seconds
+    model = program(chip, {"w": rng.standard_normal((4, 50))}, rng)
+    log, volts = model.write_log, chip.cell.read_voltage_volts
+    # Every cell is looked at once when erased, and after each pulse: between that and what it ends at.
+    least = volts**2 * seconds * chip.cell.g_min_siemens * log.verifies
+    assert least < log.verify_joules < least * chip.cell.g_max_siemens / chip.cell.g_min_siemens
+    model.matvec("w", np.ones((1, 50), np.float32))
+    table = CostTable.of(chip)
+    (look,) = (cost for cost in table.costs if cost.component == "cells_read")
+    assert look.value == pytest.approx(volts**2 * seconds) and chip.integration in look.numbers
 
 
 def test_what_a_file_does_not_know_costs_nothing_and_is_named(neurram):

@@ -116,7 +116,7 @@ def test_every_read_is_counted_and_no_cell_written():
     assert first.digital_macs == 3 * PROBES * 70 and first.cells_written == 0
     # Inputs of one size: every cell conducts in all cycles, at full drive.
     now, then = matrix.row_siemens.sum(), matrix_at(model, 0.0).row_siemens.sum()
-    volts, seconds = chip.cell.read_voltage_volts, chip.cell.read_seconds
+    volts, seconds = chip.cell.read_voltage_volts, chip.integration_seconds
     assert first.cell_read_joules == pytest.approx((now + 2 * then) * PROBES * input_cycles(chip) * volts**2 * seconds)
     model.set_time(2 * DAY)
     assert model.counts.minus(first).reads == PROBES

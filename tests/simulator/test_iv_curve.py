@@ -106,7 +106,7 @@ def test_a_read_is_the_sum_of_the_currents_of_all_cells(rng, fidelity, bits, for
     y = model.matvec("w", x)
     wanted, power = expected(model, x)
     assert np.abs(y - wanted).max() < 3e-6 * np.abs(wanted).max()
-    joules = power * model.chip.cell.read_seconds
+    joules = power * model.chip.integration_seconds
     assert model.counts.cell_read_joules == pytest.approx(joules, rel=1e-5)
     straight = x @ model.effective_weight("w").T
     assert np.abs(y - straight).max() > 0.01 * np.abs(wanted).max(), "the curve is seen"

@@ -176,7 +176,8 @@ def test_every_trained_method_names_a_start_that_trains_nothing():
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("1h", 3600), ("30d", 2592000), ("90 s", 90), ("10min", 600), ("1.5h", 5400), ("2e3s", 2000)]
+    ("text", "seconds"),
+    [("1h", 3600), ("30d", 2592000), ("90 s", 90), ("10min", 600), ("1.5h", 5400), ("2e3s", 2000), ("10y", 315576000)],
 )
 def test_ages_have_units(text, seconds):
     assert parse_age(text) == seconds
