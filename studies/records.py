@@ -14,7 +14,7 @@ from .digital import inference_sets
 from .life import ChipResult
 from .noted import noted
 from .own_programming import own_fields, said
-from .trial import ChipTrial
+from .trial import ChipTrial, Cost
 from .variants import Variant
 from .workbench import Workbench
 
@@ -33,7 +33,7 @@ class Priced(NamedTuple):
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    method, cost, again = result.variant.method, result.cost, result.again
+    method, cost = result.variant.method, result.cost
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
@@ -72,10 +72,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
-        readaptation_energy_joules=second and second.cost.total_joules,
-        readaptation_time_seconds=second and second.cost.total_seconds,
-        readaptation_event_counts=second and second.counts.as_dict(),
-        readaptation_cells_written=again.cells_written if again else None,
+        **_again(second, result.again),
         compensation_energy_joules=look and look.cost.total_joules,
         compensation_time_seconds=look and look.cost.total_seconds,
         compensation_event_counts=look and look.counts.as_dict(),
@@ -93,6 +90,16 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         note=_told(table, result, first, answer, _answered(bench, result, seed)),
         **_times(table, first, answer),
     )
+
+
+def _again(priced: Priced | None, cost: Cost | None) -> dict[str, Any]:
+    """What adapting again took; None where nobody did."""
+    return {
+        "readaptation_energy_joules": priced and priced.cost.total_joules,
+        "readaptation_time_seconds": priced and priced.cost.total_seconds,
+        "readaptation_event_counts": priced and priced.counts.as_dict(),
+        "readaptation_cells_written": cost and cost.cells_written,
+    }
 
 
 def _times(table: CostTable, first: Priced, answer: Priced) -> dict[str, Any]:
