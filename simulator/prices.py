@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..devices import Chip
@@ -219,10 +219,13 @@ def _periphery(chip: Chip) -> tuple[Cost, ...]:
         *_narrow_macs(chip),
         energy("digital", "additions", "digital_adds", "addition", "periphery.digital_add_energy_joules"),
         energy("sram", "bytes", "sram_bytes", "byte", "periphery.sram_energy_joules_per_byte", **byte),
-        energy(
-            "sram", "bytes, for the size of their memory", "sram_surcharge_bytes",
-            "byte in the smallest memory; events: bytes × ((size / smallest)^growth - 1)",
-            "periphery.sram_energy_joules_per_byte", **byte,
+        replace(
+            energy(
+                "sram", "bytes, for the size of their memory", "sram_surcharge_bytes",
+                "byte in the smallest memory; events: bytes × ((size / smallest)^growth - 1)",
+                "periphery.sram_energy_joules_per_byte", **byte,
+            ),
+            numbers=("periphery.sram_energy_joules_per_byte", "periphery.sram_size_bytes", "periphery.sram_growth"),
         ),
         *(dram if chip.periphery.dram_energy_joules_per_byte is not None else ()),
         *_standing(chip),

@@ -345,7 +345,8 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
     """What a reader should know: extrapolations, effects that are off because nobody published them, notes on the
     data.
     """
-    notes: list[str | None] = [backward_message(bench)]
+    notes: list[str | None] = [wire_message(chip) if bench.config.fidelity != "ideal" else None]
+    notes.append(backward_message(bench))
     notes += [*messages_of_effects(chip, float(bench.config.age_seconds[-1])), *bench.task.messages]
     notes += () if bench.pool is None else bench.pool.messages
     if bench.task.metric != "accuracy":
@@ -356,7 +357,7 @@ def messages(chip: Chip, bench: Workbench) -> list[str]:
         notes.append(f"{cut} words of the test examples were cut off and count as in no entity")
     notes += [f"{name} is unknown in the chip file and counted as 0" for name in CostTable.of(chip).unknown]
     notes += [*told_of_formats(bench), standing_message(chip), conducting_message(chip)]
-    notes.append(wire_message(chip) if bench.config.fidelity != "ideal" else None)
+    notes += [bandwidth_message(chip, float(bench.config.age_seconds[-1])), supply_message(chip)]
     if bench.config.fidelity == "ideal":
         notes.append(
             "fidelity ideal: no effect of the hardware on the arithmetic; energy, time and wear are still counted"
