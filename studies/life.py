@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..methods import Placement
+from ..methods.formats import DEFAULT
 from ..methods.placement import BackwardNeed
 from ..methods.plan import Plan
 from ..methods.recipes import Recipe
@@ -146,8 +147,8 @@ def with_exact_gradients(trial: ChipTrial, base: ProgrammedModel, data: Encoded,
 
 
 def trains_without_chip(plan: Plan) -> bool:
-    """Whether the training is the one with exact weights: every matrix is trained, and digitally."""
-    return not plan.read_in_training
+    """Whether the training is the one with exact weights: every matrix is trained, digitally and in fp32."""
+    return not plan.read_in_training and plan.recipe.numbers == DEFAULT
 
 
 def takes_over(variant: Variant) -> bool:
@@ -164,29 +165,33 @@ def digital_twin(variant: Variant, results: list[ChipResult]) -> ChipTrial | Non
 
 
 class SharedFeatures:
-    """Methods that train only a head on the backbone's features read the same cells: once for all of them."""
+    """Methods that train only a head on the backbone's features read the same cells: once for all of them that compute
+    in one format of numbers.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[tuple[Tensor, Tensor], Any] | None = None
-        self._features: tuple[Tensor, Tensor] | None = None
+        self._kept: dict[str, tuple[tuple[Tensor, Tensor], Any]] = {}
+        self._features: dict[str, tuple[Tensor, Tensor]] = {}
 
     def clear(self) -> None:
         """Forget them: time has passed."""
-        self._kept = self._features = None
+        self._kept, self._features = {}, {}
 
     def inference(self, trial: ChipTrial, data: Encoded) -> tuple[tuple[Tensor, Tensor], Any]:
         if not reads_backbone_alone(trial.adaptation):
             return trial.inference(data)
-        if self._kept is None:
-            self._kept = trial.inference(data)
-        return self._kept
+        numbers = trial.adaptation.plan.recipe.numbers
+        if numbers not in self._kept:
+            self._kept[numbers] = trial.inference(data)
+        return self._kept[numbers]
 
     def features(self, trial: ChipTrial, data: Encoded) -> tuple[Tensor, Tensor]:
         if not reads_backbone_alone(trial.adaptation):
             return trial.features(data)
-        if self._features is None:
-            self._features = trial.features(data)
-        return self._features
+        numbers = trial.adaptation.plan.recipe.numbers
+        if numbers not in self._features:
+            self._features[numbers] = trial.features(data)
+        return self._features[numbers]
 
 
 def shorter(recipe: Recipe, share: float) -> Recipe:

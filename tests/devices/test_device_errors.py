@@ -220,7 +220,7 @@ def test_unknown_presets_name_the_nearest():
 
 
 def test_a_user_chip_by_path_with_its_own_cell_beside_it(tmp_path):
-    text, _ = swap_entry(CELL, "g_max", '"80 uS"')
+    text, _ = swap_entry(CELL, "g_max", '"60 uS"')
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "strong.yaml").write_text(text.replace("name: reram\n", "name: strong\n"), encoding="utf-8")
     path = tmp_path / "my-chip.yaml"
@@ -228,7 +228,7 @@ def test_a_user_chip_by_path_with_its_own_cell_beside_it(tmp_path):
     for given in (path, str(path)):
         chip = load_chip(given)
         assert chip.cell.name == "strong"
-        assert chip.cell.g_max_siemens == 80e-6
+        assert chip.cell.g_max_siemens == 60e-6
         assert chip.periphery == load_chip("reram").periphery
     assert validate(path)["numbers"] == len(dict(schema.specs(schema.Array)))
     with pytest.raises(UsageError, match="this file describes a cell, but a chip is needed here; write a chip file"):
