@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +123,15 @@ def _print(explanation: "Explanation", console: "Console") -> None:
     table.add_column("number", justify="right", no_wrap=True)
     table.add_column("× each", justify="right", no_wrap=True)
     table.add_column("=", _amount(explanation.total, explanation.unit), justify="right", no_wrap=True)
-    table.add_column("%", "100", justify="right", no_wrap=True)
+    # Of what there is before anything is taken off again: of a time, as if nothing overlapped.
+    whole = math.fsum(line.total for line in explanation.lines if line.total > 0)
+    percent = lambda part: f"{100 * part / whole:.1f}" if whole else ""
+    table.add_column("%", percent(explanation.total).replace("100.0", "100"), justify="right", no_wrap=True)
     above = ""
     for line in explanation.lines:
         name = escape(component_title(line.component))
         each = "unknown: 0" if line.each is None else escape(_amount(line.each, line.unit))
-        share = f"{100 * line.total / explanation.total:.1f}" if explanation.total else ""
+        share = percent(line.total)
         product = _amount(line.total, explanation.unit)
         table.add_row(name if name != above else "", escape(line.event), _number(line.events), each, product, share)
         above = name

@@ -78,7 +78,6 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
     if entries["program_tolerance_siemens"].value >= window:
         _fail(entries["program_tolerance_siemens"], "programming.tolerance must be less than g_max - g_min")
     _check_levels(entries, window)
-    _check_path(entries)
     step, curve = entries["pulse_step_siemens"], entries["range_pulses"]
     if (step.value is None) == (curve.value is None):
         _fail(step, "give either response.pulse_step or the curve (response.set_nonlinearity, reset_nonlinearity and "
@@ -96,23 +95,6 @@ def _check_cell(entries: dict[str, Entry], keys: dict[str, str]) -> None:
                 f"programming.{direction}_energy and programming.{direction}_voltage are both null; "
                 "one of them is needed for the energy of a pulse",
             )
-
-
-def _check_path(entries: dict[str, Entry]) -> None:
-    """What is a series of a cell and its access device cannot conduct better than the latter."""
-    ohms, driven = (
-        entries["access_ohms"],
-        any(entries[f"{side}_energy_joules"].value is None for side in ("set", "reset")),
-    )
-    if not driven or ohms.value is None or entries["voltage_across"].value != "path":
-        return
-    if ohms.value * entries["g_max_siemens"].value >= 1.0:
-        _fail(
-            ohms,
-            f"layout.access_resistance ({ohms.provenance.text}) is more than cell and access device have together at "
-            f"conductance.g_max ({entries['g_max_siemens'].provenance.text}); set programming.voltage_across to cell "
-            "if conductances and voltages are those of the cell alone",
-        )
 
 
 def _check_levels(entries: dict[str, Entry], window: float) -> None:

@@ -20,6 +20,7 @@ from .heads import HEADS
 from .layers import AdaptedModel, CellLinear, LinearFactory, Reader, clone_encoder
 from .placement import BackwardNeed, Placement
 from .plan import Plan, PoolShape, Size
+from .pruning import pruned_linear
 
 if TYPE_CHECKING:
     from .spec import Method
@@ -39,8 +40,15 @@ class Site:
     pool: Pool | None
 
     def encoder(self, make: LinearFactory = CellLinear) -> nn.Module:
-        """A copy of the encoder whose linears are `make(name, linear)`; it shares the backbone's weights."""
-        return clone_encoder(self.backbone.module, self.backbone.linear_names(), make)
+        """A copy of the encoder whose linears are `make(name, linear)`; it shares the backbone's weights, but for those
+        that the plan prunes: what is made of a pruned linear has zeros there.
+        """
+        kept = self.plan.kept_weights
+
+        def make_of(name: str, linear: nn.Linear) -> CellLinear:
+            return make(name, pruned_linear(linear, kept[name]) if name in kept else linear)
+
+        return clone_encoder(self.backbone.module, self.backbone.linear_names(), make_of)
 
     def model(self, encoder: nn.Module) -> AdaptedModel:
         """An encoder with its head."""
@@ -117,6 +125,7 @@ def attach(
     cells: dict[str, Tensor] = {linear.cell_name: linear.weight for linear in cell_linears(model)}
     cells |= built.cells
     require_as_planned(plan, state, cells, built.holds)
+    require_pruned(plan, cells)
     require_declared(plan, backbone.module, built, [*state.values(), *cells.values()])
     adaptation = Adaptation(
         plan=plan,
@@ -186,6 +195,16 @@ def require_as_planned(
             raise EdgeAdaptError(
                 f"{plan.method} is not built as planned: {kind} {name!r} has the shape {built.get(name)}, "
                 f"planned is {wanted.get(name)}"
+            )
+
+
+def require_pruned(plan: Plan, cells: Mapping[str, Tensor]) -> None:
+    """Raise `EdgeAdaptError` where a matrix was built of more weights than the plan has the chip programmed with."""
+    for name, kept in plan.kept_weights.items():
+        if (found := int(torch.count_nonzero(cells[name]))) > kept:
+            raise EdgeAdaptError(
+                f"{plan.method} is not built as planned: {name!r} has {found} weights that are not zero, planned are "
+                f"{kept}; build on what Site.encoder hands to `make`"
             )
 
 

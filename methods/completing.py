@@ -1,6 +1,6 @@
 """The plan of a method on a model: what it adds (`Part`), with backbone matrices, attention and head around that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,8 @@ from .costs import DigitalWork, attention_backward, attention_forward, lengthene
 from .features import View, chosen, require_feature
 from .heads import require_head
 from .placement import BackwardNeed, Placement
-from .plan import NO_WORK, Part, Plan, Size, TensorPlan
+from .plan import NO_WORK, Matrix, Part, Plan, Size, TensorPlan
+from .pruning import kept_numbers
 
 if TYPE_CHECKING:
     from .spec import Method
@@ -74,9 +75,22 @@ def completed(method: "Method", placement: Placement, shape: ModelShape, size: S
         resumes=part.resumes,
         low_rank=part.low_rank,
         off_chip=part.off_chip,
+        kept_weights=_kept(method.name, part, backbone),
         **_work(shape, size, part, need),
     )
     return _away_from_the_chip(plan) if part.off_chip else plan
+
+
+def _kept(method: str, part: Part, backbone: Mapping[str, Matrix]) -> dict[str, int]:
+    """Numbers that are kept of each matrix of which some are pruned."""
+    found = {}
+    for name, density in part.pruned.items():
+        if name not in backbone or not 0 < density <= 1:
+            raise ValueError(f"{method}: a share of {density} of {name} cannot be kept before a chip is programmed")
+        out, width = backbone[name]
+        if (kept := kept_numbers(density, out * width)) < out * width:
+            found[name] = kept
+    return found
 
 
 def _away_from_the_chip(plan: Plan) -> Plan:

@@ -4,7 +4,7 @@ A method says what it adds to a backbone (`Part`); `completing.py` puts backbone
 of parameters, cells and events follow from the `Plan`, and the built adaptation is held against it (`attaching.py`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
@@ -67,7 +67,8 @@ class TensorPlan:
     do, so that a step changes one of them alone (`turns.Turns`); None: a step changes all of it. `changing`: of its
     numbers in cells, those that a write may change; None for all. `read_while_trained`: before a write of NVM_TASK, its
     cells are read as they are, and what has changed since the last write is added digitally; else the matrix is
-    multiplied digitally until it is written.
+    multiplied digitally until it is written. `from_state`: what its cells hold follows from the state alone, and not
+    from what they held before.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TensorPlan:
     slice_axis: int | None = None
     changing: int | None = None
     read_while_trained: bool = False
+    from_state: bool = False
 
     @property
     def in_cells(self) -> bool:
@@ -170,6 +172,9 @@ class Part:
 
     off_chip: training reads no cell; all its products are those of a digital unit with its own copy of the weights
     (`attaching.Built.training_reader`).
+
+    pruned: backbone linears whose smallest weights are zero before the chip is programmed, by name, and the share of
+    the weights of each that is kept (`pruning`).
     """
 
     tensors: tuple[TensorPlan, ...] = ()
@@ -192,6 +197,7 @@ class Part:
     read_again: Mapping[str, int] = field(default_factory=dict)
     resumes: int = 0
     off_chip: bool = False
+    pruned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,8 @@ class Plan:
     digital work of a forward pass that the method adds. stored_work, stored_read: digital work, and reads of a token,
     of a forward pass in training that goes on from stored hidden states (`Side.cached`, `Part.resumes`); observed:
     numbers of those, for a token. outputs: numbers of a token that the matrices put out where a gradient comes by, as
-    often as it is multiplied by them.
+    often as it is multiplied by them. kept_weights: of matrices that are pruned, how many numbers of each the chip is
+    programmed with.
     """
 
     method: str
@@ -244,6 +251,15 @@ class Plan:
     outputs: int = 0
     resumes: int = 0
     off_chip: bool = False
+    kept_weights: Mapping[str, int] = field(default_factory=dict)
+
+    def by_density(self, names: Iterable[str]) -> dict[float, list[str]]:
+        """Names of matrices in cells, as often as they are given, by the share of their weights that is kept."""
+        found: dict[float, list[str]] = {}
+        for name in names:
+            numbers = self.tensors[name].numbers
+            found.setdefault(self.kept_weights.get(name, numbers) / numbers, []).append(name)
+        return found
 
     @property
     def gradient(self) -> BackwardNeed:
@@ -359,7 +375,8 @@ class Plan:
         """Numbers of the frozen matrices whose cells hold something else that follows from the state: they themselves
         have to be held digitally while the method is trained.
         """
-        return sum(tensor.numbers for tensor in self.tensors.values() if tensor.written and not tensor.group)
+        following = [tensor for tensor in self.tensors.values() if tensor.written and not tensor.group]
+        return sum(tensor.numbers for tensor in following if not tensor.from_state)
 
     @property
     def l1_names(self) -> tuple[str, ...]:

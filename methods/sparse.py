@@ -110,6 +110,18 @@ class SparseLinear(ChangedLinear):
         self.present = self.merged(scale)
 
 
+class FilledLinear(ChangedLinear):
+    """A linear of which only the numbers `kept` (n,) at the places `at` (n,), flat, are not zero."""
+
+    kept: Tensor
+    at: Tensor
+
+    def filled(self) -> Tensor:
+        """Its matrix (out, in)."""
+        empty = self.kept.new_zeros(self.weight.numel())
+        return empty.index_copy(0, self.at, self.kept).view_as(self.weight)
+
+
 def sparse_tensors(at: tuple[Tensor, Tensor], linear: nn.Linear, multiplied: bool) -> dict[str, Tensor]:
     """The tensors of a `SparseLinear` whose numbers are zero; `multiplied`: those for products with S, too."""
     (rows, columns), dtype = at, linear.weight.dtype

@@ -55,6 +55,7 @@ class CrossbarMatrix:
         self.chip = chip
         self.wires = ArrayWires.of(chip) if wires else None
         self.layout = Layout.of(chip, shape)
+        self._made_by = copy.deepcopy(rng)
         self.scale = None if scale is None else checked_scale(scale, self.layout)
         self._cells: Cells | None = Cells(chip, self.layout, rng)
         self._frozen_seconds = 0.0
@@ -70,6 +71,11 @@ class CrossbarMatrix:
         self.baseline: Any = None
         self.looks: dict[float, Any] = {}
         self.drift_factor: np.ndarray | None = None
+
+    def erased(self) -> "CrossbarMatrix":
+        """The same cells before anything was written to them: their faults and their own ways are the same."""
+        layout, rng = self.layout, copy.deepcopy(self._made_by)
+        return CrossbarMatrix(self.chip, (layout.outputs, layout.inputs), rng, wires=self.wires is not None)
 
     def clone(self, rng: np.random.Generator) -> "CrossbarMatrix":
         """The same cells in the same state, to be written on its own with pulses drawn from `rng`."""

@@ -109,6 +109,25 @@ class ProgrammedModel(Shown):
         self._written.add(log)
         return log
 
+    def reprogram(self, name: str, weight: np.ndarray) -> WriteLog:
+        """Let the chip have been programmed with another matrix (out, in) in the place of one that it holds: the same
+        cells, from erased, get these weights and a range of their own.
+
+        What a fork shares stays as it is. The log stands for that of the former matrix; it is not counted, and not in
+        `write_log`. Raises UsageError as `rewrite` does.
+        """
+        array, matrix = self._of_shape(name, weight), self.matrix(name).erased()
+        matrix.set_time(self.clock_seconds)
+        log = self._with_rotation(matrix.write(self.as_written(array)), matrix)
+        self._matrices[name], self._shared = matrix, self._shared - {name}
+        for kept in (self._ranges, self._first_looks, self._activity_per_read):
+            kept.pop(name, None)
+        self._driven.forget(name)
+        self._backward.forget_ranges()
+        if self.fidelity == "ideal":
+            self._ideal[name] = np.ascontiguousarray(array, np.float32)
+        return log
+
     def rewrite(self, name: str, weight: np.ndarray, refresh: bool = False, only: Some | None = None) -> WriteLog:
         """Write a matrix again over what is there. Counted in `counts`.
 
@@ -122,9 +141,7 @@ class ProgrammedModel(Shown):
                 f"{name!r} belongs to the chip that this one is a fork of, and a write would change it there, too: "
                 f"fork with own=({name!r},)"
             )
-        matrix, array = self.matrix(name), checked_weight(name, weight)
-        if array.shape != (matrix.layout.outputs, matrix.layout.inputs):
-            raise UsageError(f"{name!r} is {matrix.layout.outputs} x {matrix.layout.inputs}; got shape {array.shape}")
+        matrix, array = self.matrix(name), self._of_shape(name, weight)
         self._driven.look(name, matrix)
         part = None if only is not None and only.axis and rotation.additions(self.chip, array.shape[1]) else only
         rows = len(part.numbers) if part is not None and part.axis == 0 else None
@@ -135,6 +152,13 @@ class ProgrammedModel(Shown):
         if self._compensates:
             self.counts.add(compensation.after_write(matrix, log, self.fidelity))
         return log
+
+    def _of_shape(self, name: str, weight: np.ndarray) -> np.ndarray:
+        """Weights for the place of a matrix; UsageError where they are none."""
+        layout, array = self.matrix(name).layout, checked_weight(name, weight)
+        if array.shape != (layout.outputs, layout.inputs):
+            raise UsageError(f"{name!r} is {layout.outputs} x {layout.inputs}; got shape {array.shape}")
+        return array
 
     def as_written(self, weight: np.ndarray) -> np.ndarray:
         """A matrix (out, in) as its cells are to hold it: rotated, if the chip's mapping says so."""

@@ -25,6 +25,11 @@ class Driven:
         twin._now, twin._seen, twin._vectors = dict(self._now), dict(self._seen), dict(self._vectors)
         return twin
 
+    def forget(self, name: str) -> None:
+        """Count a matrix from nothing again."""
+        for counts in (self._now, self._seen, self._vectors):
+            counts.pop(name, None)
+
     def bring(self, name: str, matrix: CrossbarMatrix) -> None:
         """Bring a matrix, which a fork may have brought to its own, to what this chip's reads see."""
         if matrix.counts:

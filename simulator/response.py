@@ -60,6 +60,12 @@ def is_curved(cell: Cell) -> bool:
     return cell.range_pulses is not None
 
 
+def _series_ohms(cell: Cell) -> float:
+    """Of the access device; where conductances are of both in series, it takes no more than everything at g_max."""
+    ohms = cell.access_ohms or 0.0
+    return min(ohms, 1.0 / cell.g_max_siemens) if cell.voltage_across == "path" else ohms
+
+
 def pulse_numbers(cell: Cell, line_farads: float) -> Pulses:
     """The kernel's numbers of a cell whose lines have a capacitance; an unknown spread or growth is none."""
     fixed = lambda value: -1.0 if value is None else float(value)
@@ -88,5 +94,5 @@ def pulse_numbers(cell: Cell, line_farads: float) -> Pulses:
         reset_seconds=float(cell.reset_pulse_seconds), reset_joules=fixed(cell.reset_energy_joules),
         read_volts=known(cell.read_voltage_volts), read_seconds=known(cell.read_seconds),
         line_farads=float(line_farads),
-        access_ohms=known(cell.access_ohms), across=ACROSS[cell.voltage_across],
+        access_ohms=_series_ohms(cell), across=ACROSS[cell.voltage_across],
     )  # fmt: skip

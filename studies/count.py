@@ -7,7 +7,7 @@ programmed sample; the report labels the two apart.
 
 import datetime
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +24,8 @@ from ..reports.records import COUNT_SCHEMA, CountReport, plain
 from ..reports.records.count import CountedModel, CountedProgramming, CountedResult
 from ..reports.records.programming import Share
 from ..simulator import CostTable, EventCounts
-from ..simulator.compensation import PROBES, compensates, sums
+from ..simulator.compensation import compensates
 from ..simulator.costs import standing_message
-from ..simulator.counting import input_cycles, read_events
-from ..simulator.mapping import Layout
 from ..simulator.memories import WorkingSets
 from ..simulator.rotation import additions
 from ..simulator.writing import require_programmable
@@ -35,13 +33,15 @@ from ..workloads.named_shapes import load_shape
 from ..workloads.shapes import ModelShape
 from . import amortise
 from .count_config import CountConfig
+from .counter import Counter
 from .device_record import chip_references, device_record
 from .digital import early_events, inference_events, inference_sets, training_events, training_sets
 from .method_settings import MethodSettings, require_numbers, require_readable
 from .noted import noted
 from .overlaps import Overlaps
+from .own_programming import own_fields, said
 from .passes import Passes, adaptation_sizes
-from .samples import Sample, program_sample
+from .samples import program_sample
 
 
 def count(config: CountConfig, command: str = "") -> dict[str, Any]:
@@ -108,69 +108,6 @@ def choose(config: CountConfig, shape: ModelShape) -> list[Plan]:
     return chosen
 
 
-class Counter:
-    """Counts reads and writes of matrices by shape on one chip; equal shapes are counted once."""
-
-    def __init__(self, chip: Chip, sample: Sample):
-        self.chip, self.sample = chip, sample
-        self.table, self.cycles = CostTable.of(chip), input_cycles(chip)
-        self._samples = {1.0: sample}
-
-    def arrays(self, matrices: Mapping[str, Matrix]) -> int:
-        """Arrays that hold the matrices."""
-        return sum(n * layout.arrays for layout, n in self._layouts(matrices.values()))
-
-    def cells(self, matrices: Mapping[str, Matrix]) -> int:
-        """Cells of the matrices."""
-        return sum(n * layout.cells for layout, n in self._layouts(matrices.values()))
-
-    def reads(self, matrices: Iterable[Matrix], vectors: int, transposed: bool = False) -> EventCounts:
-        """`vectors` products with each matrix; the energy of the cells from the sample."""
-        counts = EventCounts()
-        for layout, n in self._layouts(matrices):
-            counts.add(read_events(self.chip, layout, self.cycles, transposed), n * vectors)
-            counts.cell_read_joules += n * vectors * layout.cells * self.sample.read_joules_per_cell
-        return counts
-
-    def looks(self, matrices: Iterable[Matrix]) -> EventCounts:
-        """Finding the factors of drift compensation once; the energy of the cells from the sample, as just written."""
-        counts = EventCounts()
-        for layout, n in self._layouts(matrices):
-            counts.add(read_events(self.chip, layout, self.cycles), n * PROBES).add(sums(layout), n)
-            counts.cell_read_joules += n * PROBES * layout.cells * self.sample.probe_joules_per_cell
-        return counts
-
-    def programming(self, matrices: Iterable[Matrix]) -> EventCounts:
-        """First writes of erased cells, from the sample."""
-        return self._writes(matrices, self.sample.programming.events)
-
-    def steps(self, parts: Iterable[tuple[Matrix, float]], times: int) -> EventCounts:
-        """Rewrites of matrices in which the sample's share of the weights, of the share that may change, moves to a
-        neighbouring value. Where few may change, a sample is rewritten as thinly: single cells share no turns.
-        """
-        by_share: dict[float, list[Matrix]] = {}
-        for matrix, share in parts:
-            by_share.setdefault(share, []).append(matrix)
-        counts = EventCounts()
-        for share, matrices in by_share.items():
-            if share not in self._samples:
-                self._samples[share] = program_sample(self.chip, share * self.sample.changed_share)
-            counts.add(self._writes(matrices, self._samples[share].step.events), times)
-        return counts
-
-    def _writes(self, matrices: Iterable[Matrix], events: Any) -> EventCounts:
-        counts = EventCounts()
-        for layout, n in self._layouts(matrices):
-            counts.add(events(layout), n)
-        return counts
-
-    def _layouts(self, matrices: Iterable[Matrix]) -> list[tuple[Layout, int]]:
-        numbers: dict[Matrix, int] = {}
-        for matrix in matrices:
-            numbers[matrix] = numbers.get(matrix, 0) + 1
-        return [(Layout.of(self.chip, matrix), n) for matrix, n in numbers.items()]
-
-
 def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tuple[EventCounts, int]:
     """(events of one adaptation, its optimiser steps), but for what overlaps (`Overlaps`)."""
     recipe, examples, length = plan.recipe, config.examples, config.tokens
@@ -192,13 +129,27 @@ def adaptation_events(config: CountConfig, counter: Counter, plan: Plan) -> tupl
     counts.add(training_reads(counter, plan, (forward, trained), stored, (once, looked)))
     matrices, rewritten = plan.matrices, [plan.tensors[name] for name in plan.rewritten]
     counts.add(counter.programming([matrices[tensor.name] for tensor in rewritten if tensor.name in plan.extra]))
-    if plan.placement is Placement.NVM_STEP:
-        stepped = [(stepped_matrix(counter.chip, plan, x.name), x.changing_share) for x in rewritten]
-        counts.add(counter.steps(stepped, changes))
-    elif plan.placement is Placement.NVM_TASK:
-        programmed = [tensor for tensor in rewritten if tensor.name not in plan.extra]
-        counts.add(counter.steps([(matrices[tensor.name], tensor.changing_share) for tensor in programmed], 1))
+    counts.add(rewrites(counter, plan, changes))
     return counts, steps
+
+
+def rewrites(counter: Counter, plan: Plan, changes: int) -> EventCounts:
+    """Writes over what is in cells: at each of the changes, or once of what was programmed before."""
+    counts, by_step = EventCounts(), plan.placement is Placement.NVM_STEP
+    again = plan.rewritten if by_step else [name for name in plan.rewritten if name not in plan.extra]
+    for density, names in plan.by_density(again).items():
+        shapes = (stepped_matrix(counter.chip, plan, name) if by_step else plan.matrices[name] for name in names)
+        parts = [(shape, plan.tensors[name].changing_share) for shape, name in zip(shapes, names, strict=True)]
+        counts.add(counter.steps(parts, changes if by_step else 1, density))
+    return counts
+
+
+def reads(counter: Counter, plan: Plan, names: Iterable[str], vectors: int, transposed: bool = False) -> EventCounts:
+    """`vectors` products with each of the matrices in cells, named as often as they are read."""
+    counts, matrices = EventCounts(), plan.matrices
+    for density, alike in plan.by_density(names).items():
+        counts.add(counter.reads([matrices[name] for name in alike], vectors, transposed, density))
+    return counts
 
 
 def working_sets(config: CountConfig, plan: Plan, steps: int) -> WorkingSets:
@@ -230,20 +181,38 @@ def training_reads(
     from stored hidden states, and, in `passed`, before the first step (`early`), when what waits for its first write is
     not in cells yet.
     """
-    counts, matrices, added, waiting = EventCounts(), plan.matrices, plan.extra_tokens, set(plan.waiting)
+    counts, added, waiting = EventCounts(), plan.extra_tokens, set(plan.waiting)
     only, both = (size.tokens + added * size.sequences for size in passed)
     early_only, early_both = (size.tokens + added * size.sequences for size in early)
 
-    def read(names: Iterable[str], vectors: int, before: int = 0, transposed: bool = False) -> None:
+    def read(names: Sequence[str], vectors: int, before: int = 0, transposed: bool = False) -> None:
         for late in (False, True):
-            chosen = [matrices[name] for name in names if (name in waiting) == late]
-            counts.add(counter.reads(chosen, vectors - (before if late else 0), transposed))
+            chosen = [name for name in names if (name in waiting) == late]
+            counts.add(reads(counter, plan, chosen, vectors - (before if late else 0), transposed))
 
     read(plan.read_in_training, only + both, early_only + early_both)
     read(plan.stored_read, sum(size.tokens for size in stored))
     read(plan.transposed, both + stored[1].tokens, early_both, transposed=True)
     read(plan.late_read, plan.late_tokens * sum(size.sequences for size in passed))
     read(plan.late_read, plan.late_tokens * passed[1].sequences, transposed=True)
+    return counts
+
+
+def looked_at(counter: Counter, plan: Plan) -> EventCounts:
+    """Finding the factors of drift compensation of every matrix once."""
+    counts = EventCounts()
+    for density, names in plan.by_density(plan.matrices).items():
+        counts.add(counter.looks([plan.matrices[name] for name in names], density))
+    return counts
+
+
+def own_programming(counter: Counter, plan: Plan) -> EventCounts | None:
+    """The one-time programming of the matrices of which weights are pruned; None where there are none."""
+    if not plan.kept_weights:
+        return None
+    counts = EventCounts()
+    for density, names in plan.by_density(plan.kept_weights).items():
+        counts.add(counter.programming([plan.matrices[name] for name in names], density))
     return counts
 
 
@@ -257,15 +226,15 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
     sizes = adaptation_sizes(config, method)
     stored = sizes.stored if method.cached else None
     happened.add(overlaps.of_training(*sizes.passed, stored, method.waiting, sizes.early))
-    looks = table.powered(counter.looks(method.matrices.values()), arrays) if compensates(chip) else None
+    looks = table.powered(looked_at(counter, method), arrays) if compensates(chip) else None
     looked = table.cost(looks) if looks else None
     sets = working_sets(config, method, steps)
     counts = table.powered(happened, arrays, sets)
     driven, matrices = length + method.extra_tokens, method.matrices
     one = Passes.of(1, length, 1)
     answer = inference_events(method, one).add(overlaps.of_answers(one))
-    answer.add(counter.reads([matrices[name] for name in method.read], driven))
-    answer.add(counter.reads([matrices[name] for name in method.late_read], method.late_tokens))
+    answer.add(reads(counter, method, method.read, driven))
+    answer.add(reads(counter, method, method.late_read, method.late_tokens))
     answer = table.powered(answer, arrays, answered := inference_sets(method, length))
     cost, inference = table.cost(counts), table.cost(answer)
     rewritten = {name: matrices[name] for name in method.rewritten}
@@ -290,6 +259,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         compensation_energy_joules=looked.total_joules if looked else None,
         compensation_time_seconds=looked.total_seconds if looked else None,
         compensation_event_counts=looks.as_dict() if looks else None,
+        **own_fields(table, own_programming(counter, method)),
         inference_energy_joules=inference.total_joules,
         inference_time_seconds=inference.total_seconds,
         inference_time_sequential_seconds=table.sequential_seconds(answer),
@@ -300,7 +270,7 @@ def result(config: CountConfig, counter: Counter, shape: ModelShape, method: Pla
         tasks_until_worn_out=tasks,
         train_steps=steps,
         label="estimated",
-        note=noted(_note(method, config), table, (counts, sets), (answer, answered)),
+        note=noted(said(_note(method, config), method), table, (counts, sets), (answer, answered)),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from ..methods import Method, Placement, get_method
+from ..methods.library.frozen import AsProgrammed
 from ..methods.placement import BackwardNeed
 from ..reports.records.programming import ChipFacts
 from ..reports.records.results import Result
@@ -35,8 +36,8 @@ AS_IT_IS = Method.start
 class Before(NamedTuple):
     """Accuracy before any adaptation."""
 
-    exact: float
-    chip: float
+    exact: float | None
+    chip: float | None
 
 
 class OnChip(NamedTuple):
@@ -162,7 +163,7 @@ class FoldsPart(Part):
 
 
 class BeforePart(Part):
-    """The model as it is, where that is not among the methods."""
+    """The model as it is, where that is not among the methods; with a variant, as its method has it programmed."""
 
     def reads(self, bench: Workbench) -> dict[str, float]:
         return {expected.TESTING: expected.testing(bench)}
@@ -173,7 +174,11 @@ class BeforePart(Part):
     def perform(self, bench: Workbench, chips: Chips, progress: Progress) -> Before:
         data, held_out = self.examples(bench)
         progress.stage(f"{self.where}: before adaptation")
-        frozen = Variant(get_method(AS_IT_IS), Placement.DIGITAL)
+        as_it_is = get_method(AS_IT_IS)
+        if self.variants:
+            (variant,) = self.chosen(bench)
+            as_it_is = AsProgrammed(recipe=as_it_is.recipe, other=variant.method)
+        frozen = Variant(as_it_is, Placement.DIGITAL)
         base = at_start(chips, bench.config.chip_of(self.seed), progress)
         prepare_wires(base, progress, self.where)
         trial = ChipTrial(bench, frozen, base, self.shots, self.seed)
@@ -210,6 +215,12 @@ def at_start(chips: Chips, number: int, progress: Progress) -> ProgrammedModel:
     return base
 
 
+def starts_elsewhere(bench: Workbench, variant: int) -> bool:
+    """Whether a variant is trained from other weights than the model's: its chip is programmed with these."""
+    plan = bench.plan(bench.variants[variant])
+    return bool(plan.kept_weights and plan.moving)
+
+
 def parts_of(bench: Workbench) -> list[Part]:
     """Everything a simulation does after programming the first chip: chip by chip, the longest parts first. What order
     they are done in, and in which processes, decides nothing.
@@ -227,6 +238,7 @@ def parts_of(bench: Workbench) -> list[Part]:
             parts += [ExactPart(shots, seed, (n,)) for name, n in methods.items() if name not in found_on_chip]
             if AS_IT_IS not in methods:
                 parts.append(BeforePart(shots, seed))
+            parts += [BeforePart(shots, seed, (n,)) for n in methods.values() if starts_elsewhere(bench, n)]
             if config.check_pool:
                 parts += [FoldsPart(shots, seed, (methods[name],)) for name in checked(list(methods))]
     chips = list(config.chip_numbers)

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ..methods import Placement
+from ..methods import Method, Placement
 from ..methods.placement import BackwardNeed
 from ..reports.records.results import AgePoint, Result
 from ..simulator import CostTable, EventCounts
@@ -13,6 +13,8 @@ from . import amortise
 from .digital import inference_sets
 from .life import ChipResult
 from .noted import noted
+from .own_programming import own_fields, said
+from .trial import ChipTrial, Cost
 from .variants import Variant
 from .workbench import Workbench
 
@@ -31,7 +33,7 @@ class Priced(NamedTuple):
 
 def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Result:
     """What the report says of a variant on the chip; `simulate` adds what the other parts found."""
-    method, cost, again = result.variant.method, result.cost, result.again
+    method, cost = result.variant.method, result.cost
     adaptation, recipe, table = result.trial.adaptation, result.trial.adaptation.recipe, CostTable.of(bench.chip)
     assert result.adapted and result.drifted
     share, tasks = amortise.wear(bench.chip, cost.writes_max)
@@ -49,7 +51,7 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         shots=shots,
         seed=seed,
         chip_seed=bench.config.chip_of(seed),
-        start=None if method.warm_start else method.start or None,
+        start=_start(result.trial),
         trained_parameters=adaptation.trained_parameters,
         head_parameters=adaptation.head_parameters if adaptation.groups["head"] else 0,
         cells_written=cost.cells_written,
@@ -70,13 +72,11 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         adaptation_energy_by_component_joules=first.cost.joules,
         adaptation_time_by_component_seconds=first.cost.seconds,
         adaptation_event_counts=first.counts.as_dict(),
-        readaptation_energy_joules=second and second.cost.total_joules,
-        readaptation_time_seconds=second and second.cost.total_seconds,
-        readaptation_event_counts=second and second.counts.as_dict(),
-        readaptation_cells_written=again.cells_written if again else None,
+        **_again(second, result.again),
         compensation_energy_joules=look and look.cost.total_joules,
         compensation_time_seconds=look and look.cost.total_seconds,
         compensation_event_counts=look and look.counts.as_dict(),
+        **own_fields(table, result.trial.programmed),
         training_memory_bytes=cost.memory_bytes,
         inference_energy_joules=answer.cost.total_joules,
         inference_interval_seconds=result.trial.interval_seconds(answer.counts, bench.tests(seed)),
@@ -90,6 +90,16 @@ def record(bench: Workbench, result: ChipResult, shots: int, seed: int) -> Resul
         note=_told(table, result, first, answer, _answered(bench, result, seed)),
         **_times(table, first, answer),
     )
+
+
+def _again(priced: Priced | None, cost: Cost | None) -> dict[str, Any]:
+    """What adapting again took; None where nobody did."""
+    return {
+        "readaptation_energy_joules": priced and priced.cost.total_joules,
+        "readaptation_time_seconds": priced and priced.cost.total_seconds,
+        "readaptation_event_counts": priced and priced.counts.as_dict(),
+        "readaptation_cells_written": cost and cost.cells_written,
+    }
 
 
 def _times(table: CostTable, first: Priced, answer: Priced) -> dict[str, Any]:
@@ -123,8 +133,18 @@ def _answered(bench: Workbench, result: ChipResult, seed: int) -> WorkingSets:
 
 
 def _told(table: CostTable, result: ChipResult, first: Priced, answer: Priced, answered: WorkingSets) -> str:
-    note = _note(result.variant, result.cost.forward_passes > 0)
+    note = said(_note(result.variant, result.cost.forward_passes > 0), result.trial.adaptation.plan)
     return noted(note, table, (first.counts, result.cost.sets), (answer.counts, answered))
+
+
+def _start(trial: ChipTrial) -> str | None:
+    """The method that answers as this one does before its first step: the model as it is does not where it is pruned,
+    or where the state comes from elsewhere.
+    """
+    method, plan = trial.variant.method, trial.adaptation.plan
+    if method.warm_start or (plan.kept_weights and method.start == Method.start):
+        return None
+    return method.start or None
 
 
 def _note(variant: Variant, forward_only: bool) -> str:

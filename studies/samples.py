@@ -66,9 +66,10 @@ class Sample:
     changed_share: float
 
 
-def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sample:
+def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0, density: float = 1.0) -> Sample:
     """Program a sample, and rewrite `changed_share` of its weights by one step up or down.
 
+    density: the share of its weights, the largest, that are not zero. Where no more than these change, the others stay.
     The sample has whole groups of cells that are written together, so that its turns are those of full arrays. Inputs
     of reads are normally distributed too. Same seed, same sample.
     """
@@ -76,10 +77,12 @@ def program_sample(chip: Chip, changed_share: float = 1.0, seed: int = 0) -> Sam
     outputs = 4 * Layout.of(chip, (1, 1)).outputs_per_array
     inputs = -(-SAMPLE_WEIGHTS // (outputs * chip.array.slices))
     matrix = CrossbarMatrix(chip, (outputs, inputs), rng)
-    first = matrix.write(rng.standard_normal((outputs, inputs), dtype=np.float32))
+    weight = rng.standard_normal((outputs, inputs), dtype=np.float32)
+    weight[np.abs(weight) < np.quantile(np.abs(weight), 1.0 - density)] = 0.0
+    first = matrix.write(weight)
     siemens = float(matrix.row_siemens.sum()) / matrix.layout.cells
     programming = Writes(matrix.layout, chip, first)
-    step = Writes(matrix.layout, chip, matrix.write(_neighbours(matrix, changed_share, rng)))
+    step = Writes(matrix.layout, chip, matrix.write(_neighbours(matrix, weight, changed_share, density, rng)))
     cell = chip.cell
 
     def joules(codes: np.ndarray) -> float:
@@ -105,10 +108,16 @@ def mean_load(chip: Chip, codes: np.ndarray) -> float:
     return float(load[np.abs(codes)].mean())
 
 
-def _neighbours(matrix: CrossbarMatrix, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Weights whose integers differ by one from those that the matrix holds, for a share of them: (out, in)."""
+def _neighbours(
+    matrix: CrossbarMatrix, held: np.ndarray, share: float, density: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Weights whose integers differ by one from those that the matrix holds, for a share of them: (out, in). Of weights
+    (out, in) that are held, and of which a share `density` is not zero, these, if they are as many.
+    """
     now, top = matrix.integers.astype(int), matrix.layout.magnitude_max
-    step = np.where(rng.random(now.shape) < 0.5, 1, -1) * (rng.random(now.shape) < share)
+    step = np.where(rng.random(now.shape) < 0.5, 1, -1)
+    drawn = rng.random(now.shape)
+    step *= (drawn < share / density) & (held.T != 0) if share <= density else drawn < share
     moved = np.where(np.abs(now + step) > top, now - step, now + step)
     tile = np.arange(matrix.layout.inputs) // matrix.layout.rows
     assert matrix.scale is not None, "written before"

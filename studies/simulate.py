@@ -15,7 +15,7 @@ from .chips import Chips
 from .config import SimulateConfig
 from .crew import executor
 from .exact import ExactResult
-from .parts import AS_IT_IS, BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
+from .parts import AS_IT_IS, Before, BeforePart, ChipPart, ExactPart, FactsPart, FoldsPart, Part, of_kind, parts_of
 from .pool_check import checked, pool_fit
 from .progress import Progress
 from .report import FirstChip, Found, assemble, workload
@@ -76,17 +76,19 @@ def gather(bench: Workbench, done: dict[Part, Any], shots: int, seed: int) -> li
     records: dict[int, Result] = {}
     for part in of_kind(ChipPart, list(mine)):
         records.update(zip(part.variants, mine[part].records, strict=True))
+    # By method, of those that are trained from other weights; "" for the model as it is.
+    before = {
+        next((variant.method.name for variant in part.chosen(bench)), ""): mine[part]
+        for part in of_kind(BeforePart, list(mine))
+    }
     frozen = next((record for record in records.values() if record.method == AS_IT_IS), None)
-    if frozen is None:
-        (before,) = of_kind(BeforePart, list(mine))
-        before_exact, before_chip = mine[before]
-    else:
-        before_exact, before_chip = exact[AS_IT_IS].test.score, frozen.accuracy_chip
+    if frozen is not None:
+        before[""] = Before(exact[AS_IT_IS].test.score, frozen.accuracy_chip)  # of the model as it is
     return [
         dataclasses.replace(
             record,
-            accuracy_exact_before=before_exact,
-            accuracy_chip_before=before_chip,
+            accuracy_exact_before=before.get(record.method, before[""]).exact,
+            accuracy_chip_before=before.get(record.method, before[""]).chip,
             accuracy_exact=exact[record.method].test.score,
             right_exact=exact[record.method].test.right,
             validation_accuracy_exact=exact[record.method].held_out.score,

@@ -13,12 +13,14 @@ from torch import Tensor
 from ..methods import Adaptation, Placement
 from ..methods.costs import NUMBER_BYTES
 from ..methods.placement import BackwardNeed
+from ..methods.pruning import pruned_weights
 from ..methods.ranks import Kept
 from ..methods.recipes import Recipe
 from ..methods.rounding import compute_in
 from ..methods.training.trainer import TrainLog, as_tensors, extract_features, train
 from ..simulator import EventCounts, ProgrammedModel
 from ..simulator.autograd import ChipReader
+from ..simulator.counting import write_events
 from ..simulator.mapping import Layout
 from ..simulator.memories import WorkingSets
 from ..workloads.batches import batches
@@ -39,8 +41,10 @@ SHARED_TITLE = "frozen/DIGITAL"
 
 
 def reads_backbone_alone(adaptation: Adaptation) -> bool:
-    """Whether nothing but a head is trained, and nothing stands beside the backbone (`pool` has its modules there)."""
-    head_only = all(name.startswith("head.") for name in adaptation.state)
+    """Whether nothing but a head is trained, and nothing stands beside the backbone (`pool` has its modules there),
+    which is the model as it is.
+    """
+    head_only = all(name.startswith("head.") for name in adaptation.state) and not adaptation.plan.kept_weights
     return head_only and adaptation.backward_need is BackwardNeed.NONE
 
 
@@ -83,10 +87,12 @@ class ChipTrial:
         self.trained_cells = [
             n for n in self.adaptation.cell_tensors if self.adaptation.placements[n] is not Placement.NVM_FROZEN
         ]
-        own = tuple(name for name in self.trained_cells if name in base)
+        kept = self.adaptation.plan.kept_weights
+        own = tuple(name for name in self.trained_cells if name in base and name not in kept)
         # Those that read the same read the same noise until they adapt again, whether the others are there or not.
         title = SHARED_TITLE if reads_backbone_alone(self.adaptation) else variant.title
         self.model = base.fork(np.random.default_rng([seed, shots, _number(title)]), own)
+        self.programmed = self._program(pruned_weights(bench.backbone, kept))
         self.reader = ChipReader(self.model)
         self.cells = TrainedCells(self.model, self.reader, self.trained_cells)
         self.reader.bypass = self.cells.unwritten
@@ -99,6 +105,15 @@ class ChipTrial:
         self.last_log: TrainLog | None = None
         self.last_counts: EventCounts | None = None
         self._initial = EventCounts(), 0
+
+    def _program(self, weights: dict[str, Tensor]) -> EventCounts | None:
+        """Have the chip programmed with other weights than the backbone's in places: the events of that, or None."""
+        counts = EventCounts() if weights else None
+        for name, weight in weights.items():
+            log = self.model.reprogram(name, weight.numpy())
+            assert counts is not None
+            counts.add(write_events(log))
+        return counts
 
     def deploy(self, data: Encoded) -> None:
         """Set the converters' ranges for the task's examples."""

@@ -85,7 +85,7 @@ def wire_message(chip: Chip) -> str:
                 f"; with the {wire_ohms(chip.periphery):.3g} ohm from cell to cell of the chip file, products of a "
                 f"full array would come out {left.gain:.2f} times as large, and their error would be "
                 f"{left.error_with_wires:.1%} of them in place of {left.error:.1%} (one array of normally distributed "
-                "weights, simulated; --set array.wires=exact counts them)"
+                "weights, simulated; --set chip.array.wires=exact counts them)"
             )
         return text
     p = chip.periphery

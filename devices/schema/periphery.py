@@ -199,7 +199,7 @@ class Periphery:
     )
     pump_loss: float | None = spec(
         "write.pump_loss",
-        "",
+        "J/J",
         "joules that charge pumps lose for each joule of pulses and lines: 1 / efficiency - 1",
         nullable=True,
         absent="no source gives it",

@@ -13,7 +13,11 @@ others are rewritten: W' = W + (alpha / rank) S. These few cells are far apart, 
 together are not. A and B have cells of their own, as a LoRA's. Until NVM_TASK has written,
 W is read as it is and what S has changed is added digitally.
 
-Not built: the paper's second stage, which prunes W and trains again.
+`density` below 1 is the paper's second stage, unstructured: the chip is programmed with the backbone's largest weights
+alone, and A, B and S are trained on that. The authors prune over all matrices together, after a first training, and
+train again; here each matrix keeps the same share, from the start. S keeps the places that the whole W shows, and may
+wake cells that were pruned. Pruned cells are at their lowest conductance: that spares pulses and some of a read's
+current, but no read, no conversion and no array. Heads and neurons that are pruned as a whole would: that is not built.
 """
 
 from collections.abc import Mapping
@@ -26,6 +30,7 @@ from ...workloads.shapes import LinearShape, ModelShape
 from ..costs import NUMBER_BYTES, DigitalWork, matrix_forward, matrix_gradient, sparse_backward, sparse_forward
 from ..placement import Placement
 from ..plan import DEFAULT_TARGETS, Beside, Part, Size, TensorPlan, first_of
+from ..pruning import require_density
 from ..recipes import Recipe
 from ..spec import Method, Targeted, register
 
@@ -54,7 +59,8 @@ def _updated(linear: Any, x: "Tensor", scale: float, placement: Placement) -> "T
 class DSEE(Targeted, Method):
     """`alpha / rank` is the scale of both updates. `sparse`: numbers of S in each adapted linear. `support`: where they
     are: decomposed (by the decomposition of W, of the rank of the update), largest (where W is), or random. `targets`:
-    the linears that are adapted, by role, as of `lora`.
+    the linears that are adapted, by role, as of `lora`. `density`: the share of each matrix of the backbone, adapted or
+    not, that is kept.
     """
 
     name = "dsee"
@@ -77,9 +83,10 @@ class DSEE(Targeted, Method):
     sparse: int = 64
     support: str = "decomposed"
     targets: str = ",".join(DEFAULT_TARGETS)
+    density: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` for no rank or number, an alpha that is not above 0, or a support or role unknown."""
+        """Raise `UsageError` for a rank, number, alpha or density that cannot be, or a support or role unknown."""
         for option in ("rank", "sparse"):
             if getattr(self, option) < 1:
                 raise UsageError(f"{option} of dsee must be at least 1; got {getattr(self, option)}")
@@ -87,6 +94,7 @@ class DSEE(Targeted, Method):
             raise UsageError(f"alpha of dsee must be above 0; got {self.alpha}")
         if self.support not in SUPPORTS:
             raise UsageError(unknown_name("support of dsee", self.support, SUPPORTS))
+        require_density(self.density, self.name)
         _ = self.roles
 
     def _numbers(self, linear: LinearShape) -> int:
@@ -127,6 +135,7 @@ class DSEE(Targeted, Method):
             inference_work=DigitalWork() if in_cells else digital,
             training_work=DigitalWork() if placement is Placement.NVM_STEP else digital,
             backward_work=back,
+            pruned={x.name: self.density for x in shape.linears},
         )
 
     def build(self, site: "Site") -> "Built":
@@ -149,7 +158,8 @@ class DSEE(Targeted, Method):
             down = torch.empty(self.rank, linear.in_features, dtype=site.dtype)
             down.uniform_(-bound, bound, generator=generator)
             up = torch.zeros(linear.out_features, self.rank, dtype=site.dtype)
-            at = support(linear.weight, chosen[name], self.rank, self.support, generator)
+            whole = site.backbone.module.get_parameter(f"{name}.weight")
+            at = support(whole, chosen[name], self.rank, self.support, generator)
             own = sparse_tensors(at, linear, place is not Placement.NVM_STEP)
             return SparseLinear(name, linear, change, {"lora_a": nn.Parameter(down), "lora_b": nn.Parameter(up)} | own)
 

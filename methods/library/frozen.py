@@ -1,6 +1,6 @@
 """No adaptation: the frozen backbone, answering by the nearest class mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...workloads.shapes import ModelShape
@@ -37,6 +37,19 @@ class Frozen(Method):
         from ..attaching import Built
 
         return Built(site.model(site.encoder()))
+
+
+@dataclass(frozen=True)
+class AsProgrammed(Frozen):
+    """The same with the weights that `other` has the chip programmed with: what that one is before it adapts. It is no
+    method to choose.
+    """
+
+    other: Method
+
+    def part(self, shape: ModelShape, placement: Placement, size: Size) -> Part:
+        pruned = self.other.part(shape, self.other.placements[0], size).pruned
+        return replace(super().part(shape, placement, size), pruned=pruned)
 
 
 register(Frozen(recipe=Recipe(learning_rates={}, epochs=0)))

@@ -28,10 +28,10 @@ class FullFineTuning(Method):
     family = "all"
     summary = "every encoder matrix and bias, rewritten in its cells"
     source = "the usual fine-tuning; Devlin et al., BERT, NAACL 2019, arXiv:1810.04805"
-    placements = (Placement.NVM_TASK, Placement.NVM_STEP)
+    placements: ClassVar[tuple[Placement, ...]] = (Placement.NVM_TASK, Placement.NVM_STEP)
     backward_need = BackwardNeed.FULL
     searched = "recipe_search_first.json"
-    groups = ("matrices", "biases")
+    groups: ClassVar[tuple[str, ...]] = ("matrices", "biases")
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"rate.matrices": 2e-5, "rate.biases": 2e-5},
         {"rate.matrices": 1e-4, "rate.biases": 1e-4},

@@ -163,6 +163,17 @@ class Result:
         "time of it", "s", "record", total=Total("compensation_event_counts")
     )
     compensation_event_counts: Amounts | None = says("what happened for it, by kind of event", "1", "record")
+    own_programming_energy_joules: Amount | None = says(
+        "energy of the one-time programming of matrices that the method changes before, in the place of what "
+        "`programming` has for them; null where the chip is programmed with the model as it is",
+        "J",
+        "record",
+        total=Total("own_programming_event_counts"),
+    )
+    own_programming_time_seconds: Amount | None = says(
+        "time of it", "s", "record", total=Total("own_programming_event_counts")
+    )
+    own_programming_event_counts: Amounts | None = says("what happened for it, by kind of event", "1", "record")
     training_memory_bytes: Amount | None = says(
         "most memory of one adaptation beside the frozen weights: trained state, the optimiser's "
         "numbers, gradients, and what the matrices put out for the longest batch in 16 bits, or the "

@@ -29,7 +29,7 @@ CHIPS = list_presets("chip")
 SI = {
     "uS": 1e-6, "nS": 1e-9, "V": 1.0, "ns": 1e-9, "us": 1e-6, "s": 1.0, "day": 86400.0, "pJ": 1e-12, "fJ": 1e-15,
     "pS": 1e-12, "ms": 1e-3, "K": 1.0, "%/K": 0.01, "A/V^2": 1.0, "A/V^3": 1.0,
-    "uA": 1e-6, "mA": 1e-3, "MB": 1e6, "kB": 1e3, "uW": 1e-6, "mW": 1e-3, "nW/byte": 1e-9,
+    "J/J": 1.0, "uA": 1e-6, "mA": 1e-3, "MB": 1e6, "kB": 1e3, "uW": 1e-6, "mW": 1e-3, "nW/byte": 1e-9,
     "um^2": 1e-12, "nm": 1e-9, "kohm": 1e3, "ohm": 1.0, "fF": 1e-15, "pJ/byte": 1e-12, "GHz": 1e9, "%": 0.01, "": 1.0,
 }  # fmt: skip
 COUNTED_BY = {"sample_hold": "dac", "read": "dac", "shift_add": "adc"}  # whose bits pick from a section's tables

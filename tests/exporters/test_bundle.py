@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from edge_adapt.errors import EdgeAdaptError, UsageError
 from edge_adapt.exporters import parity
 from edge_adapt.exporters.bundle import ExportConfig, Progress, check_graph, export_bundle
@@ -17,8 +18,10 @@ from edge_adapt.methods.recipes import with_optimiser
 from edge_adapt.runtime import Session
 from edge_adapt.runtime.manifest import UNTAUGHT_BIAS, read_manifest, verify_files
 from edge_adapt.runtime.tokens import pad
+from edge_adapt.workloads.models import load_backbone
 from onnx import external_data_helper as external
 from safetensors.numpy import load_file
+from torch.nn.utils import prune
 
 
 def test_manifest_describes_what_is_there(bundle: Path) -> None:
@@ -141,6 +144,22 @@ def test_a_bottleneck_adapter_is_held_digitally(exported: Callable[..., Path]) -
         first = session.step(batch, factor=0.0)
         losses = [session.step(batch) for _ in range(5)]
     assert losses[0] == first and losses[-1] < first
+
+
+@pytest.mark.parametrize("method", ["pruned", "dsee"])
+def test_a_pruned_backbone_is_pruned_in_the_bundle(exported: Callable[..., Path], inputs: Path, method: str) -> None:
+    """The export itself compares with torch; zeros are where torch prunes. Exporting scales what is left."""
+    folder = exported(method, options={"density": 0.5})
+    weight = load_backbone(str(inputs / "model")).module.get_parameter("encoder.layer.0.intermediate.dense.weight")
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight = torch.nn.Parameter(weight.detach().clone())
+    prune.l1_unstructured(linear, "weight", amount=weight.numel() // 2)
+    graph = onnx.load(folder / read_manifest(folder).graphs["infer"].file).graph
+    stored = [onnx.numpy_helper.to_array(tensor, str(folder)) for tensor in graph.initializer]
+    zeros = (linear.weight == 0).numpy()
+    assert zeros.sum() == zeros.size // 2
+    found = [values for values in stored if sorted(values.shape) == [64, 96]]
+    assert any(np.array_equal(values == 0, zeros.T) for values in found)
 
 
 def test_padding_changes_nothing(bundle: Path) -> None:

@@ -227,11 +227,47 @@ def test_the_digital_work(backbone):
     assert plans[Placement.NVM_STEP].backward_work.per_token == lora + numbers
 
 
+# --- the pruning stage
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("placement", PLACES)
+def test_it_starts_from_the_pruned_backbone(backbone, examples, placement):
+    """Every matrix of it, those that are not adapted too; S keeps the places that the whole backbone shows."""
+    thin = get_method("dsee", density=0.5).attach(backbone, 3, np.random.default_rng(0), placement=placement)
+    whole = get_method("dsee").attach(backbone, 3, np.random.default_rng(0), placement=placement)
+    pruned = get_method("pruned", density=0.5).attach(backbone, 3, np.random.default_rng(0))
+    ids, mask, _ = examples.tensors()
+    assert torch.equal(thin.module.features(ids, mask), pruned.module.features(ids, mask))
+    assert list(thin.plan.kept_weights) == backbone.linear_names() and not whole.plan.kept_weights
+    for name, linear in linears(whole).items():
+        other = linears(thin)[name]
+        assert torch.equal(linear.rows, other.rows) and torch.equal(linear.columns, other.columns)
+    for name, parameter in whole.state.items():
+        assert torch.equal(parameter, thin.state[name])
+
+
+def test_training_changes_no_pruned_weight_but_at_its_places(backbone, examples):
+    adaptation = get_method("dsee", density=0.5, sparse=20, support="random").attach(
+        backbone, 3, np.random.default_rng(0), placement=Placement.NVM_STEP
+    )
+    before = {name: adaptation.held(name).clone() for name in adaptation.plan.backbone}
+    train(adaptation, examples.encoded, examples.labels, np.random.default_rng(1))
+    woken = 0
+    for name, weight in before.items():
+        found = adaptation.held(name)
+        changed = found != weight
+        assert int(changed.sum()) == (20 if name in linears(adaptation) else 0)
+        woken += int((changed & (weight == 0)).sum())
+    assert 10 < woken < 70  # of 80 random places, half
+
+
 def test_what_cannot_be_is_refused():
     for options, message in (
         ({"rank": 0}, "rank of dsee must be at least 1; got 0"),
         ({"sparse": 0}, "sparse of dsee must be at least 1; got 0"),
         ({"alpha": 0.0}, "alpha of dsee must be above 0; got 0.0"),
+        ({"density": 0.0}, "density of dsee must be above 0, and 1 at most; got 0.0"),
         ({"support": "larges"}, "did you mean 'largest'"),
         ({"targets": "querry"}, "did you mean 'query'"),
     ):

@@ -1,5 +1,6 @@
 """The battery that every registered method passes under every placement it offers, on texts and on images."""
 
+import copy
 import dataclasses
 import re
 import subprocess
@@ -19,6 +20,7 @@ from edge_adapt.methods.training.optimisers.proximal import Proximal
 from edge_adapt.methods.training.trainer import evaluate, extract_features, train
 from edge_adapt.workloads.images import Images
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape, NormShape
+from torch.nn.utils import prune
 
 EVERY = [
     pytest.param(name, place, kind, id=f"{name}-{place}-{kind}")
@@ -115,7 +117,7 @@ def test_every_tensor_has_a_placement_that_fits(attach, base, name, placement, k
 @every_method
 def test_initial_state_is_the_base_model(attach, base, data, name, placement, kind):
     """With coefficients at zero (the only state that does not start there), or without prompts, every method is the
-    frozen encoder; but for a network beside it, which starts at random.
+    frozen encoder, pruned as its plan says; but for a network beside it, which starts at random.
     """
     adaptation = attach(name, placement, **({"prompts": 0} if "prompts" in METHODS[name].__dataclass_fields__ else {}))
     if adaptation.plan.side is not None or adaptation.plan.late_tokens:
@@ -124,11 +126,15 @@ def test_initial_state_is_the_base_model(attach, base, data, name, placement, ki
         with torch.no_grad():
             adaptation.state["coefficients"].zero_()
     ids, mask, _ = data.tensors()
+    module = copy.deepcopy(base.module)
+    for linear, kept in adaptation.plan.kept_weights.items():
+        pruned = module.get_submodule(linear)
+        prune.l1_unstructured(pruned, "weight", amount=pruned.weight.numel() - kept)
     if kind == "text":
-        hidden = base.module(input_ids=ids, attention_mask=mask).last_hidden_state
+        hidden = module(input_ids=ids, attention_mask=mask).last_hidden_state
         expected = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     else:
-        expected = base.module(pixel_values=ids).last_hidden_state[:, 0]
+        expected = module(pixel_values=ids).last_hidden_state[:, 0]
     torch.testing.assert_close(adaptation.module.features(ids, mask), expected, rtol=0, atol=1e-12)
 
 

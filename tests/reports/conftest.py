@@ -108,6 +108,7 @@ def _record(series: tuple[Any, ...], shots: int, seed: int) -> dict[str, Any]:
         "adaptation_time_by_component_seconds": {"adc": 0.2 * scale, "digital": 0.11 * scale,
                                                  "cells_write": write_joules},
         "compensation_energy_joules": None, "compensation_time_seconds": None, "compensation_event_counts": None,
+        **dict.fromkeys(f"own_programming_{part}" for part in ("energy_joules", "time_seconds", "event_counts")),
         "training_memory_bytes": 40_000 + 30_000_000 * scale,
         "inference_energy_joules": sum(inference_parts.values()), "inference_time_seconds": 4.4e-4,
         "inference_time_sequential_seconds": 1.4e-3, "accuracy_chip_exact_gradients": None,

@@ -44,7 +44,7 @@ def filled(report, chip_name, seed=0):
         "event_counts": happened.as_dict(), "energy_joules": cost.total_joules, "time_seconds": cost.total_seconds
     }  # fmt: skip
     for record in report["results"]:
-        for act in ("adaptation", "readaptation", "compensation", "inference"):
+        for act in ("adaptation", "readaptation", "compensation", "own_programming", "inference"):
             happened = counts(rng)
             cost = table.cost(happened)
             record[f"{act}_event_counts"] = happened.as_dict()

@@ -7,7 +7,7 @@ from edge_adapt.errors import UsageError
 from edge_adapt.simulator import CostTable, program
 from edge_adapt.simulator.counting import line_farads, pulse_amperes, write_events, write_times
 
-OLD = {"write.polarities": "together", "write.pump_loss": "0"}
+OLD = {"write.polarities": "together", "write.pump_loss": "0 J/J"}
 
 
 def written(settings, shape=(70, 1), device="reram"):
@@ -17,7 +17,7 @@ def written(settings, shape=(70, 1), device="reram"):
 
 
 def test_pumps_lose_their_part_of_pulses_and_lines():
-    chip, log = written({"write.pump_loss": "1.5"})
+    chip, log = written({"write.pump_loss": "1.5 J/J"})
     handed_on = log.cell_joules + log.access_joules + log.line_joules
     assert log.pump_joules == pytest.approx(1.5 * handed_on)
     assert log.energy_joules == pytest.approx(
@@ -110,12 +110,12 @@ def test_turns_under_a_limit_by_hand():
     assert line_farads(limited[0]) == line_farads(one[0])
 
 
-def test_a_series_conducts_no_better_than_its_access_device():
-    with pytest.raises(
-        UsageError, match=r"layout.access_resistance \(25 kohm\) is more than cell and access device have"
-    ):
-        load_chip("reram", {"layout.access_resistance": "25 kohm"})
-    load_chip("reram", {"layout.access_resistance": "25 kohm", "programming.voltage_across": "cell"})
+def test_an_access_device_takes_no_more_than_everything():
+    """80 kohm cannot be in series with cells that are seen to have 25 kohm together with it: it takes all at g_max."""
+    (_, known), (_, more) = (written({"layout.access_resistance": ohms}) for ohms in ("25 kohm", "80 kohm"))
+    assert 0 < more.cell_joules == known.cell_joules and more.access_joules == known.access_joules
+    (_, alone) = written({"layout.access_resistance": "80 kohm", "programming.voltage_across": "cell"})
+    assert alone.access_joules > alone.cell_joules == pytest.approx(more.cell_joules + more.access_joules)
 
 
 def test_a_limit_needs_the_current_of_a_pulse():

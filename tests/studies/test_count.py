@@ -28,7 +28,6 @@ from edge_adapt.studies.digital import training_events
 from edge_adapt.studies.overlaps import Overlaps
 from edge_adapt.studies.passes import Passes, adaptation_sizes
 from edge_adapt.studies.samples import mean_load, program_sample, typical_codes
-from edge_adapt.studies.variants import choose_variants
 from edge_adapt.workloads.family_shapes import module_shape
 from edge_adapt.workloads.named_shapes import load_shape
 from edge_adapt.workloads.shapes import BlockShape, LinearShape, ModelShape
@@ -137,7 +136,7 @@ def counter(tinies):
 
 def method_of(tiny, name, optimiser="", **changes):
     """A method of rank `RANK`, with the recipe for what the model reads, of two epochs at most."""
-    method = get_method(name)
+    method = get_method(name, **changes.pop("options", {}))
     method = dataclasses.replace(method, rank=RANK) if "rank" in method.__dataclass_fields__ else method
     method = method.image_form() if tiny.backbone.kind == "image" else method
     recipe = with_optimiser(method.recipe, optimiser, method.forward_only) if optimiser else method.recipe
@@ -249,12 +248,18 @@ def test_counts_are_those_of_a_simulated_run(tiny, counter, name, placement, kin
         ("loca", Placement.DIGITAL, "mezo", {}),
         ("hira", Placement.DIGITAL, "mezo", {}),
         ("dsee", Placement.NVM_TASK, "mezo", {}),
+        ("spdf", Placement.NVM_STEP, "mezo", {"options": {"mode": "keep"}}),
+        ("spdf", Placement.NVM_STEP, "", {"options": {"mode": "keep"}}),
+        ("spdf", Placement.NVM_TASK, "", {"options": {"mode": "keep"}}),
+        ("dsee", Placement.NVM_STEP, "", {"options": {"density": 0.5}}),
+        ("dsee", Placement.NVM_TASK, "", {"options": {"density": 0.5}}),
+        ("dsee", Placement.DIGITAL, "", {"options": {"density": 0.5}}),
         ("lst", Placement.NVM_STEP, "mezo", {}),  # on from stored states
         ("unipt", Placement.DIGITAL, "mezo", {}),
         ("lorafusion", Placement.DIGITAL, "interpolation", {}),
     ],
 )
-def test_every_optimiser_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
+def test_every_optimiser_and_option_is_counted_as_it_is(tiny, counter, name, placement, optimiser, changes):
     compare(tiny, counter, name, placement, optimiser, **changes)
 
 
@@ -443,8 +448,3 @@ def test_unknown_methods_and_placements(tiny):
     with pytest.raises(UsageError, match="placement for lorafusion"):
         get_method("lorafusion").plan(tiny.shape, Size(), Placement.NVM_STEP)
     assert isinstance(get_method("lora").plan(tiny.shape), Plan)
-
-
-def test_the_usual_methods_are_those_of_a_simulation() -> None:
-    counted = [(plan.method, plan.placement) for plan in choose(CountConfig(), load_shape("minilm"))]
-    assert counted == [(variant.method.name, variant.placement) for variant in choose_variants((), {})]

@@ -9,8 +9,10 @@ import pytest
 from edge_adapt import cli, load_report
 from edge_adapt.errors import UsageError
 from edge_adapt.reports import ReportError
-from edge_adapt.studies.count import count
+from edge_adapt.studies.count import choose, count
 from edge_adapt.studies.count_config import CountConfig, read_count_config
+from edge_adapt.studies.variants import choose_variants
+from edge_adapt.workloads.named_shapes import load_shape
 
 
 def test_it_needs_no_torch():
@@ -151,3 +153,8 @@ def test_a_count_that_was_changed_by_hand_is_refused(path, value, said, tmp_path
     assert re.search(said, capsys.readouterr().err)
     with pytest.raises(ReportError, match=said):
         load_report(file)
+
+
+def test_the_usual_methods_are_those_of_a_simulation() -> None:
+    counted = [(plan.method, plan.placement) for plan in choose(CountConfig(), load_shape("minilm"))]
+    assert counted == [(variant.method.name, variant.placement) for variant in choose_variants((), {})]
