@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from edge_adapt.methods import METHODS, Placement, get_method
+from edge_adapt.methods import METHODS, BackwardNeed, Placement, get_method
 from edge_adapt.studies.parts import ExactPart, of_kind, parts_of
 from edge_adapt.studies.variants import Variant
 from edge_adapt.workloads.named_shapes import load_shape
@@ -29,6 +29,5 @@ def test_what_reads_frozen_cells_while_it_is_trained_is_trained_exactly_as_well(
     trained = {tensor.name for tensor in bench.plan(variant).tensors.values() if tensor.group}
     all_digital = variant.placement is Placement.NVM_TASK and {linear.name for linear in SHAPE.linears} <= trained
     assert bool(of_kind(ExactPart, parts_of(bench))) == (not (all_digital or bench.plan(variant).off_chip))
-    assert all_digital == (variant.placement is Placement.NVM_TASK and (
-        variant.method.name == "full" or getattr(variant.method, "frozen_blocks", 1) == 0
-    ))  # fmt: skip
+    whole = variant.method.backward_need is BackwardNeed.FULL and not getattr(variant.method, "frozen_blocks", 0)
+    assert all_digital == (variant.placement is Placement.NVM_TASK and whole)
