@@ -181,7 +181,8 @@ def taken(runs: list[dict[str, Any]], method: str) -> dict[str, Any]:
     heads = steady_heads(get_method(method).start)
     head = lambda row: (row["recipe"]["learning_rates"]["head"], row["recipe"]["head_margin"])
     most = max(row["draws"] for row in rows)
-    good = [row for row in rows if row["draws"] == most and row["loses_nowhere"] and head(row) in heads]
+    still = lambda row: head(row)[0] == 0  # a head that is not trained stays what it starts as
+    good = [r for r in rows if r["draws"] == most and r["loses_nowhere"] and (still(r) or head(r) in heads)]
     best = max(good, key=lambda row: row["gain"])
 
     def as_good(row: dict[str, Any]) -> bool:

@@ -49,11 +49,11 @@ class LoraHub(LoRAFusion):
     start = "pool-plain"
     groups = ("coefficients",)
     candidates: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {},
-        {"recipe.radius": 0.2},
-        {"recipe.epochs": 80},
-        {"recipe.l1": 0.0},
-        {"initial": 0.0},
+        {"rate.head": 0.0},
+        {"rate.head": 0.0, "recipe.radius": 0.2},
+        {"rate.head": 0.0, "recipe.epochs": 80},
+        {"rate.head": 0.0, "recipe.l1": 0.0},
+        {"rate.head": 0.0, "initial": 0.0},
     )
     forward_only: ClassVar[Mapping[str, Any]] = {"epsilon": 0.01}
 

@@ -288,8 +288,11 @@ def test_storing_saves_energy_and_time(counter, base):
         result(config, counter, base.shape, Ladder(recipe=RECIPE, cache_features=cached).plan(base.shape), deployed=0)
         for cached in (True, False)
     ]
-    for key in ("adaptation_energy_joules", "adaptation_time_seconds"):
-        assert getattr(records[0], key) < 0.7 * getattr(records[1], key), key
+    for key, most in (
+        ("adaptation_energy_joules", 0.7), ("adaptation_time_sequential_seconds", 0.7),
+        ("adaptation_time_seconds", 1.0),  # layers that work at the same time save less when they are left out
+    ):  # fmt: skip
+        assert getattr(records[0], key) < most * getattr(records[1], key), key
     assert records[0].inference_energy_joules == records[1].inference_energy_joules
     assert records[0].backward_need == "SIDE"
 

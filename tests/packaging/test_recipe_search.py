@@ -77,7 +77,8 @@ def test_every_method_has_as_many_candidates(search: ModuleType) -> None:
         configured = [search.configured(name, config) for config in search.configurations(name)]
         assert configured[search.START].recipe.epochs == 0
         assert get_method(name) in configured[search.HAD :]
-        assert [c for c in search.configurations(name)[2:] if c.get("rate.head") == 1e-3]
+        rates = [made.recipe.learning_rates["head"] for made in configured[search.HAD + 1 :]]
+        assert 1e-3 in rates if METHODS[name].recipe.learning_rates["head"] else rates == [0.0] * 5
 
 
 def test_a_new_method_takes_part_in_the_searches_without_an_edit(
