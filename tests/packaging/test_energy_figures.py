@@ -64,6 +64,17 @@ def test_the_six_numbers_are_those_of_the_record() -> None:
     assert first["key"] == "periphery.adc.energy"
 
 
+def test_the_steps_of_the_cost_model_are_those_of_the_record() -> None:
+    steps, text = recorded("cost_model.json")["steps"], page("energy.md")
+    accuracies = {tuple(run["accuracy_chip"] for run in step["methods"]) for step in steps}
+    assert len(accuracies) == 1, "prices do not change answers"
+    for step in steps:
+        energies = " | ".join(f"{1e3 * run['adaptation_energy_joules']:.1f} mJ" for run in step["methods"])
+        times = " / ".join(f"{1e3 * run['adaptation_time_seconds']:.3g}" for run in step["methods"])
+        answers = " / ".join(f"{1e6 * run['inference_energy_joules']:.1f}" for run in step["methods"])
+        assert f"| {energies} | {times} | {answers} |" in text, step["step"]
+
+
 def test_the_advice_has_the_recorded_gains() -> None:
     text = page("choosing.md")
     few = [line for line in (ROOT / "docs" / "results.md").read_text("utf-8").split("\n") if line[:5] in
