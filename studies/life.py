@@ -86,10 +86,10 @@ def live(
         progress.advance(expected.testing(bench), expected.TESTING)
     for seconds in bench.config.age_seconds:
         base.set_time(seconds)
-        prepare_wires(base, progress, f"{where}, after {_age(seconds)}")
+        prepare_wires(base, progress, f"{where}, after {age_text(seconds)}")
         shared.clear()
         for result in results:
-            progress.stage(f"{where}: {result.variant.title} after {_age(seconds)}")
+            progress.stage(f"{where}: {result.variant.title} after {age_text(seconds)}")
             result.compensation = _events_of_time(result.trial.model, seconds)
             result.drifted = result.trial.grade(test, shared.features(result.trial, test))
             result.drift.append({"age_seconds": seconds, "accuracy": result.drifted.score})
@@ -199,7 +199,7 @@ def shorter(recipe: Recipe, share: float) -> Recipe:
     return dataclasses.replace(recipe, epochs=round(recipe.epochs * share), min_steps=round(recipe.min_steps * share))
 
 
-def _age(seconds: float) -> str:
+def age_text(seconds: float) -> str:
     """ "30 days", "1 hour": an age in the largest unit that gives one or more."""
     unit, length = next(((u, n) for u, n in (("day", 86400), ("hour", 3600)) if seconds >= n), ("second", 1))
     number = f"{seconds / length:g}"

@@ -41,7 +41,7 @@ from ..workloads.task import Task
 from .config import SimulateConfig
 from .digital import inference_sets
 from .encoding import Encoded, Graded
-from .life import shorter
+from .life import age_text, shorter
 from .records import Priced
 from .trial import ChipTrial, Cost
 from .workbench import Workbench, load_workbench
@@ -157,7 +157,7 @@ class Repair:
         if REPAIRED in self.config.ways:
             day.memory, day.events = self._remembered(day.trial, inputs)
         for age in self.ages:
-            self.progress.stage(f"{where}: after {age:g} s")
+            self.progress.stage(f"{where}: after {age_text(age)}")
             _set_time(day.chip, day.trial, age)
             for way, corrections, events in self._corrections(day, age, inputs, prepared):
                 graded, answer = self._graded(day.trial, seed, corrections)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from edge_adapt.studies import life
-from edge_adapt.studies.life import _age
+from edge_adapt.studies.life import age_text
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from edge_adapt.studies.life import _age
     ],
 )
 def test_an_age_is_said_in_the_unit_that_it_is_given_in(seconds: float, words: str) -> None:
-    assert _age(seconds) == words
+    assert age_text(seconds) == words
 
 
 def _trial(numbers: str, found: int) -> SimpleNamespace:
