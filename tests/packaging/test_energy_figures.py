@@ -1,4 +1,4 @@
-"""Figures that pages state from records: the five numbers of docs/energy.md, the advice of docs/choosing.md."""
+"""Figures that pages state from records: docs/energy.md, docs/repair.md, the advice of docs/choosing.md."""
 
 import json
 from pathlib import Path
@@ -73,6 +73,27 @@ def test_the_steps_of_the_cost_model_are_those_of_the_record() -> None:
         times = " / ".join(f"{1e3 * run['adaptation_time_seconds']:.3g}" for run in step["methods"])
         answers = " / ".join(f"{1e6 * run['inference_energy_joules']:.1f}" for run in step["methods"])
         assert f"| {energies} | {times} | {answers} |" in text, step["step"]
+
+
+def test_the_run_of_repair_is_that_of_the_record() -> None:
+    summary, text = recorded("repair.json")["summary"], page("repair.md").replace("**", "")
+    rows = {(round(row["age_seconds"] / 86400), row["way"]): row for row in summary}
+    words = {
+        "nothing": "as it is", "compensation": "drift compensation", "prepared": "prepared vectors",
+        "repaired": "repaired without labels", "again": "adapted again, with labels",
+    }  # fmt: skip
+    for way, title in words.items():
+        cells = []
+        for day in (30, 3652):
+            row = rows[day, way]
+            change = f"{row['change_points']:+.1f} ± {row['change_error_points']:.1f} " if way != "nothing" else ""
+            cells.append(f"{100 * row['score']:.1f} % | {change}|")
+        assert f"| {title} | {' '.join(cells)} " in text, title
+    assert f"LoRAFusion scores {100 * rows[0, 'fresh']['score']:.1f} % as adapted." in text
+    shares = [f"{rows[day, 'repaired']['regained_share']:.0%}".replace("%", " %") for day in (30, 3652)]
+    assert f"gives back {shares[0]} of what 30 days took and {shares[1]} of what 10 years took" in text
+    kept = rows[3652, "prepared"]["score"] / rows[0, "fresh"]["score"]
+    assert f"vectors keep {100 * kept:.0f} % here" in text
 
 
 def test_the_advice_has_the_recorded_gains() -> None:
