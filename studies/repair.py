@@ -72,16 +72,21 @@ class RepairConfig:
         for way in self.ways:
             if way not in WAYS:
                 raise UsageError(unknown_name("way", way, WAYS))
+        if not self.ways:
+            raise UsageError(f"ways must name at least one of {', '.join(WAYS)}; got none")
         if len(self.simulation.shots) != 1:
             raise UsageError("repair takes one number of shots")
 
 
 @dataclass
 class _Day:
-    """A chip with its adapted trial, and what it remembers."""
+    """A chip with its adapted trial, and what it remembers. `again`: for each age at which it is adapted again, the
+    trial that is; the others stay as they are, converters and all.
+    """
 
     chip: ProgrammedModel
     trial: ChipTrial
+    again: dict[int, ChipTrial] = dataclasses.field(default_factory=dict)
     memory: Memory | None = None
     events: EventCounts = dataclasses.field(default_factory=EventCounts)
 
@@ -154,6 +159,8 @@ class Repair:
         fresh, answer = self._graded(day.trial, seed)
         yield self._record(seed, 0, FRESH, fresh, EventCounts(), answer, day)
         inputs = self.unlabelled(seed)
+        if AGAIN in self.config.ways:
+            day.again = self._spare(day, seed)
         if REPAIRED in self.config.ways:
             day.memory, day.events = self._remembered(day.trial, inputs)
         for age in self.ages:
@@ -162,26 +169,42 @@ class Repair:
             for way, corrections, events in self._corrections(day, age, inputs, prepared):
                 graded, answer = self._graded(day.trial, seed, corrections)
                 yield self._record(seed, age, way, graded, events, answer, day)
-            if AGAIN in self.config.ways and (self._digital or age == self.ages[-1]):
+            if age in day.again:
                 yield self._adapted_again(day, seed, age)
         if COMPENSATED in self.config.ways:
             yield from self._compensated(day, seed, where)
 
+    def _spare(self, day: _Day, seed: int) -> dict[int, ChipTrial]:
+        """Trials to adapt again, as the one of the first day is. One that trains in cells of its own has no double: it
+        is adapted again itself, at the last age.
+        """
+        if not self._shares:
+            return {self.ages[-1]: day.trial}
+        found = {}
+        for age in self.ages:
+            trial = ChipTrial(self.plain, self.variant, day.chip, self.shots, seed)
+            self._adapt(trial, seed, as_in=day.trial)
+            found[age] = trial
+        return found
+
     @property
-    def _digital(self) -> bool:
-        """Whether training leaves no trace in cells, so that it can be undone."""
-        return self.variant.placement is Placement.DIGITAL
+    def _shares(self) -> bool:
+        """Whether a training can be taken over by another trial: it does not depend on what its cells become."""
+        return self.variant.placement is not Placement.NVM_STEP
+
+    def _adapt(self, trial: ChipTrial, seed: int, as_in: ChipTrial | None = None) -> None:
+        data = self.bench.encode(self.bench.task.few_shot(self.shots, seed).train)
+        trial.deploy(data)
+        steps = trial.adaptation.recipe.schedule(len(data.ids)).steps
+        each = self.variant.method.recipe.schedule(self.shots).steps / 20 / max(1, steps)
+        trial.adapt(data, trial.adaptation.recipe, as_in=as_in, on_step=lambda _: self.progress.advance(each, WORK))
 
     def _deployed(self, bench: Workbench, seed: int, where: str, as_in: ChipTrial | None = None) -> _Day:
         self.progress.stage(f"{where}: programming")
         chip = bench.program(bench.config.chip_of(seed))
         trial = ChipTrial(bench, self.variant, chip, self.shots, seed)
-        data = bench.encode(bench.task.few_shot(self.shots, seed).train)
-        trial.deploy(data)
         self.progress.stage(f"{where}: adapting")
-        steps = trial.adaptation.recipe.schedule(len(data.ids)).steps
-        each = self.variant.method.recipe.schedule(self.shots).steps / 20 / max(1, steps)
-        trial.adapt(data, trial.adaptation.recipe, as_in=as_in, on_step=lambda _: self.progress.advance(each, WORK))
+        self._adapt(trial, seed, as_in)
         return _Day(chip, trial)
 
     def _corrections(
@@ -205,20 +228,17 @@ class Repair:
         return memory, one_pass.events.add(summing(one_pass, memory)).add(EventCounts(sram_bytes=nbytes(memory)))
 
     def _adapted_again(self, day: _Day, seed: int, age: int) -> Repaired:
-        """A second training; undone where the state is digital."""
-        trial, kept = day.trial, day.trial.adaptation.state_dict()
+        """A second training, on the chip as it has become."""
+        trial = day.again[age]
+        trial.set_time(age)
         data = self.bench.encode(self.bench.task.few_shot(self.shots, seed).train)
-        recipe = shorter(trial.adaptation.recipe, self.config.simulation.readapt_share)
-        cost = trial.adapt(data, recipe, again=True)
+        cost = trial.adapt(data, shorter(trial.adaptation.recipe, self.config.simulation.readapt_share), again=True)
         graded, answer = self._graded(trial, seed)
-        found = self._record(seed, age, AGAIN, graded, cost.counts, answer, day, again=cost)
-        if self._digital:
-            trial.adaptation.load_state_dict(kept)
-            trial.calibrate(data)
-        return found
+        return self._record(seed, age, AGAIN, graded, cost.counts, answer, day, again=cost)
 
     def _compensated(self, day: _Day, seed: int, where: str) -> Iterator[Repaired]:
-        other = self._deployed(self._with(self.compensation), seed, f"{where}, with drift compensation", day.trial)
+        as_in = day.trial if self._shares else None
+        other = self._deployed(self._with(self.compensation), seed, f"{where}, with drift compensation", as_in)
         for age in self.ages:
             before = dataclasses.replace(other.trial.model.counts)
             _set_time(other.chip, other.trial, age)

@@ -21,6 +21,7 @@ from edge_adapt.reports.repair import figure, rows_of_table, summarised, verdict
 from edge_adapt.simulator import CostTable, EventCounts
 from edge_adapt.studies.config import SimulateConfig
 from edge_adapt.studies.repair import RepairConfig, repair_study, unlabelled
+from edge_adapt.studies.trial import ChipTrial
 from edge_adapt.workloads.task import Example, Task
 
 
@@ -155,3 +156,37 @@ def test_the_command(cli, here, local):
     assert json.loads(told.out)["summary"] == record["summary"]
     wrong = cli(*words[:-3], "mendd", "--out", "third")
     assert wrong.code == 2 and "allowed: again, compensation, nothing" in wrong.err and not (here / "third").exists()
+
+
+def test_adapting_again_leaves_the_other_ways_as_they_are(config):
+    """At the later age, too: their converters are not set anew, and they draw the same noise."""
+    both = (NOTHING, REPAIRED)
+    alone, beside = (
+        repair_study(RepairConfig(config(seeds=1), inputs=6, ways=ways)).results for ways in (both, (*both, AGAIN))
+    )
+    assert len(alone) == 5
+    assert alone == [one for one in beside if one.way != AGAIN]
+
+
+def test_cells_that_are_trained_at_every_step_are_trained_on_both_chips(config, monkeypatch):
+    """With drift compensation the cells must hold what was trained, and not what training began with."""
+    errors, adapt = [], ChipTrial.adapt
+
+    def noting(trial, *args, **kwargs):
+        cost = adapt(trial, *args, **kwargs)
+        for name in trial.trained_cells:
+            wanted, held = trial.adaptation.held(name).numpy(), trial.model.effective_weight(name)
+            errors.append(float(np.linalg.norm(held - wanted) / np.linalg.norm(wanted)))
+        return cost
+
+    monkeypatch.setattr(ChipTrial, "adapt", noting)
+    settings = (("lora.recipe.learning_rates.matrices", "0.05"),)
+    found = repair_study(
+        RepairConfig(config(method=("lora:NVM_STEP",), seeds=1, settings=settings), ways=(NOTHING, COMPENSATED, AGAIN))
+    )
+    again = [one for one in found.results if one.way == AGAIN]
+    assert [one.age_seconds for one in again] == [315576000]
+    assert again[0].event_counts["set_pulses"] + again[0].event_counts["reset_pulses"] > 0
+    assert len(errors) == 3 * 8  # as deployed, again on the aged chip, as deployed with compensation
+    # What was trained, within the errors of programming; B as it begins, zero, would be off by all of it.
+    assert max(errors[:8] + errors[16:]) < 0.6, errors
