@@ -13,7 +13,7 @@ already. With g_j and G_j the mean and the variance that it finds now,
 
 m^2 is the sum of all W_j over that of all G_j, G the mean of G_j, r = `SHRINKAGE`: an output that hardly varies takes
 the magnitude of its matrix. Least squares between the outputs of then and now were tried: they shrink every output by
-the noise that is in it, and left more error in the features (docs/energy.md).
+the noise that is in it, and left more error in the features (docs/repair.md).
 
 After the calibration of magnitudes by matching features from about ten unlabelled samples (arXiv 2504.03763, of which
 the abstract was read; there low-rank matrices are trained by gradient, too), and after vectors that are prepared for
